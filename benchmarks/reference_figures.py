@@ -1,0 +1,102 @@
+"""Accuracy on the packaged sample at the settings that the reference figures were taken with.
+
+    python benchmarks/reference_figures.py --out=figures.json
+
+Every model at its default size, for mass and for age, over seeds; test R² in scaled units of the best
+epoch. Two figures each: `whole`, as starjax tests (all drawn stars kept), and `dropped`, on test samples
+that lose stars as training samples do, which is how the reference was tested.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from configs import deep_sets, set_transformer, summary_stats
+from starjax import distributed, evaluate, main, train
+from starjax.checkpoint import Checkpoints
+from starjax.data import dataset, sampler
+
+CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
+TARGETS = ("total_mass_within_2x_r_tidal", "time")
+# R² of the PyTorch framework that starjax re-creates, one run each, tested with dropped stars.
+REFERENCE = {
+    ("summary_stats", "total_mass_within_2x_r_tidal"): 0.679,
+    ("deep_sets", "total_mass_within_2x_r_tidal"): 0.690,
+    ("set_transformer", "total_mass_within_2x_r_tidal"): 0.790,
+    ("summary_stats", "time"): 0.269,
+    ("deep_sets", "time"): 0.584,
+    ("set_transformer", "time"): 0.585,
+}
+
+
+class DroppingEvaluator(evaluate.Evaluator):
+    """Draws test samples as training draws its own."""
+
+    @property
+    def sample_config(self):
+        return self.config
+
+
+def one_run(name: str, target: str, seed: int, base: str) -> dict:
+    """Trains and tests one model; R² and MAE on whole and on dropped test samples, and wall time."""
+    config = CONFIGS[name].get_config()
+    config.seed, config.output_base, config.data.target_keys = seed, base, (target,)
+    start = time.perf_counter()
+    place = main.run(config)
+    seconds = time.perf_counter() - start
+    content = json.loads(place.test_metrics.read_text())
+
+    mesh = distributed.make_mesh()
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    with Checkpoints(place.checkpoints) as checkpoints:
+        state, _ = checkpoints.restore(content["best_epoch"], like=trainer.initial_state)
+    evaluator = DroppingEvaluator(
+        trainer.apply, train.sampler_config(config), config.train.batch_size, mesh, (target,), data.target_scalers
+    )
+    stars = distributed.replicate(sampler.place(data.shards["test"]), mesh)
+    dropped = evaluator.metrics(*evaluator.predict(state, stars, "test"))
+    return {
+        "model": name, "target": target, "seed": seed, "seconds": seconds, "epochs": content["epochs"],
+        "whole": content["test"][target], "dropped": dropped[target],
+    }  # fmt: skip
+
+
+def run(models: list[str], targets: list[str], num_seed: int) -> list[dict]:
+    """All runs, in a temporary folder."""
+    with tempfile.TemporaryDirectory() as base:
+        return [one_run(m, t, s, base) for t in targets for m in models for s in range(num_seed)]
+
+
+def main_table(rows: list[dict]) -> str:
+    lines = ["model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | MAE whole, physical | s a run"]
+    for (name, target), reference in REFERENCE.items():
+        mine = [row for row in rows if (row["model"], row["target"]) == (name, target)]
+        if mine:
+            r2 = {kind: np.array([row[kind]["scaled"]["r2"] for row in mine]) for kind in ("dropped", "whole")}
+            each = {kind: " ".join(f"{x:.3f}" for x in values) for kind, values in r2.items()}
+            mae = np.mean([row["whole"]["physical"]["mae"] for row in mine])
+            seconds = np.mean([row["seconds"] for row in mine])
+            lines.append(
+                f"{name} | {target} | {reference:.3f} | {r2['dropped'].mean():.3f} ({each['dropped']}) | "
+                f"{r2['whole'].mean():.3f} ({each['whole']}) | {mae:.1f} | {seconds:.0f}"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=CONFIGS)
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--num_seed", type=int, default=3)
+    parser.add_argument("--out", help="JSON file for all figures")
+    arguments = parser.parse_args()
+    rows = run(arguments.models, arguments.targets, arguments.num_seed)
+    print(main_table(rows))
+    if arguments.out:
+        with open(arguments.out, "w") as file:
+            json.dump({"jax": jax.__version__, "rows": rows}, file, indent=1)

@@ -1,0 +1,62 @@
+"""Every field of a training run, with its meaning, unit and default. Model files override a few.
+
+Also a config of its own, for any model by name: `--config=configs/common.py:deep_sets`.
+"""
+
+from ml_collections import ConfigDict
+
+from starjax import environment, models
+
+
+def get_config(model: str = "set_transformer") -> ConfigDict:
+    """The locked config of `model` with its default hyperparameters."""
+    config = ConfigDict()
+    # Names everything random: initialization, samples, order, dropout.
+    config.seed = 0
+    # Where results go; a run's own folder is OUTPUT_BASE/experiments/<name>.
+    config.output_base = environment.default("OUTPUT_BASE", "output")
+    # Name of the run; empty: model, targets and a digest of all that follows.
+    config.name = ""
+    # The run's folder; empty: from the name.
+    config.workdir = ""
+    # Go on with a run that stands in the folder; False: start afresh in a new folder beside it.
+    config.resume = True
+
+    config.data = ConfigDict()
+    # A data set directory made by starjax.data.build, or 'sample': the packaged NBODY6 sample.
+    config.data.dataset = "sample"
+    # Columns of a star that the model sees.
+    config.data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
+    # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
+    config.data.target_keys = ("total_mass_within_2x_r_tidal",)
+    # Slots of a sample: at most this many stars are drawn.
+    config.data.num_star_per_sample = 128
+    # Samples of every snapshot in an epoch.
+    config.data.num_sample_per_snapshot = 16
+    # Chance that a training sample of a snapshot with at least num_star_per_sample stars loses some.
+    config.data.drop_probability = 0.6
+    # Lower and upper bound of the fraction that it then loses.
+    config.data.drop_ratio_range = (0.1, 0.9)
+
+    # The model's name, and its hyperparameters as its class documents them.
+    config.model = ConfigDict({"name": model, **models.hyperparameters(model)})
+
+    config.optim = ConfigDict()
+    # Peak learning rate of AdamW; it falls along a cosine to 1e-3 of this at max_epochs.
+    config.optim.learning_rate = 3e-3
+    config.optim.weight_decay = 1e-4
+    # Residual, in scaled units, beyond which the Huber loss grows linearly.
+    config.optim.huber_delta = 1.0
+    # Largest global norm of a gradient; longer ones are shortened to it.
+    config.optim.clip_norm = 0.5
+    # Epochs over which the learning rate rises linearly from 0.
+    config.optim.warmup_epochs = 1
+
+    config.train = ConfigDict()
+    # Samples of one step, over all devices; a multiple of their number.
+    config.train.batch_size = 512
+    # Epochs at most; also the length of the learning-rate schedule.
+    config.train.max_epochs = 50
+    # Epochs without a better validation loss after which training stops.
+    config.train.patience = 10
+    return config.lock()

@@ -1,0 +1,14 @@
+"""The Set Transformer on the packaged sample.
+
+    python -m starjax.main --config=configs/set_transformer.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    config = common.get_config("set_transformer")
+    config.train.max_epochs = 14
+    return config

@@ -1,0 +1,87 @@
+"""Checks of a training config: once, before anything compiles, naming field, value and what is allowed."""
+
+import hashlib
+import json
+
+from ml_collections import ConfigDict
+
+from starjax import errors, models
+
+# Where a run lies and how it starts, not what comes out of it.
+PLACE = ("output_base", "name", "workdir", "resume")
+
+
+class ConfigError(errors.StarjaxError):
+    """A config value that is not allowed, or that contradicts another."""
+
+
+def check(config: ConfigDict, num_device: int) -> None:
+    """Refuses values that are out of range, unknown or contradictory.
+
+    Raises:
+      ConfigError: names the field, what was given and what is allowed.
+    """
+    data, optim, train = config.data, config.optim, config.train
+    low, high = data.drop_ratio_range
+    rules = {
+        "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
+        "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
+        "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
+        "data.num_star_per_sample": (data.num_star_per_sample >= 1, "at least 1"),
+        "data.num_sample_per_snapshot": (data.num_sample_per_snapshot >= 1, "at least 1"),
+        "data.drop_probability": (0 <= data.drop_probability <= 1, "between 0 and 1"),
+        "data.drop_ratio_range": (0 <= low <= high <= 1, "two fractions between 0 and 1, the lower first"),
+        "optim.learning_rate": (optim.learning_rate > 0, "positive"),
+        "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
+        "optim.huber_delta": (optim.huber_delta > 0, "positive"),
+        "optim.clip_norm": (optim.clip_norm > 0, "positive"),
+        "optim.warmup_epochs": (
+            0 <= optim.warmup_epochs < train.max_epochs,
+            f"0 or more, and below train.max_epochs={train.max_epochs}",
+        ),
+        "train.batch_size": (
+            train.batch_size >= 1 and train.batch_size % num_device == 0,
+            f"a positive multiple of the {num_device} devices",
+        ),
+        "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
+        "train.patience": (train.patience >= 1, "at least 1"),
+    }
+    if "dropout" in config.model:
+        rules["model.dropout"] = (0 <= config.model.dropout < 1, "at least 0 and below 1")
+    for field, (is_allowed, allowed) in rules.items():
+        if not is_allowed:
+            raise ConfigError(f"config.{field}={_value(config, field)!r} should be {allowed}")
+    models.model_class(config.model.name)
+
+
+def _is_distinct(keys) -> bool:
+    return len(keys) > 0 and len(set(keys)) == len(keys)
+
+
+def _value(config, field: str):
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def resolved(config: ConfigDict) -> dict:
+    """The config as plain JSON content, without its place."""
+    content = json.loads(config.to_json())
+    return {name: value for name, value in content.items() if name not in PLACE}
+
+
+def digest(config: ConfigDict) -> str:
+    """Eight hexadecimal digits that tell configs apart, whatever their place."""
+    return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def differences(stored: dict, given: dict, prefix: str = "") -> list[str]:
+    """The fields in which two resolved configs differ, as `config.field: stored …, given …`."""
+    found = []
+    for name in sorted({*stored, *given}):
+        old, new = stored.get(name), given.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"config.{prefix}{name}: stored {old!r}, given {new!r}")
+    return found

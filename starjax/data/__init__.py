@@ -1,0 +1,1 @@
+"""From NBODY6 caches to samples on the device. Knows no models."""

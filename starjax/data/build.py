@@ -1,0 +1,286 @@
+"""From NBODY6 caches to a data set directory: raw shards, scalers, scaled shards.
+
+    python -m starjax.data.build --config=configs/dataset.py --config.caches=DIR \\
+        --config.split_manifest=split.json --config.out=DIR
+
+Runs are read in parallel, each into a part of its own; then the parts of a split are laid one after
+another into an array of the final size. A part that is done is not read again after an interruption.
+A directory that holds raw shards already, whoever wrote them, is scaled without caches.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, logging
+from ml_collections import ConfigDict, config_flags
+
+from starjax import errors, files, progress
+from starjax.data import caches, scaler, shard, splits
+from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
+
+
+
+class BuildError(errors.StarjaxError):
+    """A build that cannot go on: what is wrong, where, and what to do."""
+
+
+def build(config: ConfigDict) -> Path:
+    """Builds the data set that `config` describes, or goes on where an earlier call stopped.
+
+    Returns:
+      The data set directory.
+
+    Raises:
+      BuildError, caches.CacheError, splits.SplitError, scaler.ScalerError, shard.ShardError: nothing
+        half-written is left, and what was done before stays.
+    """
+    check_config(config)
+    out = Path(config.out)
+    is_raw_given = not config.caches and any(shard_path(out, "raw", split).exists() for split in splits.SPLITS)
+    sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
+    settings = json.loads(json.dumps({**_settings(config), **sources}))
+    if _is_done(out, settings):
+        logging.info("%s is complete and checks out: nothing to do", out)
+        return out
+    counts = _count_raw(out) if is_raw_given else _build_raw(config, out, sources)
+    _scale(config, out)
+    _write_record(out, settings, counts)
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    return out
+
+
+def check_config(config) -> None:
+    """Refuses contradictory or unknown values, naming field, value and what is allowed."""
+    if not config.out:
+        raise BuildError("config.out is empty: name the directory to build")
+    if config.on_bad not in ("error", "skip"):
+        raise BuildError(f"config.on_bad={config.on_bad!r} should be 'error' or 'skip'")
+    if config.min_stars < 1:
+        raise BuildError(f"config.min_stars={config.min_stars} should be at least 1")
+    if config.n_jobs == 0:
+        raise BuildError("config.n_jobs=0 should be a number of processes, or -1 for one a core")
+    for field in ("feature", "target"):
+        keys = config[f"{field}_keys"]
+        grouped = [key for group, _ in config[f"{field}_scalers"] for key in group]
+        for key in keys:
+            if list(keys).count(key) > 1:
+                raise BuildError(f"config.{field}_keys names {key} twice")
+            if grouped.count(key) != 1:
+                raise BuildError(
+                    f"config.{field}_scalers should have {key} in one group; it is in {grouped.count(key)}"
+                )
+        for group, method in config[f"{field}_scalers"]:
+            if method not in scaler.METHODS:
+                raise BuildError(
+                    f"config.{field}_scalers scales {', '.join(group)} by {method!r}; "
+                    f"known are {', '.join(scaler.METHODS)}"
+                )
+
+
+def _settings(config) -> dict:
+    """What decides the content of the data set."""
+    names = ("feature_keys", "target_keys", "feature_scalers", "target_scalers", "min_stars", "on_bad")
+    return {name: config[name] for name in names}
+
+
+def _raw_sources(out: Path) -> dict:
+    raw = {split: shard_path(out, "raw", split) for split in splits.SPLITS}
+    missing = [path.name for path in raw.values() if not path.exists()]
+    if missing:
+        raise BuildError(f"{out} has raw shards but lacks {', '.join(missing)}")
+    return {"raw_shards": {path.name: files.sha256(path) for path in raw.values()}}
+
+
+def _cache_sources(config) -> dict:
+    if not config.caches:
+        raise BuildError(
+            "config.caches is empty: name the folder of NBODY6 caches (or set JOBLIB_ROOT), or name in "
+            "config.out a directory of raw shards"
+        )
+    if not config.split_manifest:
+        raise BuildError("config.split_manifest is empty: name one (or set SPLIT_MFT_JSON); starjax.data.splits makes it")
+    manifest = splits.load_manifest(config.split_manifest)
+    found = caches.find(config.caches)
+    wanted = [run_id for run_ids in manifest.values() for run_id in run_ids]
+    missing = [run_id for run_id in wanted if run_id not in found]
+    if missing:
+        raise BuildError(f"{len(missing)} runs of {config.split_manifest} have no cache below {config.caches}: {', '.join(missing[:10])}")
+    return {
+        "split_manifest": manifest,
+        "caches": {run_id: [found[run_id].name, files.sha256(found[run_id])] for run_id in sorted(wanted)},
+    }
+
+
+def _is_done(out: Path, settings: dict) -> bool:
+    """Whether `out` holds this very data set, whole; BuildError if it holds another one."""
+    if not (out / CONFIG_FILE).exists():
+        return False
+    record = json.loads((out / CONFIG_FILE).read_text())
+    different = [key for key in {*settings, *record["settings"]} if settings.get(key) != record["settings"].get(key)]
+    if different:
+        raise BuildError(
+            f"{out} holds a data set with other {', '.join(sorted(different))}: name another config.out, or remove it"
+        )
+    damaged = [name for name, digest in record["sha256"].items() if not _has_digest(out / name, digest)]
+    if damaged:
+        logging.warning("%s: %s missing or changed since the build: building again", out, ", ".join(damaged))
+    return not damaged
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.exists() and files.sha256(path) == digest
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The part of one run: where it lies, how much it holds, what was left out."""
+
+    path: Path
+    num_star: int
+    num_snapshot: int
+    num_too_few: int
+    skipped: tuple[str, ...]
+    error: str = ""
+
+
+def _build_raw(config, out: Path, sources: dict) -> dict:
+    """Writes the raw shards; returns the counts for the record."""
+    found = caches.find(config.caches)
+    settings = json.dumps(_settings(config))
+    jobs = {
+        run_id: (
+            _make_part, found[run_id], run_id, digest, out / "parts" / f"{run_id}.npz", settings,
+            tuple(config.feature_keys), tuple(config.target_keys), config.min_stars, config.on_bad == "skip",
+        )
+        for run_id, (_, digest) in sources["caches"].items()
+    }  # fmt: skip
+    parts = progress.parallel(jobs, config.n_jobs, "reading runs")
+    counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
+    for split, run_ids in sources["split_manifest"].items():
+        good = [parts[run_id] for run_id in sorted(run_ids) if not parts[run_id].error]
+        if not good:
+            raise BuildError(f"no run is left in {split}: {parts[run_ids[0]].error}")
+        merged = _merge(good)
+        shard.save(shard_path(out, "raw", split), merged)
+        counts["splits"][split] = _count(merged)
+    for part in parts.values():
+        counts["skipped"] += [part.error] if part.error else list(part.skipped)
+        counts["num_snapshot_with_too_few_stars"] += part.num_too_few
+    return counts
+
+
+def _count(merged: shard.Shard) -> dict:
+    runs = None if merged.run_id is None else len(np.unique(merged.run_id))
+    return {"runs": runs, "snapshots": merged.num_snapshot, "stars": len(merged.feature)}
+
+
+def _count_raw(out: Path) -> dict:
+    shards = {split: shard.load(shard_path(out, "raw", split)) for split in splits.SPLITS}
+    counts = {split: _count(one) for split, one in shards.items()}
+    return {"splits": counts, "skipped": [], "num_snapshot_with_too_few_stars": 0}
+
+
+def _make_part(path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> _Part:
+    """Reads one run into its part, unless the part is there for this very cache and these settings."""
+    record_path = part_path.with_suffix(".json")
+    record = {"cache_sha256": digest, "settings": settings}
+    if record_path.exists() and part_path.exists():
+        known = json.loads(record_path.read_text())
+        if record.items() <= known.items() and _has_digest(part_path, known["sha256"]):
+            return _Part(part_path, *known["counts"], tuple(known["skipped"]))
+    try:
+        run, read_digest = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
+    except caches.CacheError as error:
+        if not skip_bad:
+            raise
+        return _Part(part_path, 0, 0, 0, (), str(error))
+    if read_digest != digest:
+        raise caches.CacheError(f"{path} changed while the data set was being built: start again")
+    shard.save(part_path, run.shard)
+    counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
+    record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}
+    files.write_json(record_path, record)
+    return _Part(part_path, *counts, run.skipped)
+
+
+def _merge(parts: Sequence[_Part]) -> shard.Shard:
+    """The shards of many runs as one; holds the result and one part at a time."""
+    first = shard.load(parts[0].path)
+    num_star, num_snapshot = sum(p.num_star for p in parts), sum(p.num_snapshot for p in parts)
+    merged = shard.Shard(
+        feature=np.empty((num_star, len(first.feature_keys)), np.float32),
+        feature_keys=first.feature_keys,
+        target=np.empty((num_snapshot, len(first.target_keys)), np.float32),
+        target_keys=first.target_keys,
+        ptr=np.zeros(num_snapshot + 1, np.int64),
+        run_id=np.empty(num_snapshot, f"U{max(len(p.path.stem) for p in parts)}"),
+        time_myr=np.empty(num_snapshot, np.float32),
+        distance_pc=np.empty(num_snapshot, np.float32),
+    )
+    star = snapshot = 0
+    for part in parts:
+        one = shard.load(part.path)
+        rows = slice(snapshot, snapshot + one.num_snapshot)
+        merged.feature[star : star + len(one.feature)] = one.feature
+        merged.ptr[snapshot + 1 : snapshot + 1 + one.num_snapshot] = star + one.ptr[1:]
+        for name in ("target", *shard.PROVENANCE):
+            getattr(merged, name)[rows] = getattr(one, name)
+        star, snapshot = star + len(one.feature), rows.stop
+    return merged
+
+
+def _scale(config, out: Path) -> None:
+    """Fits the scalers on the raw training shard and writes them and the scaled shards."""
+    train = shard.load(shard_path(out, "raw", "train"))
+    bundles = {
+        field: scaler.fit_bundle(getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"])
+        for field in BUNDLES
+    }
+    for split in splits.SPLITS:
+        raw = train if split == "train" else shard.load(shard_path(out, "raw", split))
+        shard.save(shard_path(out, "scaled", split), scale(raw, bundles["feature"], bundles["target"]))
+    for field, bundle in bundles.items():
+        scaler.save_bundle(out / BUNDLES[field], bundle)
+
+
+def _write_record(out: Path, settings: dict, counts: dict) -> None:
+    names = [shard_path(out, kind, split).name for kind in ("raw", "scaled") for split in splits.SPLITS]
+    record = {
+        "settings": settings,
+        "counts": counts,
+        "sha256": {name: files.sha256(out / name) for name in [*names, *BUNDLES.values()]},
+        "versions": {name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")},
+    }
+    files.write_json(out / CONFIG_FILE, record)
+
+
+def main(argv: Sequence[str], config: ConfigDict) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]}")
+    out = build(config)
+    counts = json.loads((out / CONFIG_FILE).read_text())["counts"]
+    for split, count in counts["splits"].items():
+        runs = "?" if count["runs"] is None else count["runs"]
+        print(f"{split:<6}{runs:>5} runs {count['snapshots']:>8} snapshots {count['stars']:>10} stars")
+    if counts["num_snapshot_with_too_few_stars"]:
+        print(f"left out for too few stars: {counts['num_snapshot_with_too_few_stars']} snapshots")
+    if counts["skipped"]:
+        print(f"left out as bad: {len(counts['skipped'])}")
+        for reason in counts["skipped"]:
+            print(f"  {reason}")
+    print(f"wrote {out}")
+
+
+def run() -> None:
+    """The command."""
+    config = config_flags.DEFINE_config_file("config", "configs/dataset.py", "The build's configuration.")
+    errors.run(lambda argv: main(argv, config.value))
+
+
+if __name__ == "__main__":
+    run()

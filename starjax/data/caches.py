@@ -1,0 +1,186 @@
+"""Caches of the NBODY6 pipeline: `<run_id>-obs.joblib` and `<run_id>-raw.joblib`.
+
+An obs cache is `{(x, y, z) [pc]: {time [Myr]: snapshot}}`, the key being where the cluster stands
+seen from the observer; a raw cache has no outer level. A snapshot is a dict with `time`, `header`
+(a dict of scalars) and `stars` (a data frame, one row a star).
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from starjax import errors
+from starjax.data import unpickle
+from starjax.data.shard import Shard
+
+SUFFIXES = ("-obs.joblib", "-raw.joblib")
+MEMBER_FLAG = "is_within_2x_r_tidal"
+
+
+class CacheError(errors.StarjaxError):
+    """A cache, or a snapshot of one, that cannot be used: file, snapshot, column and reason."""
+
+
+class Snapshot(NamedTuple):
+    """One snapshot as a cache holds it; `coordinate` [pc] is None in a raw cache, `time` is in Myr."""
+
+    coordinate: tuple[float, ...] | None
+    time: float
+    content: dict[str, Any]
+
+    def __str__(self):
+        seen_from = "" if self.coordinate is None else f" seen from {self.coordinate} pc"
+        return f"snapshot {self.time} Myr{seen_from}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one cache gives to a data set.
+
+    Attributes:
+      shard: its snapshots.
+      num_too_few: snapshots left out because they have too few stars or no membership flag.
+      skipped: the reasons of bad snapshots left out (`on_bad='skip'`).
+    """
+
+    shard: Shard
+    num_too_few: int
+    skipped: tuple[str, ...]
+
+
+def find(root: Path) -> dict[str, Path]:
+    """The cache of each run below `root`, by run id, in the order of the ids; obs before raw.
+
+    Raises:
+      CacheError: no cache is there, or a run has two of one kind.
+    """
+    found: dict[str, Path] = {}
+    for suffix in reversed(SUFFIXES):
+        of_kind: dict[str, Path] = {}
+        for path in sorted(Path(root).rglob(f"*{suffix}")):
+            run_id = path.name.removesuffix(suffix)
+            if run_id in of_kind:
+                raise CacheError(f"run {run_id} has two caches, {of_kind[run_id]} and {path}: remove one")
+            of_kind[run_id] = path
+        found.update(of_kind)
+    if not found:
+        raise CacheError(f"{root} holds no cache: files are named <run_id>{SUFFIXES[0]} or <run_id>{SUFFIXES[1]}")
+    return dict(sorted(found.items()))
+
+
+def load(path: Path) -> tuple[list[Snapshot], str]:
+    """All snapshots of a cache in the order it lists them, and the SHA-256 of the file.
+
+    Raises:
+      CacheError: the file is unreadable, damaged or not a cache.
+    """
+    try:
+        content = path.read_bytes()
+        cache = unpickle.loads(content, path, unpickle.TABLES)
+    except (OSError, unpickle.UnpickleError) as error:
+        raise CacheError(f"{path}: {error}" if isinstance(error, OSError) else str(error)) from error
+    snapshots = list(_snapshots(path, cache))
+    return snapshots, hashlib.sha256(content).hexdigest()
+
+
+def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
+    levels = cache.items() if isinstance(cache, dict) else None
+    if levels is None:
+        raise CacheError(f"{path} is not a cache: it holds a {type(cache).__name__} instead of a dict")
+    if not path.name.endswith(SUFFIXES[0]):
+        levels = [(None, cache)]
+    for coordinate, times in levels:
+        if not isinstance(times, dict):
+            raise CacheError(f"{path}: under {coordinate} stands a {type(times).__name__} instead of snapshots")
+        for time, snapshot in times.items():
+            missing = [key for key in ("time", "header", "stars") if key not in snapshot]
+            if missing:
+                raise CacheError(f"{path}: the snapshot at {time} Myr lacks {', '.join(missing)}")
+            yield Snapshot(coordinate, float(snapshot["time"]), snapshot)
+
+
+def read_run(
+    path: Path,
+    run_id: str,
+    feature_keys: Sequence[str],
+    target_keys: Sequence[str],
+    min_stars: int,
+    skip_bad: bool,
+) -> tuple[Run, str]:
+    """Reads the snapshots of one cache that enter a data set, and the SHA-256 of the file.
+
+    A snapshot enters when its `stars` has at least `min_stars` rows and the membership flag; of its
+    stars, those within twice the tidal radius.
+
+    Raises:
+      CacheError: the cache is unusable, no snapshot is left, or (unless `skip_bad`) a snapshot lacks a
+        wanted column or holds a value in it that is not finite.
+    """
+    snapshots, digest = load(path)
+    features, targets, times, distances, skipped = [], [], [], [], []
+    num_too_few = 0
+    for snapshot in snapshots:
+        stars = snapshot.content["stars"]
+        if len(stars) < min_stars or MEMBER_FLAG not in stars or not stars[MEMBER_FLAG].any():
+            num_too_few += 1
+            continue
+        try:
+            feature, target = _read_snapshot(path, snapshot, feature_keys, target_keys)
+        except CacheError as error:
+            if not skip_bad:
+                raise
+            skipped.append(str(error))
+            continue
+        features.append(feature)
+        targets.append(target)
+        times.append(snapshot.time)
+        distances.append(math.nan if snapshot.coordinate is None else math.hypot(*snapshot.coordinate))
+    if not features:
+        raise CacheError(
+            f"{path}: no snapshot is left of {len(snapshots)}: {num_too_few} have fewer than {min_stars} stars or no "
+            f"{MEMBER_FLAG}, {len(skipped)} are bad" + (f", first {skipped[0]}" if skipped else "")
+        )
+    shard = Shard(
+        feature=np.concatenate(features),
+        feature_keys=tuple(feature_keys),
+        target=np.array(targets, dtype=np.float32),
+        target_keys=tuple(target_keys),
+        ptr=np.cumsum([0, *map(len, features)], dtype=np.int64),
+        run_id=np.full(len(features), run_id),
+        time_myr=np.array(times, dtype=np.float32),
+        distance_pc=np.array(distances, dtype=np.float32),
+    )
+    return Run(shard, num_too_few, tuple(skipped)), digest
+
+
+def _read_snapshot(path, snapshot, feature_keys, target_keys):
+    """The float32 features (n_star, F) and targets (T,) of one snapshot."""
+    stars, header = snapshot.content["stars"], snapshot.content["header"]
+    missing = [key for key in feature_keys if key not in stars]
+    if missing:
+        raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars")
+    targets = {"time": snapshot.time, **header}
+    missing = [key for key in target_keys if key not in targets]
+    if missing:
+        raise CacheError(f"{path}: {snapshot} has no {', '.join(missing)} in its header")
+    is_member = stars[MEMBER_FLAG].to_numpy(dtype=bool)
+    feature = np.empty((int(is_member.sum()), len(feature_keys)), dtype=np.float32)
+    for column, key in enumerate(feature_keys):
+        values = stars[key].to_numpy()
+        if not np.issubdtype(values.dtype, np.number):
+            raise CacheError(f"{path}: {snapshot} holds {values.dtype} values instead of numbers in column {key}")
+        with np.errstate(over="ignore"):
+            feature[:, column] = values[is_member]
+        num_bad = int((~np.isfinite(feature[:, column])).sum())
+        if num_bad:
+            raise CacheError(f"{path}: {snapshot} holds {num_bad} values that are not finite in column {key}")
+    target = np.array([targets[key] for key in target_keys], dtype=np.float64)
+    for key, value in zip(target_keys, target, strict=True):
+        if not np.isfinite(value):
+            raise CacheError(f"{path}: {snapshot} has {key}={value} in its header")
+    return feature, target

@@ -1,0 +1,86 @@
+"""A data set directory: raw and scaled shards, scalers, and a record of how they came to be."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from starjax import errors, files
+from starjax.data import scaler, shard
+from starjax.data.splits import SPLITS
+
+SAMPLE = "sample"
+SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
+CONFIG_FILE = "dataset_config.json"
+BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
+
+
+class DatasetError(errors.StarjaxError):
+    """A data set that is not there or not whole, with what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Scaled shards by split, and what it takes to go back to physical units.
+
+    Attributes:
+      shards: the scaled shard of each of train, val and test.
+      feature_scalers, target_scalers: the bundles that scaled them.
+      fingerprint: SHA-256 over the files read.
+    """
+
+    shards: dict[str, shard.Shard]
+    feature_scalers: scaler.ScalerBundle
+    target_scalers: scaler.ScalerBundle
+    fingerprint: str
+
+
+def shard_path(directory: Path, kind: str, split: str) -> Path:
+    """Where a shard of a data set lies; `kind` is 'raw' or 'scaled'."""
+    return directory / f"{kind}-{split}-shard.npz"
+
+
+def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> Dataset:
+    """Loads a data set directory, or the packaged one for 'sample', with only the columns named.
+
+    Where scaled shards are missing the raw ones are scaled with the directory's scalers.
+
+    Raises:
+      DatasetError: the directory or a file of it is missing.
+      shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a key.
+    """
+    directory = SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
+    paths = [directory / file for file in BUNDLES.values()]
+    kinds = {s: "scaled" if shard_path(directory, "scaled", s).exists() else "raw" for s in SPLITS}
+    paths += [shard_path(directory, kind, split) for split, kind in kinds.items()]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise DatasetError(
+            f"data.dataset={name!r} lacks {', '.join(missing)}: build it with python -m starjax.data.build, "
+            f"or use the packaged data.dataset={SAMPLE!r}"
+        )
+    feature_scalers, target_scalers = (scaler.load_bundle(path) for path in paths[:2])
+    shards = {}
+    for split, kind in kinds.items():
+        shards[split] = shard.load(shard_path(directory, kind, split)).select(feature_keys, target_keys)
+        if kind == "raw":
+            shards[split] = scale(shards[split], feature_scalers, target_scalers)
+    fingerprint = hashlib.sha256("".join(map(files.sha256, paths)).encode()).hexdigest()
+    return Dataset(shards, feature_scalers, target_scalers, fingerprint)
+
+
+def scale(raw: shard.Shard, feature_scalers: scaler.ScalerBundle, target_scalers: scaler.ScalerBundle) -> shard.Shard:
+    """The scaled shard of a raw one; computed in float64, a column at a time, and rounded once."""
+
+    def columns(values, keys, scalers):
+        scaled = np.empty_like(values, dtype=np.float32)
+        for i, key in enumerate(keys):
+            scaled[:, i] = scalers.of(key).transform(values[:, i].astype(np.float64))
+        return scaled
+
+    return dataclasses.replace(
+        raw,
+        feature=columns(raw.feature, raw.feature_keys, feature_scalers),
+        target=columns(raw.target, raw.target_keys, target_scalers),
+    )

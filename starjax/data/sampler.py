@@ -1,0 +1,136 @@
+"""Random subsets of the stars of a snapshot, drawn on the device from a key.
+
+Every draw is a function of the key and of (epoch, snapshot, sample) alone, so that the same samples
+come out on any number of devices and in any order.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from starjax.data import permutation
+from starjax.data.shard import Shard, ShardError
+
+
+class Stars(NamedTuple):
+    """A shard on the device: the stars of all snapshots, one after another.
+
+    Attributes:
+      feature: float32 (n_star, F), scaled.
+      ptr: int32 (n_snapshot + 1,); snapshot i owns rows ptr[i]:ptr[i+1].
+      target: float32 (n_snapshot, T), scaled.
+    """
+
+    feature: jax.Array
+    ptr: jax.Array
+    target: jax.Array
+
+
+def place(shard: Shard) -> Stars:
+    """The arrays of a scaled shard as the sampler takes them.
+
+    Raises:
+      ShardError: it has more stars than 32-bit row numbers can tell apart.
+    """
+    if len(shard.feature) >= 2**31:
+        raise ShardError(f"a shard of {len(shard.feature)} stars is too large: at most 2**31 - 1 fit")
+    return Stars(shard.feature.astype(np.float32), shard.ptr.astype(np.int32), shard.target.astype(np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """What a sample is.
+
+    Attributes:
+      num_star_per_sample: K, the slots of a sample.
+      num_sample_per_snapshot: samples of every snapshot in an epoch.
+      drop_probability: chance that a snapshot of at least K stars loses some of its slots.
+      drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
+    """
+
+    num_star_per_sample: int = 128
+    num_sample_per_snapshot: int = 16
+    drop_probability: float = 0.6
+    drop_ratio_range: tuple[float, float] = (0.1, 0.9)
+
+    def without_drop(self) -> "SamplerConfig":
+        """The same, with every slot kept: what validation and test use."""
+        return dataclasses.replace(self, drop_probability=0.0)
+
+
+def num_sample(stars: Stars, config: SamplerConfig) -> int:
+    """Samples in an epoch."""
+    return (stars.ptr.shape[0] - 1) * config.num_sample_per_snapshot
+
+
+# What a run draws for; each has a key of its own.
+PURPOSES = ("order", "train", "val", "test")
+
+
+def purpose_key(run_key_data: jax.Array, purpose: str) -> jax.Array:
+    """The key for one of PURPOSES from the data of the run's key."""
+    return jax.random.fold_in(jax.random.wrap_key_data(run_key_data), PURPOSES.index(purpose))
+
+
+def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
+    """The key of one draw."""
+    for identity in (epoch, snapshot, sample):
+        key = jax.random.fold_in(key, identity)
+    return key
+
+
+def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
+    """Draws one sample of one snapshot.
+
+    Of a snapshot of n >= K stars, K distinct ones, uniformly, of which some are then dropped; of a
+    smaller one all n, the other slots empty.
+
+    Returns:
+      features float32 (K, F), zeros in empty slots; mask bool (K,), True where a star is.
+    """
+    order_key, whether_key, ratio_key = jax.random.split(key, 3)
+    num_slot = config.num_star_per_sample
+    start = stars.ptr[snapshot]
+    n = stars.ptr[snapshot + 1] - start
+    low, high = config.drop_ratio_range
+    ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
+    dropped = jnp.clip(jnp.round(ratio * num_slot).astype(n.dtype), 0, num_slot - 1)
+    is_dropping = jax.random.uniform(whether_key) < config.drop_probability
+    # The drawn order is random, so that emptying the last slots empties random ones.
+    num_kept = jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
+    slot = jnp.arange(num_slot, dtype=n.dtype)
+    # Smaller snapshots come whole, unshuffled: they need no permutation of their own size.
+    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, num_slot), num_slot).astype(n.dtype)
+    mask = slot < num_kept
+    row = start + jnp.where(mask, jnp.where(n < num_slot, slot, shuffled), 0)
+    return jnp.where(mask[:, None], stars.feature[row], 0), mask
+
+
+def draw_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig):
+    """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
+
+    Returns:
+      features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
+      each sample (B,), for its dropout.
+    """
+    snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
+
+    def draw_one(snapshot, sample):
+        draw_key, rest_key = jax.random.split(sample_key(key, epoch, snapshot, sample))
+        return (*draw(stars, draw_key, snapshot, config), rest_key)
+
+    features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
+    return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B
+
+
+def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample: int) -> jax.Array:
+    """The (snapshot, sample) pairs at `position` (B,) of an epoch: a permutation of all of them.
+
+    Returns:
+      int32 (B,), in [0, num_sample).
+    """
+    order_key = jax.random.fold_in(key, epoch)
+    return permutation.permute(order_key, position, num_sample, num_sample).astype(jnp.int32)

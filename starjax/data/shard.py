@@ -1,0 +1,137 @@
+"""Shards: the stars and targets of many snapshots in one `.npz`.
+
+Five arrays are fixed, `feature feature_keys target target_keys ptr`; files that other tools wrote
+with them load here. Three more may stand beside them, one value a snapshot: `run_id`, `time_myr`,
+`distance_pc`.
+"""
+
+import dataclasses
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from starjax import errors, files
+
+ARRAYS = ("feature", "feature_keys", "target", "target_keys", "ptr")
+PROVENANCE = ("run_id", "time_myr", "distance_pc")
+
+
+class ShardError(errors.StarjaxError):
+    """A shard that is not what the format says, with the file and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Many snapshots.
+
+    Attributes:
+      feature: float32 (n_star, n_feature), the stars of all snapshots, one after another.
+      feature_keys: names of its columns.
+      target: float32 (n_snapshot, n_target).
+      target_keys: names of its columns.
+      ptr: int64 (n_snapshot + 1,); snapshot i owns rows ptr[i]:ptr[i+1].
+      run_id, time_myr, distance_pc: (n_snapshot,) each, or None where unknown: the simulation, the
+        time in it [Myr], the distance it was observed from [pc].
+    """
+
+    feature: np.ndarray
+    feature_keys: tuple[str, ...]
+    target: np.ndarray
+    target_keys: tuple[str, ...]
+    ptr: np.ndarray
+    run_id: np.ndarray | None = None
+    time_myr: np.ndarray | None = None
+    distance_pc: np.ndarray | None = None
+
+    @property
+    def num_snapshot(self) -> int:
+        return len(self.ptr) - 1
+
+    def select(self, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> "Shard":
+        """The same snapshots with only the named columns, in the order named.
+
+        Raises:
+          ShardError: a name is not a column of this shard.
+        """
+        return dataclasses.replace(
+            self,
+            feature=_columns(self.feature, self.feature_keys, feature_keys, "data.feature_keys"),
+            feature_keys=tuple(feature_keys),
+            target=_columns(self.target, self.target_keys, target_keys, "data.target_keys"),
+            target_keys=tuple(target_keys),
+        )
+
+
+def _columns(array, present, wanted, field):
+    missing = [key for key in wanted if key not in present]
+    if missing:
+        raise ShardError(
+            f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}"
+        )
+    if tuple(wanted) == tuple(present):
+        return array
+    return np.ascontiguousarray(array[:, [present.index(key) for key in wanted]])
+
+
+def save(path: Path, shard: Shard) -> None:
+    """Writes a shard; what stood at `path` is replaced once the new file is complete."""
+    arrays = {
+        "feature": shard.feature.astype(np.float32, copy=False),
+        "feature_keys": np.array(shard.feature_keys),
+        "target": shard.target.astype(np.float32, copy=False),
+        "target_keys": np.array(shard.target_keys),
+        "ptr": shard.ptr.astype(np.int64, copy=False),
+    }
+    known = {name: getattr(shard, name) for name in PROVENANCE if getattr(shard, name) is not None}
+    with files.written_whole(path) as temporary:
+        np.savez(temporary, **arrays, **known)
+
+
+def load(path: Path) -> Shard:
+    """Reads and checks a shard.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ShardError: the file is damaged, or not a shard.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in (*ARRAYS, *PROVENANCE) if name in archive}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ShardError(f"{path} cannot be read ({error}): restore it or build the data set again") from error
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise ShardError(f"{path} is not a shard: it lacks the arrays {', '.join(missing)}")
+    arrays["feature_keys"] = tuple(map(str, arrays["feature_keys"]))
+    arrays["target_keys"] = tuple(map(str, arrays["target_keys"]))
+    shard = Shard(**arrays)
+    _check(path, shard)
+    return shard
+
+
+def _check(path: Path, shard: Shard) -> None:
+    num_star, num_snapshot, ptr = len(shard.feature), len(shard.ptr) - 1, shard.ptr
+    expected = {
+        "feature": (shard.feature, (num_star, len(shard.feature_keys)), np.floating),
+        "target": (shard.target, (num_snapshot, len(shard.target_keys)), np.floating),
+        "ptr": (ptr, (num_snapshot + 1,), np.integer),
+    }
+    for name in PROVENANCE:
+        if getattr(shard, name) is not None:
+            expected[name] = (getattr(shard, name), (num_snapshot,), np.generic)
+    for name, (array, shape, kind) in expected.items():
+        if array.shape != shape or not np.issubdtype(array.dtype, kind):
+            raise ShardError(
+                f"{path}: {name} should be {kind.__name__} of shape {shape}, got {array.dtype} {array.shape}"
+            )
+    if num_snapshot < 1 or ptr[0] != 0 or ptr[-1] != num_star or (np.diff(ptr) < 0).any():
+        raise ShardError(f"{path}: ptr should rise from 0 to the number of stars, {num_star}; got {ptr}")
+    for name in ("feature", "target"):
+        array = getattr(shard, name)
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            key = getattr(shard, f"{name}_keys")[column]
+            raise ShardError(f"{path}: {name} {key} is {array[row, column]} in row {row}")

@@ -1,0 +1,117 @@
+"""The run directory: where it lies, what describes it, and when it may be gone on with."""
+
+import dataclasses
+import importlib.metadata
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from starjax import config as config_lib
+from starjax import errors, files
+from starjax.data.dataset import BUNDLES, Dataset
+from starjax.data.scaler import save_bundle
+
+FORMAT = 1
+_PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+class ExperimentError(errors.StarjaxError):
+    """A run directory that does not fit the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A run directory and what lies in it."""
+
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.directory / "metrics.csv"
+
+    @property
+    def timing(self) -> Path:
+        return self.directory / "timing.csv"
+
+    @property
+    def events(self) -> Path:
+        return self.directory / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+    @property
+    def test_table(self) -> Path:
+        return self.directory / f"{self.name}-test.parquet"
+
+    @property
+    def test_metrics(self) -> Path:
+        return self.directory / "test_metrics.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.directory / "figures"
+
+
+def locate(config: ConfigDict) -> Experiment:
+    """The directory of the run that `config` describes.
+
+    With `config.resume=False`, the first of `<name>`, `<name>-2`, `<name>-3` … that is not there yet.
+    """
+    targets = "+".join("mass" if "mass" in key else key for key in config.data.target_keys)
+    name = config.name or f"{config.model.name}-{targets}-{config_lib.digest(config)}"
+    directory = Path(config.workdir or Path(config.output_base) / "experiments" / name)
+    if not config.resume:
+        number, wanted = 1, directory
+        while directory.exists():
+            number += 1
+            directory = wanted.with_name(f"{wanted.name}-{number}")
+    return Experiment(directory)
+
+
+def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) -> None:
+    """Checks the run that stands in the directory against `config`, or describes a new one there.
+
+    Raises:
+      ExperimentError: the directory holds something else, a run of another config or of other data,
+        or the record of a run that cannot be read.
+    """
+    fingerprint = {"name": config.data.dataset, "fingerprint": data.fingerprint}
+    if experiment.config.exists():
+        try:
+            stored = json.loads(experiment.config.read_text())
+            found = config_lib.differences(stored["config"], config_lib.resolved(config))
+            stored_fingerprint = stored["dataset"]["fingerprint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExperimentError(
+                f"{experiment.config} is damaged ({error}): restore it, or name another config.workdir"
+            ) from error
+        if stored_fingerprint != data.fingerprint:
+            found.append("config.data.dataset: the files differ from those of the stored run")
+        if found:
+            raise ExperimentError(
+                f"{experiment.directory} holds a run of another config: {'; '.join(found)}. "
+                "Give the same values, name another config.name or config.workdir, or set config.resume=False"
+            )
+        return
+    if experiment.directory.exists() and any(experiment.directory.iterdir()):
+        raise ExperimentError(f"{experiment.directory} is not empty and holds no run: name another config.workdir")
+    save_bundle(experiment.directory / BUNDLES["feature"], data.feature_scalers)
+    save_bundle(experiment.directory / BUNDLES["target"], data.target_scalers)
+    record = {
+        "format": FORMAT,
+        "config": config_lib.resolved(config),
+        "dataset": fingerprint,
+        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
+    files.write_json(experiment.config, record)

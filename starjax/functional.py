@@ -1,0 +1,27 @@
+"""The one place that turns a Flax module into pure functions of (params, batch, key)."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+
+def split(model: nnx.Module) -> tuple[dict, Callable]:
+    """Splits a module once into what is learned and what is computed.
+
+    Returns:
+      params: a plain nested dict of arrays;
+      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None) -> [B, n_output]`, pure. Without a
+        key it evaluates; with one key a sample, dropout is on.
+    """
+    graphdef, state = nnx.split(model, nnx.Param)
+
+    def apply(params, features_BxKxF, mask_BxK, key_B=None):
+        return nnx.merge(graphdef, params)(features_BxKxF, mask_BxK, key_B)
+
+    return nnx.to_pure_dict(state), apply
+
+
+def num_params(params: dict) -> int:
+    """The number of learned values."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,117 @@
+"""Trains and tests one model: one config in, one finished run directory out.
+
+    python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
+"""
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from starjax import config as config_lib
+from starjax import distributed, errors, evaluate, experiment, functional, plots, train
+from starjax.checkpoint import Checkpoints
+from starjax.data import dataset, sampler
+from starjax.experiment import Experiment
+from starjax.record import Recorder
+
+
+def run(config: ConfigDict) -> Experiment:
+    """Trains and tests the run of `config`, or what of that is still to be done, and says what came out.
+
+    Returns:
+      The run directory.
+
+    Raises:
+      errors.StarjaxError: the config, the data set or the directory does not allow it, or the loss is
+        not finite.
+    """
+    mesh = distributed.make_mesh()
+    config_lib.check(config, mesh.size)
+    data = dataset.load(config.data.dataset, tuple(config.data.feature_keys), tuple(config.data.target_keys))
+    place = experiment.locate(config)
+    is_writer = distributed.is_main_process()
+    if is_writer:
+        experiment.open_or_create(place, config, data)
+    distributed.wait_for_all("run directory")
+    if place.test_metrics.exists():
+        say(f"{place.directory} holds this run already, finished: nothing to do")
+    else:
+        _train_and_test(config, data, place, mesh, is_writer)
+    if is_writer:
+        report(place)
+    return place
+
+
+def _train_and_test(config, data, place, mesh, is_writer) -> None:
+    stars = {split: distributed.replicate(sampler.place(shard), mesh) for split, shard in data.shards.items()}
+    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    num_sample = sampler.num_sample(stars["train"], train.sampler_config(config))
+    num_left = num_sample % config.train.batch_size
+    say(
+        f"{config.model.name} with {functional.num_params(trainer.initial_state['params'])} parameters, "
+        f"{data.shards['train'].num_snapshot} training snapshots, {mesh.size} device(s); "
+        f"{trainer.num_step} steps an epoch" + (f", the last of {num_left} samples" if num_left else "")
+    )
+    evaluator = evaluate.Evaluator(
+        trainer.apply,
+        train.sampler_config(config),
+        config.train.batch_size,
+        mesh,
+        tuple(config.data.target_keys),
+        data.target_scalers,
+    )
+    recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer)
+    with Checkpoints(place.checkpoints) as checkpoints, recorder:
+        best, progress = train.fit(config, trainer, stars, evaluator, checkpoints, recorder)
+    prediction, target = evaluator.predict(best, stars["test"], "test")
+    if is_writer:
+        content = {"best_epoch": progress.best_epoch, "epochs": progress.epoch, "test": evaluator.metrics(prediction, target)}
+        table = evaluator.table(prediction, target, data.shards["test"])
+        history = pd.read_csv(place.metrics)
+        plots.save(plots.predicted_against_true(table, content["test"]), place.figures / "predicted-against-true.png")
+        plots.save(plots.training_curves(history, progress.best_epoch), place.figures / "training-curves.png")
+        evaluate.write(place, table, content)
+    distributed.wait_for_all("test table")
+
+
+def say(message: str) -> None:
+    """Prints a line, once in a multi-process run."""
+    if distributed.is_main_process():
+        print(message, flush=True)
+
+
+def report(place: Experiment) -> None:
+    """Prints the test metrics of a finished run and where everything lies."""
+    content = json.loads(place.test_metrics.read_text())
+    table = Table(title=f"test, epoch {content['best_epoch']} of {content['epochs']}", title_justify="left")
+    for column in ("target", "units", "MAE", "RMSE", "R²"):
+        table.add_column(column, justify="left" if column in ("target", "units") else "right")
+    for key, by_units in content["test"].items():
+        for units, values in by_units.items():
+            unit = plots.unit(key) if units == "physical" else "scaled"
+            table.add_row(key, unit, *(f"{values[name]:.3f}" for name in ("mae", "rmse", "r2")))
+    Console(width=100).print(table)
+    paths = (place.test_table, place.metrics, place.figures, place.checkpoints, place.events)
+    print(f"run directory   {place.directory}")
+    print("with            " + ", ".join(path.name for path in paths))
+
+
+def main(argv: Sequence[str], config: ConfigDict) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]}")
+    distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    run(config)
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The run's configuration, such as configs/deep_sets.py.")
+    _COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, for a run of many processes.")
+    _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+    _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+    flags.mark_flag_as_required("config")
+    errors.run(lambda argv: main(argv, _CONFIG.value))

@@ -1,0 +1,34 @@
+"""The models by name. A further one is one file beside these, and one line here."""
+
+import inspect
+
+import jax
+from flax import nnx
+
+from starjax.models.deep_sets import DeepSets
+from starjax.models.set_transformer import SetTransformer
+from starjax.models.summary_stats import SummaryStats
+
+MODELS = {
+    "summary_stats": SummaryStats,
+    "deep_sets": DeepSets,
+    "set_transformer": SetTransformer,
+}
+
+
+def model_class(name: str):
+    """The module class of model `name`; ValueError with the known names otherwise."""
+    if name not in MODELS:
+        raise ValueError(f"model.name={name!r} is not a model: choose one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def hyperparameters(name: str) -> dict:
+    """The hyperparameters of model `name` with their defaults, read from its signature."""
+    parameters = inspect.signature(model_class(name).__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def create(name: str, num_feature: int, num_output: int, key: jax.Array, **hparams) -> nnx.Module:
+    """A freshly initialized model: `(features [B, K, F], mask [B, K], key [B]) -> [B, num_output]`."""
+    return model_class(name)(num_feature, num_output, rngs=nnx.Rngs(params=key), **hparams)

@@ -1,0 +1,49 @@
+"""Deep Sets: one network a star, a pooled sum or mean, one network for the set."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from starjax.models import mlp
+
+POOLINGS = ("mean", "sum")
+
+
+class DeepSets(nnx.Module):
+    """rho(pool over stars of phi(star)) (Zaheer et al. 2017, arXiv:1703.06114, theorem 2).
+
+    Hyperparameters:
+      phi_hidden_dims: widths of the network applied to each star; the last is what is pooled.
+      rho_hidden_dims: hidden widths of the network applied to the pooled set.
+      pooling: 'mean' or 'sum' over the stars of the set.
+      dropout: rate within both networks, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_feature: int,
+        num_output: int,
+        *,
+        rngs: nnx.Rngs,
+        phi_hidden_dims: tuple[int, ...] = (8, 4),
+        rho_hidden_dims: tuple[int, ...] = (8, 4),
+        pooling: str = "mean",
+        dropout: float = 0.1,
+    ):
+        if pooling not in POOLINGS:
+            raise ValueError(f"model.pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
+        if not phi_hidden_dims:
+            raise ValueError("model.phi_hidden_dims=() is empty: give at least one width")
+        *hidden, num_pooled = phi_hidden_dims
+        self.phi = mlp.MLP(num_feature, hidden, num_pooled, dropout=dropout, rngs=rngs)
+        self.rho = mlp.MLP(num_pooled, rho_hidden_dims, num_output, dropout=dropout, rngs=rngs)
+        self.pooling = pooling
+
+    def __call__(self, features_BxKxF, mask_BxK, key=None):
+        """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
+        phi_key, rho_key = mlp.split_keys(key, 2)
+        real_BxKx1 = mask_BxK[..., None]
+        encoded_BxKxD = self.phi(jnp.where(real_BxKx1, features_BxKxF, 0), phi_key)
+        pooled_BxD = jnp.where(real_BxKx1, encoded_BxKxD, 0).sum(axis=1)
+        if self.pooling == "mean":
+            pooled_BxD = pooled_BxD / jnp.maximum(real_BxKx1.sum(axis=1), 1)
+        return self.rho(pooled_BxD, rho_key)

@@ -1,0 +1,64 @@
+"""Set Transformer: stars attend to one another, then learned seeds attend to the stars."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from starjax.models import mlp
+from starjax.models.attention import MultiheadAttentionBlock
+
+
+class SetTransformer(nnx.Module):
+    """Self-attention blocks, pooling by attention, and a decoder (Lee et al. 2019, arXiv:1810.00825).
+
+    Hyperparameters:
+      hidden_dim: width of every block; a multiple of `num_heads`.
+      num_heads: attention heads.
+      num_sabs: self-attention blocks over the stars.
+      num_seeds: seeds that pool the stars; the decoder sees all of them side by side.
+      output_hidden_dims: hidden widths of the decoder; () for a single linear layer.
+      layer_norm: normalize after attention and after the feed-forward net.
+      dropout: rate within the feed-forward nets and the decoder, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_feature: int,
+        num_output: int,
+        *,
+        rngs: nnx.Rngs,
+        hidden_dim: int = 6,
+        num_heads: int = 2,
+        num_sabs: int = 1,
+        num_seeds: int = 1,
+        output_hidden_dims: tuple[int, ...] = (),
+        layer_norm: bool = True,
+        dropout: float = 0.1,
+    ):
+        if hidden_dim % num_heads:
+            raise ValueError(
+                f"model.hidden_dim={hidden_dim} must be a multiple of model.num_heads={num_heads}"
+            )
+        block = dict(dropout=dropout, layer_norm=layer_norm, rngs=rngs)
+        inputs = [num_feature] + [hidden_dim] * num_sabs
+        self.sabs = nnx.List(
+            [MultiheadAttentionBlock(n, n, hidden_dim, num_heads, **block) for n in inputs[:-1]]
+        )
+        self.pool = MultiheadAttentionBlock(hidden_dim, inputs[-1], hidden_dim, num_heads, **block)
+        seed_init = jax.nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
+        self.seeds = nnx.Param(seed_init(rngs.params(), (num_seeds, hidden_dim)))
+        self.decoder = mlp.MLP(
+            num_seeds * hidden_dim, output_hidden_dims, num_output, dropout=dropout, rngs=rngs
+        )
+
+    def __call__(self, features_BxKxF, mask_BxK, key=None):
+        """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
+        *sab_keys, pool_key, decoder_key = mlp.split_keys(key, len(self.sabs) + 2)
+        h_BxKxD = jnp.where(mask_BxK[..., None], features_BxKxF, 0)
+        for sab, sab_key in zip(self.sabs, sab_keys, strict=True):
+            h_BxKxD = sab(h_BxKxD, h_BxKxD, mask_BxK, sab_key)
+        num_sample = features_BxKxF.shape[0]
+        seeds_BxSxD = jnp.broadcast_to(self.seeds[...], (num_sample, *self.seeds.shape))
+        pooled_BxSxD = self.pool(seeds_BxSxD, h_BxKxD, mask_BxK, pool_key)
+        pooled_BxSxD = jnp.where(mask_BxK.any(axis=1)[:, None, None], pooled_BxSxD, 0)
+        return self.decoder(pooled_BxSxD.reshape(num_sample, -1), decoder_key)

@@ -1,0 +1,74 @@
+"""Summary statistics of each feature over the stars, then one network."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from starjax.models import mlp, sorting
+
+QUANTILES = (0.25, 0.75)
+
+
+class SummaryStats(nnx.Module):
+    """An MLP on the number of stars and seven statistics of each feature.
+
+    Hyperparameters:
+      hidden_dims: hidden widths of the network.
+      dropout: rate within the network, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_feature: int,
+        num_output: int,
+        *,
+        rngs: nnx.Rngs,
+        hidden_dims: tuple[int, ...] = (8, 4),
+        dropout: float = 0.1,
+    ):
+        self.mlp = mlp.MLP(1 + 7 * num_feature, hidden_dims, num_output, dropout=dropout, rngs=rngs)
+
+    def __call__(self, features_BxKxF, mask_BxK, key=None):
+        """(B, K, F), (B, K) -> (B, n_output)."""
+        return self.mlp(summary_statistics(features_BxKxF, mask_BxK), key)
+
+
+def summary_statistics(features_BxKxF, mask_BxK):
+    """Number of stars, then mean, median, min, max, standard deviation, 25 % and 75 % quantile of each feature.
+
+    The deviation has n - 1 in its denominator and is 0 for a single star; quantiles are linearly
+    interpolated; an empty set gives zeros.
+
+    Returns:
+      (B, 1 + 7 F).
+    """
+    real_BxKx1 = mask_BxK[..., None]
+    n_Bx1 = real_BxKx1.sum(axis=1)
+    star_BxKxF = jnp.where(real_BxKx1, features_BxKxF, 0)
+    mean_BxF = star_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1, 1)
+    squared_BxKxF = jnp.where(real_BxKx1, (star_BxKxF - mean_BxF[:, None]) ** 2, 0)
+    std_BxF = jnp.sqrt(squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1))
+    # Empty slots sort behind every star.
+    star_KxBxF = jnp.moveaxis(jnp.where(real_BxKx1, features_BxKxF, jnp.inf), 1, 0)
+    sorted_BxKxF = jnp.moveaxis(sorting.sort(star_KxBxF), 0, 1)
+
+    def at_rank(rank_Bx1):
+        value_BxF = jnp.take_along_axis(sorted_BxKxF, jnp.maximum(rank_Bx1, 0)[:, None], axis=1)[:, 0]
+        return jnp.where(n_Bx1 > 0, value_BxF, 0)
+
+    def quantile(q):
+        rank_Bx1 = q * jnp.maximum(n_Bx1 - 1, 0).astype(features_BxKxF.dtype)
+        low_Bx1 = jnp.floor(rank_Bx1).astype(n_Bx1.dtype)
+        high_Bx1 = jnp.minimum(low_Bx1 + 1, n_Bx1 - 1)
+        low_BxF, high_BxF = at_rank(low_Bx1), at_rank(high_Bx1)
+        return low_BxF + (rank_Bx1 - low_Bx1) * (high_BxF - low_BxF)
+
+    statistics = [
+        n_Bx1.astype(mean_BxF.dtype),
+        mean_BxF,
+        quantile(0.5),
+        at_rank(jnp.zeros_like(n_Bx1)),
+        at_rank(n_Bx1 - 1),
+        std_BxF,
+        *(quantile(q) for q in QUANTILES),
+    ]
+    return jnp.concatenate(statistics, axis=-1)

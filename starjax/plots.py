@@ -1,0 +1,61 @@
+"""Figures of a run. Matplotlib is used without its global state, so that nothing needs a display."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from starjax import files
+
+LABELS = {"time": "age", "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$"}
+UNITS = {"time": "Myr", "total_mass_within_2x_r_tidal": "Msun"}
+
+
+def unit(key: str) -> str:
+    """The unit of a target, as far as it is known."""
+    return UNITS.get(key, "physical")
+
+
+def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
+    """Density of the test samples, predicted against true, one panel a target."""
+    keys = list(metrics)
+    figure = Figure(figsize=(5.2 * len(keys), 4.4), layout="constrained")
+    for axes, key in zip(np.atleast_1d(figure.subplots(1, len(keys))), keys, strict=True):
+        rows = table[table["target_key"] == key]
+        true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
+        # Masses span two orders of magnitude; ages begin at zero.
+        is_log = key != "time" and true.min() > 0 and predicted.min() > 0
+        scale = "log" if is_log else "linear"
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+        density = axes.hexbin(
+            true, predicted, gridsize=40, xscale=scale, yscale=scale, norm=LogNorm(), cmap="viridis", mincnt=1,
+            linewidths=0.1,
+        )  # fmt: skip
+        axes.plot([low, high], [low, high], color="black", linewidth=1, linestyle="--", label="predicted = true")
+        label = f"{LABELS.get(key, key)} [{unit(key)}]"
+        axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
+        r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
+        axes.set_title(f"test: R² = {r2:.3f} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
+        axes.legend(loc="upper left", frameon=False, fontsize=9)
+        figure.colorbar(density, ax=axes, label="samples")
+    return figure
+
+
+def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
+    """Loss by epoch, with the epoch that was tested."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(metrics["epoch"], metrics["train_huber"], color="0.6", label="training (stars dropped, dropout on)")
+    axes.plot(metrics["epoch"], metrics["val_huber"], color="black", label="validation")
+    axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best epoch, {best_epoch}")
+    axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG."""
+    with files.written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,119 @@
+"""What a run says of itself while it trains: metrics.csv, timing.csv, TensorBoard events, lines for people.
+
+`metrics.csv` holds what the config fixes, so that two runs of one config give the same file;
+`timing.csv` holds what the machine adds.
+"""
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import pandas as pd
+import tensorboardX
+
+from starjax import files, progress
+from starjax.experiment import Experiment
+
+
+def device_memory_bytes() -> int:
+    """Most memory in use so far on the first device; of the process, where the device is the CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Recorder:
+    """Writes the records of one run; silent in all processes but the one that writes."""
+
+    def __init__(self, experiment: Experiment, max_epochs: int, num_sample: int, is_writer: bool):
+        self._experiment = experiment
+        self._max_epochs = max_epochs
+        self._num_sample = num_sample
+        self._is_writer = is_writer
+        self._rows: list[dict] = []
+        self._timings: list[dict] = []
+        self._seconds = 0.0
+        self._events = None
+
+    def start(self, epoch: int) -> None:
+        """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped."""
+        if not self._is_writer:
+            return
+        self._rows = _rows_until(self._experiment.metrics, epoch)
+        self._timings = _rows_until(self._experiment.timing, epoch)
+        self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._events is not None:
+            self._events.close()
+
+    @contextlib.contextmanager
+    def timed_epoch(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
+        """Times what is done inside, and yields a function that moves the bar by a number of steps."""
+        start = time.perf_counter()
+        with progress.bar() if self._is_writer else contextlib.nullcontext() as display:
+            if display is None:
+                yield lambda num: None
+            else:
+                task = display.add_task(f"epoch {epoch}", total=num_step)
+                yield lambda num: display.advance(task, num)
+        self._seconds = time.perf_counter() - start
+
+    def epoch(self, state, learning_rate: float, train: dict, val: dict) -> None:
+        """Records one epoch.
+
+        Args:
+          state: the run's progress after the epoch (`epoch`, `best_epoch`).
+          train: means over the training samples as drawn, with dropout, while the epoch went on.
+          val: validation loss and metrics after it.
+        """
+        if not self._is_writer:
+            return
+        row = {"epoch": state.epoch, "learning_rate": learning_rate} | flat({"train": train, "val": val})
+        timing = {
+            "epoch": state.epoch,
+            "seconds": self._seconds,
+            "samples_per_s": self._num_sample / self._seconds,
+            "device_memory_bytes": device_memory_bytes(),
+        }
+        self._rows.append(row)
+        self._timings.append(timing)
+        for path, rows in ((self._experiment.metrics, self._rows), (self._experiment.timing, self._timings)):
+            with files.written_whole(path) as temporary:
+                pd.DataFrame(rows).to_csv(temporary, index=False)
+        for name, value in (row | timing).items():
+            if name != "epoch":
+                self._events.add_scalar(name.replace("_", "/", 1) if name in row else f"timing/{name}", value, state.epoch)
+        self._events.flush()
+        mean_seconds = sum(t["seconds"] for t in self._timings) / len(self._timings)
+        left = time.strftime("%M:%S", time.gmtime(mean_seconds * (self._max_epochs - state.epoch)))
+        print(
+            f"epoch {state.epoch:>3}/{self._max_epochs}  loss {train['huber']:.4f}  validation {val['huber']:.4f}"
+            f"{' *' if state.best_epoch == state.epoch else '  '}  {timing['samples_per_s']:>9,.0f} samples/s"
+            f"  at most {left} left",
+            flush=True,
+        )
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, float]:
+    """A nested dict as one level, names joined by underscores."""
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}_")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _rows_until(path, epoch: int) -> list[dict]:
+    if epoch == 0 or not path.exists():
+        return []
+    table = pd.read_csv(path, float_precision="round_trip")
+    return table[table["epoch"] <= epoch].to_dict("records")

@@ -1,0 +1,139 @@
+"""Properties that every model has, whatever its weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from starjax import functional, models
+from starjax.models import attention, mlp, sorting, summary_stats
+
+NUM_SLOT, NUM_FEATURE = 12, 4
+EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
+
+
+@pytest.fixture(scope="module")
+def built():
+    """(params, compiled apply) of each model."""
+    found = {}
+    for name in models.MODELS:
+        params, apply = functional.split(models.create(name, NUM_FEATURE, 2, jax.random.key(3)))
+        found[name] = params, jax.jit(apply)
+    return found
+
+
+def make_set(seed: int, num_star: int):
+    features = jax.random.normal(jax.random.key(seed), (1, NUM_SLOT, NUM_FEATURE)) * 3
+    return features, jnp.arange(NUM_SLOT)[None] < num_star
+
+
+@EVERY_MODEL
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), num_star=st.integers(0, NUM_SLOT))
+def test_order_of_slots_does_not_matter(built, name, seed, num_star):
+    params, apply = built[name]
+    features, mask = make_set(seed, num_star)
+    order = jax.random.permutation(jax.random.key(seed + 1), NUM_SLOT)
+    np.testing.assert_allclose(
+        apply(params, features[:, order], mask[:, order]), apply(params, features, mask), rtol=1e-4, atol=1e-5
+    )
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("held", [0.0, 1e30, np.inf, np.nan])
+@pytest.mark.parametrize("num_star", [0, 1, 2, 7])
+def test_what_an_empty_slot_holds_does_not_matter(built, name, num_star, held):
+    params, apply = built[name]
+    features, mask = make_set(1, num_star)
+    dirty = jnp.where(mask[..., None], features, held)
+    np.testing.assert_array_equal(apply(params, dirty, mask), apply(params, jnp.where(mask[..., None], features, 0), mask))
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("num_star", [0, 1, 2, 7])
+def test_further_empty_slots_do_not_matter(built, name, num_star):
+    params, apply = built[name]
+    features, mask = make_set(2, num_star)
+    padded = jnp.pad(features, ((0, 0), (0, 5), (0, 0))), jnp.pad(mask, ((0, 0), (0, 5)))
+    np.testing.assert_allclose(apply(params, *padded), apply(params, features, mask), rtol=1e-5, atol=1e-6)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("num_star", [0, 1, 2, NUM_SLOT])
+def test_output_and_gradient_are_finite_for_every_count(built, name, num_star):
+    params, apply = built[name]
+    features, mask = make_set(4, num_star)
+    gradient = jax.grad(lambda p: apply(p, features, mask, jax.random.split(jax.random.key(0), 1)).sum())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, apply(params, features, mask))))
+
+
+@EVERY_MODEL
+def test_dropout_depends_on_the_key_of_the_sample_alone(built, name):
+    params, apply = built[name]
+    num_sample = 32
+    features, mask = (jnp.repeat(x, num_sample, axis=0) for x in make_set(5, 9))
+    keys = jax.random.split(jax.random.key(6), num_sample)
+    together = apply(params, features, mask, keys)
+    assert len(np.unique(np.asarray(together)[:, 0])) > 1
+    for i in range(num_sample):
+        alone = apply(params, features[i : i + 1], mask[i : i + 1], keys[i : i + 1])
+        np.testing.assert_allclose(alone[0], together[i], rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_zeroes_its_rate_and_keeps_the_mean():
+    keys = jax.random.split(jax.random.key(0), 100)
+    dropped = np.asarray(mlp.dropout(jnp.ones((100, 1000)), 0.3, keys))
+    assert abs((dropped == 0).mean() - 0.3) < 5 * (0.3 * 0.7 / 1e5) ** 0.5
+    np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.7, rtol=1e-6)
+
+
+@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=3, max_size=3), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_sorting_network_sorts(columns):
+    values = np.array(columns, np.float32)
+    np.testing.assert_array_equal(sorting.sort(jnp.asarray(values)), np.sort(values, axis=0))
+
+
+@pytest.mark.parametrize("num_star", [1, 2, 3, 10, NUM_SLOT])
+def test_summary_statistics_are_those_of_numpy(num_star):
+    features, mask = make_set(7, num_star)
+    stars = np.asarray(features[0, :num_star], np.float64)
+    std = stars.std(axis=0, ddof=1) if num_star > 1 else np.zeros(NUM_FEATURE)
+    quantiles = np.quantile(stars, [0.5, 0, 1, 0.25, 0.75], axis=0)
+    expected = np.concatenate([[num_star], stars.mean(0), *quantiles[:3], std, *quantiles[3:]])
+    np.testing.assert_allclose(summary_stats.summary_statistics(features, mask)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_sample", [1, attention.CPU_CHUNK, attention.CPU_CHUNK + 3])
+def test_attention_in_chunks_is_attention(num_sample):
+    keys = jax.random.split(jax.random.key(8), 4)
+    q, k, v = (jax.random.normal(key, (num_sample, 5, 2, 3)) for key in keys[:3])
+    mask = jax.random.bernoulli(keys[3], 0.7, (num_sample, 5))
+
+    def total(attend):
+        return jax.value_and_grad(lambda q, k, v: (attend(q, k, v, mask) ** 2).sum(), argnums=(0, 1, 2))(q, k, v)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), total(attention.attention), total(attention._attend)
+    )
+
+
+def test_several_seeds_and_targets():
+    model = models.create("set_transformer", 3, 2, jax.random.key(0), num_seeds=4, output_hidden_dims=(5,))
+    assert model(jnp.ones((2, 6, 3)), jnp.ones((2, 6), bool)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "hparams", "named"),
+    [
+        ("set_transformer", {"hidden_dim": 6, "num_heads": 4}, "num_heads=4"),
+        ("deep_sets", {"pooling": "median"}, "median"),
+        ("deep_sets", {"phi_hidden_dims": ()}, "phi_hidden_dims"),
+        ("perceptron", {}, "perceptron"),
+    ],
+)
+def test_hyperparameters_that_cannot_be_are_refused_by_name(name, hparams, named):
+    with pytest.raises(ValueError, match=named):
+        models.create(name, 3, 1, jax.random.key(0), **hparams)
