@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -10,16 +11,16 @@ class StarjaxError(ValueError):
     """Base of every error whose message alone is enough for the user."""
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command; a StarjaxError ends it with status 1 and its message, without a traceback."""
+def run(main: Callable[..., None], parse: Callable[[Sequence[str]], Any] | None = None) -> None:
+    """Runs a command `main(argv)`, or `main(parse(argv))`; a StarjaxError ends it with status 1 and its message, without a traceback."""
 
-    def quiet_main(argv):
+    def quiet_main(arguments):
         # Libraries log every checkpoint as INFO; --verbosity=0 shows it.
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
-        main(argv)
+        main(arguments)
 
     try:
-        app.run(quiet_main)
+        app.run(quiet_main, flags_parser=parse)
     except StarjaxError as error:
         sys.exit(f"error: {error}")

@@ -130,7 +130,7 @@ def read_run(
             num_too_few += 1
             continue
         try:
-            feature, target = _read_snapshot(path, snapshot, feature_keys, target_keys)
+            feature, target, time = _read_snapshot(path, snapshot, feature_keys, target_keys)
         except CacheError as error:
             if not skip_bad:
                 raise
@@ -138,7 +138,7 @@ def read_run(
             continue
         features.append(feature)
         targets.append(target)
-        times.append(snapshot.time)
+        times.append(time)
         distances.append(math.nan if snapshot.coordinate is None else math.hypot(*snapshot.coordinate))
     if not features:
         raise CacheError(
@@ -159,11 +159,12 @@ def read_run(
 
 
 def _read_snapshot(path, snapshot, feature_keys, target_keys):
-    """The float32 features (n_star, F) and targets (T,) of one snapshot."""
+    """The float32 features (n_star, F), the targets (T,) and the time [Myr] of one snapshot."""
     stars, header = snapshot.content["stars"], snapshot.content["header"]
     missing = [key for key in feature_keys if key not in stars]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars")
+    # The header has the time in full, the snapshot rounded to 0.01 Myr.
     targets = {"time": snapshot.time, **header}
     missing = [key for key in target_keys if key not in targets]
     if missing:
@@ -183,4 +184,4 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
     for key, value in zip(target_keys, target, strict=True):
         if not np.isfinite(value):
             raise CacheError(f"{path}: {snapshot} has {key}={value} in its header")
-    return feature, target
+    return feature, target, targets["time"]

@@ -96,11 +96,11 @@ def load(path: Path) -> Shard:
       ShardError: the file is damaged, or not a shard.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in (*ARRAYS, *PROVENANCE) if name in archive}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
         raise ShardError(f"{path} cannot be read ({error}): restore it or build the data set again") from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.stats
+from absl.flags import argparse_flags
 
 from starjax import environment, errors, files, progress
 from starjax.data import caches
@@ -137,7 +138,7 @@ def _labels(path: Path) -> np.ndarray:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = argparse_flags.ArgumentParser(
         prog="python -m starjax.data.splits",
         description="Assigns the runs of a folder of NBODY6 caches to train, val and test.",
     )
@@ -158,8 +159,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv[1:])
 
 
-def main(argv: Sequence[str]) -> None:
-    arguments = _parse(argv)
+def main(arguments: argparse.Namespace) -> None:
     root, out = arguments.caches or environment.default("JOBLIB_ROOT", ""), Path(arguments.out)
     if not root:
         raise SplitError("no caches named: give --caches=DIR or set JOBLIB_ROOT")
@@ -184,4 +184,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    errors.run(main, _parse)

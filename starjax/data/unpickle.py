@@ -27,7 +27,8 @@ _NUMPY = {
     ("_codecs", "encode"),  # how protocol 2 spells bytes
 }  # fmt: skip
 _BUILTINS = {
-    ("builtins", name)
+    (module, name)
+    for module in ("builtins", "__builtin__")  # the latter in protocols up to 2
     for name in ("slice", "bytearray", "set", "frozenset", "complex", "range", "int", "float", "bool",
                  "str", "bytes", "list", "tuple", "dict")
 }  # fmt: skip

@@ -1,0 +1,101 @@
+"""Shards are validated on the way in and whole on the way out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from starjax.data import dataset, scaler, shard
+
+WHOLE = shard.Shard(
+    feature=np.arange(10, dtype=np.float32).reshape(5, 2),
+    feature_keys=("x", "y"),
+    target=np.ones((2, 1), np.float32),
+    target_keys=("time",),
+    ptr=np.array([0, 3, 5]),
+)
+
+
+def test_there_and_back(tmp_path):
+    full = dataclasses.replace(WHOLE, run_id=np.array(["a", "b"]), time_myr=np.array([1.0, 2.0], np.float32))
+    shard.save(tmp_path / "s.npz", full)
+    found = shard.load(tmp_path / "s.npz")
+    for field in dataclasses.fields(shard.Shard):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(full, field.name))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_files_of_the_reference_load(golden_folder):
+    found = shard.load(golden_folder / "raw-train-shard.npz")
+    assert found.num_snapshot == 48
+    assert found.run_id is None
+
+
+def test_select_orders_columns_as_named():
+    chosen = WHOLE.select(("y", "x"), ("time",))
+    np.testing.assert_array_equal(chosen.feature, WHOLE.feature[:, ::-1])
+    with pytest.raises(shard.ShardError, match="no mass; it has time"):
+        WHOLE.select(("x",), ("mass",))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"feature": np.ones((5, 3), np.float32)}, "feature should be"),
+        ({"feature": np.ones((5, 2), int)}, "feature should be"),
+        ({"target": np.ones((3, 1), np.float32)}, "target should be"),
+        ({"ptr": np.array([0, 3, 4])}, "ptr should rise"),
+        ({"ptr": np.array([0, 6, 5])}, "ptr should rise"),
+        ({"ptr": np.array([1, 3, 5])}, "ptr should rise"),
+        ({"ptr": np.array([0.0, 3.0, 5.0])}, "ptr should be"),
+        ({"run_id": np.array(["a"])}, "run_id should be"),
+        ({"feature": np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)}, "feature y is nan in row 3"),
+        ({"target": np.array([[1.0], [np.inf]], np.float32)}, "target time is inf in row 1"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path, change, said):
+    values = dataclasses.asdict(WHOLE) | change
+    path = tmp_path / "s.npz"
+    np.savez(path, **{name: value for name, value in values.items() if value is not None})
+    with pytest.raises(shard.ShardError, match=said) as caught:
+        shard.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "s.npz"
+    shard.save(path, WHOLE)
+    whole = path.read_bytes()
+    for content in (b"", b"no archive", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(shard.ShardError, match="s.npz"):
+            shard.load(path)
+    np.savez(path, feature=np.ones(3))
+    with pytest.raises(shard.ShardError, match="lacks the arrays feature_keys"):
+        shard.load(path)
+    np.savez(path, feature=np.array([{}], dtype=object))
+    with pytest.raises(shard.ShardError):
+        shard.load(path)
+
+
+def test_the_packaged_sample_is_what_its_card_says():
+    sample = dataset.load("sample", ("x", "vx"), ("time",))
+    assert [sample.shards[s].num_snapshot for s in ("train", "val", "test")] == [1221, 264, 385]
+    runs = [set(sample.shards[s].run_id) for s in ("train", "val", "test")]
+    assert [len(r) for r in runs] == [74, 19, 20]
+    assert not runs[0] & runs[1] | runs[0] & runs[2] | runs[1] & runs[2]
+    card = (dataset.SAMPLE_DIRECTORY / "README.md").read_text()
+    assert "CC-BY-4.0" in card
+
+
+def test_the_packaged_scalers_are_those_of_the_training_shard():
+    raw = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", "train"))
+    packaged = scaler.load_bundle(dataset.SAMPLE_DIRECTORY / dataset.BUNDLES["feature"])
+    for keys, kept in packaged.groups:
+        columns = [raw.feature_keys.index(key) for key in keys]
+        assert scaler.fit(kept.method, raw.feature[:, columns]).params == pytest.approx(kept.params)
+
+
+def test_a_missing_data_set_is_named():
+    with pytest.raises(dataset.DatasetError, match="nowhere.*raw-train-shard"):
+        dataset.load("nowhere", ("x",), ("time",))

@@ -1,0 +1,107 @@
+"""Runs, not snapshots, are assigned; evenly, and the same for the same seed."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from starjax.data import splits
+
+PATTERN = r"Rad(?P<radius>\d+)-zmet(?P<metallicity>\d+)-M(?P<mass_level>\d)"
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """180 runs in 9 categories, whose masses differ by category and ages by run."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for radius in ("04", "08", "12"):
+        for level in "678":
+            for number in range(20):
+                time = np.arange(0, rng.uniform(30, 400), 10.0)
+                log_mass = rng.normal(3.2 - 0.3 * int(level), 0.1) - 0.001 * time
+                found[f"Rad{radius}-zmet0014-M{level}-{number:04d}"] = np.stack([time, log_mass], axis=1)
+    return found
+
+
+def test_every_run_is_in_one_split_at_the_ratios_over_all_and_in_each_category(labels):
+    manifest = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate=20)
+    assigned = [run for split in splits.SPLITS for run in manifest[split]]
+    assert sorted(assigned) == sorted(labels)
+    assert [len(manifest[split]) for split in splits.SPLITS] == [126, 36, 18]
+    for radius in ("04", "08", "12"):
+        for level in "678":
+            of_category = [sum(r.startswith(f"Rad{radius}") and f"-M{level}-" in r for r in manifest[s]) for s in splits.SPLITS]
+            np.testing.assert_allclose(of_category, [14, 4, 2], atol=1)
+
+
+def test_the_seed_decides(labels):
+    first, again, other = (splits.make(labels, (0.7, 0.2, 0.1), seed, PATTERN, 5) for seed in (0, 0, 1))
+    assert first == again
+    assert first["test"] != other["test"]
+
+
+def test_trying_more_candidates_brings_the_distributions_closer(labels):
+    def total(num_candidate):
+        manifest = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate)
+        return sum(sum(d.values()) for d in manifest["wasserstein_distance_from_train"].values())
+
+    assert total(300) < 0.6 * total(1)
+    assert total(300) < 0.4  # four distances, in standard deviations
+
+
+def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
+    times = np.array([[0.0, 1.0], [2.0, 3.0]])
+    found = splits.distances({"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + [1.0, 0.0]})
+    assert found["val"] == {"time": 0, "log10_mass": 0}
+    assert found["test"]["time"] == pytest.approx(1 / np.std([0, 2, 1, 3]))
+    assert found["test"]["log10_mass"] == 0
+
+
+@pytest.mark.parametrize(
+    ("ratios", "pattern", "num_run", "said"),
+    [
+        ((0.7, 0.3), "", 100, "three positive shares"),
+        ((0.7, 0.3, 0.0), "", 100, "three positive shares"),
+        ((0.7, 0.2, 0.1), "Sun", 100, "does not match"),
+        ((0.7, 0.2, 0.1), "", 2, "too few"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said):
+    with pytest.raises(splits.SplitError, match=said):
+        splits.make(dict(list(labels.items())[:num_run]), ratios, 0, pattern, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[1]", "should hold an object"),
+        ('{"train": ["a"], "val": ["b"]}', "'test' should be a list"),
+        ('{"train": ["a"], "val": ["b"], "test": []}', "'test' should be a list"),
+        ('{"train": ["a"], "val": ["b"], "test": [3]}', "'test' should be a list"),
+        ('{"train": ["a"], "val": ["b"], "test": ["a"]}', "run a stands in train and in test"),
+        ('{"train": ["a", "a"], "val": ["b"], "test": ["c"]}', "run a stands in train and in train"),
+    ],
+)
+def test_manifests_that_cannot_be_are_refused_by_name(tmp_path, content, said):
+    path = tmp_path / "split.json"
+    path.write_text(content)
+    with pytest.raises(splits.SplitError, match=said) as caught:
+        splits.load_manifest(path)
+    assert "split.json" in str(caught.value)
+
+
+def test_the_command_splits_real_caches(tmp_path, caches_folder):
+    out = tmp_path / "split.json"
+    command = [sys.executable, "-m", "starjax.data.splits", f"--caches={caches_folder}", f"--out={out}", "--ratios=0.6,0.2,0.2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Wasserstein" in done.stdout
+    manifest = splits.load_manifest(out)
+    assert sorted(len(runs) for runs in manifest.values()) == [1, 1, 4]
+    assert json.loads(out.read_text())["seed"] == 0
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
