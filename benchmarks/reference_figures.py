@@ -56,14 +56,24 @@ def one_run(name: str, target: str, seed: int, base: str) -> dict:
     with Checkpoints(place.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(content["best_epoch"], like=trainer.initial_state)
     evaluator = DroppingEvaluator(
-        trainer.apply, train.sampler_config(config), config.train.batch_size, mesh, (target,), data.target_scalers
+        trainer.apply,
+        train.sampler_config(config),
+        config.train.batch_size,
+        mesh,
+        (target,),
+        data.target_scalers,
     )
     stars = distributed.replicate(sampler.place(data.shards["test"]), mesh)
     dropped = evaluator.metrics(*evaluator.predict(state, stars, "test"))
     return {
-        "model": name, "target": target, "seed": seed, "seconds": seconds, "epochs": content["epochs"],
-        "whole": content["test"][target], "dropped": dropped[target],
-    }  # fmt: skip
+        "model": name,
+        "target": target,
+        "seed": seed,
+        "seconds": seconds,
+        "epochs": content["epochs"],
+        "whole": content["test"][target],
+        "dropped": dropped[target],
+    }
 
 
 def run(models: list[str], targets: list[str], num_seed: int) -> list[dict]:
@@ -73,11 +83,15 @@ def run(models: list[str], targets: list[str], num_seed: int) -> list[dict]:
 
 
 def main_table(rows: list[dict]) -> str:
-    lines = ["model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | MAE whole, physical | s a run"]
+    lines = [
+        "model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | MAE whole, physical | s a run"
+    ]
     for (name, target), reference in REFERENCE.items():
         mine = [row for row in rows if (row["model"], row["target"]) == (name, target)]
         if mine:
-            r2 = {kind: np.array([row[kind]["scaled"]["r2"] for row in mine]) for kind in ("dropped", "whole")}
+            r2 = {
+                kind: np.array([row[kind]["scaled"]["r2"] for row in mine]) for kind in ("dropped", "whole")
+            }
             each = {kind: " ".join(f"{x:.3f}" for x in values) for kind, values in r2.items()}
             mae = np.mean([row["whole"]["physical"]["mae"] for row in mine])
             seconds = np.mean([row["seconds"] for row in mine])
@@ -89,7 +103,9 @@ def main_table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=CONFIGS)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--num_seed", type=int, default=3)

@@ -1,6 +1,6 @@
 """Deep Sets on the packaged sample.
 
-    python -m starjax.main --config=configs/deep_sets.py
+python -m starjax.main --config=configs/deep_sets.py
 """
 
 from ml_collections import ConfigDict

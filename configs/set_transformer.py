@@ -1,6 +1,6 @@
 """The Set Transformer on the packaged sample.
 
-    python -m starjax.main --config=configs/set_transformer.py
+python -m starjax.main --config=configs/set_transformer.py
 """
 
 from ml_collections import ConfigDict

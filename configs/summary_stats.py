@@ -1,6 +1,6 @@
 """Summary statistics and an MLP on the packaged sample.
 
-    python -m starjax.main --config=configs/summary_stats.py
+python -m starjax.main --config=configs/summary_stats.py
 """
 
 from ml_collections import ConfigDict

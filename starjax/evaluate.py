@@ -77,7 +77,9 @@ class Evaluator:
         for call in range(num_call):
             predicted_SxBxT = self._predict_steps(state["params"], stars, key, call * len(step_S), step_S)
             rows.append(distributed.gather(predicted_SxBxT).reshape(-1, len(self.target_keys)))
-        target = np.repeat(np.asarray(stars.target.addressable_data(0)), self.config.num_sample_per_snapshot, axis=0)
+        target = np.repeat(
+            np.asarray(stars.target.addressable_data(0)), self.config.num_sample_per_snapshot, axis=0
+        )
         return np.concatenate(rows)[:num_sample], target
 
     def metrics(self, prediction: np.ndarray, target: np.ndarray) -> dict:
@@ -89,7 +91,9 @@ class Evaluator:
         num_sample = self.config.num_sample_per_snapshot
         snapshot = np.repeat(np.arange(shard.num_snapshot), num_sample)
         known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
-        physical = [self.scalers.inverse(x.astype(np.float64), self.target_keys) for x in (target, prediction)]
+        physical = [
+            self.scalers.inverse(x.astype(np.float64), self.target_keys) for x in (target, prediction)
+        ]
         tables = []
         for i, key in enumerate(self.target_keys):
             columns = {

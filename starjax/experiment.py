@@ -105,7 +105,9 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
             )
         return
     if experiment.directory.exists() and any(experiment.directory.iterdir()):
-        raise ExperimentError(f"{experiment.directory} is not empty and holds no run: name another config.workdir")
+        raise ExperimentError(
+            f"{experiment.directory} is not empty and holds no run: name another config.workdir"
+        )
     save_bundle(experiment.directory / BUNDLES["feature"], data.feature_scalers)
     save_bundle(experiment.directory / BUNDLES["target"], data.target_scalers)
     record = {

@@ -1,6 +1,6 @@
 """Trains and tests one model: one config in, one finished run directory out.
 
-    python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
+python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
 """
 
 import json
@@ -70,10 +70,16 @@ def _train_and_test(config, data, place, mesh, is_writer) -> None:
         best, progress = train.fit(config, trainer, stars, evaluator, checkpoints, recorder)
     prediction, target = evaluator.predict(best, stars["test"], "test")
     if is_writer:
-        content = {"best_epoch": progress.best_epoch, "epochs": progress.epoch, "test": evaluator.metrics(prediction, target)}
+        content = {
+            "best_epoch": progress.best_epoch,
+            "epochs": progress.epoch,
+            "test": evaluator.metrics(prediction, target),
+        }
         table = evaluator.table(prediction, target, data.shards["test"])
         history = pd.read_csv(place.metrics)
-        plots.save(plots.predicted_against_true(table, content["test"]), place.figures / "predicted-against-true.png")
+        plots.save(
+            plots.predicted_against_true(table, content["test"]), place.figures / "predicted-against-true.png"
+        )
         plots.save(plots.training_curves(history, progress.best_epoch), place.figures / "training-curves.png")
         evaluate.write(place, table, content)
     distributed.wait_for_all("test table")
@@ -109,8 +115,12 @@ def main(argv: Sequence[str], config: ConfigDict) -> None:
 
 
 if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "The run's configuration, such as configs/deep_sets.py.")
-    _COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, for a run of many processes.")
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config", None, "The run's configuration, such as configs/deep_sets.py."
+    )
+    _COORDINATOR = flags.DEFINE_string(
+        "coordinator_address", None, "host:port of process 0, for a run of many processes."
+    )
     _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
     _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
     flags.mark_flag_as_required("config")

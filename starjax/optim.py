@@ -18,6 +18,4 @@ def learning_rate_schedule(learning_rate: float, num_step: int, num_warmup_step:
 
 def create(schedule: optax.Schedule, weight_decay: float, clip_norm: float) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`."""
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm), optax.adamw(schedule, weight_decay=weight_decay)
-    )
+    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.adamw(schedule, weight_decay=weight_decay))

@@ -30,10 +30,19 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         scale = "log" if is_log else "linear"
         low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
         density = axes.hexbin(
-            true, predicted, gridsize=40, xscale=scale, yscale=scale, norm=LogNorm(), cmap="viridis", mincnt=1,
+            true,
+            predicted,
+            gridsize=40,
+            xscale=scale,
+            yscale=scale,
+            norm=LogNorm(),
+            cmap="viridis",
+            mincnt=1,
             linewidths=0.1,
-        )  # fmt: skip
-        axes.plot([low, high], [low, high], color="black", linewidth=1, linestyle="--", label="predicted = true")
+        )
+        axes.plot(
+            [low, high], [low, high], color="black", linewidth=1, linestyle="--", label="predicted = true"
+        )
         label = f"{LABELS.get(key, key)} [{unit(key)}]"
         axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
         r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
@@ -47,7 +56,9 @@ def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
     """Loss by epoch, with the epoch that was tested."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(metrics["epoch"], metrics["train_huber"], color="0.6", label="training (stars dropped, dropout on)")
+    axes.plot(
+        metrics["epoch"], metrics["train_huber"], color="0.6", label="training (stars dropped, dropout on)"
+    )
     axes.plot(metrics["epoch"], metrics["val_huber"], color="black", label="validation")
     axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best epoch, {best_epoch}")
     axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")

@@ -5,12 +5,13 @@
 """
 
 import contextlib
+import csv
 import resource
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
-import pandas as pd
 import tensorboardX
 
 from starjax import files, progress
@@ -85,11 +86,12 @@ class Recorder:
         self._rows.append(row)
         self._timings.append(timing)
         for path, rows in ((self._experiment.metrics, self._rows), (self._experiment.timing, self._timings)):
-            with files.written_whole(path) as temporary:
-                pd.DataFrame(rows).to_csv(temporary, index=False)
+            _write_rows(path, rows)
         for name, value in (row | timing).items():
             if name != "epoch":
-                self._events.add_scalar(name.replace("_", "/", 1) if name in row else f"timing/{name}", value, state.epoch)
+                self._events.add_scalar(
+                    name.replace("_", "/", 1) if name in row else f"timing/{name}", value, state.epoch
+                )
         self._events.flush()
         mean_seconds = sum(t["seconds"] for t in self._timings) / len(self._timings)
         left = time.strftime("%M:%S", time.gmtime(mean_seconds * (self._max_epochs - state.epoch)))
@@ -112,8 +114,21 @@ def flat(tree: dict, prefix: str = "") -> dict[str, float]:
     return found
 
 
-def _rows_until(path, epoch: int) -> list[dict]:
+def _rows_until(path: Path, epoch: int) -> list[dict]:
     if epoch == 0 or not path.exists():
         return []
-    table = pd.read_csv(path, float_precision="round_trip")
-    return table[table["epoch"] <= epoch].to_dict("records")
+    with open(path, newline="") as file:
+        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    return [row for row in rows if row["epoch"] <= epoch]
+
+
+def _write_rows(path: Path, rows: list[dict]) -> None:
+    # By the csv module, which writes and reads back every digit of a float.
+    with files.written_whole(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() else float(text)

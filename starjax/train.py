@@ -16,7 +16,6 @@ from starjax.data import sampler
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 
-
 # Calls of the device an epoch is made in: what a progress bar can show of it.
 CALLS_PER_EPOCH = 16
 
@@ -91,7 +90,9 @@ def create(config: ConfigDict, num_snapshot: int, mesh: jax.sharding.Mesh) -> Tr
     )
     optimizer = optim.create(schedule, config.optim.weight_decay, config.optim.clip_norm)
     state = {"params": params, "opt_state": optimizer.init(params), "key": jax.random.key_data(run_key)}
-    steps = make_train_steps(apply, optimizer, sampler_config(config), config.train.batch_size, config.optim.huber_delta)
+    steps = make_train_steps(
+        apply, optimizer, sampler_config(config), config.train.batch_size, config.optim.huber_delta
+    )
     return Trainer(
         apply=apply,
         initial_state=distributed.replicate(state, mesh),
@@ -101,7 +102,9 @@ def create(config: ConfigDict, num_snapshot: int, mesh: jax.sharding.Mesh) -> Tr
     )
 
 
-def make_train_steps(apply, optimizer, config: sampler.SamplerConfig, batch_size: int, huber_delta: float) -> Callable:
+def make_train_steps(
+    apply, optimizer, config: sampler.SamplerConfig, batch_size: int, huber_delta: float
+) -> Callable:
     """Many training steps as one function of arrays, to be run `on_mesh`.
 
     The last step of an epoch may have fewer samples than `batch_size`; its empty rows weigh nothing.

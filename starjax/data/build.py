@@ -24,7 +24,6 @@ from starjax.data import caches, scaler, shard, splits
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
 
 
-
 class BuildError(errors.StarjaxError):
     """A build that cannot go on: what is wrong, where, and what to do."""
 
@@ -41,7 +40,9 @@ def build(config: ConfigDict) -> Path:
     """
     check_config(config)
     out = Path(config.out)
-    is_raw_given = not config.caches and any(shard_path(out, "raw", split).exists() for split in splits.SPLITS)
+    is_raw_given = not config.caches and any(
+        shard_path(out, "raw", split).exists() for split in splits.SPLITS
+    )
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
     settings = json.loads(json.dumps({**_settings(config), **sources}))
     if _is_done(out, settings):
@@ -103,13 +104,17 @@ def _cache_sources(config) -> dict:
             "config.out a directory of raw shards"
         )
     if not config.split_manifest:
-        raise BuildError("config.split_manifest is empty: name one (or set SPLIT_MFT_JSON); starjax.data.splits makes it")
+        raise BuildError(
+            "config.split_manifest is empty: name one (or set SPLIT_MFT_JSON); starjax.data.splits makes it"
+        )
     manifest = splits.load_manifest(config.split_manifest)
     found = caches.find(config.caches)
     wanted = [run_id for run_ids in manifest.values() for run_id in run_ids]
     missing = [run_id for run_id in wanted if run_id not in found]
     if missing:
-        raise BuildError(f"{len(missing)} runs of {config.split_manifest} have no cache below {config.caches}: {', '.join(missing[:10])}")
+        raise BuildError(
+            f"{len(missing)} runs of {config.split_manifest} have no cache below {config.caches}: {', '.join(missing[:10])}"
+        )
     return {
         "split_manifest": manifest,
         "caches": {run_id: [found[run_id].name, files.sha256(found[run_id])] for run_id in sorted(wanted)},
@@ -121,7 +126,9 @@ def _is_done(out: Path, settings: dict) -> bool:
     if not (out / CONFIG_FILE).exists():
         return False
     record = json.loads((out / CONFIG_FILE).read_text())
-    different = [key for key in {*settings, *record["settings"]} if settings.get(key) != record["settings"].get(key)]
+    different = [
+        key for key in {*settings, *record["settings"]} if settings.get(key) != record["settings"].get(key)
+    ]
     if different:
         raise BuildError(
             f"{out} holds a data set with other {', '.join(sorted(different))}: name another config.out, or remove it"
@@ -154,11 +161,19 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
     settings = json.dumps(_settings(config))
     jobs = {
         run_id: (
-            _make_part, found[run_id], run_id, digest, out / "parts" / f"{run_id}.npz", settings,
-            tuple(config.feature_keys), tuple(config.target_keys), config.min_stars, config.on_bad == "skip",
+            _make_part,
+            found[run_id],
+            run_id,
+            digest,
+            out / "parts" / f"{run_id}.npz",
+            settings,
+            tuple(config.feature_keys),
+            tuple(config.target_keys),
+            config.min_stars,
+            config.on_bad == "skip",
         )
         for run_id, (_, digest) in sources["caches"].items()
-    }  # fmt: skip
+    }
     parts = progress.parallel(jobs, config.n_jobs, "reading runs")
     counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():
@@ -185,7 +200,9 @@ def _count_raw(out: Path) -> dict:
     return {"splits": counts, "skipped": [], "num_snapshot_with_too_few_stars": 0}
 
 
-def _make_part(path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> _Part:
+def _make_part(
+    path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad
+) -> _Part:
     """Reads one run into its part, unless the part is there for this very cache and these settings."""
     record_path = part_path.with_suffix(".json")
     record = {"cache_sha256": digest, "settings": settings}
@@ -238,7 +255,9 @@ def _scale(config, out: Path) -> None:
     """Fits the scalers on the raw training shard and writes them and the scaled shards."""
     train = shard.load(shard_path(out, "raw", "train"))
     bundles = {
-        field: scaler.fit_bundle(getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"])
+        field: scaler.fit_bundle(
+            getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"]
+        )
         for field in BUNDLES
     }
     for split in splits.SPLITS:
@@ -254,7 +273,9 @@ def _write_record(out: Path, settings: dict, counts: dict) -> None:
         "settings": settings,
         "counts": counts,
         "sha256": {name: files.sha256(out / name) for name in [*names, *BUNDLES.values()]},
-        "versions": {name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")},
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")
+        },
     }
     files.write_json(out / CONFIG_FILE, record)
 

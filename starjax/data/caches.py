@@ -69,7 +69,9 @@ def find(root: Path) -> dict[str, Path]:
             of_kind[run_id] = path
         found.update(of_kind)
     if not found:
-        raise CacheError(f"{root} holds no cache: files are named <run_id>{SUFFIXES[0]} or <run_id>{SUFFIXES[1]}")
+        raise CacheError(
+            f"{root} holds no cache: files are named <run_id>{SUFFIXES[0]} or <run_id>{SUFFIXES[1]}"
+        )
     return dict(sorted(found.items()))
 
 
@@ -96,7 +98,9 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
         levels = [(None, cache)]
     for coordinate, times in levels:
         if not isinstance(times, dict):
-            raise CacheError(f"{path}: under {coordinate} stands a {type(times).__name__} instead of snapshots")
+            raise CacheError(
+                f"{path}: under {coordinate} stands a {type(times).__name__} instead of snapshots"
+            )
         for time, snapshot in times.items():
             missing = [key for key in ("time", "header", "stars") if key not in snapshot]
             if missing:
@@ -174,7 +178,9 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
     for column, key in enumerate(feature_keys):
         values = stars[key].to_numpy()
         if not np.issubdtype(values.dtype, np.number):
-            raise CacheError(f"{path}: {snapshot} holds {values.dtype} values instead of numbers in column {key}")
+            raise CacheError(
+                f"{path}: {snapshot} holds {values.dtype} values instead of numbers in column {key}"
+            )
         with np.errstate(over="ignore"):
             feature[:, column] = values[is_member]
         num_bad = int((~np.isfinite(feature[:, column])).sum())

@@ -70,7 +70,9 @@ def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...])
     return Dataset(shards, feature_scalers, target_scalers, fingerprint)
 
 
-def scale(raw: shard.Shard, feature_scalers: scaler.ScalerBundle, target_scalers: scaler.ScalerBundle) -> shard.Shard:
+def scale(
+    raw: shard.Shard, feature_scalers: scaler.ScalerBundle, target_scalers: scaler.ScalerBundle
+) -> shard.Shard:
     """The scaled shard of a raw one; computed in float64, a column at a time, and rounded once."""
 
     def columns(values, keys, scalers):

@@ -37,7 +37,9 @@ def place(shard: Shard) -> Stars:
     """
     if len(shard.feature) >= 2**31:
         raise ShardError(f"a shard of {len(shard.feature)} stars is too large: at most 2**31 - 1 fit")
-    return Stars(shard.feature.astype(np.float32), shard.ptr.astype(np.int32), shard.target.astype(np.float32))
+    return Stars(
+        shard.feature.astype(np.float32), shard.ptr.astype(np.int32), shard.target.astype(np.float32)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

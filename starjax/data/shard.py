@@ -66,9 +66,7 @@ class Shard:
 def _columns(array, present, wanted, field):
     missing = [key for key in wanted if key not in present]
     if missing:
-        raise ShardError(
-            f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}"
-        )
+        raise ShardError(f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}")
     if tuple(wanted) == tuple(present):
         return array
     return np.ascontiguousarray(array[:, [present.index(key) for key in wanted]])
@@ -101,7 +99,9 @@ def load(path: Path) -> Shard:
     except FileNotFoundError:
         raise
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
-        raise ShardError(f"{path} cannot be read ({error}): restore it or build the data set again") from error
+        raise ShardError(
+            f"{path} cannot be read ({error}): restore it or build the data set again"
+        ) from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise ShardError(f"{path} is not a shard: it lacks the arrays {', '.join(missing)}")

@@ -22,6 +22,7 @@ from starjax.data import caches
 SPLITS = ("train", "val", "test")
 MASS_KEY = "total_mass_within_2x_r_tidal"
 
+
 class SplitError(errors.StarjaxError):
     """A manifest that contradicts itself or the caches, or runs that cannot be split; names the ids."""
 
@@ -42,10 +43,14 @@ def load_manifest(path: Path) -> dict[str, list[str]]:
     for split in SPLITS:
         run_ids = content.get(split)
         if not isinstance(run_ids, list) or not run_ids or not all(isinstance(r, str) for r in run_ids):
-            raise SplitError(f"split manifest {path}: {split!r} should be a list of run ids, got {run_ids!r:.80}")
+            raise SplitError(
+                f"split manifest {path}: {split!r} should be a list of run ids, got {run_ids!r:.80}"
+            )
         for run_id in run_ids:
             if run_id in owner:
-                raise SplitError(f"split manifest {path}: run {run_id} stands in {owner[run_id]} and in {split}")
+                raise SplitError(
+                    f"split manifest {path}: run {run_id} stands in {owner[run_id]} and in {split}"
+                )
             owner[run_id] = split
     return {split: content[split] for split in SPLITS}
 
@@ -83,7 +88,9 @@ def assign(
     return {split: sorted(ids) for split, ids in assigned.items()}
 
 
-def distances(assigned: Mapping[str, Sequence[str]], labels: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def distances(
+    assigned: Mapping[str, Sequence[str]], labels: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
     """1-D Wasserstein distances of validation and test from training, for time and for log mass.
 
     Args:
@@ -153,7 +160,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="names one of the possible splits [%(default)s]")
     parser.add_argument(
-        "--num_candidate", type=int, default=500, help="random splits tried, the most even is kept [%(default)s]"
+        "--num_candidate",
+        type=int,
+        default=500,
+        help="random splits tried, the most even is kept [%(default)s]",
     )
     parser.add_argument("--n_jobs", type=int, default=-1, help="processes that read caches; -1: one a core")
     return parser.parse_args(argv[1:])
@@ -169,7 +179,9 @@ def main(arguments: argparse.Namespace) -> None:
         ratios = [float(ratio) for ratio in arguments.ratios.split(",")]
         re.compile(arguments.categories)
     except (ValueError, re.error) as error:
-        raise SplitError(f"--ratios={arguments.ratios} or --categories={arguments.categories}: {error}") from error
+        raise SplitError(
+            f"--ratios={arguments.ratios} or --categories={arguments.categories}: {error}"
+        ) from error
     jobs = {run_id: (_labels, path) for run_id, path in caches.find(Path(root)).items()}
     labels = progress.parallel(jobs, arguments.n_jobs, "reading runs")
     manifest = make(labels, ratios, arguments.seed, arguments.categories, arguments.num_candidate)
@@ -184,4 +196,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main, _parse)
+    errors.run(main, flags_parser=_parse)

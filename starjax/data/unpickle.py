@@ -20,18 +20,35 @@ PLAIN: frozenset[tuple[str, str]] = frozenset()
 _NUMPY = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
-    *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-      for name in ("_reconstruct", "scalar")),
+    *(
+        (module, name)
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("_reconstruct", "scalar")
+    ),
     *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
     ("_codecs", "encode"),  # how protocol 2 spells bytes
-}  # fmt: skip
+}
 _BUILTINS = {
     (module, name)
     for module in ("builtins", "__builtin__")  # the latter in protocols up to 2
-    for name in ("slice", "bytearray", "set", "frozenset", "complex", "range", "int", "float", "bool",
-                 "str", "bytes", "list", "tuple", "dict")
-}  # fmt: skip
+    for name in (
+        "slice",
+        "bytearray",
+        "set",
+        "frozenset",
+        "complex",
+        "range",
+        "int",
+        "float",
+        "bool",
+        "str",
+        "bytes",
+        "list",
+        "tuple",
+        "dict",
+    )
+}
 _PANDAS = {
     *(("pandas", name) for name in ("DataFrame", "Series", "Index", "RangeIndex", "StringDtype")),
     ("pandas.core.frame", "DataFrame"),

@@ -60,7 +60,9 @@ def test_a_finished_build_is_left_alone(config):
     assert file_times(out) == before
 
 
-@pytest.mark.parametrize("name", ["raw-val-shard.npz", "scaled-train-shard.npz", "target_scaler_bundle.joblib"])
+@pytest.mark.parametrize(
+    "name", ["raw-val-shard.npz", "scaled-train-shard.npz", "target_scaler_bundle.joblib"]
+)
 def test_a_damaged_file_is_made_again(config, name):
     out = build.build(config)
     whole = (out / name).read_bytes()
@@ -98,10 +100,18 @@ def test_an_interrupted_build_goes_on(config, monkeypatch):
     damaged = out / "parts" / "Rad04-zmet0006-M8-0116.npz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     done = {path.stem for path in (out / "parts").glob("*.npz")}
-    assert done == {"Rad04-zmet0006-M8-0116", "Rad08-zmet0002-M8-0036", "Rad08-zmet0014-M8-0093", "Rad12-zmet0002-M8-0088", "Rad12-zmet0014-M7-0018"}  # fmt: skip
+    assert done == {
+        "Rad04-zmet0006-M8-0116",
+        "Rad08-zmet0002-M8-0036",
+        "Rad08-zmet0014-M8-0093",
+        "Rad12-zmet0002-M8-0088",
+        "Rad12-zmet0014-M7-0018",
+    }
     read = []
     read_run = caches.read_run
-    monkeypatch.setattr(caches, "read_run", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a))
+    monkeypatch.setattr(
+        caches, "read_run", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a)
+    )
     build.build(config)
     assert sorted(read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
 
@@ -130,7 +140,9 @@ def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
     config.caches = ""
     build.build(config)
     for split in splits.SPLITS:
-        ours, golden = (shard.load(dataset.shard_path(folder, "scaled", split)) for folder in (out, golden_folder))
+        ours, golden = (
+            shard.load(dataset.shard_path(folder, "scaled", split)) for folder in (out, golden_folder)
+        )
         np.testing.assert_allclose(ours.feature, golden.feature, rtol=1e-6, atol=2e-6)
     before = file_times(out)
     build.build(config)
@@ -172,7 +184,9 @@ def test_a_run_without_a_cache_is_named(config):
 
 
 def test_a_logarithm_of_a_negative_is_refused_naming_the_key(config):
-    config.feature_scalers = tuple((keys, "log10_standard" if "x" in keys else m) for keys, m in config.feature_scalers)
+    config.feature_scalers = tuple(
+        (keys, "log10_standard" if "x" in keys else m) for keys, m in config.feature_scalers
+    )
     with pytest.raises(scaler.ScalerError, match="x, y, z"):
         build.build(config)
     assert not (build.Path(config.out) / "dataset_config.json").exists()
@@ -185,8 +199,15 @@ def test_any_joblib_backend_in_force_is_used(config):
 
 
 def test_the_command_reports_and_a_failure_ends_non_zero(config):
-    command = [sys.executable, "-m", "starjax.data.build", "--config=configs/dataset.py", f"--config.caches={config.caches}",
-               f"--config.split_manifest={config.split_manifest}", f"--config.out={config.out}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "starjax.data.build",
+        "--config=configs/dataset.py",
+        f"--config.caches={config.caches}",
+        f"--config.split_manifest={config.split_manifest}",
+        f"--config.out={config.out}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "train     4 runs       48 snapshots       9591 stars" in done.stdout
     failed = subprocess.run([*command, "--config.min_stars=20"], capture_output=True, text=True, check=False)

@@ -37,7 +37,7 @@ def test_obs_cache_holds_every_time_from_every_place(caches_folder, cache):
         stars = snapshot["stars"].query("is_within_2x_r_tidal")
         rows = shard.feature[shard.ptr[i] : shard.ptr[i + 1]]
         np.testing.assert_array_equal(rows, stars[list(FEATURES)].to_numpy(np.float32))
-        expected = [snapshot["time"], snapshot["header"]["total_mass_within_2x_r_tidal"]]
+        expected = [snapshot["header"]["time"], snapshot["header"]["total_mass_within_2x_r_tidal"]]
         np.testing.assert_array_equal(shard.target[i], np.float32(expected))
 
 
@@ -144,7 +144,10 @@ def test_a_bad_target_is_named(tmp_path, cache):
         ({(50, 0, 0): {1.0: {"time": 1.0}}}, "lacks header, stars"),
         ({(50, 0, 0): {1.0: "nothing"}}, "lacks time, header, stars"),
         ({}, "no snapshot is left of 0"),
-        ({(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": pd.DataFrame({"x": [1.0]})}}}, "no snapshot is left of 1"),
+        (
+            {(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": pd.DataFrame({"x": [1.0]})}}},
+            "no snapshot is left of 1",
+        ),
     ],
 )
 def test_what_is_no_cache_is_refused_by_name(tmp_path, content, said):

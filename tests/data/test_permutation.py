@@ -63,7 +63,9 @@ def test_every_ordered_pair_is_as_likely(size):
     num = 200_000
     images = permutations(num, size, index=[0, 1, size - 1])
     for first, second in ((0, 1), (0, 2), (1, 2)):
-        counts = np.bincount(images[:, first] * size + images[:, second], minlength=size * size).reshape(size, size)
+        counts = np.bincount(images[:, first] * size + images[:, second], minlength=size * size).reshape(
+            size, size
+        )
         assert (np.diag(counts) == 0).all()
         assert chi_square_pvalue(counts[~np.eye(size, dtype=bool)]) > TOO_UNLIKELY
 

@@ -71,7 +71,9 @@ def test_drop_probability_and_ratio():
     lost = lost[lost > 0]
     assert lost.min() >= 0.1 - 1e-6
     assert lost.max() <= 0.9 + 1e-6
-    assert scipy.stats.kstest(lost, "uniform", args=(0.1, 0.8)).statistic < 0.02  # slots come in steps of 0.01
+    assert (
+        scipy.stats.kstest(lost, "uniform", args=(0.1, 0.8)).statistic < 0.02
+    )  # slots come in steps of 0.01
 
 
 def test_never_all_slots_are_emptied(stars):
@@ -81,7 +83,8 @@ def test_never_all_slots_are_emptied(stars):
 
 def test_an_epoch_holds_every_pair_once_in_an_order_of_its_own():
     orders = [
-        np.asarray(sampler.shuffled_pair(jax.random.key(0), epoch, jnp.arange(997 * 16), 997 * 16)) for epoch in (0, 1)
+        np.asarray(sampler.shuffled_pair(jax.random.key(0), epoch, jnp.arange(997 * 16), 997 * 16))
+        for epoch in (0, 1)
     ]
     for order in orders:
         np.testing.assert_array_equal(np.sort(order), np.arange(997 * 16))
@@ -110,8 +113,12 @@ def test_targets_go_with_their_snapshot(stars):
 
 @pytest.mark.parametrize("num_device", [1, 2, 4, 8])
 def test_any_number_of_devices_draws_the_same(stars, num_device):
-    mesh = jax.make_mesh((num_device,), (distributed.DATA_AXIS,), devices=jax.devices()[:num_device],
-                         axis_types=(jax.sharding.AxisType.Auto,))  # fmt: skip
+    mesh = jax.make_mesh(
+        (num_device,),
+        (distributed.DATA_AXIS,),
+        devices=jax.devices()[:num_device],
+        axis_types=(jax.sharding.AxisType.Auto,),
+    )
 
     def drawn(stars, key):
         row = distributed.local_rows(16)

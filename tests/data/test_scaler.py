@@ -35,7 +35,9 @@ def test_jit_equals_the_reference(method, tables, float64):
     fitted = scaler.fit(method, tables["data"])
     scaled = jax.jit(fitted.transform)(jnp.asarray(tables["data"]))
     np.testing.assert_allclose(scaled, tables[f"transform/{method}"], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(fitted.inverse)(scaled), tables[f"inverse/{method}"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(fitted.inverse)(scaled), tables[f"inverse/{method}"], rtol=1e-6, atol=1e-6
+    )
 
 
 @EVERY_METHOD
@@ -59,7 +61,9 @@ def test_there_and_back(method, values):
     if np.ptp(values) < 1e-2:
         return
     fitted = scaler.fit(method, values)
-    np.testing.assert_allclose(fitted.inverse(fitted.transform(values)), values, rtol=1e-5, atol=1e-5 * np.ptp(values))
+    np.testing.assert_allclose(
+        fitted.inverse(fitted.transform(values)), values, rtol=1e-5, atol=1e-5 * np.ptp(values)
+    )
 
 
 @EVERY_METHOD

@@ -49,7 +49,10 @@ def test_select_orders_columns_as_named():
         ({"ptr": np.array([1, 3, 5])}, "ptr should rise"),
         ({"ptr": np.array([0.0, 3.0, 5.0])}, "ptr should be"),
         ({"run_id": np.array(["a"])}, "run_id should be"),
-        ({"feature": np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)}, "feature y is nan in row 3"),
+        (
+            {"feature": np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)},
+            "feature y is nan in row 3",
+        ),
         ({"target": np.array([[1.0], [np.inf]], np.float32)}, "target time is inf in row 1"),
     ],
 )

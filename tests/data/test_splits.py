@@ -33,7 +33,10 @@ def test_every_run_is_in_one_split_at_the_ratios_over_all_and_in_each_category(l
     assert [len(manifest[split]) for split in splits.SPLITS] == [126, 36, 18]
     for radius in ("04", "08", "12"):
         for level in "678":
-            of_category = [sum(r.startswith(f"Rad{radius}") and f"-M{level}-" in r for r in manifest[s]) for s in splits.SPLITS]
+            of_category = [
+                sum(r.startswith(f"Rad{radius}") and f"-M{level}-" in r for r in manifest[s])
+                for s in splits.SPLITS
+            ]
             np.testing.assert_allclose(of_category, [14, 4, 2], atol=1)
 
 
@@ -54,7 +57,9 @@ def test_trying_more_candidates_brings_the_distributions_closer(labels):
 
 def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
     times = np.array([[0.0, 1.0], [2.0, 3.0]])
-    found = splits.distances({"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + [1.0, 0.0]})
+    found = splits.distances(
+        {"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + [1.0, 0.0]}
+    )
     assert found["val"] == {"time": 0, "log10_mass": 0}
     assert found["test"]["time"] == pytest.approx(1 / np.std([0, 2, 1, 3]))
     assert found["test"]["log10_mass"] == 0
@@ -96,7 +101,14 @@ def test_manifests_that_cannot_be_are_refused_by_name(tmp_path, content, said):
 
 def test_the_command_splits_real_caches(tmp_path, caches_folder):
     out = tmp_path / "split.json"
-    command = [sys.executable, "-m", "starjax.data.splits", f"--caches={caches_folder}", f"--out={out}", "--ratios=0.6,0.2,0.2"]
+    command = [
+        sys.executable,
+        "-m",
+        "starjax.data.splits",
+        f"--caches={caches_folder}",
+        f"--out={out}",
+        "--ratios=0.6,0.2,0.2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Wasserstein" in done.stdout
     manifest = splits.load_manifest(out)

@@ -83,7 +83,9 @@ def test_tables_come_back_the_same(tmp_path, protocol, compress):
             "mixed": pd.Series([(1, 2), None, "s"], dtype=object),
         }
     )
-    content = {(50, 0, 0): {1.5: {"stars": frame, "t": np.float64(2), "half": np.arange(6, dtype=np.float32)[::2]}}}
+    content = {
+        (50, 0, 0): {1.5: {"stars": frame, "t": np.float64(2), "half": np.arange(6, dtype=np.float32)[::2]}}
+    }
     joblib.dump(content, tmp_path / "t.joblib", protocol=protocol, compress=compress)
     found = unpickle.load(tmp_path / "t.joblib", unpickle.TABLES)[50, 0, 0][1.5]
     pd.testing.assert_frame_equal(found["stars"], frame)

@@ -48,7 +48,9 @@ def test_what_an_empty_slot_holds_does_not_matter(built, name, num_star, held):
     params, apply = built[name]
     features, mask = make_set(1, num_star)
     dirty = jnp.where(mask[..., None], features, held)
-    np.testing.assert_array_equal(apply(params, dirty, mask), apply(params, jnp.where(mask[..., None], features, 0), mask))
+    np.testing.assert_array_equal(
+        apply(params, dirty, mask), apply(params, jnp.where(mask[..., None], features, 0), mask)
+    )
 
 
 @EVERY_MODEL
@@ -65,7 +67,9 @@ def test_further_empty_slots_do_not_matter(built, name, num_star):
 def test_output_and_gradient_are_finite_for_every_count(built, name, num_star):
     params, apply = built[name]
     features, mask = make_set(4, num_star)
-    gradient = jax.grad(lambda p: apply(p, features, mask, jax.random.split(jax.random.key(0), 1)).sum())(params)
+    gradient = jax.grad(lambda p: apply(p, features, mask, jax.random.split(jax.random.key(0), 1)).sum())(
+        params
+    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, apply(params, features, mask))))
 
 
@@ -89,7 +93,13 @@ def test_dropout_zeroes_its_rate_and_keeps_the_mean():
     np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.7, rtol=1e-6)
 
 
-@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=3, max_size=3), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.lists(st.floats(-1e6, 1e6, width=32, allow_subnormal=False), min_size=3, max_size=3),
+        min_size=1,
+        max_size=40,
+    )
+)
 @settings(max_examples=50, deadline=None)
 def test_sorting_network_sorts(columns):
     values = np.array(columns, np.float32)
@@ -103,7 +113,9 @@ def test_summary_statistics_are_those_of_numpy(num_star):
     std = stars.std(axis=0, ddof=1) if num_star > 1 else np.zeros(NUM_FEATURE)
     quantiles = np.quantile(stars, [0.5, 0, 1, 0.25, 0.75], axis=0)
     expected = np.concatenate([[num_star], stars.mean(0), *quantiles[:3], std, *quantiles[3:]])
-    np.testing.assert_allclose(summary_stats.summary_statistics(features, mask)[0], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        summary_stats.summary_statistics(features, mask)[0], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("num_sample", [1, attention.CPU_CHUNK, attention.CPU_CHUNK + 3])
@@ -113,10 +125,14 @@ def test_attention_in_chunks_is_attention(num_sample):
     mask = jax.random.bernoulli(keys[3], 0.7, (num_sample, 5))
 
     def total(attend):
-        return jax.value_and_grad(lambda q, k, v: (attend(q, k, v, mask) ** 2).sum(), argnums=(0, 1, 2))(q, k, v)
+        return jax.value_and_grad(lambda q, k, v: (attend(q, k, v, mask) ** 2).sum(), argnums=(0, 1, 2))(
+            q, k, v
+        )
 
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), total(attention.attention), total(attention._attend)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        total(attention.attention),
+        total(attention._attend),
     )
 
 

@@ -36,14 +36,19 @@ def linear(reference, kind, layer):
 
 
 def mlp(reference, kind, layer):
-    numbers = sorted(int(k.split(".")[-2]) for k in reference if k.startswith(f"{kind}/{layer}.") and k.endswith("weight"))
+    numbers = sorted(
+        int(k.split(".")[-2]) for k in reference if k.startswith(f"{kind}/{layer}.") and k.endswith("weight")
+    )
     return {"layers": {i: linear(reference, kind, f"{layer}.{n}") for i, n in enumerate(numbers)}}
 
 
 def block(reference, kind, name):
     packed = reference[f"{kind}/{name}.mha.in_proj_weight"], reference[f"{kind}/{name}.mha.in_proj_bias"]
     kernels, biases = (np.split(array, 3) for array in packed)
-    mha = {p: {"kernel": k.T, "bias": b} for p, k, b in zip(("query", "key", "value"), kernels, biases, strict=True)}
+    mha = {
+        p: {"kernel": k.T, "bias": b}
+        for p, k, b in zip(("query", "key", "value"), kernels, biases, strict=True)
+    }
     mha["out"] = linear(reference, kind, f"{name}.mha.out_proj")
     tree = {p: linear(reference, kind, f"{name}.{p}") for p in ("fc_q", "fc_k", "fc_v")}
     tree |= {"mha": mha, "feed_forward": mlp(reference, kind, f"{name}.fc_o")}
@@ -88,7 +93,9 @@ def outputs_and_gradients(reference, name, hparams, dtype):
 def assert_gradients_close(gradient, expected, rtol):
     """Against the largest entry: softmax does not depend on the key bias, whose gradient is rounding."""
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * largest), gradient, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * largest), gradient, expected
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

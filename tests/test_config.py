@@ -1,0 +1,107 @@
+"""Configs are locked, complete and read; impossible ones are refused by field."""
+
+import inspect
+import json
+import re
+
+import pytest
+
+from configs import common, deep_sets, set_transformer, summary_stats
+from starjax import config as config_lib
+from starjax import environment, models
+
+MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
+
+
+@pytest.mark.parametrize("name", MODEL_CONFIGS)
+def test_defaults_are_the_models_own_and_pass_the_check(name):
+    config = MODEL_CONFIGS[name].get_config()
+    assert dict(config.model) == {"name": name, **models.hyperparameters(name)}
+    config_lib.check(config, num_device=4)
+
+
+def test_an_unknown_field_is_refused():
+    config = common.get_config()
+    with pytest.raises(AttributeError, match="learning_rate"):
+        config.optim.learning_rat = 1.0
+    with pytest.raises(AttributeError):
+        deep_sets.get_config().model.num_heads = 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("seed", -1, "seed=-1"),
+        ("data.feature_keys", (), "feature_keys=()"),
+        ("data.target_keys", ("time", "time"), "none twice"),
+        ("data.num_star_per_sample", 0, "at least 1"),
+        ("data.num_sample_per_snapshot", 0, "at least 1"),
+        ("data.drop_probability", 1.5, "between 0 and 1"),
+        ("data.drop_ratio_range", (0.9, 0.1), "the lower first"),
+        ("optim.learning_rate", 0.0, "positive"),
+        ("optim.weight_decay", -1.0, "0 or positive"),
+        ("optim.huber_delta", 0.0, "positive"),
+        ("optim.clip_norm", 0.0, "positive"),
+        ("optim.warmup_epochs", 14, "below train.max_epochs=14"),
+        ("train.batch_size", 510, "multiple of the 4 devices"),
+        ("train.max_epochs", 0, "warmup_epochs"),
+        ("train.patience", 0, "at least 1"),
+        ("model.dropout", 1.0, "below 1"),
+        ("model.name", "perceptron", "perceptron.*set_transformer"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_field(field, value, said):
+    config = set_transformer.get_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=said) as caught:
+        config_lib.check(config, num_device=4)
+    assert "config" in str(caught.value) or field in str(caught.value)
+
+
+def test_the_digest_tells_runs_apart_but_not_places():
+    first, other, moved = common.get_config(), common.get_config(), common.get_config()
+    other.optim.learning_rate = 1e-4
+    moved.output_base, moved.name, moved.workdir, moved.resume = "elsewhere", "n", "w", False
+    assert config_lib.digest(first) == config_lib.digest(moved) != config_lib.digest(other)
+
+
+def test_differences_name_the_field_and_both_values():
+    stored = json.loads(json.dumps(config_lib.resolved(common.get_config())))
+    given = common.get_config()
+    given.optim.learning_rate = 1e-4
+    assert config_lib.differences(stored, config_lib.resolved(given)) == [
+        "config.optim.learning_rate: stored 0.003, given 0.0001"
+    ]
+
+
+def test_every_field_is_read_by_something(request):
+    """A field that no module mentions is one that nobody honours."""
+    package = request.config.rootpath / "starjax"
+    source = "\n".join(path.read_text() for path in package.rglob("*.py"))
+
+    def leaves(config):
+        for name, value in config.items():
+            yield from leaves(value) if hasattr(value, "items") else [name]
+
+    config = common.get_config()
+    with config.unlocked():
+        del config.model
+    unread = [
+        name for name in leaves(config) if not re.search(rf"(config|data|optim|train)\.{name}\b", source)
+    ]
+    assert not unread
+    for name in models.MODELS:
+        body = inspect.getsource(models.model_class(name)).split('"""')[2]
+        assert not [h for h in models.hyperparameters(name) if len(re.findall(rf"\b{h}\b", body)) < 2]
+
+
+def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OUTPUT_BASE", raising=False)
+    assert common.get_config().output_base == "output"
+    (tmp_path / ".env").write_text("OUTPUT_BASE=/from/file\n")
+    assert common.get_config().output_base == "/from/file"
+    monkeypatch.setenv("OUTPUT_BASE", "/from/environment")
+    assert common.get_config().output_base == "/from/environment"
+    assert environment.default("NOT_SET_ANYWHERE", "otherwise") == "otherwise"

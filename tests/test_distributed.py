@@ -1,0 +1,157 @@
+"""One device and many compute the same: gradients, steps, predictions. Two processes too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from starjax import distributed, evaluate, functional, losses, models, train
+from starjax.data import sampler, scaler
+
+CONFIG = sampler.SamplerConfig(num_star_per_sample=16, num_sample_per_snapshot=3)
+BATCH_SIZE = 16
+EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
+
+
+def mesh_of(num_device):
+    return jax.make_mesh(
+        (num_device,),
+        (distributed.DATA_AXIS,),
+        devices=jax.devices()[:num_device],
+        axis_types=(jax.sharding.AxisType.Auto,),
+    )
+
+
+@pytest.fixture(scope="module")
+def stars():
+    """Eleven snapshots of 5 to 35 stars: 33 samples, which no batch size divides."""
+    counts = np.arange(5, 38, 3)
+    rng = np.random.default_rng(0)
+    ptr = np.cumsum([0, *counts]).astype(np.int32)
+    feature = rng.normal(size=(ptr[-1], 3)).astype(np.float32)
+    return sampler.Stars(feature, ptr, rng.normal(size=(len(counts), 2)).astype(np.float32))
+
+
+def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1):
+    """Parameters after some steps and the sums over them."""
+    mesh = mesh_of(num_device)
+    params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
+    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "key": jax.random.key_data(jax.random.key(2)),
+    }
+    state, sums = steps(
+        distributed.replicate(state, mesh), distributed.replicate(stars, mesh), 0, 0, num_step
+    )
+    return jax.device_get((params, state["params"], sums))
+
+
+def assert_trees_close(found, expected, rtol):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), found, expected)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("num_device", [2, 4, 8])
+def test_the_gradient_is_that_of_one_device(name, num_device, stars):
+    # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
+    before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
+    _, together, sums_together = run_steps(name, num_device, stars, optax.sgd(1.0), num_step=1)
+    assert any(
+        np.abs(b - a).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (before, alone)), strict=True)
+    )
+    assert_trees_close(together, alone, 2e-6)
+    assert_trees_close(sums_together, sums, 1e-5)
+
+
+@pytest.mark.parametrize("num_device", [1, 4])
+def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(num_device, stars):
+    before, after, _ = run_steps("deep_sets", num_device, stars, optax.sgd(1.0), num_step=1, dropout=0.0)
+    _, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1), dropout=0.0))
+    run_key = jax.random.key_data(jax.random.key(2))
+    on_device = jax.tree.map(jnp.asarray, stars)
+    pair = sampler.shuffled_pair(sampler.purpose_key(run_key, "order"), 0, jnp.arange(BATCH_SIZE), 33)
+    features, mask, target, _ = sampler.draw_batch(
+        on_device, sampler.purpose_key(run_key, "train"), 0, pair, CONFIG
+    )
+    gradient = jax.grad(lambda p: losses.huber(apply(p, features, mask), target, 1.0).mean())(before)
+    assert_trees_close(jax.tree.map(lambda a, b: a - b, before, after), gradient, 2e-6)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("num_device", [2, 8])
+def test_training_with_dropout_is_that_of_one_device(name, num_device, stars):
+    optimizer = optax.adamw(1e-3)
+    _, alone, _ = run_steps(name, 1, stars, optimizer)
+    _, together, _ = run_steps(name, num_device, stars, optimizer)
+    assert_trees_close(together, alone, 1e-4)
+
+
+def test_an_epoch_counts_every_sample_once_and_no_more(stars):
+    *_, sums = run_steps("deep_sets", 4, stars, optax.sgd(0.0))
+    assert sums["num_sample"] == 33
+
+
+def test_steps_in_several_calls_are_those_of_one(stars):
+    mesh = mesh_of(1)
+    params, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1)))
+    optimizer = optax.adamw(1e-2)
+    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "key": jax.random.key_data(jax.random.key(2)),
+    }
+    at_once, _ = steps(state, stars, 0, 0, 3)
+    in_parts = state
+    for first in range(3):
+        in_parts, _ = steps(in_parts, stars, 0, first, 1)
+    jax.tree.map(np.testing.assert_array_equal, in_parts, at_once)
+
+
+@EVERY_MODEL
+def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
+    params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
+    scalers = scaler.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
+    found = []
+    for num_device, batch_size in ((1, 16), (4, 16), (8, 8), (1, 64)):
+        mesh = mesh_of(num_device)
+        evaluator = evaluate.Evaluator(apply, CONFIG, batch_size, mesh, ("a", "b"), scalers)
+        state = distributed.replicate({"params": params, "key": jax.random.key_data(jax.random.key(3))}, mesh)
+        found.append(evaluator.predict(state, distributed.replicate(stars, mesh), "test"))
+    for prediction, target in found:
+        assert prediction.shape == (33, 2)
+        np.testing.assert_array_equal(target, np.repeat(stars.target, 3, axis=0))
+        np.testing.assert_allclose(prediction, found[0][0], rtol=1e-5, atol=1e-6)
+    # Distinct snapshots give distinct rows: nothing is repeated or shifted.
+    assert len(np.unique(found[0][0][:, 0].round(6))) > 11
+
+
+def test_a_loss_of_unequal_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"\(4, 1\) and target \(4,\)"):
+        losses.huber(jnp.ones((4, 1)), jnp.ones(4), 1.0)
+
+
+@pytest.mark.parametrize("residual", [-3.0, -1.0, -0.2, 0.0, 0.5, 2.0])
+@pytest.mark.parametrize("delta", [0.5, 1.0])
+def test_huber_is_quadratic_within_delta_and_linear_beyond(residual, delta):
+    expected = residual**2 / 2 if abs(residual) <= delta else delta * (abs(residual) - delta / 2)
+    assert losses.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@EVERY_MODEL
+def test_a_training_step_lowers_for_every_platform(name, platform, stars):
+    params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
+    optimizer = optax.adamw(1e-3)
+    mesh = mesh_of(1)
+    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "key": jax.random.key_data(jax.random.key(2)),
+    }
+    exported = jax.export.export(steps, platforms=[platform])(state, stars, 0, 0, 3)
+    assert exported.platforms == (platform,)
