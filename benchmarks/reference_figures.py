@@ -51,7 +51,9 @@ def one_run(name: str, target: str, seed: int, base: str) -> dict:
     content = json.loads(place.test_metrics.read_text())
 
     mesh = distributed.make_mesh()
-    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    data = dataset.load(
+        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
+    )
     trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
     with Checkpoints(place.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(content["best_epoch"], like=trainer.initial_state)

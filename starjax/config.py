@@ -27,6 +27,7 @@ def check(config: ConfigDict, num_device: int) -> None:
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
         "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
+        "data.feature_clip": (data.feature_clip > 0, "positive"),
         "data.num_star_per_sample": (data.num_star_per_sample >= 1, "at least 1"),
         "data.num_sample_per_snapshot": (data.num_sample_per_snapshot >= 1, "at least 1"),
         "data.drop_probability": (0 <= data.drop_probability <= 1, "between 0 and 1"),

@@ -35,3 +35,8 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether `path` is there with this SHA-256."""
+    return path.exists() and sha256(path) == digest

@@ -32,7 +32,12 @@ def run(config: ConfigDict) -> Experiment:
     """
     mesh = distributed.make_mesh()
     config_lib.check(config, mesh.size)
-    data = dataset.load(config.data.dataset, tuple(config.data.feature_keys), tuple(config.data.target_keys))
+    data = dataset.load(
+        config.data.dataset,
+        tuple(config.data.feature_keys),
+        tuple(config.data.target_keys),
+        config.data.feature_clip,
+    )
     place = experiment.locate(config)
     is_writer = distributed.is_main_process()
     if is_writer:

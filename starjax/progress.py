@@ -1,7 +1,7 @@
 """Progress for people: a bar on a terminal, nothing moving in a log."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import joblib
 from rich.console import Console
@@ -29,11 +29,6 @@ def parallel(jobs: dict[Hashable, tuple], n_jobs: int, description: str) -> dict
     # Some third-party backends hand over everything at the end only.
     is_streaming = getattr(backend, "supports_return_generator", False)
     workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator" if is_streaming else "list")
-    results = workers(joblib.delayed(_call)(job) for job in jobs.values())
+    results = workers(joblib.delayed(function)(*arguments) for function, *arguments in jobs.values())
     with bar() as display:
         return dict(zip(jobs, display.track(results, total=len(jobs), description=description), strict=True))
-
-
-def _call(job: tuple[Callable, ...]):
-    function, *arguments = job
-    return function(*arguments)

@@ -34,6 +34,7 @@ def test_an_unknown_field_is_refused():
         ("seed", -1, "seed=-1"),
         ("data.feature_keys", (), "feature_keys=()"),
         ("data.target_keys", ("time", "time"), "none twice"),
+        ("data.feature_clip", 0.0, "positive"),
         ("data.num_star_per_sample", 0, "at least 1"),
         ("data.num_sample_per_snapshot", 0, "at least 1"),
         ("data.drop_probability", 1.5, "between 0 and 1"),

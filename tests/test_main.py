@@ -123,7 +123,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     events = EventAccumulator(str(place.events)).Reload().Tags()["scalars"]
     assert {"train/huber", "val/huber", "timing/samples_per_s", "learning/rate"} <= set(events)
     assert {path.suffix for path in place.figures.iterdir()} == {".png"}
-    assert not [path for path in place.directory.rglob("*partial*")]
+    assert not list(place.directory.rglob("*partial*"))
     printed = capsys.readouterr().out
     assert "epoch   4/4" in printed
     assert str(place.directory) in printed
@@ -287,7 +287,9 @@ def test_one_golden_step(name, small):
     config = common.get_config(name)
     config.data.dataset, config.train.batch_size = str(small), 32
     config.data.num_star_per_sample = 32
-    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    data = dataset.load(
+        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
+    )
     mesh = distributed.make_mesh()
     trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
     stars = distributed.replicate(main.sampler.place(data.shards["train"]), mesh)

@@ -8,7 +8,6 @@ another into an array of the final size. A part that is done is not read again a
 A directory that holds raw shards already, whoever wrote them, is scaled without caches.
 """
 
-import dataclasses
 import importlib.metadata
 import json
 import shutil
@@ -20,7 +19,7 @@ from absl import app, logging
 from ml_collections import ConfigDict, config_flags
 
 from starjax import errors, files, progress
-from starjax.data import caches, scaler, shard, splits
+from starjax.data import caches, manifest, parts, scaler, shard
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
 
 
@@ -35,13 +34,13 @@ def build(config: ConfigDict) -> Path:
       The data set directory.
 
     Raises:
-      BuildError, caches.CacheError, splits.SplitError, scaler.ScalerError, shard.ShardError: nothing
+      BuildError, caches.CacheError, manifest.SplitError, scaler.ScalerError, shard.ShardError: nothing
         half-written is left, and what was done before stays.
     """
     check_config(config)
     out = Path(config.out)
     is_raw_given = not config.caches and any(
-        shard_path(out, "raw", split).exists() for split in splits.SPLITS
+        shard_path(out, "raw", split).exists() for split in manifest.SPLITS
     )
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
     settings = json.loads(json.dumps({**_settings(config), **sources}))
@@ -90,7 +89,7 @@ def _settings(config) -> dict:
 
 
 def _raw_sources(out: Path) -> dict:
-    raw = {split: shard_path(out, "raw", split) for split in splits.SPLITS}
+    raw = {split: shard_path(out, "raw", split) for split in manifest.SPLITS}
     missing = [path.name for path in raw.values() if not path.exists()]
     if missing:
         raise BuildError(f"{out} has raw shards but lacks {', '.join(missing)}")
@@ -107,16 +106,16 @@ def _cache_sources(config) -> dict:
         raise BuildError(
             "config.split_manifest is empty: name one (or set SPLIT_MFT_JSON); starjax.data.splits makes it"
         )
-    manifest = splits.load_manifest(config.split_manifest)
+    assigned = manifest.load(config.split_manifest)
     found = caches.find(config.caches)
-    wanted = [run_id for run_ids in manifest.values() for run_id in run_ids]
+    wanted = [run_id for run_ids in assigned.values() for run_id in run_ids]
     missing = [run_id for run_id in wanted if run_id not in found]
     if missing:
         raise BuildError(
             f"{len(missing)} runs of {config.split_manifest} have no cache below {config.caches}: {', '.join(missing[:10])}"
         )
     return {
-        "split_manifest": manifest,
+        "split_manifest": assigned,
         "caches": {run_id: [found[run_id].name, files.sha256(found[run_id])] for run_id in sorted(wanted)},
     }
 
@@ -133,26 +132,10 @@ def _is_done(out: Path, settings: dict) -> bool:
         raise BuildError(
             f"{out} holds a data set with other {', '.join(sorted(different))}: name another config.out, or remove it"
         )
-    damaged = [name for name, digest in record["sha256"].items() if not _has_digest(out / name, digest)]
+    damaged = [name for name, digest in record["sha256"].items() if not files.has_digest(out / name, digest)]
     if damaged:
         logging.warning("%s: %s missing or changed since the build: building again", out, ", ".join(damaged))
     return not damaged
-
-
-def _has_digest(path: Path, digest: str) -> bool:
-    return path.exists() and files.sha256(path) == digest
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """The part of one run: where it lies, how much it holds, what was left out."""
-
-    path: Path
-    num_star: int
-    num_snapshot: int
-    num_too_few: int
-    skipped: tuple[str, ...]
-    error: str = ""
 
 
 def _build_raw(config, out: Path, sources: dict) -> dict:
@@ -161,7 +144,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
     settings = json.dumps(_settings(config))
     jobs = {
         run_id: (
-            _make_part,
+            parts.make,
             found[run_id],
             run_id,
             digest,
@@ -174,16 +157,16 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         )
         for run_id, (_, digest) in sources["caches"].items()
     }
-    parts = progress.parallel(jobs, config.n_jobs, "reading runs")
+    made = progress.parallel(jobs, config.n_jobs, "reading runs")
     counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():
-        good = [parts[run_id] for run_id in sorted(run_ids) if not parts[run_id].error]
+        good = [made[run_id] for run_id in sorted(run_ids) if not made[run_id].error]
         if not good:
-            raise BuildError(f"no run is left in {split}: {parts[run_ids[0]].error}")
-        merged = _merge(good)
+            raise BuildError(f"no run is left in {split}: {made[run_ids[0]].error}")
+        merged = parts.merge(good)
         shard.save(shard_path(out, "raw", split), merged)
         counts["splits"][split] = _count(merged)
-    for part in parts.values():
+    for part in made.values():
         counts["skipped"] += [part.error] if part.error else list(part.skipped)
         counts["num_snapshot_with_too_few_stars"] += part.num_too_few
     return counts
@@ -195,60 +178,9 @@ def _count(merged: shard.Shard) -> dict:
 
 
 def _count_raw(out: Path) -> dict:
-    shards = {split: shard.load(shard_path(out, "raw", split)) for split in splits.SPLITS}
+    shards = {split: shard.load(shard_path(out, "raw", split)) for split in manifest.SPLITS}
     counts = {split: _count(one) for split, one in shards.items()}
     return {"splits": counts, "skipped": [], "num_snapshot_with_too_few_stars": 0}
-
-
-def _make_part(
-    path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad
-) -> _Part:
-    """Reads one run into its part, unless the part is there for this very cache and these settings."""
-    record_path = part_path.with_suffix(".json")
-    record = {"cache_sha256": digest, "settings": settings}
-    if record_path.exists() and part_path.exists():
-        known = json.loads(record_path.read_text())
-        if record.items() <= known.items() and _has_digest(part_path, known["sha256"]):
-            return _Part(part_path, *known["counts"], tuple(known["skipped"]))
-    try:
-        run, read_digest = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
-    except caches.CacheError as error:
-        if not skip_bad:
-            raise
-        return _Part(part_path, 0, 0, 0, (), str(error))
-    if read_digest != digest:
-        raise caches.CacheError(f"{path} changed while the data set was being built: start again")
-    shard.save(part_path, run.shard)
-    counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
-    record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}
-    files.write_json(record_path, record)
-    return _Part(part_path, *counts, run.skipped)
-
-
-def _merge(parts: Sequence[_Part]) -> shard.Shard:
-    """The shards of many runs as one; holds the result and one part at a time."""
-    first = shard.load(parts[0].path)
-    num_star, num_snapshot = sum(p.num_star for p in parts), sum(p.num_snapshot for p in parts)
-    merged = shard.Shard(
-        feature=np.empty((num_star, len(first.feature_keys)), np.float32),
-        feature_keys=first.feature_keys,
-        target=np.empty((num_snapshot, len(first.target_keys)), np.float32),
-        target_keys=first.target_keys,
-        ptr=np.zeros(num_snapshot + 1, np.int64),
-        run_id=np.empty(num_snapshot, f"U{max(len(p.path.stem) for p in parts)}"),
-        time_myr=np.empty(num_snapshot, np.float32),
-        distance_pc=np.empty(num_snapshot, np.float32),
-    )
-    star = snapshot = 0
-    for part in parts:
-        one = shard.load(part.path)
-        rows = slice(snapshot, snapshot + one.num_snapshot)
-        merged.feature[star : star + len(one.feature)] = one.feature
-        merged.ptr[snapshot + 1 : snapshot + 1 + one.num_snapshot] = star + one.ptr[1:]
-        for name in ("target", *shard.PROVENANCE):
-            getattr(merged, name)[rows] = getattr(one, name)
-        star, snapshot = star + len(one.feature), rows.stop
-    return merged
 
 
 def _scale(config, out: Path) -> None:
@@ -260,7 +192,7 @@ def _scale(config, out: Path) -> None:
         )
         for field in BUNDLES
     }
-    for split in splits.SPLITS:
+    for split in manifest.SPLITS:
         raw = train if split == "train" else shard.load(shard_path(out, "raw", split))
         shard.save(shard_path(out, "scaled", split), scale(raw, bundles["feature"], bundles["target"]))
     for field, bundle in bundles.items():
@@ -268,7 +200,7 @@ def _scale(config, out: Path) -> None:
 
 
 def _write_record(out: Path, settings: dict, counts: dict) -> None:
-    names = [shard_path(out, kind, split).name for kind in ("raw", "scaled") for split in splits.SPLITS]
+    names = [shard_path(out, kind, split).name for kind in ("raw", "scaled") for split in manifest.SPLITS]
     record = {
         "settings": settings,
         "counts": counts,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import scipy.special
 
 from starjax import errors, files
 from starjax.data import unpickle
@@ -178,9 +177,12 @@ def _yeo_johnson_inverse(xp, x, exponent):
 
 def _special(x):
     """The special functions for arrays of the kind of `x`."""
+    # Both are slow to import, and most scalers do without.
     if isinstance(x, np.ndarray):
+        import scipy.special
+
         return scipy.special
-    import jax.scipy.special  # the build of a data set does without jax
+    import jax.scipy.special
 
     return jax.scipy.special
 
@@ -194,7 +196,7 @@ def _to_normal(x, quantiles):
     level = (upwards - downwards) / 2
     level = xp.where(x > quantiles[-1] - _QUANTILE_EDGE, 1.0, level)
     level = xp.where(x < quantiles[0] + _QUANTILE_EDGE, 0.0, level)
-    end = -scipy.special.ndtri(_QUANTILE_EDGE - np.spacing(1))
+    end = -_special(quantiles).ndtri(_QUANTILE_EDGE - np.spacing(1))
     return xp.clip(_special(x).ndtri(level), -end, end)
 
 

@@ -7,7 +7,6 @@ Snapshots of one simulation are correlated, so that a run belongs to one split w
 """
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,41 +17,9 @@ from absl.flags import argparse_flags
 
 from starjax import environment, errors, files, progress
 from starjax.data import caches
+from starjax.data.manifest import SPLITS, SplitError
 
-SPLITS = ("train", "val", "test")
 MASS_KEY = "total_mass_within_2x_r_tidal"
-
-
-class SplitError(errors.StarjaxError):
-    """A manifest that contradicts itself or the caches, or runs that cannot be split; names the ids."""
-
-
-def load_manifest(path: Path) -> dict[str, list[str]]:
-    """The run ids of each split; other keys of the file are ignored.
-
-    Raises:
-      SplitError: not JSON, a split missing, empty or not a list of ids, or an id twice.
-    """
-    try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise SplitError(f"split manifest {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise SplitError(f"split manifest {path} should hold an object with {', '.join(SPLITS)}")
-    owner: dict[str, str] = {}
-    for split in SPLITS:
-        run_ids = content.get(split)
-        if not isinstance(run_ids, list) or not run_ids or not all(isinstance(r, str) for r in run_ids):
-            raise SplitError(
-                f"split manifest {path}: {split!r} should be a list of run ids, got {run_ids!r:.80}"
-            )
-        for run_id in run_ids:
-            if run_id in owner:
-                raise SplitError(
-                    f"split manifest {path}: run {run_id} stands in {owner[run_id]} and in {split}"
-                )
-            owner[run_id] = split
-    return {split: content[split] for split in SPLITS}
 
 
 def assign(

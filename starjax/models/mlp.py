@@ -1,5 +1,7 @@
 """Fully connected blocks shared by the three models."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -47,8 +49,7 @@ class MLP(nnx.Module):
 
     def __init__(self, num_in, hidden_dims, num_out, *, dropout: float, rngs: nnx.Rngs):
         widths = (num_in, *hidden_dims, num_out)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nnx.List([linear(a, b, rngs) for a, b in pairs])
+        self.layers = nnx.List([linear(a, b, rngs) for a, b in itertools.pairwise(widths)])
         self.dropout = dropout
 
     def __call__(self, x, key=None):

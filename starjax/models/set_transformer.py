@@ -39,7 +39,7 @@ class SetTransformer(nnx.Module):
             raise ValueError(
                 f"model.hidden_dim={hidden_dim} must be a multiple of model.num_heads={num_heads}"
             )
-        block = dict(dropout=dropout, layer_norm=layer_norm, rngs=rngs)
+        block = {"dropout": dropout, "layer_norm": layer_norm, "rngs": rngs}
         inputs = [num_feature] + [hidden_dim] * num_sabs
         self.sabs = nnx.List(
             [MultiheadAttentionBlock(n, n, hidden_dim, num_heads, **block) for n in inputs[:-1]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import dataset as dataset_config
-from starjax.data import build, caches, dataset, scaler, shard, splits
+from starjax.data import build, caches, dataset, manifest, scaler, shard
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_equals_the_reference_build(config, golden_folder, n_jobs):
     config.n_jobs = n_jobs
     out = build.build(config)
     for kind, rtol, atol in (("raw", 0, 0), ("scaled", 1e-6, 2e-6)):
-        for split in splits.SPLITS:
+        for split in manifest.SPLITS:
             ours = shard.load(dataset.shard_path(out, kind, split))
             golden = shard.load(dataset.shard_path(golden_folder, kind, split))
             assert ours.feature_keys == golden.feature_keys
@@ -42,14 +42,14 @@ def test_equals_the_reference_build(config, golden_folder, n_jobs):
             np.testing.assert_allclose(ours.feature, golden.feature, rtol=rtol, atol=atol)
             np.testing.assert_allclose(ours.target, golden.target, rtol=rtol, atol=atol)
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [f"{kind}-{split}-shard.npz" for kind in ("raw", "scaled") for split in splits.SPLITS]
+        [f"{kind}-{split}-shard.npz" for kind in ("raw", "scaled") for split in manifest.SPLITS]
         + ["feature_scaler_bundle.joblib", "target_scaler_bundle.joblib", "dataset_config.json"]
     )
 
 
 def test_snapshots_are_traced_to_their_runs(config):
     train = shard.load(dataset.shard_path(build.build(config), "raw", "train"))
-    assert list(dict.fromkeys(train.run_id)) == sorted(splits.load_manifest(config.split_manifest)["train"])
+    assert list(dict.fromkeys(train.run_id)) == sorted(manifest.load(config.split_manifest)["train"])
     np.testing.assert_array_equal(train.time_myr, train.target[:, train.target_keys.index("time")])
 
 
@@ -135,11 +135,11 @@ def test_on_bad_skip_leaves_out_and_counts(config):
 def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
     out = build.Path(config.out)
     out.mkdir()
-    for split in splits.SPLITS:
+    for split in manifest.SPLITS:
         shutil.copy(golden_folder / f"raw-{split}-shard.npz", out)
     config.caches = ""
     build.build(config)
-    for split in splits.SPLITS:
+    for split in manifest.SPLITS:
         ours, golden = (
             shard.load(dataset.shard_path(folder, "scaled", split)) for folder in (out, golden_folder)
         )

@@ -105,7 +105,7 @@ def test_samples_depend_on_epoch_snapshot_and_sample_alone(stars):
 
 def test_targets_go_with_their_snapshot(stars):
     pair = jnp.arange(16)
-    features, mask, target, _ = sampler.draw_batch(stars, jax.random.key(0), 0, pair, CONFIG)
+    features, _, target, _ = sampler.draw_batch(stars, jax.random.key(0), 0, pair, CONFIG)
     snapshot = np.searchsorted(np.asarray(stars.ptr), np.asarray(features[:, 0, 0]) - 1, side="right") - 1
     np.testing.assert_array_equal(snapshot, target[:, 0])
     np.testing.assert_array_equal(target[:, 0], np.repeat(np.arange(4), 4))

@@ -71,7 +71,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"no archive", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(shard.ShardError, match="s.npz"):
+        with pytest.raises(shard.ShardError, match=r"s\.npz"):
             shard.load(path)
     np.savez(path, feature=np.ones(3))
     with pytest.raises(shard.ShardError, match="lacks the arrays feature_keys"):
@@ -100,5 +100,5 @@ def test_the_packaged_scalers_are_those_of_the_training_shard():
 
 
 def test_a_missing_data_set_is_named():
-    with pytest.raises(dataset.DatasetError, match="nowhere.*raw-train-shard"):
+    with pytest.raises(dataset.DatasetError, match=r"nowhere.*raw-train-shard"):
         dataset.load("nowhere", ("x",), ("time",))

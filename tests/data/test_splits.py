@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from starjax.data import splits
+from starjax.data import manifest, splits
 
 PATTERN = r"Rad(?P<radius>\d+)-zmet(?P<metallicity>\d+)-M(?P<mass_level>\d)"
 
@@ -27,15 +27,15 @@ def labels():
 
 
 def test_every_run_is_in_one_split_at_the_ratios_over_all_and_in_each_category(labels):
-    manifest = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate=20)
-    assigned = [run for split in splits.SPLITS for run in manifest[split]]
+    made = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate=20)
+    assigned = [run for split in manifest.SPLITS for run in made[split]]
     assert sorted(assigned) == sorted(labels)
-    assert [len(manifest[split]) for split in splits.SPLITS] == [126, 36, 18]
+    assert [len(made[split]) for split in manifest.SPLITS] == [126, 36, 18]
     for radius in ("04", "08", "12"):
         for level in "678":
             of_category = [
-                sum(r.startswith(f"Rad{radius}") and f"-M{level}-" in r for r in manifest[s])
-                for s in splits.SPLITS
+                sum(r.startswith(f"Rad{radius}") and f"-M{level}-" in r for r in made[s])
+                for s in manifest.SPLITS
             ]
             np.testing.assert_allclose(of_category, [14, 4, 2], atol=1)
 
@@ -48,8 +48,8 @@ def test_the_seed_decides(labels):
 
 def test_trying_more_candidates_brings_the_distributions_closer(labels):
     def total(num_candidate):
-        manifest = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate)
-        return sum(sum(d.values()) for d in manifest["wasserstein_distance_from_train"].values())
+        made = splits.make(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate)
+        return sum(sum(d.values()) for d in made["wasserstein_distance_from_train"].values())
 
     assert total(300) < 0.6 * total(1)
     assert total(300) < 0.4  # four distances, in standard deviations
@@ -58,7 +58,7 @@ def test_trying_more_candidates_brings_the_distributions_closer(labels):
 def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
     times = np.array([[0.0, 1.0], [2.0, 3.0]])
     found = splits.distances(
-        {"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + [1.0, 0.0]}
+        {"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + np.array([1.0, 0.0])}
     )
     assert found["val"] == {"time": 0, "log10_mass": 0}
     assert found["test"]["time"] == pytest.approx(1 / np.std([0, 2, 1, 3]))
@@ -75,7 +75,7 @@ def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
     ],
 )
 def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said):
-    with pytest.raises(splits.SplitError, match=said):
+    with pytest.raises(manifest.SplitError, match=said):
         splits.make(dict(list(labels.items())[:num_run]), ratios, 0, pattern, 3)
 
 
@@ -94,8 +94,8 @@ def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said)
 def test_manifests_that_cannot_be_are_refused_by_name(tmp_path, content, said):
     path = tmp_path / "split.json"
     path.write_text(content)
-    with pytest.raises(splits.SplitError, match=said) as caught:
-        splits.load_manifest(path)
+    with pytest.raises(manifest.SplitError, match=said) as caught:
+        manifest.load(path)
     assert "split.json" in str(caught.value)
 
 
@@ -111,8 +111,8 @@ def test_the_command_splits_real_caches(tmp_path, caches_folder):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Wasserstein" in done.stdout
-    manifest = splits.load_manifest(out)
-    assert sorted(len(runs) for runs in manifest.values()) == [1, 1, 4]
+    loaded = manifest.load(out)
+    assert sorted(len(runs) for runs in loaded.values()) == [1, 1, 4]
     assert json.loads(out.read_text())["seed"] == 0
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1

@@ -97,7 +97,7 @@ def test_every_truncation_is_an_error_that_names_the_file(tmp_path):
     joblib.dump({"a": pd.DataFrame({"x": np.arange(9.0), "s": list("abcdefghi")})}, tmp_path / "t.joblib")
     whole = (tmp_path / "t.joblib").read_bytes()
     for length in range(0, len(whole) - 1, 7):
-        with pytest.raises(unpickle.UnpickleError, match="t.joblib"):
+        with pytest.raises(unpickle.UnpickleError, match=r"t\.joblib"):
             unpickle.loads(whole[:length], "t.joblib", unpickle.TABLES)
 
 

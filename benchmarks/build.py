@@ -1,0 +1,97 @@
+"""The build of a data set, against a bare joblib.load of the same caches with as many processes.
+
+    python benchmarks/build.py --caches=DIR --num_copy=8
+
+The caches below DIR are copied under new run ids to make a larger set. Each of the two is a process of
+its own, timed from outside as a whole; peak memory is that of its largest process.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BARE = """
+import sys, joblib
+from pathlib import Path
+def load(path): joblib.load(path)
+if __name__ == "__main__":
+    paths = sorted(Path(sys.argv[1]).glob("*-obs.joblib"))
+    joblib.Parallel(n_jobs=int(sys.argv[2]))(joblib.delayed(load)(path) for path in paths)
+"""
+
+
+def timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def copies(caches: Path, folder: Path, num_copy: int) -> list[str]:
+    """Copies every obs cache `num_copy` times; returns the run ids."""
+    run_ids = []
+    for path in sorted(caches.glob("*-obs.joblib")):
+        for number in range(num_copy):
+            run_id = f"{path.name.removesuffix('-obs.joblib')}{number}"
+            shutil.copy(path, folder / f"{run_id}-obs.joblib")
+            run_ids.append(run_id)
+    return run_ids
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--caches", type=Path, required=True)
+    parser.add_argument("--num_copy", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--n_jobs", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    print(f"{'runs':>6}{'joblib.load [s]':>17}{'build [s]':>11}{'ratio':>7}{'output [MB]':>13}")
+    for num_copy in arguments.num_copy:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            (folder / "caches").mkdir()
+            (folder / "bare.py").write_text(BARE)
+            run_ids = copies(arguments.caches, folder / "caches", num_copy)
+            manifest = {"train": run_ids[2:], "val": run_ids[:1], "test": run_ids[1:2]}
+            (folder / "split.json").write_text(json.dumps(manifest))
+            bare, built = [], []
+            for repeat in range(arguments.repeats):
+                bare.append(
+                    timed(
+                        [
+                            sys.executable,
+                            str(folder / "bare.py"),
+                            str(folder / "caches"),
+                            str(arguments.n_jobs),
+                        ]
+                    )
+                )
+                command = [
+                    sys.executable,
+                    "-m",
+                    "starjax.data.build",
+                    "--config=configs/dataset.py",
+                    f"--config.caches={folder / 'caches'}",
+                    f"--config.split_manifest={folder / 'split.json'}",
+                    f"--config.out={folder / f'out{repeat}'}",
+                    f"--config.n_jobs={arguments.n_jobs}",
+                ]
+                built.append(timed(command))
+            megabytes = sum(path.stat().st_size for path in (folder / "out0").iterdir()) / 1e6
+            pair = sorted(zip(built, bare, strict=True), key=lambda both: both[0] / both[1])[len(bare) // 2]
+            print(
+                f"{len(run_ids):>6}{pair[1]:>17.2f}{pair[0]:>11.2f}{pair[0] / pair[1]:>7.2f}{megabytes:>13.1f}"
+            )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"largest process of all: {peak:.0f} MB at its peak")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Split manifests: which run belongs to which split."""
+
+import json
+from pathlib import Path
+
+from starjax import errors
+
+SPLITS = ("train", "val", "test")
+
+
+class SplitError(errors.StarjaxError):
+    """A manifest that contradicts itself or the caches, or runs that cannot be split; names the ids."""
+
+
+def load(path: Path) -> dict[str, list[str]]:
+    """The run ids of each split; other keys of the file are ignored.
+
+    Raises:
+      SplitError: not JSON, a split missing, empty or not a list of ids, or an id twice.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise SplitError(f"split manifest {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise SplitError(f"split manifest {path} should hold an object with {', '.join(SPLITS)}")
+    owner: dict[str, str] = {}
+    for split in SPLITS:
+        run_ids = content.get(split)
+        if not isinstance(run_ids, list) or not run_ids or not all(isinstance(r, str) for r in run_ids):
+            raise SplitError(
+                f"split manifest {path}: {split!r} should be a list of run ids, got {run_ids!r:.80}"
+            )
+        for run_id in run_ids:
+            if run_id in owner:
+                raise SplitError(
+                    f"split manifest {path}: run {run_id} stands in {owner[run_id]} and in {split}"
+                )
+            owner[run_id] = split
+    return {split: content[split] for split in SPLITS}

@@ -1,0 +1,75 @@
+"""The parts of a data set, one a run: read by worker processes, kept until the build is done, then merged.
+
+A worker imports this file and little more, so that it starts quickly.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from starjax import files
+from starjax.data import caches, shard
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The part of one run: where it lies, how much it holds, what was left out."""
+
+    path: Path
+    num_star: int
+    num_snapshot: int
+    num_too_few: int
+    skipped: tuple[str, ...]
+    error: str = ""
+
+
+def make(path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> Part:
+    """Reads one run into its part, unless the part is there for this very cache and these settings."""
+    record_path = part_path.with_suffix(".json")
+    record = {"cache_sha256": digest, "settings": settings}
+    if record_path.exists() and part_path.exists():
+        known = json.loads(record_path.read_text())
+        if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
+            return Part(part_path, *known["counts"], tuple(known["skipped"]))
+    try:
+        run, read_digest = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
+    except caches.CacheError as error:
+        if not skip_bad:
+            raise
+        return Part(part_path, 0, 0, 0, (), str(error))
+    if read_digest != digest:
+        raise caches.CacheError(f"{path} changed while the data set was being built: start again")
+    shard.save(part_path, run.shard)
+    counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
+    record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}
+    files.write_json(record_path, record)
+    return Part(part_path, *counts, run.skipped)
+
+
+def merge(parts: Sequence[Part]) -> shard.Shard:
+    """The shards of many runs as one; holds the result and one part at a time."""
+    first = shard.load(parts[0].path)
+    num_star, num_snapshot = sum(p.num_star for p in parts), sum(p.num_snapshot for p in parts)
+    merged = shard.Shard(
+        feature=np.empty((num_star, len(first.feature_keys)), np.float32),
+        feature_keys=first.feature_keys,
+        target=np.empty((num_snapshot, len(first.target_keys)), np.float32),
+        target_keys=first.target_keys,
+        ptr=np.zeros(num_snapshot + 1, np.int64),
+        run_id=np.empty(num_snapshot, f"U{max(len(p.path.stem) for p in parts)}"),
+        time_myr=np.empty(num_snapshot, np.float32),
+        distance_pc=np.empty(num_snapshot, np.float32),
+    )
+    star = snapshot = 0
+    for part in parts:
+        one = shard.load(part.path)
+        rows = slice(snapshot, snapshot + one.num_snapshot)
+        merged.feature[star : star + len(one.feature)] = one.feature
+        merged.ptr[snapshot + 1 : snapshot + 1 + one.num_snapshot] = star + one.ptr[1:]
+        for name in ("target", *shard.PROVENANCE):
+            getattr(merged, name)[rows] = getattr(one, name)
+        star, snapshot = star + len(one.feature), rows.stop
+    return merged
