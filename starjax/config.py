@@ -5,14 +5,11 @@ import json
 
 from ml_collections import ConfigDict
 
-from starjax import errors, models
+from starjax import models
+from starjax.errors import ConfigError
 
 # Where a run lies and how it starts, not what comes out of it.
 PLACE = ("output_base", "name", "workdir", "resume")
-
-
-class ConfigError(errors.StarjaxError):
-    """A config value that is not allowed, or that contradicts another."""
 
 
 def check(config: ConfigDict, num_device: int) -> None:

@@ -1,7 +1,7 @@
 """Errors that people can act on: what is wrong, where, and what to do."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -10,8 +10,23 @@ class StarjaxError(ValueError):
     """Base of every error whose message alone is enough for the user."""
 
 
-def run(main: Callable[..., None], **options) -> None:
-    """Runs a command `main(argv)` by `absl.app.run`, to which `options` go; a StarjaxError ends it with status 1 and its message, without a traceback."""
+class ConfigError(StarjaxError):
+    """A config value that is not allowed, or that contradicts another."""
+
+
+def parse_flags(argv: Sequence[str]) -> Sequence[str]:
+    """Parses absl flags; a config field that does not exist is a ConfigError."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:
+        raise ConfigError(f"the config has no such field: {str(error).strip(chr(39))}") from error
+
+
+def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
+    """Runs `main` on what `flags_parser` makes of the command line.
+
+    A StarjaxError ends the process with status 1 and its message, without a traceback.
+    """
 
     def quiet_main(arguments):
         # Libraries log every checkpoint as INFO; --verbosity=0 shows it.
@@ -20,6 +35,6 @@ def run(main: Callable[..., None], **options) -> None:
         main(arguments)
 
     try:
-        app.run(quiet_main, **options)
+        app.run(quiet_main, flags_parser=flags_parser)
     except StarjaxError as error:
         sys.exit(f"error: {error}")

@@ -47,7 +47,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
         r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
         axes.set_title(f"test: R² = {r2:.3f} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
-        axes.legend(loc="upper left", frameon=False, fontsize=9)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
         figure.colorbar(density, ax=axes, label="samples")
     return figure
 
@@ -62,7 +62,7 @@ def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
     axes.plot(metrics["epoch"], metrics["val_huber"], color="black", label="validation")
     axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best epoch, {best_epoch}")
     axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(framealpha=1, edgecolor="none", fontsize=9)
     return figure
 
 

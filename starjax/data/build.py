@@ -8,9 +8,11 @@ another into an array of the final size. A part that is done is not read again a
 A directory that holds raw shards already, whoever wrote them, is scaled without caches.
 """
 
+import importlib
 import importlib.metadata
 import json
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -157,6 +159,8 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         )
         for run_id, (_, digest) in sources["caches"].items()
     }
+    # scikit-learn takes a second to import, and is wanted next: while the workers read, this process waits.
+    threading.Thread(target=importlib.import_module, args=("sklearn.preprocessing",)).start()
     made = progress.parallel(jobs, config.n_jobs, "reading runs")
     counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():

@@ -5,6 +5,7 @@ import inspect
 import jax
 from flax import nnx
 
+from starjax.errors import ConfigError
 from starjax.models.deep_sets import DeepSets
 from starjax.models.set_transformer import SetTransformer
 from starjax.models.summary_stats import SummaryStats
@@ -17,9 +18,9 @@ MODELS = {
 
 
 def model_class(name: str):
-    """The module class of model `name`; ValueError with the known names otherwise."""
+    """The module class of model `name`; ConfigError with the known names otherwise."""
     if name not in MODELS:
-        raise ValueError(f"model.name={name!r} is not a model: choose one of {', '.join(MODELS)}")
+        raise ConfigError(f"model.name={name!r} is not a model: choose one of {', '.join(MODELS)}")
     return MODELS[name]
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from starjax.errors import ConfigError
 from starjax.models import mlp
 
 POOLINGS = ("mean", "sum")
@@ -30,9 +31,9 @@ class DeepSets(nnx.Module):
         dropout: float = 0.1,
     ):
         if pooling not in POOLINGS:
-            raise ValueError(f"model.pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
+            raise ConfigError(f"model.pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
         if not phi_hidden_dims:
-            raise ValueError("model.phi_hidden_dims=() is empty: give at least one width")
+            raise ConfigError("model.phi_hidden_dims=() is empty: give at least one width")
         *hidden, num_pooled = phi_hidden_dims
         self.phi = mlp.MLP(num_feature, hidden, num_pooled, dropout=dropout, rngs=rngs)
         self.rho = mlp.MLP(num_pooled, rho_hidden_dims, num_output, dropout=dropout, rngs=rngs)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from starjax.errors import ConfigError
 from starjax.models import mlp
 from starjax.models.attention import MultiheadAttentionBlock
 
@@ -36,7 +37,7 @@ class SetTransformer(nnx.Module):
         dropout: float = 0.1,
     ):
         if hidden_dim % num_heads:
-            raise ValueError(
+            raise ConfigError(
                 f"model.hidden_dim={hidden_dim} must be a multiple of model.num_heads={num_heads}"
             )
         block = {"dropout": dropout, "layer_norm": layer_norm, "rngs": rngs}
