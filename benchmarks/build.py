@@ -1,6 +1,6 @@
 """The build of a data set, against a bare joblib.load of the same caches with as many processes.
 
-    python benchmarks/build.py --caches=DIR --num_copy=8
+    python -m benchmarks.build --caches=DIR --num_copy=8
 
 The caches below DIR are copied under new run ids to make a larger set. Each of the two is a process of
 its own, timed from outside as a whole; peak memory is that of its largest process.

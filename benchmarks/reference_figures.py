@@ -1,6 +1,6 @@
 """Accuracy on the packaged sample at the settings that the reference figures were taken with.
 
-    python benchmarks/reference_figures.py --out=figures.json
+    python -m benchmarks.reference_figures --out=figures.json
 
 Every model at its default size, for mass and for age, over seeds; test R² in scaled units of the best
 epoch. Two figures each: `whole`, as starjax tests (all drawn stars kept), and `dropped`, on test samples

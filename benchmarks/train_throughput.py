@@ -1,6 +1,6 @@
 """Training throughput, sampler and optimizer included, and the time to the first step.
 
-    python benchmarks/train_throughput.py --out=throughput.json
+    python -m benchmarks.train_throughput --out=throughput.json
 
 Whole epochs on the packaged sample, batch 512, 128 stars a sample; the median epoch is given.
 """

@@ -44,12 +44,19 @@ def check(config: ConfigDict, num_device: int) -> None:
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "train.patience": (train.patience >= 1, "at least 1"),
     }
+    for name, value in config.model.items():
+        if isinstance(value, int | tuple) and not isinstance(value, bool):
+            numbers = value if isinstance(value, tuple) else (value,)
+            rules[f"model.{name}"] = (
+                all(isinstance(n, int) and n >= 1 for n in numbers),
+                "whole numbers from 1 on",
+            )
     if "dropout" in config.model:
         rules["model.dropout"] = (0 <= config.model.dropout < 1, "at least 0 and below 1")
+    models.model_class(config.model.name)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
             raise ConfigError(f"config.{field}={_value(config, field)!r} should be {allowed}")
-    models.model_class(config.model.name)
 
 
 def _is_distinct(keys) -> bool:

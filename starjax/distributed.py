@@ -10,10 +10,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
+from starjax.errors import ConfigError
+
 DATA_AXIS = "data"
 
-# Start-up marks of the launchers that jax.distributed detects by itself; the value counts processes.
-_PROCESS_COUNT_VARIABLES = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+# What srun sets, and jax.distributed reads; without it a SLURM allocation is one process.
+_SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+_TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
 
 
 def initialize(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -22,16 +25,19 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
     It is one when a coordinator is named, or when the environment is that of SLURM or Open MPI with
     several processes, of a Kubernetes indexed job, or of a Cloud TPU.
     """
+    if not coordinator_address and (num_processes is not None or process_id is not None):
+        raise ConfigError("--num_processes and --process_id go with --coordinator_address=HOST:PORT")
     if coordinator_address or _is_in_cluster():
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
 
 
 def _is_in_cluster() -> bool:
-    counts = (int(os.environ.get(name, 1)) for name in _PROCESS_COUNT_VARIABLES)
-    is_indexed_job = "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
-    is_tpu = importlib.util.find_spec("libtpu") is not None
-    named = bool(os.environ.get("JAX_COORDINATOR_ADDRESS"))
-    return named or is_indexed_job or is_tpu or any(count > 1 for count in counts)
+    variables = os.environ
+    is_step = all(name in variables for name in _SLURM_STEP) and int(variables["SLURM_NTASKS"]) > 1
+    is_open_mpi = "OMPI_COMM_WORLD_SIZE" in variables and int(variables["OMPI_COMM_WORLD_SIZE"]) > 1
+    is_indexed_job = "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables
+    has_tpu = importlib.util.find_spec("libtpu") is not None and any(map(os.path.exists, _TPU_DEVICES))
+    return "JAX_COORDINATOR_ADDRESS" in variables or is_step or is_open_mpi or is_indexed_job or has_tpu
 
 
 def is_main_process() -> bool:

@@ -19,7 +19,9 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except AttributeError as error:
-        raise ConfigError(f"the config has no such field: {str(error).strip(chr(39))}") from error
+        # ml_collections wraps its message, with a suggestion, in quotes.
+        said = str(error).strip("'").replace("\\'", "'").replace("\\n", ". ")
+        raise ConfigError(f"the config has no field {said}") from error
 
 
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:

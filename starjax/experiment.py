@@ -108,8 +108,6 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
         raise ExperimentError(
             f"{experiment.directory} is not empty and holds no run: name another config.workdir"
         )
-    save_bundle(experiment.directory / BUNDLES["feature"], data.feature_scalers)
-    save_bundle(experiment.directory / BUNDLES["target"], data.target_scalers)
     record = {
         "format": FORMAT,
         "config": config_lib.resolved(config),
@@ -117,3 +115,13 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
     }
     files.write_json(experiment.config, record)
+
+
+def save_scalers(experiment: Experiment, data: Dataset) -> None:
+    """Keeps with the run what it takes to prepare new data as its own were."""
+    for name, scalers in (
+        (BUNDLES["feature"], data.feature_scalers),
+        (BUNDLES["target"], data.target_scalers),
+    ):
+        if not (experiment.directory / name).exists():
+            save_bundle(experiment.directory / name, scalers)

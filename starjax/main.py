@@ -38,23 +38,26 @@ def run(config: ConfigDict) -> Experiment:
         tuple(config.data.target_keys),
         config.data.feature_clip,
     )
+    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
     place = experiment.locate(config)
+    # All processes look for a free name before one of them takes it.
+    distributed.wait_for_all("run directory located")
     is_writer = distributed.is_main_process()
     if is_writer:
         experiment.open_or_create(place, config, data)
-    distributed.wait_for_all("run directory")
+        experiment.save_scalers(place, data)
+    distributed.wait_for_all("run directory described")
     if place.test_metrics.exists():
         say(f"{place.directory} holds this run already, finished: nothing to do")
     else:
-        _train_and_test(config, data, place, mesh, is_writer)
+        _train_and_test(config, data, trainer, place, mesh, is_writer)
     if is_writer:
         report(place)
     return place
 
 
-def _train_and_test(config, data, place, mesh, is_writer) -> None:
+def _train_and_test(config, data, trainer, place, mesh, is_writer) -> None:
     stars = {split: distributed.replicate(sampler.place(shard), mesh) for split, shard in data.shards.items()}
-    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
     num_sample = sampler.num_sample(stars["train"], train.sampler_config(config))
     num_left = num_sample % config.train.batch_size
     say(

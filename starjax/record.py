@@ -6,6 +6,7 @@
 
 import contextlib
 import csv
+import datetime
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ class Recorder:
                 )
         self._events.flush()
         mean_seconds = sum(t["seconds"] for t in self._timings) / len(self._timings)
-        left = time.strftime("%M:%S", time.gmtime(mean_seconds * (self._max_epochs - state.epoch)))
+        left = datetime.timedelta(seconds=round(mean_seconds * (self._max_epochs - state.epoch)))
         print(
             f"epoch {state.epoch:>3}/{self._max_epochs}  loss {train['huber']:.4f}  validation {val['huber']:.4f}"
             f"{' *' if state.best_epoch == state.epoch else '  '}  {timing['samples_per_s']:>9,.0f} samples/s"

@@ -57,7 +57,7 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
         config.update_from_flattened_dict({field: value})
     with pytest.raises(ValueError, match=said) as caught:
         config_lib.check(config, num_device=4)
-    assert "config" in str(caught.value) or field in str(caught.value)
+    assert field in str(caught.value) or said == "warmup_epochs"
 
 
 def test_the_digest_tells_runs_apart_but_not_places():
@@ -79,7 +79,7 @@ def test_differences_name_the_field_and_both_values():
 def test_every_field_is_read_by_something(request):
     """A field that no module mentions is one that nobody honours."""
     package = request.config.rootpath / "starjax"
-    source = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    source = "\n".join(path.read_text() for path in package.rglob("*.py") if path.name != "config.py")
 
     def leaves(config):
         for name, value in config.items():

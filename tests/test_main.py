@@ -135,7 +135,7 @@ def test_two_runs_of_one_config_give_identical_files(config, tmp_path):
     config.output_base = str(tmp_path / "again")
     assert deterministic_files(main.run(config)) == first
     config.output_base, config.seed = str(tmp_path / "other"), 1
-    assert deterministic_files(main.run(config)).keys() != first.keys()  # the digest is in the name
+    assert deterministic_files(main.run(config))["metrics.csv"] != first["metrics.csv"]
 
 
 @pytest.mark.parametrize("num_epoch", [1, 3])
@@ -219,6 +219,15 @@ def test_other_data_are_refused(config, small, tmp_path):
     config.data.dataset = str(changed)
     with pytest.raises(ExperimentError, match=r"data\.dataset"):
         main.run(config)
+
+
+def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
+    config.name = "run"
+    config.model.pooling = "median"
+    with pytest.raises(errors.ConfigError, match="median"):
+        main.run(config)
+    config.model.pooling = "sum"
+    assert main.run(config).test_metrics.exists()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(config, tmp_path):
@@ -363,3 +372,25 @@ def test_two_processes_give_the_result_of_one(small, tmp_path):
 
 def test_eight_devices_are_used_here():
     assert jax.device_count() == 8  # or the tests of device counts compare one with one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config=configs/deep_sets.py", "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
+        (["--config=configs/deep_sets.py", "--config.train.patience=0"], "config.train.patience=0"),
+        (
+            ["--config=configs/deep_sets.py", "--config.data.dataset=/nowhere"],
+            "data.dataset='/nowhere' lacks",
+        ),
+        (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
+        (["--config=configs/deep_sets.py", "--config.data.target_keys=('age',)"], "no age; it has time"),
+    ],
+)
+def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path):
+    command = [sys.executable, "-m", "starjax.main", *arguments, f"--config.output_base={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -48,6 +48,7 @@ def build(config: ConfigDict) -> Path:
     settings = json.loads(json.dumps({**_settings(config), **sources}))
     if _is_done(out, settings):
         logging.info("%s is complete and checks out: nothing to do", out)
+        shutil.rmtree(out / "parts", ignore_errors=True)
         return out
     counts = _count_raw(out) if is_raw_given else _build_raw(config, out, sources)
     _scale(config, out)
@@ -118,8 +119,13 @@ def _cache_sources(config) -> dict:
         )
     return {
         "split_manifest": assigned,
-        "caches": {run_id: [found[run_id].name, files.sha256(found[run_id])] for run_id in sorted(wanted)},
+        "caches": {run_id: _identity(found[run_id]) for run_id in sorted(wanted)},
     }
+
+
+def _identity(path: Path) -> list:
+    """Tells versions of a cache apart without reading it: name, bytes, time of its last change [ns]."""
+    return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _is_done(out: Path, settings: dict) -> bool:
@@ -149,7 +155,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
             parts.make,
             found[run_id],
             run_id,
-            digest,
+            identity,
             out / "parts" / f"{run_id}.npz",
             settings,
             tuple(config.feature_keys),
@@ -157,7 +163,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
             config.min_stars,
             config.on_bad == "skip",
         )
-        for run_id, (_, digest) in sources["caches"].items()
+        for run_id, identity in sources["caches"].items()
     }
     # scikit-learn takes a second to import, and is wanted next: while the workers read, this process waits.
     threading.Thread(target=importlib.import_module, args=("sklearn.preprocessing",)).start()

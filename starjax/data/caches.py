@@ -6,13 +6,14 @@ seen from the observer; a raw cache has no outer level. A snapshot is a dict wit
 """
 
 import dataclasses
-import hashlib
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from starjax import errors
 from starjax.data import unpickle
@@ -20,6 +21,7 @@ from starjax.data.shard import Shard
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
+_KINDS = {"time": numbers.Real, "header": dict, "stars": pd.DataFrame}
 
 
 class CacheError(errors.StarjaxError):
@@ -75,19 +77,17 @@ def find(root: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def load(path: Path) -> tuple[list[Snapshot], str]:
-    """All snapshots of a cache in the order it lists them, and the SHA-256 of the file.
+def load(path: Path) -> list[Snapshot]:
+    """All snapshots of a cache in the order it lists them.
 
     Raises:
       CacheError: the file is unreadable, damaged or not a cache.
     """
     try:
-        content = path.read_bytes()
-        cache = unpickle.loads(content, path, unpickle.TABLES)
+        cache = unpickle.load(path, unpickle.TABLES)
     except (OSError, unpickle.UnpickleError) as error:
         raise CacheError(f"{path}: {error}" if isinstance(error, OSError) else str(error)) from error
-    snapshots = list(_snapshots(path, cache))
-    return snapshots, hashlib.sha256(content).hexdigest()
+    return list(_snapshots(path, cache))
 
 
 def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
@@ -97,15 +97,29 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
     if not path.name.endswith(SUFFIXES[0]):
         levels = [(None, cache)]
     for coordinate, times in levels:
+        if coordinate is not None and not _is_place(coordinate):
+            raise CacheError(f"{path}: a place should be three numbers [pc], got {coordinate!r}")
         if not isinstance(times, dict):
             raise CacheError(
                 f"{path}: under {coordinate} stands a {type(times).__name__} instead of snapshots"
             )
         for time, snapshot in times.items():
-            missing = [key for key in ("time", "header", "stars") if key not in snapshot]
-            if missing:
-                raise CacheError(f"{path}: the snapshot at {time} Myr lacks {', '.join(missing)}")
-            yield Snapshot(coordinate, float(snapshot["time"]), snapshot)
+            content = snapshot if isinstance(snapshot, dict) else {}
+            for key, kind in _KINDS.items():
+                if not isinstance(content.get(key), kind):
+                    raise CacheError(
+                        f"{path}: the snapshot at {time} Myr should have a {kind.__name__} as {key}, "
+                        f"has {type(content.get(key)).__name__}"
+                    )
+            yield Snapshot(coordinate, float(content["time"]), content)
+
+
+def _is_place(coordinate) -> bool:
+    return (
+        isinstance(coordinate, tuple)
+        and len(coordinate) == 3
+        and all(isinstance(value, numbers.Real) for value in coordinate)
+    )
 
 
 def read_run(
@@ -115,8 +129,8 @@ def read_run(
     target_keys: Sequence[str],
     min_stars: int,
     skip_bad: bool,
-) -> tuple[Run, str]:
-    """Reads the snapshots of one cache that enter a data set, and the SHA-256 of the file.
+) -> Run:
+    """Reads the snapshots of one cache that enter a data set.
 
     A snapshot enters when its `stars` has at least `min_stars` rows and the membership flag; of its
     stars, those within twice the tidal radius.
@@ -125,7 +139,7 @@ def read_run(
       CacheError: the cache is unusable, no snapshot is left, or (unless `skip_bad`) a snapshot lacks a
         wanted column or holds a value in it that is not finite.
     """
-    snapshots, digest = load(path)
+    snapshots = load(path)
     features, targets, times, distances, skipped = [], [], [], [], []
     num_too_few = 0
     for snapshot in snapshots:
@@ -159,7 +173,7 @@ def read_run(
         time_myr=np.array(times, dtype=np.float32),
         distance_pc=np.array(distances, dtype=np.float32),
     )
-    return Run(shard, num_too_few, tuple(skipped)), digest
+    return Run(shard, num_too_few, tuple(skipped))
 
 
 def _read_snapshot(path, snapshot, feature_keys, target_keys):
@@ -173,7 +187,11 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
     missing = [key for key in target_keys if key not in targets]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no {', '.join(missing)} in its header")
-    is_member = stars[MEMBER_FLAG].to_numpy(dtype=bool)
+    is_member = stars[MEMBER_FLAG].to_numpy()
+    if is_member.dtype != bool:
+        raise CacheError(
+            f"{path}: {snapshot} holds {is_member.dtype} values instead of booleans in column {MEMBER_FLAG}"
+        )
     feature = np.empty((int(is_member.sum()), len(feature_keys)), dtype=np.float32)
     for column, key in enumerate(feature_keys):
         values = stars[key].to_numpy()
@@ -186,8 +204,7 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
         num_bad = int((~np.isfinite(feature[:, column])).sum())
         if num_bad:
             raise CacheError(f"{path}: {snapshot} holds {num_bad} values that are not finite in column {key}")
-    target = np.array([targets[key] for key in target_keys], dtype=np.float64)
-    for key, value in zip(target_keys, target, strict=True):
-        if not np.isfinite(value):
-            raise CacheError(f"{path}: {snapshot} has {key}={value} in its header")
-    return feature, target, targets["time"]
+    for key in (*target_keys, "time"):
+        if not (isinstance(targets[key], numbers.Real) and math.isfinite(targets[key])):
+            raise CacheError(f"{path}: {snapshot} has {key}={targets[key]!r} in its header")
+    return feature, [targets[key] for key in target_keys], targets["time"]

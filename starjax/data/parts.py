@@ -26,22 +26,20 @@ class Part:
     error: str = ""
 
 
-def make(path, run_id, digest, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> Part:
+def make(path, run_id, identity, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> Part:
     """Reads one run into its part, unless the part is there for this very cache and these settings."""
     record_path = part_path.with_suffix(".json")
-    record = {"cache_sha256": digest, "settings": settings}
+    record = {"cache": identity, "settings": settings}
     if record_path.exists() and part_path.exists():
         known = json.loads(record_path.read_text())
         if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
             return Part(part_path, *known["counts"], tuple(known["skipped"]))
     try:
-        run, read_digest = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
+        run = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
     except caches.CacheError as error:
         if not skip_bad:
             raise
         return Part(part_path, 0, 0, 0, (), str(error))
-    if read_digest != digest:
-        raise caches.CacheError(f"{path} changed while the data set was being built: start again")
     shard.save(part_path, run.shard)
     counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
     record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}

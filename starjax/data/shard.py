@@ -7,6 +7,7 @@ with them load here. Three more may stand beside them, one value a snapshot: `ru
 
 import dataclasses
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,15 @@ def load(path: Path) -> Shard:
             arrays = {name: archive[name] for name in (*ARRAYS, *PROVENANCE) if name in archive}
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        ValueError,
+        EOFError,
+        OSError,
+        AttributeError,
+    ) as error:
         raise ShardError(
             f"{path} cannot be read ({error}): restore it or build the data set again"
         ) from error
@@ -113,6 +122,10 @@ def load(path: Path) -> Shard:
 
 
 def _check(path: Path, shard: Shard) -> None:
+    if shard.feature.ndim != 2 or shard.ptr.ndim != 1:
+        raise ShardError(
+            f"{path}: feature should have 2 axes and ptr 1, got {shard.feature.shape} and {shard.ptr.shape}"
+        )
     num_star, num_snapshot, ptr = len(shard.feature), len(shard.ptr) - 1, shard.ptr
     expected = {
         "feature": (shard.feature, (num_star, len(shard.feature_keys)), np.floating),

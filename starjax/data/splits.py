@@ -106,9 +106,13 @@ def make(labels, ratios, seed: int, categories: str = "", num_candidate: int = 5
     }
 
 
-def _labels(path: Path) -> np.ndarray:
-    snapshots, _ = caches.load(path)
-    return np.array([(s.time, np.log10(s.content["header"][MASS_KEY])) for s in snapshots])
+def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
+    """(time [Myr], log10 mass [Msun]) of the snapshots that would enter a data set, (n_snapshot, 2)."""
+    run = caches.read_run(path, run_id, (), ("time", MASS_KEY), min_stars, skip_bad=True)
+    time, mass = run.shard.target[run.shard.target[:, 1] > 0].T
+    if not len(time):
+        raise caches.CacheError(f"{path}: no snapshot has a positive {MASS_KEY}")
+    return np.stack([time, np.log10(mass)], axis=1)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -132,6 +136,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=500,
         help="random splits tried, the most even is kept [%(default)s]",
     )
+    parser.add_argument(
+        "--min_stars", type=int, default=10, help="smaller snapshots do not count [%(default)s]"
+    )
     parser.add_argument("--n_jobs", type=int, default=-1, help="processes that read caches; -1: one a core")
     return parser.parse_args(argv[1:])
 
@@ -149,7 +156,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise SplitError(
             f"--ratios={arguments.ratios} or --categories={arguments.categories}: {error}"
         ) from error
-    jobs = {run_id: (_labels, path) for run_id, path in caches.find(Path(root)).items()}
+    found = caches.find(Path(root))
+    jobs = {run_id: (_labels, path, run_id, arguments.min_stars) for run_id, path in found.items()}
     labels = progress.parallel(jobs, arguments.n_jobs, "reading runs")
     manifest = make(labels, ratios, arguments.seed, arguments.categories, arguments.num_candidate)
     files.write_json(out, manifest)

@@ -9,6 +9,7 @@ import pickle
 import struct
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 from joblib import numpy_pickle
 
@@ -27,6 +28,7 @@ _NUMPY = {
     ),
     *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    ("collections", "OrderedDict"),
     ("_codecs", "encode"),  # how protocol 2 spells bytes
 }
 _BUILTINS = {
@@ -100,6 +102,10 @@ class ForbiddenGlobalError(UnpickleError):
     """A pickle that names something not admitted."""
 
 
+# What joblib says of an array that stands behind its pickle.
+_WRAPPER_STATE = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
+
+
 class _Unpickler(numpy_pickle.NumpyUnpickler):
     def __init__(self, file, path: Path, admitted: frozenset):
         super().__init__(str(path), file, ensure_native_byte_order=True)
@@ -113,6 +119,18 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
             )
         found = super().find_class(module, name)
         return _ArrayWrapper if found is numpy_pickle.NumpyArrayWrapper else found
+
+    def load_build(self):
+        """Sets the state of an instance; of a class or a function, it would change it for the whole process."""
+        state, target = self.stack[-1], self.stack[-2]
+        is_wrapper = isinstance(target, _ArrayWrapper)
+        if isinstance(target, type) or callable(target):
+            raise ForbiddenGlobalError(f"{self.filename} would change {target!r}: nothing of it was done")
+        if is_wrapper and not (isinstance(state, dict) and state.keys() <= _WRAPPER_STATE):
+            raise ForbiddenGlobalError(f"{self.filename} holds an array with a forged description")
+        super().load_build()
+
+    dispatch: ClassVar = {**numpy_pickle.NumpyUnpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 class _ArrayWrapper(numpy_pickle.NumpyArrayWrapper):

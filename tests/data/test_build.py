@@ -193,9 +193,18 @@ def test_a_logarithm_of_a_negative_is_refused_naming_the_key(config):
 
 
 def test_any_joblib_backend_in_force_is_used(config):
+    class Counting(joblib._parallel_backends.ThreadingBackend):
+        num_configured = 0
+
+        def configure(self, *arguments, **options):
+            Counting.num_configured += 1
+            return super().configure(*arguments, **options)
+
+    joblib.register_parallel_backend("counting", Counting)
     config.n_jobs = 2
-    with joblib.parallel_config(backend="threading"):
+    with joblib.parallel_config(backend="counting"):
         build.build(config)
+    assert Counting.num_configured == 1
 
 
 def test_the_command_reports_and_a_failure_ends_non_zero(config):

@@ -13,7 +13,7 @@ TARGETS = ("time", "total_mass_within_2x_r_tidal")
 
 
 def read(path, features=FEATURES, targets=TARGETS, min_stars=10, skip_bad=False):
-    return caches.read_run(path, RUN, features, targets, min_stars, skip_bad)[0]
+    return caches.read_run(path, RUN, features, targets, min_stars, skip_bad)
 
 
 @pytest.fixture
@@ -119,6 +119,13 @@ def test_a_bad_column_is_named_with_file_and_snapshot(tmp_path, cache, how, said
     assert run.skipped == (str(caught.value),)
 
 
+def test_a_membership_flag_that_is_not_a_truth_value_is_refused(tmp_path, cache):
+    stars = cache[50, 0, 0][next(iter(cache[50, 0, 0]))]["stars"]
+    stars["is_within_2x_r_tidal"] = stars["is_within_2x_r_tidal"].astype(object).where(stars.index != 2)
+    with pytest.raises(caches.CacheError, match="instead of booleans in column is_within_2x_r_tidal"):
+        read(write(tmp_path, cache))
+
+
 def test_a_nan_in_an_unwanted_column_does_no_harm(tmp_path, cache):
     for times in cache.values():
         for snapshot in times.values():
@@ -132,6 +139,8 @@ def test_a_bad_target_is_named(tmp_path, cache):
     path = write(tmp_path, cache)
     with pytest.raises(caches.CacheError, match="r_tidal=nan"):
         read(path, targets=("r_tidal",))
+    with pytest.raises(caches.CacheError, match=r"density_center=\("):
+        read(path, targets=("density_center",))
     with pytest.raises(caches.CacheError, match="has no metallicity in its header"):
         read(path, targets=("metallicity",))
 
@@ -141,8 +150,11 @@ def test_a_bad_target_is_named(tmp_path, cache):
     [
         ([1, 2], "holds a list instead of a dict"),
         ({(50, 0, 0): [1]}, "stands a list instead of snapshots"),
-        ({(50, 0, 0): {1.0: {"time": 1.0}}}, "lacks header, stars"),
-        ({(50, 0, 0): {1.0: "nothing"}}, "lacks time, header, stars"),
+        ({(50, 0, 0): {1.0: {"time": 1.0}}}, "should have a dict as header, has NoneType"),
+        ({(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": 3}}}, "should have a DataFrame as stars"),
+        ({(50, 0, 0): {1.0: {"time": None}}}, "should have a Real as time"),
+        ({(50, 0, 0): {1.0: 7}}, "should have a Real as time"),
+        ({"near": {}}, "a place should be three numbers"),
         ({}, "no snapshot is left of 0"),
         (
             {(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": pd.DataFrame({"x": [1.0]})}}},

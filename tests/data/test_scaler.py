@@ -53,7 +53,8 @@ def test_jit_in_float32_is_as_good_as_float32_allows(method, tables):
     np.testing.assert_allclose(recovered, tables[f"inverse/{method}"], rtol=1e-4, atol=1e-4)
 
 
-@EVERY_METHOD
+# Not the power curve: where its exponent flattens a narrow range, no rounding leads back.
+@pytest.mark.parametrize("method", [method for method in scaler.METHODS if method != "power"])
 @given(values=st.lists(st.floats(0, 1e4), min_size=3, max_size=50, unique=True))
 @settings(max_examples=25, deadline=None)
 def test_there_and_back(method, values):

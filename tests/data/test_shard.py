@@ -73,6 +73,15 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(shard.ShardError, match=r"s\.npz"):
             shard.load(path)
+    np.savez_compressed(path, **{name: getattr(WHOLE, name) for name in shard.ARRAYS})
+    for position in range(0, path.stat().st_size, 5):
+        damaged = bytearray(path.read_bytes())
+        damaged[position] ^= 0xFF
+        (tmp_path / "d.npz").write_bytes(damaged)
+        try:
+            shard.load(tmp_path / "d.npz")
+        except shard.ShardError as error:
+            assert "d.npz" in str(error)  # noqa: PT017 - a flipped bit may also change nothing
     np.savez(path, feature=np.ones(3))
     with pytest.raises(shard.ShardError, match="lacks the arrays feature_keys"):
         shard.load(path)

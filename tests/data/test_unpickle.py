@@ -56,6 +56,31 @@ def test_names_off_the_list_are_refused(payload):
         unpickle.loads(payload, "some.joblib", unpickle.TABLES)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"cpandas\nIndex\n(N(S'to_numpy'\ncbuiltins\nlist\ndtb.",
+        b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n(N(S'read_array'\ncbuiltins\nslice\ndtb.",
+        b"cpandas.core.internals.blocks\nnew_block\n(N(S'__defaults__'\n(ttdtb.",
+        b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81(dS'read'\ncbuiltins\nlist\nsb.",
+    ],
+)
+def test_a_pickle_changes_no_class_and_no_function(payload):
+    before = (
+        pd.Index.to_numpy,
+        unpickle._ArrayWrapper.read_array,
+        pd.core.internals.blocks.new_block.__defaults__,
+    )
+    with pytest.raises(unpickle.UnpickleError):
+        unpickle.loads(payload, "some.joblib", unpickle.TABLES)
+    after = (
+        pd.Index.to_numpy,
+        unpickle._ArrayWrapper.read_array,
+        pd.core.internals.blocks.new_block.__defaults__,
+    )
+    assert after == before
+
+
 def test_persistent_ids_and_extensions_are_refused():
     for payload in (b"Pid\n.", b"\x80\x02\x82\x01."):
         with pytest.raises(unpickle.UnpickleError, match="cannot be read"):
