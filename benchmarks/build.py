@@ -3,12 +3,13 @@
     python -m benchmarks.build --caches=DIR --num_copy=8
 
 The caches below DIR are copied under new run ids to make a larger set. Each of the two is a process of
-its own, timed from outside as a whole; peak memory is that of its largest process.
+its own, timed from outside as a whole; the pair with the median ratio is given, and the peak memory of the build's
+largest process.
 """
 
 import argparse
 import json
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -26,10 +27,14 @@ if __name__ == "__main__":
 """
 
 
-def timed(command: list[str]) -> float:
+def timed(command: list[str]) -> tuple[float, float]:
+    """Seconds that a command takes, and the peak memory [MB] of the largest of its processes."""
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{command} ended with status {status}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 def copies(caches: Path, folder: Path, num_copy: int) -> list[str]:
@@ -52,7 +57,9 @@ def main() -> None:
     parser.add_argument("--n_jobs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    print(f"{'runs':>6}{'joblib.load [s]':>17}{'build [s]':>11}{'ratio':>7}{'output [MB]':>13}")
+    print(
+        f"{'runs':>6}{'joblib.load [s]':>17}{'build [s]':>11}{'ratio':>7}{'output [MB]':>13}{'peak [MB]':>11}"
+    )
     for num_copy in arguments.num_copy:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -61,36 +68,22 @@ def main() -> None:
             run_ids = copies(arguments.caches, folder / "caches", num_copy)
             manifest = {"train": run_ids[2:], "val": run_ids[:1], "test": run_ids[1:2]}
             (folder / "split.json").write_text(json.dumps(manifest))
-            bare, built = [], []
+            pairs = []
             for repeat in range(arguments.repeats):
-                bare.append(
-                    timed(
-                        [
-                            sys.executable,
-                            str(folder / "bare.py"),
-                            str(folder / "caches"),
-                            str(arguments.n_jobs),
-                        ]
-                    )
+                bare, _ = timed(
+                    [sys.executable, str(folder / "bare.py"), str(folder / "caches"), str(arguments.n_jobs)]
                 )
-                command = [
-                    sys.executable,
-                    "-m",
-                    "starjax.data.build",
-                    "--config=configs/dataset.py",
-                    f"--config.caches={folder / 'caches'}",
+                command = [sys.executable, "-m", "starjax.data.build", "--config=configs/dataset.py"]
+                command += [f"--config.caches={folder / 'caches'}", f"--config.out={folder / f'out{repeat}'}"]
+                command += [
                     f"--config.split_manifest={folder / 'split.json'}",
-                    f"--config.out={folder / f'out{repeat}'}",
                     f"--config.n_jobs={arguments.n_jobs}",
                 ]
-                built.append(timed(command))
+                built, peak = timed(command)
+                pairs.append((built / bare, built, bare, peak))
             megabytes = sum(path.stat().st_size for path in (folder / "out0").iterdir()) / 1e6
-            pair = sorted(zip(built, bare, strict=True), key=lambda both: both[0] / both[1])[len(bare) // 2]
-            print(
-                f"{len(run_ids):>6}{pair[1]:>17.2f}{pair[0]:>11.2f}{pair[0] / pair[1]:>7.2f}{megabytes:>13.1f}"
-            )
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"largest process of all: {peak:.0f} MB at its peak")
+            ratio, built, bare, peak = sorted(pairs)[len(pairs) // 2]
+            print(f"{len(run_ids):>6}{bare:>17.2f}{built:>11.2f}{ratio:>7.2f}{megabytes:>13.1f}{peak:>11.0f}")
 
 
 if __name__ == "__main__":
