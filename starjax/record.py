@@ -88,11 +88,11 @@ class Recorder:
         self._timings.append(timing)
         for path, rows in ((self._experiment.metrics, self._rows), (self._experiment.timing, self._timings)):
             _write_rows(path, rows)
-        for name, value in (row | timing).items():
-            if name != "epoch":
-                self._events.add_scalar(
-                    name.replace("_", "/", 1) if name in row else f"timing/{name}", value, state.epoch
-                )
+        scalars = {"learning_rate": learning_rate}
+        for group, values in {"train": train, "val": val, "timing": timing}.items():
+            scalars |= {f"{group}/{name}": value for name, value in flat(values).items() if name != "epoch"}
+        for tag, value in scalars.items():
+            self._events.add_scalar(tag, value, state.epoch)
         self._events.flush()
         mean_seconds = sum(t["seconds"] for t in self._timings) / len(self._timings)
         left = datetime.timedelta(seconds=round(mean_seconds * (self._max_epochs - state.epoch)))

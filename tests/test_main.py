@@ -121,7 +121,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     assert {"train_huber", "val_huber", f"val_{MASS}_physical_mae", "val_time_scaled_r2"} <= set(history)
     assert set(pd.read_csv(place.timing)) == {"epoch", "seconds", "samples_per_s", "device_memory_bytes"}
     events = EventAccumulator(str(place.events)).Reload().Tags()["scalars"]
-    assert {"train/huber", "val/huber", "timing/samples_per_s", "learning/rate"} <= set(events)
+    assert {"train/huber", "val/huber", "timing/samples_per_s", "learning_rate"} <= set(events)
     assert {path.suffix for path in place.figures.iterdir()} == {".png"}
     assert not list(place.directory.rglob("*partial*"))
     printed = capsys.readouterr().out
