@@ -35,7 +35,7 @@ def check(config: ConfigDict, num_device: int) -> None:
         "optim.clip_norm": (optim.clip_norm > 0, "positive"),
         "optim.warmup_epochs": (
             0 <= optim.warmup_epochs < train.max_epochs,
-            f"0 or more, and below train.max_epochs={train.max_epochs}",
+            f"0 or more, and below train.max_epochs={train.max_epochs}; 0 for none",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,

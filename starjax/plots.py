@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from starjax import files
 
@@ -61,6 +62,7 @@ def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
     )
     axes.plot(metrics["epoch"], metrics["val_huber"], color="black", label="validation")
     axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best epoch, {best_epoch}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
     axes.legend(framealpha=1, edgecolor="none", fontsize=9)
     return figure
