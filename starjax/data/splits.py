@@ -32,7 +32,7 @@ def assign(
 
     The runs are laid out category by category, shuffled within, and each goes to the split that is
     furthest behind its share so far. So no split is off its share by more than about one run, over
-    all or in a category.
+    all or in a category; a category of one or two runs cannot be in every split.
 
     Raises:
       SplitError: a run id does not match `categories`.
