@@ -15,11 +15,9 @@ class ConfigError(StarjaxError):
 
 
 def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """Parses absl flags; a config file or field that does not exist is a ConfigError."""
+    """Parses absl flags; a config field that does not exist is a ConfigError."""
     try:
         return app.parse_flags_with_usage(argv)
-    except OSError as error:
-        raise ConfigError(f"the config file cannot be read ({error}); there are configs/*.py") from error
     except AttributeError as error:
         # ml_collections wraps its message, with a suggestion, in quotes.
         said = str(error).strip("'").replace("\\'", "'").replace("\\n", ". ")
