@@ -1,13 +1,20 @@
 """What all tests share: strict jax, eight virtual CPU devices, small real files."""
 
+import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
 # Before anything touches a device.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# In CI the same examples every time: a change is judged by what it changed. Elsewhere, new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    hypothesis.settings.load_profile("ci")
 
 DATA = Path(__file__).parent / "data"
 
