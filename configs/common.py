@@ -30,7 +30,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
     config.data.target_keys = ("total_mass_within_2x_r_tidal",)
     # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;
-    # float('inf') for none. One star in 3,000 of the sample is beyond 10.
+    # float('inf') for none. One star in 2,500 of the sample is beyond 10.
     config.data.feature_clip = 10.0
     # Slots of a sample: at most this many stars are drawn.
     config.data.num_star_per_sample = 128

@@ -154,30 +154,33 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert deterministic_files(main.run(config)) == uninterrupted
 
 
+def command(dataset_folder, base, *more):
+    """A small run of its own process, named `run` below `base`."""
+    return [
+        sys.executable,
+        "-m",
+        "starjax.main",
+        "--config=configs/deep_sets.py",
+        f"--config.data.dataset={dataset_folder}",
+        f"--config.output_base={base}",
+        "--config.name=run",
+        "--config.train.batch_size=32",
+        *more,
+    ]
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_as_if_it_had_not_been(small, tmp_path):
-    def command(base):
-        return [
-            sys.executable,
-            "-m",
-            "starjax.main",
-            "--config=configs/deep_sets.py",
-            f"--config.data.dataset={small}",
-            f"--config.output_base={base}",
-            "--config.name=run",
-            "--config.train.max_epochs=60",
-            "--config.train.batch_size=32",
-        ]
-
-    subprocess.run(command(tmp_path / "a"), check=True, capture_output=True)
-    killed = subprocess.Popen(command(tmp_path / "b"), stdout=subprocess.PIPE, text=True)
+    long = "--config.train.max_epochs=60"
+    subprocess.run(command(small, tmp_path / "a", long), check=True, capture_output=True)
+    killed = subprocess.Popen(command(small, tmp_path / "b", long), stdout=subprocess.PIPE, text=True)
     for line in killed.stdout:
         if line.startswith("epoch  20/"):
             killed.send_signal(signal.SIGKILL)
             break
     killed.wait()
     killed.stdout.close()
-    done = subprocess.run(command(tmp_path / "b"), check=True, capture_output=True, text=True)
+    done = subprocess.run(command(small, tmp_path / "b", long), check=True, capture_output=True, text=True)
     first_epoch = next(
         int(line.split("/")[0].split()[1]) for line in done.stdout.splitlines() if line.startswith("epoch")
     )
@@ -330,27 +333,19 @@ def free_port():
 
 @pytest.mark.slow
 def test_two_processes_give_the_result_of_one(small, tmp_path):
-    def command(base, *more):
-        return [
-            sys.executable,
-            "-m",
-            "starjax.main",
-            "--config=configs/deep_sets.py",
-            f"--config.data.dataset={small}",
-            f"--config.output_base={tmp_path / base}",
-            "--config.name=run",
-            "--config.train.max_epochs=3",
-            "--config.train.batch_size=32",
-            *more,
-        ]
-
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
-    subprocess.run(command("one"), check=True, capture_output=True)
+    short = "--config.train.max_epochs=3"
+    subprocess.run(command(small, tmp_path / "one", short), check=True, capture_output=True)
     port = free_port()
     pair = [
         subprocess.Popen(
             command(
-                "two", f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}"
+                small,
+                tmp_path / "two",
+                short,
+                f"--coordinator_address=127.0.0.1:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
             ),
             env=environment,
             stdout=subprocess.PIPE,
