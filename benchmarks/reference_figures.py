@@ -54,7 +54,7 @@ def one_run(name: str, target: str, seed: int, base: str) -> dict:
     data = dataset.load(
         config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
     )
-    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    trainer = train.create(config, data, mesh)
     with Checkpoints(place.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(content["best_epoch"], like=trainer.initial_state)
     evaluator = DroppingEvaluator(

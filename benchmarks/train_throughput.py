@@ -38,7 +38,7 @@ def measure(model: str, hparams: dict, num_epoch: int, max_step: int) -> dict:
     )
     mesh = distributed.make_mesh()
     stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
-    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    trainer = train.create(config, data, mesh)
     num_step = min(trainer.num_step, max_step)
     start = time.perf_counter()
     state, sums = jax.block_until_ready(trainer.train_steps(trainer.initial_state, stars, 0, 0, 1))

@@ -40,6 +40,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.data.drop_probability = 0.6
     # Lower and upper bound of the fraction that it then loses.
     config.data.drop_ratio_range = (0.1, 0.9)
+    # Turn training clusters about the Galaxy's axis and mirror them in its plane, at random. False where
+    # the simulations' Galaxy is not symmetric (a bar, spiral arms), or its axis is not z.
+    config.data.random_turns = True
 
     # The model's name, and its hyperparameters as its class documents them.
     config.model = ConfigDict({"name": model, **models.hyperparameters(model)})

@@ -38,7 +38,7 @@ def run(config: ConfigDict) -> Experiment:
         tuple(config.data.target_keys),
         config.data.feature_clip,
     )
-    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    trainer = train.create(config, data, mesh)
     place = experiment.locate(config)
     # All processes look for a free name before one of them takes it.
     distributed.wait_for_all("run directory located")

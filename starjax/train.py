@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from starjax import distributed, errors, functional, losses, models, optim
 from starjax import progress as progress_bars
 from starjax.checkpoint import Checkpoints
-from starjax.data import sampler
+from starjax.data import sampler, symmetry
+from starjax.data.dataset import Dataset
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 
@@ -77,21 +78,28 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
     )
 
 
-def create(config: ConfigDict, num_snapshot: int, mesh: jax.sharding.Mesh) -> Trainer:
-    """Initializes model and optimizer for a training set of `num_snapshot` snapshots."""
+def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Trainer:
+    """Initializes model and optimizer for the training set of `data`."""
     hparams = {name: value for name, value in config.model.items() if name != "name"}
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     num_feature, num_target = len(config.data.feature_keys), len(config.data.target_keys)
     model = models.create(config.model.name, num_feature, num_target, init_key, **hparams)
     params, apply = functional.split(model)
-    num_step = math.ceil(num_snapshot * config.data.num_sample_per_snapshot / config.train.batch_size)
+    num_sample = data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
+    num_step = math.ceil(num_sample / config.train.batch_size)
     schedule = optim.learning_rate_schedule(
         config.optim.learning_rate, config.train.max_epochs * num_step, config.optim.warmup_epochs * num_step
     )
     optimizer = optim.create(schedule, config.optim.weight_decay, config.optim.clip_norm)
     state = {"params": params, "opt_state": optimizer.init(params), "key": jax.random.key_data(run_key)}
+    turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
     steps = make_train_steps(
-        apply, optimizer, sampler_config(config), config.train.batch_size, config.optim.huber_delta
+        apply,
+        optimizer,
+        sampler_config(config),
+        config.train.batch_size,
+        config.optim.huber_delta,
+        turn if config.data.random_turns else None,
     )
     return Trainer(
         apply=apply,
@@ -103,9 +111,16 @@ def create(config: ConfigDict, num_snapshot: int, mesh: jax.sharding.Mesh) -> Tr
 
 
 def make_train_steps(
-    apply, optimizer, config: sampler.SamplerConfig, batch_size: int, huber_delta: float
+    apply,
+    optimizer,
+    config: sampler.SamplerConfig,
+    batch_size: int,
+    huber_delta: float,
+    turn: Callable | None = None,
 ) -> Callable:
     """Many training steps as one function of arrays, to be run `on_mesh`.
+
+    Each sample is turned by `turn` (see `symmetry.random_turn`), if given.
 
     The last step of an epoch may have fewer samples than `batch_size`; its empty rows weigh nothing.
 
@@ -126,7 +141,7 @@ def make_train_steps(
             weight_B = (position_B < num_sample).astype(jnp.float32)
             pair_B = sampler.shuffled_pair(order_key, epoch, position_B, num_sample)
             features_BxKxF, mask_BxK, target_BxT, dropout_key_B = sampler.draw_batch(
-                stars, sample_key, epoch, pair_B, config
+                stars, sample_key, epoch, pair_B, config, turn
             )
 
             def loss(params):

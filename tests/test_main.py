@@ -303,7 +303,7 @@ def test_one_golden_step(name, small):
         config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
     )
     mesh = distributed.make_mesh()
-    trainer = train.create(config, data.shards["train"].num_snapshot, mesh)
+    trainer = train.create(config, data, mesh)
     stars = distributed.replicate(main.sampler.place(data.shards["train"]), mesh)
     _, sums = trainer.train_steps(trainer.initial_state, stars, 0, 0, 1)
     golden = {"summary_stats": 0.5213718, "deep_sets": 0.3997640, "set_transformer": 0.4105398}

@@ -5,6 +5,7 @@ come out on any number of devices and in any order.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -111,8 +112,13 @@ def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
 
 
-def draw_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig):
+def draw_batch(
+    stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig, turn: Callable | None = None
+):
     """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
+
+    Args:
+      turn: `(key, features (K, F)) -> features`, applied to each sample if given.
 
     Returns:
       features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
@@ -121,8 +127,11 @@ def draw_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: Sam
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
-        draw_key, rest_key = jax.random.split(sample_key(key, epoch, snapshot, sample))
-        return (*draw(stars, draw_key, snapshot, config), rest_key)
+        draw_key, turn_key, rest_key = jax.random.split(sample_key(key, epoch, snapshot, sample), 3)
+        features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
+        if turn is not None:
+            features_KxF = jnp.where(mask_K[:, None], turn(turn_key, features_KxF), 0)
+        return features_KxF, mask_K, rest_key
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
     return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B

@@ -1,0 +1,56 @@
+"""Random turns of a training cluster that leave its physics as it is.
+
+The Galaxy that the simulations move in is symmetric about its axis, z, and about its plane. A cluster
+turned about z, or mirrored in z, is therefore what another simulation could have given; a model that
+sees each cluster turned anew cannot learn by heart which way the tidal tails of its few runs point.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from starjax.data.scaler import ScalerBundle
+
+# Components in the Galaxy's plane, which turn together, and those across it, which change sign.
+IN_PLANE = (("x", "y"), ("vx", "vy"))
+ACROSS_PLANE = ("z", "vz", "lat_deg", "pm_lat_mas_yr")
+# Seen from a fixed place in the plane: mirrored with the cluster, but not turned with it.
+FROM_OBSERVER = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "dist_pc", "rv_kms")
+
+
+def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
+    """A function that turns scaled features (..., F) of one cluster at random, all stars alike.
+
+    It mirrors in the Galaxy's plane with probability 1/2, and turns about the Galaxy's axis by an angle
+    uniform on the circle. It does not turn where that cannot be told from the features alone: where one
+    of a pair of components is missing, or where some features hold as seen from a fixed place.
+
+    Args:
+      feature_keys: names of the F features. Those that this file does not name stay as they are.
+      scalers: their scalers, since a turn is one of physical values.
+
+    Returns:
+      `(key, features) -> features`.
+    """
+    column = {key: i for i, key in enumerate(feature_keys)}
+    pairs = [pair for pair in IN_PLANE if any(key in column for key in pair)]
+    is_whole = all(key in column for pair in pairs for key in pair)
+    can_turn = is_whole and not any(key in column for key in FROM_OBSERVER)
+
+    def turn(key, features):
+        angle_key, mirror_key = jax.random.split(key)
+        angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)
+        sign = jnp.where(jax.random.bernoulli(mirror_key), 1.0, -1.0)
+        physical = {name: scalers.of(name).inverse(features[..., i]) for name, i in column.items()}
+        turned = {name: sign * physical[name] for name in ACROSS_PLANE if name in column}
+        for a, b in pairs if can_turn else ():
+            turned[a] = jnp.cos(angle) * physical[a] - jnp.sin(angle) * physical[b]
+            turned[b] = jnp.sin(angle) * physical[a] + jnp.cos(angle) * physical[b]
+        columns = [
+            scalers.of(name).transform(turned[name]) if name in turned else features[..., i]
+            for name, i in column.items()
+        ]
+        return jnp.stack(columns, axis=-1)
+
+    return turn
