@@ -12,7 +12,7 @@ import pandas as pd
 
 from starjax import distributed, files, metrics
 from starjax.data import sampler
-from starjax.data.scaler import ScalerBundle
+from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
 from starjax.experiment import Experiment
 

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from starjax import config as config_lib
 from starjax import errors, files
+from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
-from starjax.data.scaler import save_bundle
 
 FORMAT = 1
 _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -124,4 +124,4 @@ def save_scalers(experiment: Experiment, data: Dataset) -> None:
         (BUNDLES["target"], data.target_scalers),
     ):
         if not (experiment.directory / name).exists():
-            save_bundle(experiment.directory / name, scalers)
+            bundle.save(experiment.directory / name, scalers)

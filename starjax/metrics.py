@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from starjax.data.scaler import ScalerBundle
+from starjax.data.bundle import ScalerBundle
 
 
 def regression(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:

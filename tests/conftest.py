@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import numpy as np
 import pytest
 
 # Before anything touches a device.
@@ -35,6 +36,13 @@ def golden_folder() -> Path:
 def parity_folder() -> Path:
     """Weights, inputs, outputs and gradients of the reference models, and scaler tables."""
     return DATA / "parity"
+
+
+@pytest.fixture(scope="session")
+def tables() -> dict:
+    """Values, and what each scaler of the reference makes of them, forward and inverse."""
+    with np.load(DATA / "parity" / "scalers.npz", allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from starjax import distributed, evaluate, functional, losses, models, train
-from starjax.data import sampler, scaler
+from starjax.data import bundle, sampler, scaler
 
 CONFIG = sampler.SamplerConfig(num_star_per_sample=16, num_sample_per_snapshot=3)
 BATCH_SIZE = 16
@@ -114,7 +114,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
 @EVERY_MODEL
 def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
-    scalers = scaler.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
+    scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
     found = []
     for num_device, batch_size in ((1, 16), (4, 16), (8, 8), (1, 64)):
         mesh = mesh_of(num_device)

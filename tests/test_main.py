@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs import common
 from starjax import distributed, errors, main, metrics, train
-from starjax.data import dataset, scaler, shard
+from starjax.data import bundle, dataset, shard
 from starjax.experiment import ExperimentError, locate
 
 MASS = "total_mass_within_2x_r_tidal"
@@ -94,7 +94,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     assert described["config"]["optim"]["learning_rate"] == 3e-3
     assert set(described["versions"]) >= {"jax", "flax", "optax"}
     assert len(described["dataset"]["fingerprint"]) == 64
-    assert scaler.load_bundle(place.directory / "feature_scaler_bundle.joblib").of("x").method == "robust"
+    assert bundle.load(place.directory / "feature_scaler_bundle.joblib").of("x").method == "robust"
 
     table = pd.read_parquet(place.test_table)
     assert len(table) == 7 * 4 * 2

@@ -21,7 +21,7 @@ from absl import app, logging
 from ml_collections import ConfigDict, config_flags
 
 from starjax import errors, files, progress
-from starjax.data import caches, manifest, parts, scaler, shard
+from starjax.data import bundle, caches, manifest, parts, scaler, shard
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
 
 
@@ -197,16 +197,14 @@ def _scale(config, out: Path) -> None:
     """Fits the scalers on the raw training shard and writes them and the scaled shards."""
     train = shard.load(shard_path(out, "raw", "train"))
     bundles = {
-        field: scaler.fit_bundle(
-            getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"]
-        )
+        field: bundle.fit(getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"])
         for field in BUNDLES
     }
     for split in manifest.SPLITS:
         raw = train if split == "train" else shard.load(shard_path(out, "raw", split))
         shard.save(shard_path(out, "scaled", split), scale(raw, bundles["feature"], bundles["target"]))
-    for field, bundle in bundles.items():
-        scaler.save_bundle(out / BUNDLES[field], bundle)
+    for field, fitted in bundles.items():
+        bundle.save(out / BUNDLES[field], fitted)
 
 
 def _write_record(out: Path, settings: dict, counts: dict) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from starjax import errors
 from starjax.data import unpickle
@@ -21,7 +20,6 @@ from starjax.data.shard import Shard
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
-_KINDS = {"time": numbers.Real, "header": dict, "stars": pd.DataFrame}
 
 
 class CacheError(errors.StarjaxError):
@@ -91,6 +89,9 @@ def load(path: Path) -> list[Snapshot]:
 
 
 def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
+    import pandas as pd  # slow to import, and not needed by the process that only lists caches
+
+    kinds = {"time": numbers.Real, "header": dict, "stars": pd.DataFrame}
     levels = cache.items() if isinstance(cache, dict) else None
     if levels is None:
         raise CacheError(f"{path} is not a cache: it holds a {type(cache).__name__} instead of a dict")
@@ -105,7 +106,7 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
             )
         for time, snapshot in times.items():
             content = snapshot if isinstance(snapshot, dict) else {}
-            for key, kind in _KINDS.items():
+            for key, kind in kinds.items():
                 if not isinstance(content.get(key), kind):
                     raise CacheError(
                         f"{path}: the snapshot at {time} Myr should have a {kind.__name__} as {key}, "

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from starjax import errors, files
-from starjax.data import scaler, shard
+from starjax.data import bundle, shard
 from starjax.data.manifest import SPLITS
 
 SAMPLE = "sample"
 SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
+# Scaled at once, so that float64 copies stay small beside the shards.
+ROWS_PER_BLOCK = 2**16
 CONFIG_FILE = "dataset_config.json"
 BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
 
@@ -32,8 +34,8 @@ class Dataset:
     """
 
     shards: dict[str, shard.Shard]
-    feature_scalers: scaler.ScalerBundle
-    target_scalers: scaler.ScalerBundle
+    feature_scalers: bundle.ScalerBundle
+    target_scalers: bundle.ScalerBundle
     fingerprint: str
 
 
@@ -66,7 +68,7 @@ def load(
             f"data.dataset={name!r} lacks {', '.join(missing)}: build it with python -m starjax.data.build, "
             f"or use the packaged data.dataset={SAMPLE!r}"
         )
-    feature_scalers, target_scalers = (scaler.load_bundle(path) for path in paths[:2])
+    feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
     shards = {}
     for split, kind in kinds.items():
         shards[split] = shard.load(shard_path(directory, kind, split)).select(feature_keys, target_keys)
@@ -79,14 +81,15 @@ def load(
 
 
 def scale(
-    raw: shard.Shard, feature_scalers: scaler.ScalerBundle, target_scalers: scaler.ScalerBundle
+    raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
 ) -> shard.Shard:
-    """The scaled shard of a raw one; computed in float64, a column at a time, and rounded once."""
+    """The scaled shard of a raw one; computed in float64, a block of rows at a time, and rounded once."""
 
     def columns(values, keys, scalers):
         scaled = np.empty_like(values, dtype=np.float32)
-        for i, key in enumerate(keys):
-            scaled[:, i] = scalers.of(key).transform(values[:, i].astype(np.float64))
+        for first in range(0, len(values), ROWS_PER_BLOCK):
+            rows = slice(first, first + ROWS_PER_BLOCK)
+            scaled[rows] = scalers.transform(values[rows].astype(np.float64), keys)
         return scaled
 
     return dataclasses.replace(

@@ -1,20 +1,11 @@
-"""Scalers: fitted by scikit-learn, kept as plain numbers, applied in numpy and inside jit.
-
-A bundle maps groups of keys to one method each. A group is scaled as one column of values, so that
-x, y and z share one scale.
-"""
+"""Scalers: fitted by scikit-learn, kept as plain numbers, applied in numpy and inside jit."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 
-import joblib
 import numpy as np
 
-from starjax import errors, files
-from starjax.data import unpickle
+from starjax import errors
 
-BUNDLE_FORMAT = 1
 LOG10_OFFSET = 1e-10
 
 # Each method is a fixed curve, and a scale fitted to what the curve makes of the values.
@@ -98,7 +89,8 @@ def fit(method: str, values: np.ndarray) -> Scaler:
         bad = int((~np.isfinite(column)).sum())
         raise ScalerError(f"scaler {method!r} gives no finite value for {bad} of {column.size} values")
     scaler = Scaler(method, _FIT[scale](column))
-    if not np.isfinite(scaler.transform(np.asarray(values, np.float64))).all():
+    # All methods rise: where the ends are finite, so is all between.
+    if not np.isfinite(scaler.transform(np.array([np.min(values), np.max(values)], np.float64))).all():
         raise ScalerError(f"scaler {method!r} gives values that are not finite")
     return scaler
 
@@ -207,97 +199,3 @@ def _from_normal(x, quantiles):
     value = xp.interp(level, levels, quantiles)
     value = xp.where(level > 1 - _QUANTILE_EDGE, quantiles[-1], value)
     return xp.where(level < _QUANTILE_EDGE, quantiles[0], value)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScalerBundle:
-    """One scaler for each group of keys: `((keys, scaler), …)`."""
-
-    groups: tuple[tuple[tuple[str, ...], Scaler], ...]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(key for keys, _ in self.groups for key in keys)
-
-    def of(self, key: str) -> Scaler:
-        """The scaler of one key.
-
-        Raises:
-          ScalerError: no group holds the key.
-        """
-        for keys, scaler in self.groups:
-            if key in keys:
-                return scaler
-        raise ScalerError(f"no scaler for {key}; there are scalers for {', '.join(self.keys)}")
-
-    def transform(self, values, keys: Sequence[str]):
-        """Physical to scaled; the last axis of `values` runs over `keys`."""
-        return self._by_column(values, keys, "transform")
-
-    def inverse(self, values, keys: Sequence[str]):
-        """Scaled to physical; the last axis of `values` runs over `keys`."""
-        return self._by_column(values, keys, "inverse")
-
-    def _by_column(self, values, keys, direction):
-        xp = values.__array_namespace__()
-        columns = [getattr(self.of(key), direction)(values[..., i]) for i, key in enumerate(keys)]
-        return xp.stack(columns, axis=-1)
-
-
-def fit_bundle(values: np.ndarray, keys: Sequence[str], methods: Sequence[tuple[Sequence[str], str]]):
-    """Fits one scaler to each group of columns.
-
-    Args:
-      values: (n, n_key) raw training values.
-      methods: ((keys of the group), method) pairs. Keys that `values` does not have are left out of
-        their group.
-
-    Raises:
-      ScalerError: a key of `values` is in no group or in two, or a fit fails; names the keys.
-    """
-    counted = [key for group, _ in methods for key in group]
-    for key in keys:
-        if counted.count(key) != 1:
-            raise ScalerError(f"{key} should stand in one group of scalers, stands in {counted.count(key)}")
-    groups = []
-    for group, method in methods:
-        present = tuple(key for key in group if key in keys)
-        if present:
-            try:
-                scaler = fit(method, values[:, [keys.index(key) for key in present]])
-            except ScalerError as error:
-                raise ScalerError(f"{', '.join(present)}: {error}") from error
-            groups.append((present, scaler))
-    return ScalerBundle(tuple(groups))
-
-
-def save_bundle(path: Path, bundle: ScalerBundle) -> None:
-    """Writes a bundle as lists, names and numbers, which any joblib reads."""
-    groups = [
-        {"keys": list(keys), "method": scaler.method, "params": dict(scaler.params)}
-        for keys, scaler in bundle.groups
-    ]
-    with files.written_whole(path) as temporary:
-        joblib.dump({"format": BUNDLE_FORMAT, "groups": groups}, temporary)
-
-
-def load_bundle(path: Path) -> ScalerBundle:
-    """Reads a bundle; nothing in the file is run.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ScalerError: the file is damaged, or not a bundle.
-    """
-    try:
-        content = unpickle.load(path, unpickle.PLAIN)
-        if content["format"] != BUNDLE_FORMAT:
-            raise ScalerError(f"{path} has format {content['format']}; this version reads {BUNDLE_FORMAT}")
-        groups = [
-            (tuple(group["keys"]), Scaler(group["method"], group["params"])) for group in content["groups"]
-        ]
-    except (unpickle.UnpickleError, KeyError, TypeError) as error:
-        raise ScalerError(f"{path} is not a bundle of scalers ({error}): build the data set again") from error
-    unknown = [scaler.method for _, scaler in groups if scaler.method not in METHODS]
-    if unknown:
-        raise ScalerError(f"{path} names the unknown scaler {unknown[0]!r}; known are {', '.join(METHODS)}")
-    return ScalerBundle(tuple(groups))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from starjax.data.scaler import ScalerBundle
+from starjax.data.bundle import ScalerBundle
 
 # Components in the Galaxy's plane, which turn together, and those across it, which change sign.
 IN_PLANE = (("x", "y"), ("vx", "vy"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import dataset as dataset_config
-from starjax.data import build, caches, dataset, manifest, scaler, shard
+from starjax.data import build, bundle, caches, dataset, manifest, scaler, shard
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def test_every_method_can_be_asked_for(config):
     config.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
     config.target_scalers = ((("time",), "log1p_minmax"), (("total_mass_within_2x_r_tidal",), "quantile"))
     config.feature_scalers = ((("x", "y", "z"), "power"), (("vx", "vy", "vz"), "standard"))
-    bundle = scaler.load_bundle(build.build(config) / "target_scaler_bundle.joblib")
-    assert bundle.of("time").method == "log1p_minmax"
+    scalers = bundle.load(build.build(config) / "target_scaler_bundle.joblib")
+    assert scalers.of("time").method == "log1p_minmax"
 
 
 @pytest.mark.parametrize(

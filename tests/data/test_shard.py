@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from starjax.data import dataset, scaler, shard
+from starjax.data import bundle, dataset, scaler, shard
 
 WHOLE = shard.Shard(
     feature=np.arange(10, dtype=np.float32).reshape(5, 2),
@@ -102,7 +102,7 @@ def test_the_packaged_sample_is_what_its_card_says():
 
 def test_the_packaged_scalers_are_those_of_the_training_shard():
     raw = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", "train"))
-    packaged = scaler.load_bundle(dataset.SAMPLE_DIRECTORY / dataset.BUNDLES["feature"])
+    packaged = bundle.load(dataset.SAMPLE_DIRECTORY / dataset.BUNDLES["feature"])
     for keys, kept in packaged.groups:
         columns = [raw.feature_keys.index(key) for key in keys]
         assert scaler.fit(kept.method, raw.feature[:, columns]).params == pytest.approx(kept.params)

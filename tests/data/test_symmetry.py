@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from starjax.data import sampler, scaler, symmetry
+from starjax.data import bundle, sampler, symmetry
 
 CARTESIAN = ("x", "y", "z", "vx", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "log_L_L_sol")
 
 
-def bundle(keys, values, methods=None):
+def scalers_of(keys, values, methods=None):
     """A scaler of its own for every key, so that components of a pair do not share a scale."""
     methods = methods or ["robust"] * len(keys)
-    return scaler.fit_bundle(values, keys, [((key,), m) for key, m in zip(keys, methods, strict=True)])
+    return bundle.fit(values, keys, [((key,), m) for key, m in zip(keys, methods, strict=True)])
 
 
 def stars_of(keys, num_star=200):
@@ -27,7 +27,7 @@ def turned_physically(keys, methods=None, num_turn=1, seed=0):
     """Physical features before, and after each of `num_turn` turns."""
     before = stars_of(keys)
     with jax.enable_x64(True):
-        scalers = bundle(keys, before, methods)
+        scalers = scalers_of(keys, before, methods)
         turn = symmetry.random_turn(keys, scalers)
         scaled = jnp.asarray(scalers.transform(before, keys))
         turn_keys = jax.random.split(jax.random.key(seed), num_turn)
@@ -83,7 +83,7 @@ def test_where_it_cannot_turn_it_only_mirrors(keys):
 
 def test_samples_turn_each_by_itself_and_empty_slots_stay_empty():
     values = stars_of(CARTESIAN, 30).astype(np.float32)
-    scalers = bundle(CARTESIAN, values)
+    scalers = scalers_of(CARTESIAN, values)
     stars = sampler.Stars(
         jnp.asarray(scalers.transform(values, CARTESIAN)), jnp.array([0, 30]), jnp.zeros((1, 1))
     )
