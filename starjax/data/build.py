@@ -149,20 +149,11 @@ def _is_done(out: Path, settings: dict) -> bool:
 def _build_raw(config, out: Path, sources: dict) -> dict:
     """Writes the raw shards; returns the counts for the record."""
     found = caches.find(config.caches)
-    settings = json.dumps(_settings(config))
+    wanted = caches.Selection(
+        tuple(config.feature_keys), tuple(config.target_keys), config.min_stars, config.on_bad == "skip"
+    )
     jobs = {
-        run_id: (
-            parts.make,
-            found[run_id],
-            run_id,
-            identity,
-            out / "parts" / f"{run_id}.npz",
-            settings,
-            tuple(config.feature_keys),
-            tuple(config.target_keys),
-            config.min_stars,
-            config.on_bad == "skip",
-        )
+        run_id: (parts.make, found[run_id], run_id, identity, out / "parts" / f"{run_id}.npz", wanted)
         for run_id, identity in sources["caches"].items()
     }
     # scikit-learn takes a second to import, and is wanted next: while the workers read, this process waits.

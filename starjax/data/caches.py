@@ -8,7 +8,7 @@ seen from the observer; a raw cache has no outer level. A snapshot is a dict wit
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,23 @@ class Snapshot(NamedTuple):
     def __str__(self):
         seen_from = "" if self.coordinate is None else f" seen from {self.coordinate} pc"
         return f"snapshot {self.time} Myr{seen_from}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What a data set takes of a cache.
+
+    Attributes:
+      feature_keys: columns of the stars.
+      target_keys: values of the header.
+      min_stars: rows that the stars of a snapshot need to have.
+      skip_bad: leave bad snapshots out instead of refusing the cache.
+    """
+
+    feature_keys: tuple[str, ...]
+    target_keys: tuple[str, ...]
+    min_stars: int
+    skip_bad: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,21 +140,14 @@ def _is_place(coordinate) -> bool:
     )
 
 
-def read_run(
-    path: Path,
-    run_id: str,
-    feature_keys: Sequence[str],
-    target_keys: Sequence[str],
-    min_stars: int,
-    skip_bad: bool,
-) -> Run:
+def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
     """Reads the snapshots of one cache that enter a data set.
 
-    A snapshot enters when its `stars` has at least `min_stars` rows and the membership flag; of its
+    A snapshot enters when its `stars` has at least `wanted.min_stars` rows and the membership flag; of its
     stars, those within twice the tidal radius.
 
     Raises:
-      CacheError: the cache is unusable, no snapshot is left, or (unless `skip_bad`) a snapshot lacks a
+      CacheError: the cache is unusable, no snapshot is left, or (unless `wanted.skip_bad`) a snapshot lacks a
         wanted column or holds a value in it that is not finite.
     """
     snapshots = load(path)
@@ -145,13 +155,13 @@ def read_run(
     num_too_few = 0
     for snapshot in snapshots:
         stars = snapshot.content["stars"]
-        if len(stars) < min_stars or MEMBER_FLAG not in stars or not stars[MEMBER_FLAG].any():
+        if len(stars) < wanted.min_stars or MEMBER_FLAG not in stars or not stars[MEMBER_FLAG].any():
             num_too_few += 1
             continue
         try:
-            feature, target, time = _read_snapshot(path, snapshot, feature_keys, target_keys)
+            feature, target, time = _read_snapshot(path, snapshot, wanted)
         except CacheError as error:
-            if not skip_bad:
+            if not wanted.skip_bad:
                 raise
             skipped.append(str(error))
             continue
@@ -161,14 +171,14 @@ def read_run(
         distances.append(math.nan if snapshot.coordinate is None else math.hypot(*snapshot.coordinate))
     if not features:
         raise CacheError(
-            f"{path}: no snapshot is left of {len(snapshots)}: {num_too_few} have fewer than {min_stars} stars or no "
+            f"{path}: no snapshot is left of {len(snapshots)}: {num_too_few} have fewer than {wanted.min_stars} stars or no "
             f"{MEMBER_FLAG}, {len(skipped)} are bad" + (f", first {skipped[0]}" if skipped else "")
         )
     shard = Shard(
         feature=np.concatenate(features),
-        feature_keys=tuple(feature_keys),
+        feature_keys=wanted.feature_keys,
         target=np.array(targets, dtype=np.float32),
-        target_keys=tuple(target_keys),
+        target_keys=wanted.target_keys,
         ptr=np.cumsum([0, *map(len, features)], dtype=np.int64),
         run_id=np.full(len(features), run_id),
         time_myr=np.array(times, dtype=np.float32),
@@ -177,15 +187,15 @@ def read_run(
     return Run(shard, num_too_few, tuple(skipped))
 
 
-def _read_snapshot(path, snapshot, feature_keys, target_keys):
+def _read_snapshot(path, snapshot, wanted):
     """The float32 features (n_star, F), the targets (T,) and the time [Myr] of one snapshot."""
     stars, header = snapshot.content["stars"], snapshot.content["header"]
-    missing = [key for key in feature_keys if key not in stars]
+    missing = [key for key in wanted.feature_keys if key not in stars]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars")
     # The header has the time in full, the snapshot rounded to 0.01 Myr.
     targets = {"time": snapshot.time, **header}
-    missing = [key for key in target_keys if key not in targets]
+    missing = [key for key in wanted.target_keys if key not in targets]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no {', '.join(missing)} in its header")
     is_member = stars[MEMBER_FLAG].to_numpy()
@@ -193,8 +203,8 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
         raise CacheError(
             f"{path}: {snapshot} holds {is_member.dtype} values instead of booleans in column {MEMBER_FLAG}"
         )
-    feature = np.empty((int(is_member.sum()), len(feature_keys)), dtype=np.float32)
-    for column, key in enumerate(feature_keys):
+    feature = np.empty((int(is_member.sum()), len(wanted.feature_keys)), dtype=np.float32)
+    for column, key in enumerate(wanted.feature_keys):
         values = stars[key].to_numpy()
         if not np.issubdtype(values.dtype, np.number):
             raise CacheError(
@@ -205,7 +215,7 @@ def _read_snapshot(path, snapshot, feature_keys, target_keys):
         num_bad = int((~np.isfinite(feature[:, column])).sum())
         if num_bad:
             raise CacheError(f"{path}: {snapshot} holds {num_bad} values that are not finite in column {key}")
-    for key in (*target_keys, "time"):
+    for key in (*wanted.target_keys, "time"):
         if not (isinstance(targets[key], numbers.Real) and math.isfinite(targets[key])):
             raise CacheError(f"{path}: {snapshot} has {key}={targets[key]!r} in its header")
-    return feature, [targets[key] for key in target_keys], targets["time"]
+    return feature, [targets[key] for key in wanted.target_keys], targets["time"]

@@ -26,18 +26,19 @@ class Part:
     error: str = ""
 
 
-def make(path, run_id, identity, part_path, settings, feature_keys, target_keys, min_stars, skip_bad) -> Part:
-    """Reads one run into its part, unless the part is there for this very cache and these settings."""
+def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: caches.Selection) -> Part:
+    """Reads one run into its part, unless the part is there for this very cache and this very selection."""
     record_path = part_path.with_suffix(".json")
-    record = {"cache": identity, "settings": settings}
+    # As JSON gives it back: lists for tuples.
+    record = json.loads(json.dumps({"cache": identity, "wanted": dataclasses.asdict(wanted)}))
     if record_path.exists() and part_path.exists():
         known = json.loads(record_path.read_text())
         if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
             return Part(part_path, *known["counts"], tuple(known["skipped"]))
     try:
-        run = caches.read_run(path, run_id, feature_keys, target_keys, min_stars, skip_bad)
+        run = caches.read_run(path, run_id, wanted)
     except caches.CacheError as error:
-        if not skip_bad:
+        if not wanted.skip_bad:
             raise
         return Part(part_path, 0, 0, 0, (), str(error))
     shard.save(part_path, run.shard)

@@ -108,7 +108,7 @@ def make(labels, ratios, seed: int, categories: str = "", num_candidate: int = 5
 
 def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
     """(time [Myr], log10 mass [Msun]) of the snapshots that would enter a data set, (n_snapshot, 2)."""
-    run = caches.read_run(path, run_id, (), ("time", MASS_KEY), min_stars, skip_bad=True)
+    run = caches.read_run(path, run_id, caches.Selection((), ("time", MASS_KEY), min_stars, skip_bad=True))
     time, mass = run.shard.target[run.shard.target[:, 1] > 0].T
     if not len(time):
         raise caches.CacheError(f"{path}: no snapshot has a positive {MASS_KEY}")

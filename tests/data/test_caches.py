@@ -13,7 +13,7 @@ TARGETS = ("time", "total_mass_within_2x_r_tidal")
 
 
 def read(path, features=FEATURES, targets=TARGETS, min_stars=10, skip_bad=False):
-    return caches.read_run(path, RUN, features, targets, min_stars, skip_bad)
+    return caches.read_run(path, RUN, caches.Selection(features, targets, min_stars, skip_bad))
 
 
 @pytest.fixture
