@@ -1,5 +1,6 @@
 """Errors that people can act on: what is wrong, where, and what to do."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,14 @@ class ConfigError(StarjaxError):
 
 
 def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """Parses absl flags; a config field that does not exist is a ConfigError."""
+    """Parses absl flags; a config field or a config file that does not exist is a ConfigError."""
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = app.parse_flags_with_usage(argv)
+        flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
+        return rest
+    except OSError as error:
+        reason = str(error.__cause__).splitlines()[-1].strip()
+        raise ConfigError(f"--config: {reason}, sought from {os.getcwd()}") from error
     except AttributeError as error:
         # ml_collections wraps its message, with a suggestion, in quotes.
         said = str(error).strip("'").replace("\\'", "'").replace("\\n", ". ")

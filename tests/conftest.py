@@ -1,12 +1,16 @@
 """What all tests share: strict jax, eight virtual CPU devices, small real files."""
 
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
 import jax
 import numpy as np
 import pytest
+
+from configs import common
+from starjax.data import dataset, shard
 
 # Before anything touches a device.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -50,3 +54,38 @@ def float64():
     """64-bit arithmetic within one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A data set directory of 20 training snapshots of the packaged sample."""
+    folder = tmp_path_factory.mktemp("small")
+    for split, num in {"train": 20, "val": 6, "test": 7}.items():
+        whole = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", split))
+        # Every 30th snapshot, so that several runs and distances are there.
+        chosen = np.arange(num) * 30
+        rows = np.concatenate([np.arange(whole.ptr[i], whole.ptr[i + 1]) for i in chosen])
+        part = shard.Shard(
+            feature=whole.feature[rows],
+            feature_keys=whole.feature_keys,
+            target=whole.target[chosen],
+            target_keys=whole.target_keys,
+            ptr=np.cumsum([0, *np.diff(whole.ptr)[chosen]]),
+            run_id=whole.run_id[chosen],
+            distance_pc=whole.distance_pc[chosen],
+        )
+        shard.save(dataset.shard_path(folder, "raw", split), part)
+    for name in dataset.BUNDLES.values():
+        shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
+    return folder
+
+
+@pytest.fixture
+def config(small, tmp_path):
+    config = common.get_config("deep_sets")
+    config.output_base = str(tmp_path)
+    config.data.dataset = str(small)
+    config.data.num_sample_per_snapshot = 4
+    config.data.num_star_per_sample = 32
+    config.train.batch_size, config.train.max_epochs = 32, 4
+    return config

@@ -1,0 +1,128 @@
+"""The command in processes of its own: killed, two at once, and wrong."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+
+def command(dataset_folder, base, *more):
+    """A small run of its own process, named `run` below `base`."""
+    return [
+        sys.executable,
+        "-m",
+        "starjax.main",
+        "--config=configs/deep_sets.py",
+        f"--config.data.dataset={dataset_folder}",
+        f"--config.output_base={base}",
+        "--config.name=run",
+        "--config.train.batch_size=32",
+        *more,
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_as_if_it_had_not_been(small, tmp_path):
+    long = "--config.train.max_epochs=60"
+    subprocess.run(command(small, tmp_path / "a", long), check=True, capture_output=True)
+    killed = subprocess.Popen(command(small, tmp_path / "b", long), stdout=subprocess.PIPE, text=True)
+    for line in killed.stdout:
+        if line.startswith("epoch  20/"):
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait()
+    killed.stdout.close()
+    done = subprocess.run(command(small, tmp_path / "b", long), check=True, capture_output=True, text=True)
+    first_epoch = next(
+        int(line.split("/")[0].split()[1]) for line in done.stdout.splitlines() if line.startswith("epoch")
+    )
+    assert 15 <= first_epoch <= 30
+    for name in ("metrics.csv", "run-test.parquet", "test_metrics.json"):
+        paths = [tmp_path / base / "experiments" / "run" / name for base in "ab"]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_result_of_one(small, tmp_path):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    short = "--config.train.max_epochs=3"
+    subprocess.run(command(small, tmp_path / "one", short), check=True, capture_output=True)
+    port = free_port()
+    pair = [
+        subprocess.Popen(
+            command(
+                small,
+                tmp_path / "two",
+                short,
+                f"--coordinator_address=127.0.0.1:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
+            ),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    deadline = time.monotonic() + 240
+    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], printed
+    assert "4 device(s)" in printed[0]
+    assert "epoch" not in printed[1]
+    tables = [
+        pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "two")
+    ]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
+
+
+def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "starjax.main",
+        "--config=configs/deep_sets.py",
+        f"--config.data.dataset={small}",
+        f"--config.output_base={tmp_path}",
+        "--config.optim.learning_rate=1e30",
+        "--config.train.batch_size=32",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the loss is not finite in epoch 1" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config=configs/deep_sets.py", "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
+        (["--config=configs/deep_sets.py", "--config.train.patience=0"], "config.train.patience=0"),
+        (
+            ["--config=configs/deep_sets.py", "--config.data.dataset=/nowhere"],
+            "data.dataset='/nowhere' lacks",
+        ),
+        (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
+        (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
+        (["--config=deep_sets.py", "--config.seed=1"], "No such file or directory: 'deep_sets.py'"),
+        (["--config=configs/deep_sets.py", "--config.data.target_keys=('age',)"], "no age; it has time"),
+    ],
+)
+def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path):
+    command = [sys.executable, "-m", "starjax.main", *arguments, f"--config.output_base={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

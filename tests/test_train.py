@@ -1,0 +1,64 @@
+"""Training: its first step, early stopping, and losses that are not finite."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import common
+from starjax import distributed, errors, main, train
+from starjax.data import dataset
+from starjax.experiment import locate
+
+
+@pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
+def test_one_golden_step(name, small):
+    """The loss of the first step at seed 0; if it changed on purpose, write down the new value and say why."""
+    config = common.get_config(name)
+    config.data.dataset, config.train.batch_size = str(small), 32
+    config.data.num_star_per_sample = 32
+    data = dataset.load(
+        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
+    )
+    mesh = distributed.make_mesh()
+    trainer = train.create(config, data, mesh)
+    stars = distributed.replicate(main.sampler.place(data.shards["train"]), mesh)
+    _, sums = trainer.train_steps(trainer.initial_state, stars, 0, 0, 1)
+    golden = {"summary_stats": 0.5213718, "deep_sets": 0.3997640, "set_transformer": 0.4105398}
+    assert float(sums["huber"] / sums["num_sample"]) == pytest.approx(golden[name], rel=1e-4)
+
+
+def test_training_stops_when_validation_does_not_get_better(config):
+    config.optim.learning_rate, config.train.max_epochs, config.train.patience = 1e-12, 30, 3
+    config.optim.warmup_epochs = 0
+    content = json.loads(main.run(config).test_metrics.read_text())
+    assert content["epochs"] < 30
+    assert content["epochs"] == content["best_epoch"] + 3
+
+
+def test_the_best_epoch_is_the_one_tested_not_the_last():
+    progress = train.Progress()
+    for loss in (3.0, 1.0, 1.0, 2.0):
+        progress = progress.after(loss)
+    assert progress == train.Progress(epoch=4, best_epoch=2, best_loss=1.0)
+    assert not progress.is_over(max_epochs=10, patience=3)
+    assert progress.is_over(max_epochs=10, patience=2)
+    assert progress.is_over(max_epochs=4, patience=3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(config, monkeypatch):
+    real, calls = train.losses.huber, []
+
+    def evaluate_nan_in_third_epoch(prediction, target, delta):
+        if isinstance(prediction, np.ndarray):
+            calls.append(1)
+        return real(prediction, target, delta) * (np.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(train.losses, "huber", evaluate_nan_in_third_epoch)
+    with pytest.raises(errors.StarjaxError, match="not finite in epoch 3"):
+        main.run(config)
+    place = locate(config)
+    assert {path.name for path in place.checkpoints.iterdir() if path.name.isdigit()} >= {"2"}
+    assert list(pd.read_csv(place.metrics)["epoch"]) == [1, 2]
+    assert not place.test_metrics.exists()
