@@ -24,6 +24,14 @@ def linear(num_in: int, num_out: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(num_in, num_out, kernel_init=init, bias_init=init, rngs=rngs)
 
 
+def orthogonal(num_in: int, num_out: int, rngs: nnx.Rngs) -> nnx.Linear:
+    """As `linear`, begun with orthogonal weights that keep the variance through a ReLU, and no bias.
+
+    Saxe et al. 2014, arXiv:1312.6120. No direction of a narrow network is lost or doubled at the start.
+    """
+    return nnx.Linear(num_in, num_out, kernel_init=jax.nn.initializers.orthogonal(2**0.5), rngs=rngs)
+
+
 def split_keys(key, num: int) -> list:
     """`num` independent dropout keys a sample from `key` (B,); `num` times None from None."""
     if key is None:
@@ -45,11 +53,14 @@ def dropout(x, rate: float, key):
 
 
 class MLP(nnx.Module):
-    """Linear -> ReLU -> dropout for each hidden width, then one linear layer to `num_out`."""
+    """Linear -> ReLU -> dropout for each hidden width, then one linear layer to `num_out`.
 
-    def __init__(self, num_in, hidden_dims, num_out, *, dropout: float, rngs: nnx.Rngs):
+    `layer(num_in, num_out, rngs)` makes each linear layer.
+    """
+
+    def __init__(self, num_in, hidden_dims, num_out, *, dropout: float, rngs: nnx.Rngs, layer=linear):
         widths = (num_in, *hidden_dims, num_out)
-        self.layers = nnx.List([linear(a, b, rngs) for a, b in itertools.pairwise(widths)])
+        self.layers = nnx.List([layer(a, b, rngs) for a, b in itertools.pairwise(widths)])
         self.dropout = dropout
 
     def __call__(self, x, key=None):
