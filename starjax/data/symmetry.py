@@ -1,8 +1,10 @@
 """Random turns of a training cluster that leave its physics as it is.
 
 The Galaxy that the simulations move in is symmetric about its axis, z, and about its plane. A cluster
-turned about z, or mirrored in z, is therefore what another simulation could have given; a model that
-sees each cluster turned anew cannot learn by heart which way the tidal tails of its few runs point.
+turned about z, or mirrored in z, is therefore what another simulation could have given.
+
+It also takes away what no real cluster shows: simulations that start at the same point of their orbit
+have tidal tails whose direction turns with time, and a model could read their age off it like a clock.
 """
 
 from collections.abc import Callable, Sequence
