@@ -51,12 +51,11 @@ def one_run(name: str, target: str, seed: int, base: str) -> dict:
     content = json.loads(place.test_metrics.read_text())
 
     mesh = distributed.make_mesh()
-    data = dataset.load(
-        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
-    )
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     trainer = train.create(config, data, mesh)
     with Checkpoints(place.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(content["best_epoch"], like=trainer.initial_state)
+        state = train.averaged(config, state)
     evaluator = DroppingEvaluator(
         trainer.apply,
         train.sampler_config(config),

@@ -33,9 +33,7 @@ def measure(model: str, hparams: dict, num_epoch: int, max_step: int) -> dict:
     """Compile time and samples/s of each of `num_epoch` epochs of at most `max_step` steps."""
     config = common.get_config(model)
     config.model.update(hparams)
-    data = dataset.load(
-        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
-    )
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     mesh = distributed.make_mesh()
     stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
     trainer = train.create(config, data, mesh)

@@ -33,6 +33,7 @@ def check(config: ConfigDict, num_device: int) -> None:
         "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
         "optim.clip_norm": (optim.clip_norm > 0, "positive"),
+        "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
         "optim.warmup_epochs": (
             0 <= optim.warmup_epochs < train.max_epochs,
             f"0 or more, and below train.max_epochs={train.max_epochs}; 0 for none",

@@ -36,7 +36,6 @@ def run(config: ConfigDict) -> Experiment:
         config.data.dataset,
         tuple(config.data.feature_keys),
         tuple(config.data.target_keys),
-        config.data.feature_clip,
     )
     trainer = train.create(config, data, mesh)
     place = experiment.locate(config)

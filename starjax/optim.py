@@ -1,5 +1,8 @@
-"""The optimizer and its learning-rate schedule."""
+"""The optimizer, its learning-rate schedule, and the average of the parameters."""
 
+import functools
+
+import jax
 import optax
 
 FINAL_LEARNING_RATE_RATIO = 1e-3
@@ -16,6 +19,36 @@ def learning_rate_schedule(learning_rate: float, num_step: int, num_warmup_step:
     )
 
 
-def create(schedule: optax.Schedule, weight_decay: float, clip_norm: float) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`."""
-    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.adamw(schedule, weight_decay=weight_decay))
+def create(
+    schedule: optax.Schedule, weight_decay: float, clip_norm: float, average_decay: float
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
+
+    Its state also keeps a running average of the parameters, for `average` to read.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(schedule, weight_decay=weight_decay),
+        _averaging(average_decay),
+    )
+
+
+def _averaging(decay: float) -> optax.GradientTransformation:
+    """Leaves updates as they are and averages the parameters that they lead to."""
+    ema = optax.ema(decay)
+
+    def update(updates, state, params):
+        _, state = ema.update(optax.apply_updates(params, updates), state)
+        return updates, state
+
+    return optax.GradientTransformation(ema.init, update)
+
+
+@functools.partial(jax.jit, static_argnames="decay")
+def average(opt_state: optax.OptState, decay: float) -> dict:
+    """The average of the parameters over the steps done (at least one), the last ones weighing most.
+
+    Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with exponential weights, `decay` a step.
+    """
+    *_, state = opt_state
+    return optax.tree.bias_correction(state.ema, decay, state.count)

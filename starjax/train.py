@@ -75,6 +75,7 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
         num_sample_per_snapshot=data.num_sample_per_snapshot,
         drop_probability=data.drop_probability,
         drop_ratio_range=tuple(data.drop_ratio_range),
+        feature_clip=data.feature_clip,
     )
 
 
@@ -90,16 +91,20 @@ def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Traine
     schedule = optim.learning_rate_schedule(
         config.optim.learning_rate, config.train.max_epochs * num_step, config.optim.warmup_epochs * num_step
     )
-    optimizer = optim.create(schedule, config.optim.weight_decay, config.optim.clip_norm)
+    optimizer = optim.create(
+        schedule, config.optim.weight_decay, config.optim.clip_norm, config.optim.average_decay
+    )
     state = {"params": params, "opt_state": optimizer.init(params), "key": jax.random.key_data(run_key)}
-    turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
+    turn = None
+    if config.data.random_turns:
+        turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
     steps = make_train_steps(
         apply,
         optimizer,
         sampler_config(config),
         config.train.batch_size,
         config.optim.huber_delta,
-        turn if config.data.random_turns else None,
+        turn,
     )
     return Trainer(
         apply=apply,
@@ -180,7 +185,7 @@ def fit(
     """Trains until the last epoch or until patience runs out, from the last checkpoint if there is one.
 
     Returns:
-      The parameters of the best epoch, and how far the run went.
+      The state of the best epoch, its parameters averaged, and how far the run went.
 
     Raises:
       TrainingError: a loss is not finite. The checkpoints of the epochs before stand.
@@ -193,7 +198,7 @@ def fit(
     while not progress.is_over(config.train.max_epochs, config.train.patience):
         with recorder.timed_epoch(progress.epoch + 1, trainer.num_step) as advance:
             state, train_metrics = _train_epoch(trainer, state, stars["train"], progress.epoch, advance)
-        prediction, target = evaluator.predict(state, stars["val"], "val")
+        prediction, target = evaluator.predict(averaged(config, state), stars["val"], "val")
         loss = float(losses.huber(prediction, target, config.optim.huber_delta).mean())
         progress = progress.after(loss)
         if not all(map(math.isfinite, (loss, *train_metrics.values()))):
@@ -212,7 +217,12 @@ def fit(
         is_best = progress.best_epoch == progress.epoch
         checkpoints.save(progress.epoch, state, dataclasses.asdict(progress), is_best=is_best)
     best, _ = checkpoints.restore(progress.best_epoch, like=state)
-    return best, progress
+    return averaged(config, best), progress
+
+
+def averaged(config: ConfigDict, state: dict) -> dict:
+    """`state` with the average of its parameters: what is validated, tested and predicted with."""
+    return {**state, "params": optim.average(state["opt_state"], config.optim.average_decay)}
 
 
 def _train_epoch(trainer: Trainer, state, stars, epoch: int, advance: Callable[[int], None]):

@@ -43,6 +43,7 @@ def test_an_unknown_field_is_refused():
         ("optim.weight_decay", -1.0, "0 or positive"),
         ("optim.huber_delta", 0.0, "positive"),
         ("optim.clip_norm", 0.0, "positive"),
+        ("optim.average_decay", 1.0, "below 1"),
         ("optim.warmup_epochs", 14, "below train.max_epochs=14"),
         ("train.batch_size", 510, "multiple of the 4 devices"),
         ("train.max_epochs", 0, "warmup_epochs"),

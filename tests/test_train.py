@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,21 +13,43 @@ from starjax.data import dataset, sampler
 from starjax.experiment import locate
 
 
-@pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
-def test_three_golden_steps(name, small):
-    """Mean loss of the first steps at seed 0; if it changed on purpose, write down the new value and say why."""
-    config = common.get_config(name)
+def first_steps(config, small, num_step=3):
+    """State and mean loss after the first steps of a run on the small data set."""
     config.data.dataset, config.train.batch_size = str(small), 32
     config.data.num_star_per_sample, config.optim.warmup_epochs = 32, 0
-    data = dataset.load(
-        config.data.dataset, config.data.feature_keys, config.data.target_keys, config.data.feature_clip
-    )
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     mesh = distributed.make_mesh()
     trainer = train.create(config, data, mesh)
     stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
-    _, sums = trainer.train_steps(trainer.initial_state, stars, 0, 0, 3)
+    state, sums = trainer.train_steps(trainer.initial_state, stars, 0, 0, num_step)
+    return state, float(sums["huber"] / sums["num_sample"])
+
+
+@pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
+def test_three_golden_steps(name, small):
+    """Mean loss of the first steps at seed 0; if it changed on purpose, write down the new value and say why."""
     golden = {"summary_stats": 0.4242258, "deep_sets": 0.4019897, "set_transformer": 0.4002765}
-    assert float(sums["huber"] / sums["num_sample"]) == pytest.approx(golden[name], rel=1e-4)
+    _, loss = first_steps(common.get_config(name), small)
+    assert loss == pytest.approx(golden[name], rel=1e-4)
+
+
+def test_random_turns_can_be_switched_off(small):
+    config = common.get_config("deep_sets")
+    config.data.random_turns = False
+    assert abs(first_steps(config, small)[1] - first_steps(common.get_config("deep_sets"), small)[1]) > 1e-3
+
+
+def test_validated_are_the_averaged_parameters(small):
+    config = common.get_config("deep_sets")
+    config.optim.average_decay = 0.5
+    params = [first_steps(config, small, num_step)[0]["params"] for num_step in (1, 2, 3)]
+    # Weights 1/4, 1/2 and 1, for the last: over their sum.
+    expected = jax.tree.map(lambda a, b, c: (a + 2 * b + 4 * c) / 7, *params)
+    found = train.averaged(config, first_steps(config, small)[0])["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+    config.optim.average_decay = 0.0
+    state, _ = first_steps(config, small)
+    jax.tree.map(np.testing.assert_array_equal, train.averaged(config, state)["params"], state["params"])
 
 
 def test_training_stops_when_validation_does_not_get_better(config):

@@ -69,6 +69,8 @@ def check_config(config) -> None:
         raise BuildError("config.n_jobs=0 should be a number of processes, or -1 for one a core")
     for field in ("feature", "target"):
         keys = config[f"{field}_keys"]
+        if not keys:
+            raise BuildError(f"config.{field}_keys=() should name at least one")
         grouped = [key for group, _ in config[f"{field}_scalers"] for key in group]
         for key in keys:
             if list(keys).count(key) > 1:

@@ -12,7 +12,6 @@ import numpy as np
 
 from starjax import files
 from starjax.data import scaler, unpickle
-from starjax.data.scaler import METHODS, Scaler, ScalerError
 
 FORMAT = 1
 
@@ -21,22 +20,22 @@ FORMAT = 1
 class ScalerBundle:
     """One scaler for each group of keys: `((keys, scaler), …)`."""
 
-    groups: tuple[tuple[tuple[str, ...], Scaler], ...]
+    groups: tuple[tuple[tuple[str, ...], scaler.Scaler], ...]
 
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(key for keys, _ in self.groups for key in keys)
 
-    def of(self, key: str) -> Scaler:
+    def of(self, key: str) -> scaler.Scaler:
         """The scaler of one key.
 
         Raises:
-          ScalerError: no group holds the key.
+          scaler.ScalerError: no group holds the key.
         """
         for keys, fitted in self.groups:
             if key in keys:
                 return fitted
-        raise ScalerError(f"no scaler for {key}; there are scalers for {', '.join(self.keys)}")
+        raise scaler.ScalerError(f"no scaler for {key}; there are scalers for {', '.join(self.keys)}")
 
     def transform(self, values, keys: Sequence[str]):
         """Physical to scaled; the last axis of `values` runs over `keys`."""
@@ -63,12 +62,14 @@ def fit(
         their group.
 
     Raises:
-      ScalerError: a key of `values` is in no group or in two, or a fit fails; names the keys.
+      scaler.ScalerError: a key of `values` is in no group or in two, or a fit fails; names the keys.
     """
     counted = [key for group, _ in methods for key in group]
     for key in keys:
         if counted.count(key) != 1:
-            raise ScalerError(f"{key} should stand in one group of scalers, stands in {counted.count(key)}")
+            raise scaler.ScalerError(
+                f"{key} should stand in one group of scalers, stands in {counted.count(key)}"
+            )
     groups = []
     for group, method in methods:
         present = tuple(key for key in group if key in keys)
@@ -77,8 +78,8 @@ def fit(
                 # Stacked straight into float64: one copy, where indexing and casting would make two.
                 columns = [values[:, keys.index(key)] for key in present]
                 fitted = scaler.fit(method, np.stack(columns, axis=-1, dtype=np.float64))
-            except ScalerError as error:
-                raise ScalerError(f"{', '.join(present)}: {error}") from error
+            except scaler.ScalerError as error:
+                raise scaler.ScalerError(f"{', '.join(present)}: {error}") from error
             groups.append((present, fitted))
     return ScalerBundle(tuple(groups))
 
@@ -98,18 +99,23 @@ def load(path: Path) -> ScalerBundle:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ScalerError: the file is damaged, or not a bundle.
+      scaler.ScalerError: the file is damaged, or not a bundle.
     """
     try:
         content = unpickle.load(path, unpickle.PLAIN)
         if content["format"] != FORMAT:
-            raise ScalerError(f"{path} has format {content['format']}; this version reads {FORMAT}")
+            raise scaler.ScalerError(f"{path} has format {content['format']}; this version reads {FORMAT}")
         groups = [
-            (tuple(group["keys"]), Scaler(group["method"], group["params"])) for group in content["groups"]
+            (tuple(group["keys"]), scaler.Scaler(group["method"], group["params"]))
+            for group in content["groups"]
         ]
     except (unpickle.UnpickleError, KeyError, TypeError) as error:
-        raise ScalerError(f"{path} is not a bundle of scalers ({error}): build the data set again") from error
-    unknown = [fitted.method for _, fitted in groups if fitted.method not in METHODS]
+        raise scaler.ScalerError(
+            f"{path} is not a bundle of scalers ({error}): build the data set again"
+        ) from error
+    unknown = [fitted.method for _, fitted in groups if fitted.method not in scaler.METHODS]
     if unknown:
-        raise ScalerError(f"{path} names the unknown scaler {unknown[0]!r}; known are {', '.join(METHODS)}")
+        raise scaler.ScalerError(
+            f"{path} names the unknown scaler {unknown[0]!r}; known are {', '.join(scaler.METHODS)}"
+        )
     return ScalerBundle(tuple(groups))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from starjax.data.manifest import SPLITS
 
 SAMPLE = "sample"
 SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
-# Scaled at once, so that float64 copies stay small beside the shards.
+# Rows scaled at a time, so that float64 copies stay small beside the shards.
 ROWS_PER_BLOCK = 2**16
 CONFIG_FILE = "dataset_config.json"
 BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
@@ -44,15 +43,10 @@ def shard_path(directory: Path, kind: str, split: str) -> Path:
     return directory / f"{kind}-{split}-shard.npz"
 
 
-def load(
-    name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...], feature_clip: float = math.inf
-) -> Dataset:
+def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> Dataset:
     """Loads a data set directory, or the packaged one for 'sample', with only the columns named.
 
     Where scaled shards are missing the raw ones are scaled with the directory's scalers.
-
-    Args:
-      feature_clip: scaled features beyond this magnitude are cut to it.
 
     Raises:
       DatasetError: the directory or a file of it is missing.
@@ -74,8 +68,6 @@ def load(
         shards[split] = shard.load(shard_path(directory, kind, split)).select(feature_keys, target_keys)
         if kind == "raw":
             shards[split] = scale(shards[split], feature_scalers, target_scalers)
-        clipped = np.clip(shards[split].feature, -feature_clip, feature_clip)
-        shards[split] = dataclasses.replace(shards[split], feature=clipped)
     fingerprint = hashlib.sha256("".join(map(files.sha256, paths)).encode()).hexdigest()
     return Dataset(shards, feature_scalers, target_scalers, fingerprint)
 

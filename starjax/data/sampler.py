@@ -5,6 +5,7 @@ come out on any number of devices and in any order.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,12 +53,14 @@ class SamplerConfig:
       num_sample_per_snapshot: samples of every snapshot in an epoch.
       drop_probability: chance that a snapshot of at least K stars loses some of its slots.
       drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
+      feature_clip: scaled features beyond this magnitude are cut to it.
     """
 
     num_star_per_sample: int = 128
     num_sample_per_snapshot: int = 16
     drop_probability: float = 0.6
     drop_ratio_range: tuple[float, float] = (0.1, 0.9)
+    feature_clip: float = math.inf
 
     def without_drop(self) -> "SamplerConfig":
         """The same, with every slot kept: what validation and test use."""
@@ -131,7 +134,8 @@ def draw_batch(
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
             features_KxF = jnp.where(mask_K[:, None], turn(turn_key, features_KxF), 0)
-        return features_KxF, mask_K, rest_key
+        # After the turn, which needs to know where a star is.
+        return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
     return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B

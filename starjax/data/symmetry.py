@@ -7,34 +7,56 @@ It also takes away what no real cluster shows: simulations that start at the sam
 have tidal tails whose direction turns with time, and a model could read their age off it like a clock.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from starjax.data.bundle import ScalerBundle
+from starjax.errors import ConfigError
 
 # Components in the Galaxy's plane, which turn together, and those across it, which change sign.
 IN_PLANE = (("x", "y"), ("vx", "vy"))
 ACROSS_PLANE = ("z", "vz", "lat_deg", "pm_lat_mas_yr")
 # Seen from a fixed place in the plane: mirrored with the cluster, but not turned with it.
 FROM_OBSERVER = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "dist_pc", "rv_kms")
+# The same however the cluster is turned.
+INVARIANT = ("mass", "dist_dc_pc", "log_L_L_sol", "log_T_eff_K", "log_R_R_sol")
+
+
+def _check(feature_keys: Sequence[str], scalers: ScalerBundle) -> None:
+    moved = {*itertools.chain(*IN_PLANE), *ACROSS_PLANE}
+    unknown = [key for key in feature_keys if key not in {*moved, *FROM_OBSERVER, *INVARIANT}]
+    logarithmic = [key for key in feature_keys if key in moved and scalers.of(key).method.startswith("log")]
+    if unknown or logarithmic:
+        reason = (
+            f"what it makes of {', '.join(unknown)} is not known"
+            if unknown
+            else f"{', '.join(logarithmic)} changes sign, which a log scaler cannot take"
+        )
+        raise ConfigError(f"config.data.random_turns=True: {reason}; set it to False")
 
 
 def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
     """A function that turns scaled features (..., F) of one cluster at random, all stars alike.
 
     It mirrors in the Galaxy's plane with probability 1/2, and turns about the Galaxy's axis by an angle
-    uniform on the circle. It does not turn where that cannot be told from the features alone: where one
-    of a pair of components is missing, or where some features hold as seen from a fixed place.
+    uniform on the circle. It only mirrors where one of a pair of components is missing, or where some
+    features hold as seen from a fixed place. A `quantile` scaler cannot tell values beyond those that it
+    was fitted to; there a turn is as inexact as the scaler.
 
     Args:
-      feature_keys: names of the F features. Those that this file does not name stay as they are.
+      feature_keys: names of the F features.
       scalers: their scalers, since a turn is one of physical values.
 
     Returns:
       `(key, features) -> features`.
+
+    Raises:
+      ConfigError: it is not known what a turn makes of a feature, or a scaler takes no negative values.
     """
+    _check(feature_keys, scalers)
     column = {key: i for i, key in enumerate(feature_keys)}
     pairs = [pair for pair in IN_PLANE if any(key in column for key in pair)]
     is_whole = all(key in column for pair in pairs for key in pair)

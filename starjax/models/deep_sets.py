@@ -35,7 +35,7 @@ class DeepSets(nnx.Module):
         if not phi_hidden_dims:
             raise ConfigError("model.phi_hidden_dims=() is empty: give at least one width")
         *hidden, num_pooled = phi_hidden_dims
-        # Over the training clusters, the pooled values start with a spread of 0.7, instead of 0.1.
+        # Over the packaged sample, the pooled values start with a spread of 0.7, instead of 0.1.
         options = {"dropout": dropout, "rngs": rngs, "layer": mlp.orthogonal}
         self.phi = mlp.MLP(num_feature, hidden, num_pooled, **options)
         self.rho = mlp.MLP(num_pooled, rho_hidden_dims, num_output, **options)

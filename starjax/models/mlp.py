@@ -25,10 +25,7 @@ def linear(num_in: int, num_out: int, rngs: nnx.Rngs) -> nnx.Linear:
 
 
 def orthogonal(num_in: int, num_out: int, rngs: nnx.Rngs) -> nnx.Linear:
-    """As `linear`, begun with orthogonal weights that keep the variance through a ReLU, and no bias.
-
-    Saxe et al. 2014, arXiv:1312.6120. No direction of a narrow network is lost or doubled at the start.
-    """
+    """As `linear`, begun with orthogonal weights of gain sqrt(2) (Saxe et al. 2014, arXiv:1312.6120), no bias."""
     return nnx.Linear(num_in, num_out, kernel_init=jax.nn.initializers.orthogonal(2**0.5), rngs=rngs)
 
 

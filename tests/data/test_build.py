@@ -162,6 +162,7 @@ def test_every_method_can_be_asked_for(config):
     [
         ("on_bad", "ignore", "on_bad='ignore' should be 'error' or 'skip'"),
         ("out", "", "config.out is empty"),
+        ("target_keys", (), "target_keys=.. should name at least one"),
         ("caches", "", "config.caches is empty"),
         ("split_manifest", "", "config.split_manifest is empty"),
         ("min_stars", 0, "min_stars=0"),

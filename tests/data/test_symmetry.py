@@ -1,12 +1,14 @@
-"""Turned clusters keep what physics keeps, whatever the scalers; what cannot turn stays."""
+"""Turned clusters are rotated and mirrored as one body; what cannot turn is only mirrored."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.spatial.transform import Rotation
 
 from starjax.data import bundle, sampler, symmetry
+from starjax.errors import ConfigError
 
 CARTESIAN = ("x", "y", "z", "vx", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "log_L_L_sol")
@@ -23,34 +25,52 @@ def stars_of(keys, num_star=200):
     return np.random.default_rng(0).normal(0.3, spread, (num_star, len(keys)))
 
 
-def turned_physically(keys, methods=None, num_turn=1, seed=0):
+def turned_physically(keys, methods=None, num_turn=1):
     """Physical features before, and after each of `num_turn` turns."""
     before = stars_of(keys)
     with jax.enable_x64(True):
         scalers = scalers_of(keys, before, methods)
         turn = symmetry.random_turn(keys, scalers)
         scaled = jnp.asarray(scalers.transform(before, keys))
-        turn_keys = jax.random.split(jax.random.key(seed), num_turn)
+        turn_keys = jax.random.split(jax.random.key(0), num_turn)
         after = jax.jit(jax.vmap(lambda key: scalers.inverse(turn(key, scaled), keys)))(turn_keys)
         return before, np.asarray(after)
 
 
 @pytest.mark.parametrize("method", ["identity", "standard", "minmax", "robust", "power"])
-def test_a_turn_keeps_lengths_and_angular_momentum_about_the_axis(method):
-    before, (after,) = turned_physically(CARTESIAN, [method] * 6)
-    (x, y, z, vx, vy, vz), (x1, y1, z1, vx1, vy1, vz1) = before.T, after.T
-    assert not np.allclose(x, x1, atol=0.1)
-    np.testing.assert_allclose(np.hypot(x1, y1), np.hypot(x, y), rtol=1e-9)
-    np.testing.assert_allclose(np.hypot(vx1, vy1), np.hypot(vx, vy), rtol=1e-9)
-    np.testing.assert_allclose(x1 * vy1 - y1 * vx1, x * vy - y * vx, atol=1e-8)
-    np.testing.assert_allclose(x1 * vx1 + y1 * vy1, x * vx + y * vy, atol=1e-8)
-    np.testing.assert_allclose(z1 * vz1, z * vz, atol=1e-8)
-    np.testing.assert_allclose(np.abs(z1), np.abs(z), atol=1e-9)
+def test_a_turn_is_one_rotation_about_z_and_one_mirror_for_all_stars(method):
+    before, turns = turned_physically(CARTESIAN, [method] * 6, num_turn=6)
+    for after in turns:
+        angle = np.arctan2(after[0, 1], after[0, 0]) - np.arctan2(before[0, 1], before[0, 0])
+        rotation = Rotation.from_euler("z", angle).as_matrix()
+        rotation[2, 2] = np.sign(after[0, 2] * before[0, 2])
+        expected = np.concatenate([before[:, :3] @ rotation.T, before[:, 3:] @ rotation.T], axis=1)
+        np.testing.assert_allclose(after, expected, rtol=1e-8, atol=1e-8)
+    assert not np.allclose(turns[0], turns[1], atol=0.1)
 
 
-def test_the_quantile_scaler_turns_to_finite_values():
-    _, after = turned_physically(CARTESIAN, ["quantile"] * 6, num_turn=20)
-    assert np.isfinite(after).all()
+def test_in_float32_a_turn_is_as_good_as_float32_allows():
+    before = stars_of(CARTESIAN)
+    scalers = scalers_of(CARTESIAN, before)
+    turn = jax.jit(symmetry.random_turn(CARTESIAN, scalers))
+    scaled = scalers.transform(before, CARTESIAN)
+    after = scalers.inverse(np.asarray(turn(jax.random.key(0), jnp.float32(scaled)), np.float64), CARTESIAN)
+    for one in (slice(0, 2), slice(3, 5)):
+        lengths = (np.linalg.norm(values[:, one], axis=1) for values in (after, before))
+        np.testing.assert_allclose(*lengths, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "methods", "said"),
+    [
+        (("x", "y", "ra_deg"), None, "ra_deg is not known"),
+        (("lat_deg", "log_L_L_sol"), ["log1p_standard", "robust"], "lat_deg changes sign"),
+    ],
+)
+def test_what_cannot_be_turned_rightly_is_refused(keys, methods, said):
+    scalers = scalers_of(keys, np.abs(stars_of(keys)), methods)
+    with pytest.raises(ConfigError, match=rf"random_turns=True: .*{said}"):
+        symmetry.random_turn(keys, scalers)
 
 
 def test_angles_are_uniform_and_mirrored_half_the_time():
@@ -72,6 +92,7 @@ def test_where_it_cannot_turn_it_only_mirrors(keys):
         ratio = turned / before
         for i, key in enumerate(keys):
             if key in symmetry.ACROSS_PLANE:
+                assert len(set(np.sign(ratio[:, i]))) == 1
                 signs.add(np.sign(ratio[0, i]))
                 np.testing.assert_allclose(np.abs(ratio[:, i]), 1, rtol=1e-9)
             else:
@@ -97,3 +118,17 @@ def test_samples_turn_each_by_itself_and_empty_slots_stay_empty():
     x = np.asarray(turned)[:, 0, 0]
     assert len(np.unique(x)) == 8
     assert np.unique(np.asarray(plain)[:, 0, 0]).size == 1
+
+
+def test_features_are_cut_after_the_turn():
+    """A star far off in x comes to lie anywhere on its circle, and is cut there."""
+    scalers = scalers_of(("x", "y"), np.eye(2), ["identity"] * 2)
+    stars = sampler.Stars(jnp.array([[100.0, 0.0]]), jnp.array([0, 1]), jnp.zeros((1, 1)))
+    config = sampler.SamplerConfig(num_star_per_sample=1, num_sample_per_snapshot=64, feature_clip=10.0)
+    turn = symmetry.random_turn(("x", "y"), scalers)
+    features, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, jnp.arange(64), config, turn)
+    assert np.abs(features).max() == 10
+    # Cut before, it would lie on a circle of radius 10.
+    assert (np.hypot(*np.asarray(features)[:, 0].T) > 12).any()
+    plain, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, jnp.arange(1), config)
+    np.testing.assert_array_equal(plain[0, 0], [10, 0])
