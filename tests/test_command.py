@@ -88,17 +88,8 @@ def test_two_processes_give_the_result_of_one(small, tmp_path):
 
 
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "starjax.main",
-        "--config=configs/deep_sets.py",
-        f"--config.data.dataset={small}",
-        f"--config.output_base={tmp_path}",
-        "--config.optim.learning_rate=1e30",
-        "--config.train.batch_size=32",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    diverging = command(small, tmp_path, "--config.optim.learning_rate=1e30")
+    done = subprocess.run(diverging, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the loss is not finite in epoch 1" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -121,8 +112,8 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
     ],
 )
 def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path):
-    command = [sys.executable, "-m", "starjax.main", *arguments, f"--config.output_base={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wrong = [sys.executable, "-m", "starjax.main", *arguments, f"--config.output_base={tmp_path}"]
+    done = subprocess.run(wrong, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -28,9 +28,20 @@ def file_times(out):
     return {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
 
 
+@pytest.fixture
+def runs_read(monkeypatch):
+    """The runs whose caches are read, as they are (in this process)."""
+    read, read_run = [], caches.read_run
+    monkeypatch.setattr(
+        caches, "read_run", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a)
+    )
+    return read
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_equals_the_reference_build(config, golden_folder, n_jobs):
+def test_equals_the_reference_build(config, golden_folder, n_jobs, monkeypatch):
     config.n_jobs = n_jobs
+    monkeypatch.setattr(dataset, "ROWS_PER_BLOCK", 1000)  # many blocks, the last one short
     out = build.build(config)
     for kind, rtol, atol in (("raw", 0, 0), ("scaled", 1e-6, 2e-6)):
         for split in manifest.SPLITS:
@@ -87,7 +98,7 @@ def test_changed_caches_are_noticed(config):
         build.build(config)
 
 
-def test_an_interrupted_build_goes_on(config, monkeypatch):
+def test_an_interrupted_build_goes_on(config, runs_read):
     bad = caches.find(config.caches)["Rad12-zmet0014-M8-0029"]
     whole = bad.read_bytes()
     bad.write_bytes(b"broken")
@@ -95,6 +106,7 @@ def test_an_interrupted_build_goes_on(config, monkeypatch):
         build.build(config)
     out = build.Path(config.out)
     assert [path.name for path in out.iterdir()] == ["parts"]
+    runs_read.clear()
     # The whole cache is read when the build goes on, and so is a run whose part is damaged.
     bad.write_bytes(whole)
     damaged = out / "parts" / "Rad04-zmet0006-M8-0116.npz"
@@ -107,13 +119,21 @@ def test_an_interrupted_build_goes_on(config, monkeypatch):
         "Rad12-zmet0002-M8-0088",
         "Rad12-zmet0014-M7-0018",
     }
-    read = []
-    read_run = caches.read_run
-    monkeypatch.setattr(
-        caches, "read_run", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a)
-    )
     build.build(config)
-    assert sorted(read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
+    assert sorted(runs_read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
+
+
+def test_parts_of_another_selection_are_read_again(config, runs_read):
+    bad = caches.find(config.caches)["Rad12-zmet0014-M8-0029"]
+    whole = bad.read_bytes()
+    bad.write_bytes(b"broken")
+    with pytest.raises(caches.CacheError, match="Rad12-zmet0014-M8-0029"):
+        build.build(config)
+    bad.write_bytes(whole)
+    runs_read.clear()
+    config.min_stars += 1
+    build.build(config)
+    assert len(runs_read) == 6
 
 
 def test_on_bad_skip_leaves_out_and_counts(config):
