@@ -3,8 +3,9 @@
 The Galaxy that the simulations move in is symmetric about its axis, z, and about its plane. A cluster
 turned about z, or mirrored in z, is therefore what another simulation could have given.
 
-With Cartesian features it also takes away what no real cluster shows: simulations that start at the same point of their orbit
-have tidal tails whose direction turns with time, and a model could read their age off it like a clock.
+With Cartesian features it also takes away what no real cluster shows: simulations that start at the
+same point of their orbit have tidal tails whose direction turns with time, and a model could read their
+age off it like a clock.
 """
 
 import itertools
