@@ -22,11 +22,8 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
         flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
         return rest
     except OSError as error:
-        from ml_collections import config_flags  # what reads caches in parallel does without
-
-        path = config_flags.get_config_filename(flags.FLAGS["config"])
         reason = str(error.__cause__ or error).splitlines()[-1].strip()
-        raise ConfigError(f"--config={path} cannot be loaded from {os.getcwd()}: {reason}") from error
+        raise ConfigError(f"--config cannot be loaded: {reason}; this is {os.getcwd()}") from error
     except AttributeError as error:
         # ml_collections wraps its message, with a suggestion, in quotes.
         said = str(error).strip("'").replace("\\'", "'").replace("\\n", ". ")
