@@ -98,17 +98,22 @@ def test_changed_caches_are_noticed(config):
         build.build(config)
 
 
-def test_an_interrupted_build_goes_on(config, runs_read):
+def interrupt_build(config):
+    """Builds with the last cache broken, which ends it, and mends that cache."""
     bad = caches.find(config.caches)["Rad12-zmet0014-M8-0029"]
     whole = bad.read_bytes()
     bad.write_bytes(b"broken")
     with pytest.raises(caches.CacheError, match="Rad12-zmet0014-M8-0029"):
         build.build(config)
+    bad.write_bytes(whole)
+
+
+def test_an_interrupted_build_goes_on(config, runs_read):
+    interrupt_build(config)
     out = build.Path(config.out)
     assert [path.name for path in out.iterdir()] == ["parts"]
     runs_read.clear()
     # The whole cache is read when the build goes on, and so is a run whose part is damaged.
-    bad.write_bytes(whole)
     damaged = out / "parts" / "Rad04-zmet0006-M8-0116.npz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     done = {path.stem for path in (out / "parts").glob("*.npz")}
@@ -124,12 +129,7 @@ def test_an_interrupted_build_goes_on(config, runs_read):
 
 
 def test_parts_of_another_selection_are_read_again(config, runs_read):
-    bad = caches.find(config.caches)["Rad12-zmet0014-M8-0029"]
-    whole = bad.read_bytes()
-    bad.write_bytes(b"broken")
-    with pytest.raises(caches.CacheError, match="Rad12-zmet0014-M8-0029"):
-        build.build(config)
-    bad.write_bytes(whole)
+    interrupt_build(config)
     runs_read.clear()
     config.min_stars += 1
     build.build(config)
