@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--caches", type=Path, required=True)
     parser.add_argument("--num_copy", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--n_jobs", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(
         f"{'runs':>6}{'joblib.load [s]':>17}{'build [s]':>11}{'ratio':>7}{'output [MB]':>13}{'peak [MB]':>11}"

@@ -1,5 +1,7 @@
 """Errors that people can act on: what is wrong, where, and what to do."""
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -42,6 +44,8 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
             logging.set_verbosity(logging.WARNING)
         main(arguments)
 
+    # An interpreter that ends searches all that it has imported for garbage: 0.3 s with scikit-learn.
+    atexit.register(gc.freeze)
     try:
         app.run(quiet_main, flags_parser=flags_parser)
     except StarjaxError as error:

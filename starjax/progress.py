@@ -1,7 +1,7 @@
 """Progress for people: a bar on a terminal, nothing moving in a log."""
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import joblib
 from rich.console import Console
@@ -19,8 +19,16 @@ def bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not is_terminal(), transient=True)
 
 
-def parallel(jobs: dict[Hashable, tuple], n_jobs: int, description: str) -> dict:
+def parallel(
+    jobs: dict[Hashable, tuple],
+    n_jobs: int,
+    description: str,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> dict:
     """Runs named jobs `(function, *arguments)` under the joblib backend in force, with a bar.
+
+    Args:
+      meanwhile: called in this process once the jobs have begun, before their results are waited for.
 
     Returns:
       the results by name, in the order of `jobs`. The first error of a job ends them all.
@@ -30,5 +38,6 @@ def parallel(jobs: dict[Hashable, tuple], n_jobs: int, description: str) -> dict
     is_streaming = getattr(backend, "supports_return_generator", False)
     workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator" if is_streaming else "list")
     results = workers(joblib.delayed(function)(*arguments) for function, *arguments in jobs.values())
+    meanwhile()
     with bar() as display:
         return dict(zip(jobs, display.track(results, total=len(jobs), description=description), strict=True))

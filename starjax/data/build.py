@@ -12,7 +12,6 @@ import importlib
 import importlib.metadata
 import json
 import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,9 +157,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         run_id: (parts.make, found[run_id], run_id, identity, out / "parts" / f"{run_id}.npz", wanted)
         for run_id, identity in sources["caches"].items()
     }
-    # scikit-learn takes a second to import, and is wanted next: while the workers read, this process waits.
-    threading.Thread(target=importlib.import_module, args=("sklearn.preprocessing",)).start()
-    made = progress.parallel(jobs, config.n_jobs, "reading runs")
+    made = progress.parallel(jobs, config.n_jobs, "reading runs", meanwhile=_import_scikit_learn)
     counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():
         good = [made[run_id] for run_id in sorted(run_ids) if not made[run_id].error]
@@ -173,6 +170,11 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         counts["skipped"] += [part.error] if part.error else list(part.skipped)
         counts["num_snapshot_with_too_few_stars"] += part.num_too_few
     return counts
+
+
+def _import_scikit_learn() -> None:
+    """It takes a second, and is wanted next."""
+    importlib.import_module("sklearn.preprocessing")
 
 
 def _count(merged: shard.Shard) -> dict:

@@ -228,8 +228,8 @@ def test_any_joblib_backend_in_force_is_used(config):
     assert Counting.num_configured == 1
 
 
-def test_the_command_reports_and_a_failure_ends_non_zero(config):
-    command = [
+def command(config, *arguments):
+    return [
         sys.executable,
         "-m",
         "starjax.data.build",
@@ -237,11 +237,25 @@ def test_the_command_reports_and_a_failure_ends_non_zero(config):
         f"--config.caches={config.caches}",
         f"--config.split_manifest={config.split_manifest}",
         f"--config.out={config.out}",
+        *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "train     4 runs       48 snapshots       9591 stars" in done.stdout
-    failed = subprocess.run([*command, "--config.min_stars=20"], capture_output=True, text=True, check=False)
+
+
+def check_fails(command, said):
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("error: ")
-    assert "min_stars" in failed.stderr
+    assert said in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_the_command_reports_and_a_failure_ends_non_zero(config):
+    done = subprocess.run(command(config), capture_output=True, text=True, check=True)
+    assert "train     4 runs       48 snapshots       9591 stars" in done.stdout
+    check_fails(command(config, "--config.min_stars=20"), "min_stars")
+
+
+def test_a_failure_while_runs_are_read_is_one_line(config):
+    for path in caches.find(config.caches).values():
+        path.write_bytes(path.read_bytes()[:100])
+    check_fails(command(config, "--config.n_jobs=2"), "-obs.joblib cannot be read")
