@@ -102,7 +102,7 @@ def load(path: Path) -> Shard:
     except (
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
+        RuntimeError,  # zipfile, of an entry that says it is encrypted or compressed in some other way
         ValueError,
         EOFError,
         OSError,

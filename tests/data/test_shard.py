@@ -1,6 +1,7 @@
 """Shards are validated on the way in and whole on the way out."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         with pytest.raises(shard.ShardError, match=r"s\.npz"):
             shard.load(path)
     np.savez_compressed(path, **{name: getattr(WHOLE, name) for name in shard.ARRAYS})
-    for position in range(0, path.stat().st_size, 5):
+    for position, bit in itertools.product(range(path.stat().st_size), range(8)):
         damaged = bytearray(path.read_bytes())
-        damaged[position] ^= 0xFF
+        damaged[position] ^= 1 << bit
         (tmp_path / "d.npz").write_bytes(damaged)
         try:
             shard.load(tmp_path / "d.npz")
