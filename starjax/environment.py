@@ -6,7 +6,6 @@ import dotenv
 
 
 def default(variable: str, otherwise: str) -> str:
-    """`variable` from the environment, else from a `.env` file here or above, else `otherwise`."""
-    if variable in os.environ:
-        return os.environ[variable]
-    return dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)).get(variable) or otherwise
+    """`variable` from the environment, else from a `.env` file here or above, else `otherwise`; empty counts as unset."""
+    in_file = dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True))
+    return os.environ.get(variable) or in_file.get(variable) or otherwise

@@ -35,8 +35,8 @@ def build(config: ConfigDict) -> Path:
       The data set directory.
 
     Raises:
-      BuildError, caches.CacheError, manifest.SplitError, scaler.ScalerError, shard.ShardError: nothing
-        half-written is left, and what was done before stays.
+      BuildError, caches.CacheError, manifest.SplitError, scaler.ScalerError, shard.ShardError: what was
+        done before stays, and no file is half-written.
     """
     check_config(config)
     out = Path(config.out)
@@ -49,6 +49,8 @@ def build(config: ConfigDict) -> Path:
         logging.info("%s is complete and checks out: nothing to do", out)
         shutil.rmtree(out / "parts", ignore_errors=True)
         return out
+    _check_free(out, is_raw_given)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
     counts = _count_raw(out) if is_raw_given else _build_raw(config, out, sources)
     _scale(config, out)
     _write_record(out, settings, counts)
@@ -133,18 +135,56 @@ def _is_done(out: Path, settings: dict) -> bool:
     """Whether `out` holds this very data set, whole; BuildError if it holds another one."""
     if not (out / CONFIG_FILE).exists():
         return False
-    record = json.loads((out / CONFIG_FILE).read_text())
-    different = [
-        key for key in {*settings, *record["settings"]} if settings.get(key) != record["settings"].get(key)
-    ]
-    if different:
+    try:
+        record = json.loads((out / CONFIG_FILE).read_text())
+        stored, digests = _flat(record["settings"]), dict(record["sha256"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildError(
-            f"{out} holds a data set with other {', '.join(sorted(different))}: name another config.out, or remove it"
+            f"{out / CONFIG_FILE} is damaged or not a build's ({error!r}): name another config.out, or remove it"
+        ) from error
+    given = _flat(settings)
+    different = sorted(key for key in {*given, *stored} if given.get(key) != stored.get(key))
+    if different:
+        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+        raise BuildError(
+            f"{out} holds a data set with other {', '.join(different[:5])}{more}: name another config.out, or remove it"
         )
-    damaged = [name for name, digest in record["sha256"].items() if not files.has_digest(out / name, digest)]
+    damaged = [name for name, digest in digests.items() if not files.has_digest(out / name, digest)]
     if damaged:
         logging.warning("%s: %s missing or changed since the build: building again", out, ", ".join(damaged))
     return not damaged
+
+
+def _check_free(out: Path, is_raw_given: bool) -> None:
+    """Refuses to write over files of others.
+
+    A finished build has its record beside them, one under way its folder `parts`, with parts in it before
+    the first raw shard.
+    """
+    is_under_way = (out / "parts").exists() if is_raw_given else any((out / "parts").glob("*.npz"))
+    if (out / CONFIG_FILE).exists() or is_under_way:
+        return
+    written = [
+        shard_path(out, kind, split).name
+        for kind in (("scaled",) if is_raw_given else ("raw", "scaled"))
+        for split in manifest.SPLITS
+    ]
+    there = [name for name in (*written, *BUNDLES.values()) if (out / name).exists()]
+    if there:
+        raise BuildError(
+            f"{out} holds {', '.join(there)}, which no build under way wrote: name another config.out, or remove them"
+            + ("" if is_raw_given else "; to scale raw shards that lie there, set config.caches=")
+        )
+
+
+def _flat(settings: dict) -> dict:
+    """Settings with an entry of its own for each cache and each split."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= (
+            {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return flat
 
 
 def _build_raw(config, out: Path, sources: dict) -> dict:
@@ -173,7 +213,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
 
 
 def _import_scikit_learn() -> None:
-    """It takes a second, and is wanted next."""
+    """Imports what scaling needs next, which takes a second."""
     importlib.import_module("sklearn.preprocessing")
 
 

@@ -109,13 +109,14 @@ def load(path: Path) -> ScalerBundle:
             (tuple(group["keys"]), scaler.Scaler(group["method"], group["params"]))
             for group in content["groups"]
         ]
+        for _, fitted in groups:
+            if fitted.method not in scaler.METHODS:
+                raise scaler.ScalerError(
+                    f"{path} names the unknown scaler {fitted.method!r}; known are {', '.join(scaler.METHODS)}"
+                )
+            fitted.transform(np.zeros(1))  # a KeyError where one of its numbers is missing
     except (unpickle.UnpickleError, KeyError, TypeError) as error:
         raise scaler.ScalerError(
             f"{path} is not a bundle of scalers ({error}): build the data set again"
         ) from error
-    unknown = [fitted.method for _, fitted in groups if fitted.method not in scaler.METHODS]
-    if unknown:
-        raise scaler.ScalerError(
-            f"{path} names the unknown scaler {unknown[0]!r}; known are {', '.join(scaler.METHODS)}"
-        )
     return ScalerBundle(tuple(groups))

@@ -155,7 +155,11 @@ def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
     num_too_few = 0
     for snapshot in snapshots:
         stars = snapshot.content["stars"]
-        if len(stars) < wanted.min_stars or MEMBER_FLAG not in stars or not stars[MEMBER_FLAG].any():
+        if (
+            len(stars) < wanted.min_stars
+            or MEMBER_FLAG not in stars
+            or not stars[MEMBER_FLAG].to_numpy().any()
+        ):
             num_too_few += 1
             continue
         try:
@@ -193,6 +197,9 @@ def _read_snapshot(path, snapshot, wanted):
     missing = [key for key in wanted.feature_keys if key not in stars]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars")
+    repeated = [key for key in (*wanted.feature_keys, MEMBER_FLAG) if list(stars.columns).count(key) > 1]
+    if repeated:
+        raise CacheError(f"{path}: {snapshot} has more than one column {', '.join(repeated)} in its stars")
     # The header has the time in full, the snapshot rounded to 0.01 Myr.
     targets = {"time": snapshot.time, **header}
     missing = [key for key in wanted.target_keys if key not in targets]

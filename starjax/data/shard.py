@@ -6,6 +6,7 @@ with them load here. Three more may stand beside them, one value a snapshot: `ru
 """
 
 import dataclasses
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -102,11 +103,12 @@ def load(path: Path) -> Shard:
     except (
         zipfile.BadZipFile,
         zlib.error,
+        lzma.LZMAError,
         RuntimeError,  # zipfile, of an entry that says it is encrypted or compressed in some other way
+        TypeError,  # a bare .npy under the name of an archive
         ValueError,
         EOFError,
         OSError,
-        AttributeError,
     ) as error:
         raise ShardError(
             f"{path} cannot be read ({error}): restore it or build the data set again"
@@ -114,8 +116,8 @@ def load(path: Path) -> Shard:
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise ShardError(f"{path} is not a shard: it lacks the arrays {', '.join(missing)}")
-    arrays["feature_keys"] = tuple(map(str, arrays["feature_keys"]))
-    arrays["target_keys"] = tuple(map(str, arrays["target_keys"]))
+    for name in ("feature_keys", "target_keys"):
+        arrays[name] = tuple(map(str, np.atleast_1d(arrays[name])))
     shard = Shard(**arrays)
     _check(path, shard)
     return shard
@@ -140,7 +142,7 @@ def _check(path: Path, shard: Shard) -> None:
             raise ShardError(
                 f"{path}: {name} should be {kind.__name__} of shape {shape}, got {array.dtype} {array.shape}"
             )
-    if num_snapshot < 1 or ptr[0] != 0 or ptr[-1] != num_star or (np.diff(ptr) < 0).any():
+    if num_snapshot < 1 or ptr[0] != 0 or ptr[-1] != num_star or (ptr[1:] < ptr[:-1]).any():
         raise ShardError(f"{path}: ptr should rise from 0 to the number of stars, {num_star}; got {ptr}")
     for name in ("feature", "target"):
         array = getattr(shard, name)

@@ -1,7 +1,8 @@
 """Reading joblib files without running what is in them.
 
 A joblib file is a pickle: by nature a program that names functions to call. The reader here resolves
-only names on a list, and refuses any other before it is looked up.
+only names on a list, and refuses any other before it is looked up. So no file can run a command by name;
+one made to crash numpy may still end the process.
 """
 
 import contextlib
@@ -91,6 +92,8 @@ _DAMAGE = (
     ImportError,
     LookupError,
     MemoryError,
+    RuntimeError,
+    SystemError,
     TypeError,
     ValueError,
 )

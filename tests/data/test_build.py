@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -167,6 +168,42 @@ def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
     before = file_times(out)
     build.build(config)
     assert file_times(out) == before
+
+
+@pytest.mark.parametrize("kind", ["raw", "scaled"])
+def test_shards_of_others_are_not_overwritten(config, golden_folder, kind):
+    out = build.Path(config.out)
+    out.mkdir()
+    shutil.copy(golden_folder / f"{kind}-val-shard.npz", out)
+    (out / "parts").mkdir()  # as a failed scaling of these raw shards leaves it
+    before = file_times(out)
+    with pytest.raises(build.BuildError, match=f"{kind}-val-shard.npz.*another config.out"):
+        build.build(config)
+    assert file_times(out) == before
+
+
+def test_a_scaling_that_was_interrupted_goes_on(config, golden_folder, monkeypatch):
+    out = build.Path(config.out)
+    out.mkdir()
+    for split in manifest.SPLITS:
+        shutil.copy(golden_folder / f"raw-{split}-shard.npz", out)
+    config.caches = ""
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build.build(config)
+    assert (out / "scaled-test-shard.npz").exists()
+    assert (build.build(config) / "dataset_config.json").exists()
+    assert not (out / "parts").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"settings": {}, "sha256": 3}'])
+def test_a_record_that_is_none_is_refused_by_name(config, content):
+    out = build.Path(config.out)
+    out.mkdir()
+    (out / "dataset_config.json").write_text(content)
+    with pytest.raises(build.BuildError, match=r"dataset_config\.json is damaged"):
+        build.build(config)
 
 
 def test_every_method_can_be_asked_for(config):

@@ -37,6 +37,8 @@ def test_bundle_file_names_nothing_but_plain_values(tmp_path, tables):
         ({"format": 99, "groups": []}, "format 99"),
         ({"format": 1, "groups": [{"keys": ["x"], "method": "magic", "params": {}}]}, "magic"),
         ({"format": 1, "groups": [{"keys": ["x"]}]}, "not a bundle"),
+        ({"format": 1, "groups": [{"keys": ["x"], "method": "robust", "params": {}}]}, "center"),
+        ({"format": 1, "groups": [{"keys": ["x"], "method": ["robust"], "params": {}}]}, "not a bundle"),
         ({"format": 1, "groups": np.ones(3)}, "numpy"),
     ],
 )

@@ -93,6 +93,12 @@ def spoil(name):
     def text(stars):
         return stars.assign(vx="fast")
 
+    def twice(stars):
+        return pd.concat([stars, stars["vx"]], axis=1)
+
+    def flag_twice(stars):
+        return pd.concat([stars, stars["is_within_2x_r_tidal"]], axis=1)
+
     return locals()[name]
 
 
@@ -104,6 +110,8 @@ def spoil(name):
         ("infinite", "not finite in column vx"),
         ("too_large_for_float32", "not finite in column vx"),
         ("text", "instead of numbers in column vx"),
+        ("twice", "more than one column vx"),
+        ("flag_twice", "more than one column is_within_2x_r_tidal"),
     ],
 )
 def test_a_bad_column_is_named_with_file_and_snapshot(tmp_path, cache, how, said):

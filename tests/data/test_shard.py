@@ -47,6 +47,8 @@ def test_select_orders_columns_as_named():
         ({"target": np.ones((3, 1), np.float32)}, "target should be"),
         ({"ptr": np.array([0, 3, 4])}, "ptr should rise"),
         ({"ptr": np.array([0, 6, 5])}, "ptr should rise"),
+        ({"ptr": np.array([0, 6, 5], np.uint64)}, "ptr should rise"),
+        ({"target_keys": np.array("mass"), "target": np.ones((2, 2), np.float32)}, "target should be"),
         ({"ptr": np.array([1, 3, 5])}, "ptr should rise"),
         ({"ptr": np.array([0.0, 3.0, 5.0])}, "ptr should be"),
         ({"run_id": np.array(["a"])}, "run_id should be"),
@@ -83,6 +85,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
             shard.load(tmp_path / "d.npz")
         except shard.ShardError as error:
             assert "d.npz" in str(error)  # noqa: PT017 - a flipped bit may also change nothing
+    # An entry that says it is compressed by lzma, and a bare array instead of an archive.
+    directory = whole.index(b"PK\x01\x02")
+    path.write_bytes(whole[:8] + b"\x0e" + whole[9 : directory + 10] + b"\x0e" + whole[directory + 11 :])
+    with pytest.raises(shard.ShardError, match=r"s\.npz"):
+        shard.load(path)
+    np.save(tmp_path / "s.npy", np.ones(3))
+    with pytest.raises(shard.ShardError, match=r"s\.npy"):
+        shard.load(tmp_path / "s.npy")
     np.savez(path, feature=np.ones(3))
     with pytest.raises(shard.ShardError, match="lacks the arrays feature_keys"):
         shard.load(path)
