@@ -41,7 +41,8 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Lower and upper bound of the fraction that it then loses.
     config.data.drop_ratio_range = (0.1, 0.9)
     # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
-    # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z.
+    # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
+    # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
     config.data.random_turns = True
 
     # The model's name, and its hyperparameters as its class documents them.
@@ -55,8 +56,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.optim.huber_delta = 1.0
     # Largest global norm of a gradient; longer ones are shortened to it.
     config.optim.clip_norm = 0.5
-    # Weight that the running average of the parameters keeps a step; the average is what is validated
-    # and tested, so that the best epoch is not a lucky one. 0: the parameters themselves.
+    # Weight that the running average of the parameters keeps a step (0.98 reaches back some 50 steps). The
+    # average is what is validated and tested, so that the best epoch is less likely a lucky one. 0: the
+    # parameters themselves.
     config.optim.average_decay = 0.98
     # Epochs over which the learning rate rises linearly from 0.
     config.optim.warmup_epochs = 1

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import operator
 
+import flax.traverse_util
 from ml_collections import ConfigDict
 
 from starjax import models
@@ -19,8 +21,9 @@ def check(config: ConfigDict, num_device: int) -> None:
       ConfigError: names the field, what was given and what is allowed.
     """
     data, optim, train = config.data, config.optim, config.train
-    low, high = data.drop_ratio_range
     rules = {
+        # Before what is measured against it.
+        "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
         "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
@@ -28,7 +31,10 @@ def check(config: ConfigDict, num_device: int) -> None:
         "data.num_star_per_sample": (data.num_star_per_sample >= 1, "at least 1"),
         "data.num_sample_per_snapshot": (data.num_sample_per_snapshot >= 1, "at least 1"),
         "data.drop_probability": (0 <= data.drop_probability <= 1, "between 0 and 1"),
-        "data.drop_ratio_range": (0 <= low <= high <= 1, "two fractions between 0 and 1, the lower first"),
+        "data.drop_ratio_range": (
+            _is_range(data.drop_ratio_range),
+            "two fractions between 0 and 1, the lower first",
+        ),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
@@ -42,7 +48,6 @@ def check(config: ConfigDict, num_device: int) -> None:
             train.batch_size >= 1 and train.batch_size % num_device == 0,
             f"a positive multiple of the {num_device} devices",
         ),
-        "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "train.patience": (train.patience >= 1, "at least 1"),
     }
     for name, value in config.model.items():
@@ -57,17 +62,15 @@ def check(config: ConfigDict, num_device: int) -> None:
     models.model_class(config.model.name)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
-            raise ConfigError(f"config.{field}={_value(config, field)!r} should be {allowed}")
+            raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
+
+
+def _is_range(bounds) -> bool:
+    return len(bounds) == 2 and 0 <= bounds[0] <= bounds[1] <= 1
 
 
 def _is_distinct(keys) -> bool:
     return len(keys) > 0 and len(set(keys)) == len(keys)
-
-
-def _value(config, field: str):
-    for name in field.split("."):
-        config = config[name]
-    return config
 
 
 def resolved(config: ConfigDict) -> dict:
@@ -81,13 +84,11 @@ def digest(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(resolved(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def differences(stored: dict, given: dict, prefix: str = "") -> list[str]:
+def differences(stored: dict, given: dict) -> list[str]:
     """The fields in which two resolved configs differ, as `config.field: stored …, given …`."""
-    found = []
-    for name in sorted({*stored, *given}):
-        old, new = stored.get(name), given.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"config.{prefix}{name}: stored {old!r}, given {new!r}")
-    return found
+    stored, given = (flax.traverse_util.flatten_dict(config, sep=".") for config in (stored, given))
+    return [
+        f"config.{name}: stored {stored.get(name)!r}, given {given.get(name)!r}"
+        for name in sorted({*stored, *given})
+        if stored.get(name) != given.get(name)
+    ]

@@ -27,6 +27,12 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
     """
     if not coordinator_address and (num_processes is not None or process_id is not None):
         raise ConfigError("--num_processes and --process_id go with --coordinator_address=HOST:PORT")
+    is_named = coordinator_address or "JAX_COORDINATOR_ADDRESS" in os.environ
+    if not is_named and _is_indexed_job() and importlib.util.find_spec("kubernetes") is None:
+        raise ConfigError(
+            "in a Kubernetes indexed job jax finds the other processes by the package kubernetes: install "
+            "starjax[k8s], or give --coordinator_address, --num_processes and --process_id"
+        )
     if coordinator_address or _is_in_cluster():
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
 
@@ -35,9 +41,12 @@ def _is_in_cluster() -> bool:
     variables = os.environ
     is_step = all(name in variables for name in _SLURM_STEP) and int(variables["SLURM_NTASKS"]) > 1
     is_open_mpi = "OMPI_COMM_WORLD_SIZE" in variables and int(variables["OMPI_COMM_WORLD_SIZE"]) > 1
-    is_indexed_job = "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables
     has_tpu = importlib.util.find_spec("libtpu") is not None and any(map(os.path.exists, _TPU_DEVICES))
-    return "JAX_COORDINATOR_ADDRESS" in variables or is_step or is_open_mpi or is_indexed_job or has_tpu
+    return "JAX_COORDINATOR_ADDRESS" in variables or is_step or is_open_mpi or _is_indexed_job() or has_tpu
+
+
+def _is_indexed_job() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ
 
 
 def is_main_process() -> bool:

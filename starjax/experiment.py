@@ -68,7 +68,7 @@ def locate(config: ConfigDict) -> Experiment:
 
     With `config.resume=False`, the first of `<name>`, `<name>-2`, `<name>-3` … that is not there yet.
     """
-    targets = "+".join("mass" if "mass" in key else key for key in config.data.target_keys)
+    targets = "+".join("mass" if key.startswith("total_mass") else key for key in config.data.target_keys)
     name = config.name or f"{config.model.name}-{targets}-{config_lib.digest(config)}"
     directory = Path(config.workdir or Path(config.output_base) / "experiments" / name)
     if not config.resume:
@@ -90,9 +90,14 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
     if experiment.config.exists():
         try:
             stored = json.loads(experiment.config.read_text())
+            if stored["format"] != FORMAT:
+                raise ExperimentError(
+                    f"{experiment.config} has format {stored['format']}; this version reads {FORMAT}: "
+                    "name another config.workdir"
+                )
             found = config_lib.differences(stored["config"], config_lib.resolved(config))
             stored_fingerprint = stored["dataset"]["fingerprint"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ExperimentError(
                 f"{experiment.config} is damaged ({error}): restore it, or name another config.workdir"
             ) from error
@@ -104,7 +109,9 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
                 "Give the same values, name another config.name or config.workdir, or set config.resume=False"
             )
         return
-    if experiment.directory.exists() and any(experiment.directory.iterdir()):
+    # What a process left that was killed while it described the run does no harm.
+    there = set(experiment.directory.glob("*")) - {files.temporary_name(experiment.config)}
+    if there:
         raise ExperimentError(
             f"{experiment.directory} is not empty and holds no run: name another config.workdir"
         )

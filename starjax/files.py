@@ -16,13 +16,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: some writers append their own where it is missing.
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """What `path` is called while it is written."""
+    # The suffix stays last: some writers append their own where it is missing.
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 def write_json(path: Path, content: dict) -> None:

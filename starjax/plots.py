@@ -11,7 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from starjax import files
 
 LABELS = {"time": "age", "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$"}
-UNITS = {"time": "Myr", "total_mass_within_2x_r_tidal": "Msun"}
+UNITS = {
+    "time": "Myr",
+    "total_mass": "Msun",
+    "total_mass_within_r_tidal": "Msun",
+    "total_mass_within_2x_r_tidal": "Msun",
+    "r_tidal": "pc",
+    "r_half_mass": "pc",
+}
 
 
 def unit(key: str) -> str:

@@ -8,12 +8,14 @@ import contextlib
 import csv
 import datetime
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import tensorboardX
+from flax.traverse_util import flatten_dict
 
 from starjax import files, progress
 from starjax.experiment import Experiment
@@ -24,7 +26,8 @@ def device_memory_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB
 
 
 class Recorder:
@@ -38,12 +41,14 @@ class Recorder:
         self._rows: list[dict] = []
         self._timings: list[dict] = []
         self._seconds = 0.0
+        self._first_epoch, self._start = 0, 0.0
         self._events = None
 
     def start(self, epoch: int) -> None:
         """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped."""
         if not self._is_writer:
             return
+        self._first_epoch, self._start = epoch, time.perf_counter()
         self._rows = _rows_until(self._experiment.metrics, epoch)
         self._timings = _rows_until(self._experiment.timing, epoch)
         self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
@@ -77,7 +82,8 @@ class Recorder:
         """
         if not self._is_writer:
             return
-        row = {"epoch": state.epoch, "learning_rate": learning_rate} | flat({"train": train, "val": val})
+        row = {"epoch": state.epoch, "learning_rate": learning_rate}
+        row |= flatten_dict({"train": train, "val": val}, sep="_")
         timing = {
             "epoch": state.epoch,
             "seconds": self._seconds,
@@ -90,29 +96,20 @@ class Recorder:
             _write_rows(path, rows)
         scalars = {"learning_rate": learning_rate}
         for group, values in {"train": train, "val": val, "timing": timing}.items():
-            scalars |= {f"{group}/{name}": value for name, value in flat(values).items() if name != "epoch"}
+            flat = flatten_dict(values, sep="_")
+            scalars |= {f"{group}/{name}": value for name, value in flat.items() if name != "epoch"}
         for tag, value in scalars.items():
             self._events.add_scalar(tag, value, state.epoch)
         self._events.flush()
-        mean_seconds = sum(t["seconds"] for t in self._timings) / len(self._timings)
-        left = datetime.timedelta(seconds=round(mean_seconds * (self._max_epochs - state.epoch)))
+        # All included: compilation, validation, checkpoints. At most, since patience may end the run before.
+        seconds_per_epoch = (time.perf_counter() - self._start) / (state.epoch - self._first_epoch)
+        left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - state.epoch)))
         print(
             f"epoch {state.epoch:>3}/{self._max_epochs}  loss {train['huber']:.4f}  validation {val['huber']:.4f}"
             f"{' *' if state.best_epoch == state.epoch else '  '}  {timing['samples_per_s']:>9,.0f} samples/s"
             f"  at most {left} left",
             flush=True,
         )
-
-
-def flat(tree: dict, prefix: str = "") -> dict[str, float]:
-    """A nested dict as one level, names joined by underscores."""
-    found = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}_")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _rows_until(path: Path, epoch: int) -> list[dict]:

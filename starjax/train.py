@@ -86,8 +86,8 @@ def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Traine
     num_feature, num_target = len(config.data.feature_keys), len(config.data.target_keys)
     model = models.create(config.model.name, num_feature, num_target, init_key, **hparams)
     params, apply = functional.split(model)
-    num_sample = data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
-    num_step = math.ceil(num_sample / config.train.batch_size)
+    draws = sampler_config(config)
+    num_step = math.ceil(sampler.num_sample(data.shards["train"], draws) / config.train.batch_size)
     schedule = optim.learning_rate_schedule(
         config.optim.learning_rate, config.train.max_epochs * num_step, config.optim.warmup_epochs * num_step
     )
@@ -101,7 +101,7 @@ def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Traine
     steps = make_train_steps(
         apply,
         optimizer,
-        sampler_config(config),
+        draws,
         config.train.batch_size,
         config.optim.huber_delta,
         turn,

@@ -1,4 +1,4 @@
-"""One device and many compute the same: gradients, steps, predictions. Two processes too."""
+"""One device and many compute the same: gradients, steps, predictions. When processes join, and when not."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, evaluate, functional, losses, models, train
+from starjax import distributed, errors, evaluate, functional, losses, models, train
 from starjax.data import bundle, sampler, scaler
 
-CONFIG = sampler.SamplerConfig(num_star_per_sample=16, num_sample_per_snapshot=3)
+CONFIG = sampler.SamplerConfig(
+    num_star_per_sample=16, num_sample_per_snapshot=3, drop_probability=0.6, drop_ratio_range=(0.1, 0.9)
+)
 BATCH_SIZE = 16
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
 
@@ -155,3 +157,49 @@ def test_a_training_step_lowers_for_every_platform(name, platform, stars):
     }
     exported = jax.export.export(steps, platforms=[platform])(state, stars, 0, 0, 3)
     assert exported.platforms == (platform,)
+
+
+SLURM_STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
+INDEXED_JOB = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "address", "is_joined"),
+    [
+        ({}, None, False),
+        ({}, "host:1234", True),
+        (SLURM_STEP, None, True),
+        (SLURM_STEP | {"SLURM_NTASKS": "1"}, None, False),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, None, False),  # an allocation without srun
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, None, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, None, False),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, None, True),
+        (INDEXED_JOB, None, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None, False),  # a notebook in a cluster
+    ],
+)
+def test_processes_join_where_the_environment_is_that_of_several(variables, address, is_joined, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: name == "kubernetes")
+    monkeypatch.setattr(distributed.os, "environ", variables)
+    distributed.initialize(address, None, None)
+    assert calls == ([(address, None, None)] if is_joined else [])
+
+
+def test_a_kubernetes_job_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(distributed.os, "environ", INDEXED_JOB)
+    with pytest.raises(errors.ConfigError, match=r"starjax\[k8s\]"):
+        distributed.initialize(None, None, None)
+
+
+def test_a_process_number_without_a_coordinator_is_refused():
+    with pytest.raises(errors.ConfigError, match="coordinator_address"):
+        distributed.initialize(None, 2, 0)

@@ -56,10 +56,10 @@ class SamplerConfig:
       feature_clip: scaled features beyond this magnitude are cut to it.
     """
 
-    num_star_per_sample: int = 128
-    num_sample_per_snapshot: int = 16
-    drop_probability: float = 0.6
-    drop_ratio_range: tuple[float, float] = (0.1, 0.9)
+    num_star_per_sample: int
+    num_sample_per_snapshot: int
+    drop_probability: float = 0.0
+    drop_ratio_range: tuple[float, float] = (0.0, 0.0)
     feature_clip: float = math.inf
 
     def without_drop(self) -> "SamplerConfig":
@@ -67,7 +67,7 @@ class SamplerConfig:
         return dataclasses.replace(self, drop_probability=0.0)
 
 
-def num_sample(stars: Stars, config: SamplerConfig) -> int:
+def num_sample(stars: Stars | Shard, config: SamplerConfig) -> int:
     """Samples in an epoch."""
     return (stars.ptr.shape[0] - 1) * config.num_sample_per_snapshot
 

@@ -115,7 +115,16 @@ def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
     return np.stack([time, np.log10(mass)], axis=1)
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | str:
+    """The labels, or why there are none."""
+    try:
+        return _labels(path, run_id, min_stars)
+    except caches.CacheError as error:
+        return str(error)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of the command."""
     parser = argparse_flags.ArgumentParser(
         prog="python -m starjax.data.splits",
         description="Assigns the runs of a folder of NBODY6 caches to train, val and test.",
@@ -139,6 +148,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--min_stars", type=int, default=10, help="smaller snapshots do not count [%(default)s]"
     )
+    parser.add_argument(
+        "--on_bad",
+        choices=("error", "skip"),
+        default="error",
+        help="a cache that cannot be used stops all, or is left out and named [%(default)s]",
+    )
     parser.add_argument("--n_jobs", type=int, default=-1, help="processes that read caches; -1: one a core")
     return parser.parse_args(argv[1:])
 
@@ -147,6 +162,10 @@ def main(arguments: argparse.Namespace) -> None:
     root, out = arguments.caches or environment.default("JOBLIB_ROOT", ""), Path(arguments.out)
     if not root:
         raise SplitError("no caches named: give --caches=DIR or set JOBLIB_ROOT")
+    if arguments.num_candidate < 1:
+        raise SplitError(f"--num_candidate={arguments.num_candidate} should be at least 1")
+    if arguments.n_jobs == 0:
+        raise SplitError("--n_jobs=0 should be a number of processes, or -1 for one a core")
     if out.exists():
         raise SplitError(f"{out} exists already: remove it or name another --out")
     try:
@@ -157,8 +176,13 @@ def main(arguments: argparse.Namespace) -> None:
             f"--ratios={arguments.ratios} or --categories={arguments.categories}: {error}"
         ) from error
     found = caches.find(Path(root))
-    jobs = {run_id: (_labels, path, run_id, arguments.min_stars) for run_id, path in found.items()}
-    labels = progress.parallel(jobs, arguments.n_jobs, "reading runs")
+    read = _labels_or_reason if arguments.on_bad == "skip" else _labels
+    jobs = {run_id: (read, path, run_id, arguments.min_stars) for run_id, path in found.items()}
+    made = progress.parallel(jobs, arguments.n_jobs, "reading runs")
+    bad = [reason for reason in made.values() if isinstance(reason, str)]
+    labels = {run_id: rows for run_id, rows in made.items() if not isinstance(rows, str)}
+    if not labels:
+        raise SplitError(f"no cache below {root} can be used; the first: {bad[0]}")
     manifest = make(labels, ratios, arguments.seed, arguments.categories, arguments.num_candidate)
     files.write_json(out, manifest)
     for split in SPLITS:
@@ -167,8 +191,12 @@ def main(arguments: argparse.Namespace) -> None:
     print("Wasserstein distance from train, in standard deviations (0: the same distribution):")
     for split, by_label in manifest["wasserstein_distance_from_train"].items():
         print(f"{split:<6}" + "".join(f"{name} {value:.3f}   " for name, value in by_label.items()))
+    if bad:
+        print(f"left out as bad: {len(bad)}")
+        for reason in bad:
+            print(f"  {reason}")
     print(f"wrote {out}")
 
 
 if __name__ == "__main__":
-    errors.run(main, flags_parser=_parse)
+    errors.run(main, flags_parser=parse)

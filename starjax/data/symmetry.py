@@ -20,7 +20,7 @@ from starjax.errors import ConfigError
 # Components in the Galaxy's plane, which turn together, and those across it, which change sign.
 IN_PLANE = (("x", "y"), ("vx", "vy"))
 ACROSS_PLANE = ("z", "vz", "lat_deg", "pm_lat_mas_yr")
-# Seen from a fixed place in the plane: mirrored with the cluster, but not turned with it.
+# Seen from a fixed place along a line parallel to the plane: mirrored with the cluster, but not turned with it.
 FROM_OBSERVER = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "dist_pc", "rv_kms")
 # The same however the cluster is turned.
 INVARIANT = ("mass", "dist_dc_pc", "log_L_L_sol", "log_T_eff_K", "log_R_R_sol")

@@ -11,7 +11,7 @@ from starjax.data import sampler
 from starjax.data.sampler import SamplerConfig, Stars
 
 COUNTS = (3, 8, 20, 100)
-CONFIG = SamplerConfig(num_star_per_sample=8, num_sample_per_snapshot=4)
+CONFIG = SamplerConfig(8, 4, drop_probability=0.6, drop_ratio_range=(0.1, 0.9))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_stars_are_of_the_snapshot_and_distinct_and_empty_slots_hold_zeros(stars
 
 
 def test_a_small_snapshot_comes_whole(stars):
-    features, mask = draws(stars, 0, SamplerConfig(8, 4, drop_probability=1.0))
+    features, mask = draws(stars, 0, SamplerConfig(8, 4, drop_probability=1.0, drop_ratio_range=(0.1, 0.9)))
     assert (mask.sum(axis=1) == 3).all()
     np.testing.assert_array_equal(np.sort(features[:, :3, 0]), np.tile(own_rows(stars, 0), (2000, 1)))
 

@@ -1,13 +1,14 @@
 """Runs, not snapshots, are assigned; evenly, and the same for the same seed."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from starjax.data import manifest, splits
+from starjax.data import caches, manifest, splits
 
 PATTERN = r"Rad(?P<radius>\d+)-zmet(?P<metallicity>\d+)-M(?P<mass_level>\d)"
 
@@ -117,3 +118,28 @@ def test_the_command_splits_real_caches(tmp_path, caches_folder):
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_a_damaged_cache_stops_the_split_or_is_left_out_and_named(tmp_path, caches_folder, capsys):
+    copy, out = tmp_path / "caches", tmp_path / "split.json"
+    shutil.copytree(caches_folder, copy)
+    damaged = sorted(copy.rglob("*-obs.joblib"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    arguments = ["splits", f"--caches={copy}", f"--out={out}", "--ratios=0.6,0.2,0.2", "--n_jobs=1"]
+    with pytest.raises(caches.CacheError, match=damaged.name):
+        splits.main(splits.parse(arguments))
+    assert not out.exists()
+    splits.main(splits.parse([*arguments, "--on_bad=skip"]))
+    assert "left out as bad: 1" in capsys.readouterr().out
+    run_ids = [run_id for runs in manifest.load(out).values() for run_id in runs]
+    assert len(run_ids) == 5
+    assert damaged.name.removesuffix("-obs.joblib") not in run_ids
+
+
+@pytest.mark.parametrize("option", ["--num_candidate=0", "--n_jobs=0"])
+def test_numbers_that_cannot_be_are_refused(option, tmp_path, caches_folder):
+    arguments = splits.parse(
+        ["splits", f"--caches={caches_folder}", f"--out={tmp_path / 'split.json'}", option]
+    )
+    with pytest.raises(manifest.SplitError, match=option):
+        splits.main(arguments)
