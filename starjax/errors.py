@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -18,18 +19,31 @@ class ConfigError(StarjaxError):
 
 
 def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """Parses absl flags; a config field or a config file that does not exist is a ConfigError."""
+    """Parses absl flags.
+
+    Raises:
+      ConfigError: a flag, a config field or a config file is not there, or has a value that cannot be. What
+        else goes wrong inside a config file is that file's bug, and keeps its traceback.
+    """
     try:
-        rest = app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
         flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
         return rest
     except OSError as error:
         reason = str(error.__cause__ or error).splitlines()[-1].strip()
         raise ConfigError(f"--config cannot be loaded: {reason}; this is {os.getcwd()}") from error
-    except AttributeError as error:
+    except (AttributeError, KeyError) as error:
+        if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+            raise
         # ml_collections wraps its message, with a suggestion, in quotes.
-        said = str(error).strip("'").replace("\\'", "'").replace("\\n", ". ")
+        said = str(error).strip("\"'").replace("\\'", "'").replace("\\n", ". ")
         raise ConfigError(f"the config has no field {said}") from error
+    except flags.Error as error:
+        # ml_collections and absl wrap what a config file raises.
+        root = error
+        while root.__context__ is not None:
+            root = root.__context__
+        raise ConfigError(str(root if isinstance(root, StarjaxError) else error)) from error
 
 
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:

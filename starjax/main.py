@@ -114,21 +114,28 @@ def report(place: Experiment) -> None:
     print("with            " + ", ".join(path.name for path in paths))
 
 
-def main(argv: Sequence[str], config: ConfigDict) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]}")
-    distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    run(config)
+def command() -> None:
+    """The command: parses its flags, joins the other processes if there are any, and runs."""
+    config = config_flags.DEFINE_config_file(
+        "config", None, "The run's configuration, such as configs/deep_sets.py."
+    )
+    coordinator = flags.DEFINE_string(
+        "coordinator_address", None, "host:port of process 0, for a run of many processes."
+    )
+    num_processes = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+    process_id = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+    flags.register_validator(
+        "config", lambda value: value is not None, "name one, such as --config=configs/set_transformer.py"
+    )
+
+    def main(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unknown argument {argv[1]}")
+        distributed.initialize(coordinator.value, num_processes.value, process_id.value)
+        run(config.value)
+
+    errors.run(main)
 
 
 if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file(
-        "config", None, "The run's configuration, such as configs/deep_sets.py."
-    )
-    _COORDINATOR = flags.DEFINE_string(
-        "coordinator_address", None, "host:port of process 0, for a run of many processes."
-    )
-    _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-    _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-    flags.mark_flag_as_required("config")
-    errors.run(lambda argv: main(argv, _CONFIG.value))
+    command()

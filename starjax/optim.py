@@ -48,6 +48,10 @@ def _averaging(decay: float) -> optax.GradientTransformation:
 def average(opt_state: optax.OptState, decay: float) -> dict:
     """The average of the parameters over the steps done (at least one), the last ones weighing most.
 
+    Args:
+      opt_state: the state of an optimizer made by `create`.
+      decay: its `average_decay`.
+
     Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with exponential weights, `decay` a step.
     """
     *_, state = opt_state

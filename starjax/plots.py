@@ -27,7 +27,12 @@ def unit(key: str) -> str:
 
 
 def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
-    """Density of the test samples, predicted against true, one panel a target."""
+    """Density of the test samples, predicted against true, one panel a target.
+
+    Args:
+      table: the test table, as `Evaluator.table` gives it.
+      metrics: by target, as `Evaluator.metrics` gives them.
+    """
     keys = list(metrics)
     figure = Figure(figsize=(5.2 * len(keys), 4.4), layout="constrained")
     for axes, key in zip(np.atleast_1d(figure.subplots(1, len(keys))), keys, strict=True):
@@ -61,7 +66,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
 
 
 def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
-    """Loss by epoch, with the epoch that was tested."""
+    """Loss by epoch, from the content of metrics.csv, with the epoch that was tested."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot(

@@ -28,7 +28,8 @@ def parallel(
     """Runs named jobs `(function, *arguments)` under the joblib backend in force, with a bar.
 
     Args:
-      meanwhile: called in this process once the jobs have begun, before their results are waited for.
+      meanwhile: called in this process before the results are waited for: beside the jobs where a backend
+        gives results as they come (joblib's own does, with n_jobs other than 1), else before or after them.
 
     Returns:
       the results by name, in the order of `jobs`. The first error of a job ends them all.

@@ -184,6 +184,11 @@ def fit(
 ) -> tuple[dict, Progress]:
     """Trains until the last epoch or until patience runs out, from the last checkpoint if there is one.
 
+    Args:
+      stars: the placed shards of train and val.
+      evaluator: predicts the validation samples after each epoch.
+      checkpoints, recorder: where each epoch is kept and told.
+
     Returns:
       The state of the best epoch, its parameters averaged, and how far the run went.
 

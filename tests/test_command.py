@@ -106,13 +106,20 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         ),
         (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
+        (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
+        (["--config=configs/common.py:perceptron"], "choose one of summary_stats, deep_sets"),
+        (["--config=configs/deep_sets.py", "--config.seed=one"], "--config.seed=one"),
+        (["--confg=configs/deep_sets.py"], "Did you mean: config"),
+        ([], "name one, such as --config=configs/set_transformer.py"),
         (["--config=deep_sets.py", "--config.seed=1"], "No such file or directory: 'deep_sets.py'"),
         (["--config=configs/deep_sets.py", "--config.data.target_keys=('age',)"], "no age; it has time"),
     ],
 )
 def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path):
-    wrong = [sys.executable, "-m", "starjax.main", *arguments, f"--config.output_base={tmp_path}"]
-    done = subprocess.run(wrong, capture_output=True, text=True, check=False)
+    wrong = [sys.executable, "-m", "starjax.main", *arguments]
+    done = subprocess.run(
+        wrong, capture_output=True, text=True, check=False, env=os.environ | {"OUTPUT_BASE": str(tmp_path)}
+    )
     assert done.returncode == 1
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

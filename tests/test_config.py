@@ -82,6 +82,8 @@ def test_every_field_is_read_by_something(request):
     """A field that no module mentions is one that nobody honours."""
     package = request.config.rootpath / "starjax"
     source = "\n".join(path.read_text() for path in package.rglob("*.py") if path.name != "config.py")
+    # A module of this name is not a field that is read.
+    source = re.sub(r"^ *(from|import) .*|starjax\.data\.\w+", "", source, flags=re.MULTILINE)
 
     def leaves(config):
         for name, value in config.items():

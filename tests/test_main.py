@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from starjax import main, metrics
-from starjax.data import bundle, dataset, shard
+from starjax import distributed, evaluate, losses, main, metrics, train
+from starjax.checkpoint import Checkpoints
+from starjax.data import bundle, dataset, sampler, shard
 from starjax.experiment import locate
 
 MASS = "total_mass_within_2x_r_tidal"
@@ -57,6 +58,38 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     assert "epoch   4/4" in printed
     assert str(place.directory) in printed
     assert "3 steps an epoch, the last of 16 samples" in printed
+
+
+def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(config):
+    config.optim.average_decay = 0.9
+    place = main.run(config)
+    best_epoch = json.loads(place.test_metrics.read_text())["best_epoch"]
+    history = pd.read_csv(place.metrics).set_index("epoch")
+
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    mesh = distributed.make_mesh()
+    trainer = train.create(config, data, mesh)
+    with Checkpoints(place.checkpoints) as checkpoints:
+        state, _ = checkpoints.restore(best_epoch, like=trainer.initial_state)
+    evaluator = evaluate.Evaluator(
+        trainer.apply,
+        train.sampler_config(config),
+        config.train.batch_size,
+        mesh,
+        config.data.target_keys,
+        data.target_scalers,
+    )
+
+    def predict(state, split):
+        stars = distributed.replicate(sampler.place(data.shards[split]), mesh)
+        return evaluator.predict(state, stars, split)
+
+    averaged = train.averaged(config, state)
+    found = pd.read_parquet(place.test_table)["prediction_scaled"]
+    np.testing.assert_allclose(found, predict(averaged, "test")[0][:, 0], rtol=1e-5, atol=1e-6)
+    assert np.abs(found - predict(state, "test")[0][:, 0]).max() > 1e-3
+    loss = losses.huber(*predict(averaged, "val"), config.optim.huber_delta).mean()
+    assert history.loc[best_epoch, "val_huber"] == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_eight_devices_are_used_here():

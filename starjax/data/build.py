@@ -255,10 +255,8 @@ def _write_record(out: Path, settings: dict, counts: dict) -> None:
     files.write_json(out / CONFIG_FILE, record)
 
 
-def main(argv: Sequence[str], config: ConfigDict) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]}")
-    out = build(config)
+def report(out: Path) -> None:
+    """Prints what a finished build holds and what it left out."""
     counts = json.loads((out / CONFIG_FILE).read_text())["counts"]
     for split, count in counts["splits"].items():
         runs = "?" if count["runs"] is None else count["runs"]
@@ -272,11 +270,17 @@ def main(argv: Sequence[str], config: ConfigDict) -> None:
     print(f"wrote {out}")
 
 
-def run() -> None:
+def command() -> None:
     """The command."""
     config = config_flags.DEFINE_config_file("config", "configs/dataset.py", "The build's configuration.")
-    errors.run(lambda argv: main(argv, config.value))
+
+    def main(argv: Sequence[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unknown argument {argv[1]}")
+        report(build(config.value))
+
+    errors.run(main)
 
 
 if __name__ == "__main__":
-    run()
+    command()

@@ -27,7 +27,17 @@ class Part:
 
 
 def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: caches.Selection) -> Part:
-    """Reads one run into its part, unless the part is there for this very cache and this very selection."""
+    """Reads one run into its part, unless the part is there for this very cache and this very selection.
+
+    Args:
+      path: the cache of the run `run_id`.
+      identity: what tells versions of the cache apart, as plain JSON.
+      part_path: the part to write; its record lies beside it.
+      wanted: what is read of the run.
+
+    Raises:
+      caches.CacheError: the run cannot be used; with `wanted.skip_bad` the part says so instead.
+    """
     record_path = part_path.with_suffix(".json")
     # As JSON gives it back: lists for tuples.
     record = json.loads(json.dumps({"cache": identity, "wanted": dataclasses.asdict(wanted)}))
