@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from starjax import command, distributed, evaluate, experiment, functional, plots, train
 from starjax import config as config_lib
-from starjax import distributed, errors, evaluate, experiment, functional, plots, train
 from starjax.checkpoint import Checkpoints
 from starjax.data import dataset, sampler
 from starjax.experiment import Experiment
@@ -114,19 +114,14 @@ def report(place: Experiment) -> None:
     print("with            " + ", ".join(path.name for path in paths))
 
 
-def command() -> None:
+def run_command() -> None:
     """The command: parses its flags, joins the other processes if there are any, and runs."""
-    config = config_flags.DEFINE_config_file(
-        "config", None, "The run's configuration, such as configs/deep_sets.py."
-    )
+    config = command.define_config("configs/set_transformer.py")
     coordinator = flags.DEFINE_string(
         "coordinator_address", None, "host:port of process 0, for a run of many processes."
     )
     num_processes = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
     process_id = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-    flags.register_validator(
-        "config", lambda value: value is not None, "name one, such as --config=configs/set_transformer.py"
-    )
 
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
@@ -134,8 +129,8 @@ def command() -> None:
         distributed.initialize(coordinator.value, num_processes.value, process_id.value)
         run(config.value)
 
-    errors.run(main)
+    command.run(main)
 
 
 if __name__ == "__main__":
-    command()
+    run_command()

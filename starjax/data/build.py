@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from starjax import errors, files, progress
+from starjax import command, errors, files, progress
 from starjax.data import bundle, caches, manifest, parts, scaler, shard
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
 
@@ -270,17 +270,17 @@ def report(out: Path) -> None:
     print(f"wrote {out}")
 
 
-def command() -> None:
+def run_command() -> None:
     """The command."""
-    config = config_flags.DEFINE_config_file("config", "configs/dataset.py", "The build's configuration.")
+    config = command.define_config("configs/dataset.py")
 
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unknown argument {argv[1]}")
         report(build(config.value))
 
-    errors.run(main)
+    command.run(main)
 
 
 if __name__ == "__main__":
-    command()
+    run_command()

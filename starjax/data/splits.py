@@ -15,7 +15,7 @@ import numpy as np
 import scipy.stats
 from absl.flags import argparse_flags
 
-from starjax import environment, errors, files, progress
+from starjax import command, environment, files, progress
 from starjax.data import caches
 from starjax.data.manifest import SPLITS, SplitError
 
@@ -199,4 +199,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main, flags_parser=parse)
+    command.run(main, flags_parser=parse)
