@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -54,7 +55,8 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
     """Runs `main` on what `flags_parser` makes of the command line.
 
-    A StarjaxError ends the process with status 1 and its message, without a traceback.
+    A StarjaxError ends the process with status 1 and its message, without a traceback; so does Ctrl-C, with
+    the status that shells give it.
     """
 
     def quiet_main(arguments):
@@ -69,3 +71,6 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         app.run(quiet_main, flags_parser=flags_parser)
     except errors.StarjaxError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from what is done", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

@@ -41,14 +41,14 @@ class Recorder:
         self._rows: list[dict] = []
         self._timings: list[dict] = []
         self._seconds = 0.0
-        self._first_epoch, self._start = 0, 0.0
+        self._ends: list[float] = []
         self._events = None
 
     def start(self, epoch: int) -> None:
         """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped."""
         if not self._is_writer:
             return
-        self._first_epoch, self._start = epoch, time.perf_counter()
+        self._ends = [time.perf_counter()]
         self._rows = _rows_until(self._experiment.metrics, epoch)
         self._timings = _rows_until(self._experiment.timing, epoch)
         self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
@@ -101,8 +101,10 @@ class Recorder:
         for tag, value in scalars.items():
             self._events.add_scalar(tag, value, state.epoch)
         self._events.flush()
-        # All included: compilation, validation, checkpoints. At most, since patience may end the run before.
-        seconds_per_epoch = (time.perf_counter() - self._start) / (state.epoch - self._first_epoch)
+        self._ends.append(time.perf_counter())
+        # Validation and checkpoints included; the first epoch, which compiles, only while it is the only one.
+        ends = self._ends[1:] if len(self._ends) > 2 else self._ends
+        seconds_per_epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
         left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - state.epoch)))
         print(
             f"epoch {state.epoch:>3}/{self._max_epochs}  loss {train['huber']:.4f}  validation {val['huber']:.4f}"
