@@ -47,10 +47,20 @@ def test_a_killed_process_goes_on_as_if_it_had_not_been(small, tmp_path):
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+INTERRUPTED = """
+from absl import flags
+from starjax import command
+
+def main(_):
+    raise KeyboardInterrupt
+
+command.run(main, flags.FLAGS)
+"""
+
+
 def test_ctrl_c_ends_a_command_with_one_line():
     # Raised instead of sent: a process started in the background may ignore the signal.
-    interrupted = "from starjax import command\ndef main(_): raise KeyboardInterrupt\ncommand.run(main, list)"
-    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "interrupted: the same command goes on from what is done\n"
 
