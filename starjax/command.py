@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+from rich.console import Console
 
 from starjax import errors
 
@@ -38,6 +39,12 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
     except OSError as error:
         reason = str(error.__cause__ or error).splitlines()[-1].strip()
         raise errors.ConfigError(f"--config cannot be loaded: {reason}; this is {os.getcwd()}") from error
+    except ModuleNotFoundError as error:
+        if error.name != "configs":
+            raise
+        raise errors.ConfigError(
+            f"--config builds on files in configs/: run this from the root of a clone; this is {os.getcwd()}"
+        ) from error
     except (AttributeError, KeyError) as error:
         if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise
@@ -55,7 +62,7 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
     """Runs `main` on what `flags_parser` makes of the command line.
 
-    A StarjaxError ends the process with status 1 and its message, without a traceback; so does Ctrl-C, with
+    A StarjaxError ends the process with status 1 and its message, without a traceback; Ctrl-C ends it with
     the status that shells give it.
     """
 
@@ -65,12 +72,23 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
             logging.set_verbosity(logging.WARNING)
         main(arguments)
 
+    # A process started in the background may have been told to ignore it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     # An interpreter that ends searches all that it has imported for garbage: 0.3 s with scikit-learn.
     atexit.register(gc.freeze)
     try:
         app.run(quiet_main, flags_parser=flags_parser)
     except errors.StarjaxError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from what is done", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+
+
+def _stop(*_) -> None:
+    """Ends the process at once; what it was at survives that, as it survives a kill.
+
+    A KeyboardInterrupt would be lost where it is raised in a callback of a library, and ending while XLA
+    compiles may crash.
+    """
+    Console(stderr=True).show_cursor()  # a progress bar hides it
+    print("\ninterrupted: the same command, given again, goes on", file=sys.stderr, flush=True)
+    os._exit(128 + signal.SIGINT)

@@ -20,6 +20,11 @@ def check(config: ConfigDict, num_device: int) -> None:
     Raises:
       ConfigError: names the field, what was given and what is allowed.
     """
+    missing = [name for name in ("seed", "data", "model", "optim", "train") if name not in config]
+    if missing:
+        raise ConfigError(
+            f"the config has no {', '.join(missing)}: a training config, such as configs/deep_sets.py, is needed"
+        )
     data, optim, train = config.data, config.optim, config.train
     rules = {
         # Before what is measured against it.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from starjax import files
 
@@ -46,6 +46,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
             true,
             predicted,
             gridsize=40,
+            extent=np.log10((low, high, low, high)) if is_log else (low, high, low, high),
             xscale=scale,
             yscale=scale,
             norm=LogNorm(),
@@ -57,6 +58,12 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
             [low, high], [low, high], color="black", linewidth=1, linestyle="--", label="predicted = true"
         )
         label = f"{LABELS.get(key, key)} [{unit(key)}]"
+        if is_log:
+            # Plain numbers; a range of less than two decades needs more of them than the powers of ten.
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+                axis.set_major_formatter(ScalarFormatter())
+                axis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
         r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
         axes.set_title(f"test: R² = {r2:.3f} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)

@@ -34,6 +34,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     test = shard.load(dataset.shard_path(small, "raw", "test"))
     np.testing.assert_array_equal(first["run_id"], np.repeat(test.run_id, 4))
     np.testing.assert_array_equal(first["distance_pc"], np.repeat(test.distance_pc, 4))
+    np.testing.assert_array_equal(first["time_myr"], np.repeat(test.target[:, 0], 4))
     np.testing.assert_allclose(
         first["target_physical"], np.repeat(test.target[:, 0], 4), rtol=1e-4, atol=1e-3
     )

@@ -16,12 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import app, logging
+from absl import app
 from ml_collections import ConfigDict
 
 from starjax import command, errors, files, progress
 from starjax.data import bundle, caches, manifest, parts, scaler, shard
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
+
+# What decides the content of a data set, beside the caches.
+SETTINGS = ("feature_keys", "target_keys", "feature_scalers", "target_scalers", "min_stars", "on_bad")
+FIELDS = ("caches", "split_manifest", "out", "n_jobs", *SETTINGS)
 
 
 class BuildError(errors.StarjaxError):
@@ -44,9 +48,9 @@ def build(config: ConfigDict) -> Path:
         shard_path(out, "raw", split).exists() for split in manifest.SPLITS
     )
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
-    settings = json.loads(json.dumps({**_settings(config), **sources}))
+    settings = json.loads(json.dumps({**{name: config[name] for name in SETTINGS}, **sources}))
     if _is_done(out, settings):
-        logging.info("%s is complete and checks out: nothing to do", out)
+        print(f"{out} holds this data set already, whole: nothing to do")
         shutil.rmtree(out / "parts", ignore_errors=True)
         return out
     _check_free(out, is_raw_given)
@@ -60,6 +64,11 @@ def build(config: ConfigDict) -> Path:
 
 def check_config(config) -> None:
     """Refuses contradictory or unknown values, naming field, value and what is allowed."""
+    missing = [name for name in FIELDS if name not in config]
+    if missing:
+        raise BuildError(
+            f"the config has no {', '.join(missing)}: one for a build, such as configs/dataset.py, is needed"
+        )
     if not config.out:
         raise BuildError("config.out is empty: name the directory to build")
     if config.on_bad not in ("error", "skip"):
@@ -86,12 +95,6 @@ def check_config(config) -> None:
                     f"config.{field}_scalers scales {', '.join(group)} by {method!r}; "
                     f"known are {', '.join(scaler.METHODS)}"
                 )
-
-
-def _settings(config) -> dict:
-    """What decides the content of the data set."""
-    names = ("feature_keys", "target_keys", "feature_scalers", "target_scalers", "min_stars", "on_bad")
-    return {name: config[name] for name in names}
 
 
 def _raw_sources(out: Path) -> dict:
@@ -151,7 +154,7 @@ def _is_done(out: Path, settings: dict) -> bool:
         )
     damaged = [name for name, digest in digests.items() if not files.has_digest(out / name, digest)]
     if damaged:
-        logging.warning("%s: %s missing or changed since the build: building again", out, ", ".join(damaged))
+        print(f"{out}: {', '.join(damaged)} missing or changed since the build: building again")
     return not damaged
 
 
@@ -267,7 +270,7 @@ def report(out: Path) -> None:
         print(f"left out as bad: {len(counts['skipped'])}")
         for reason in counts["skipped"]:
             print(f"  {reason}")
-    print(f"wrote {out}")
+    print(f"data set {out}")
 
 
 def run_command() -> None:

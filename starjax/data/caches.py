@@ -74,8 +74,10 @@ def find(root: Path) -> dict[str, Path]:
     """The cache of each run below `root`, by run id, in the order of the ids; obs before raw.
 
     Raises:
-      CacheError: no cache is there, or a run has two of one kind.
+      CacheError: there is no such folder, it holds no cache, or a run has two of one kind.
     """
+    if not Path(root).is_dir():
+        raise CacheError(f"{root} is not a folder")
     found: dict[str, Path] = {}
     for suffix in reversed(SUFFIXES):
         of_kind: dict[str, Path] = {}
@@ -196,7 +198,12 @@ def _read_snapshot(path, snapshot, wanted):
     stars, header = snapshot.content["stars"], snapshot.content["header"]
     missing = [key for key in wanted.feature_keys if key not in stars]
     if missing:
-        raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars")
+        hint = (
+            ""
+            if snapshot.coordinate
+            else " (raw caches have none of the sky: leave them out of feature_keys)"
+        )
+        raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars{hint}")
     repeated = [key for key in (*wanted.feature_keys, MEMBER_FLAG) if list(stars.columns).count(key) > 1]
     if repeated:
         raise CacheError(f"{path}: {snapshot} has more than one column {', '.join(repeated)} in its stars")

@@ -65,11 +65,21 @@ def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...])
     feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
     shards = {}
     for split, kind in kinds.items():
-        shards[split] = shard.load(shard_path(directory, kind, split)).select(feature_keys, target_keys)
+        whole = shard.load(shard_path(directory, kind, split))
+        time_myr = _time_myr(whole, kind, target_scalers)
+        shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
             shards[split] = scale(shards[split], feature_scalers, target_scalers)
     fingerprint = hashlib.sha256("".join(map(files.sha256, paths)).encode()).hexdigest()
     return Dataset(shards, feature_scalers, target_scalers, fingerprint)
+
+
+def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:
+    """The times of the snapshots [Myr], which are known too where `time` is a target."""
+    if whole.time_myr is not None or "time" not in whole.target_keys:
+        return whole.time_myr
+    time = whole.target[:, whole.target_keys.index("time")]
+    return time if kind == "raw" else target_scalers.of("time").inverse(time)
 
 
 def scale(

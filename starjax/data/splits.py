@@ -82,10 +82,14 @@ def make(labels, ratios, seed: int, categories: str = "", num_candidate: int = 5
     """The most even of `num_candidate` random assignments, as the content of a manifest.
 
     Raises:
-      SplitError: there are too few runs for every split to have one.
+      SplitError: there are too few runs for every split to have one, or no group is in `categories`.
     """
     if len(ratios) != len(SPLITS) or min(ratios) <= 0:
         raise SplitError(f"--ratios should be three positive shares (train, val, test), got {list(ratios)}")
+    if categories and not re.compile(categories).groups:
+        raise SplitError(
+            f"--categories={categories} has no group: put what tells categories apart in parentheses"
+        )
     best, best_distance = None, np.inf
     for candidate in range(num_candidate):
         rng = np.random.default_rng((seed, candidate))
@@ -130,7 +134,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description="Assigns the runs of a folder of NBODY6 caches to train, val and test.",
     )
     parser.add_argument("--caches", help="folder of caches [default: $JOBLIB_ROOT]")
-    parser.add_argument("--out", default="split.json", help="the manifest to write [%(default)s]")
+    parser.add_argument("--out", help="the manifest to write [default: $SPLIT_MFT_JSON, or split.json]")
     parser.add_argument("--ratios", default="0.7,0.2,0.1", help="shares of train, val and test [%(default)s]")
     parser.add_argument(
         "--categories",
@@ -159,7 +163,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    root, out = arguments.caches or environment.default("JOBLIB_ROOT", ""), Path(arguments.out)
+    root = arguments.caches or environment.default("JOBLIB_ROOT", "")
+    out = Path(arguments.out or environment.default("SPLIT_MFT_JSON", "split.json"))
     if not root:
         raise SplitError("no caches named: give --caches=DIR or set JOBLIB_ROOT")
     if arguments.num_candidate < 1:

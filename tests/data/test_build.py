@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 
+from configs import common
 from configs import dataset as dataset_config
 from starjax.data import build, bundle, caches, dataset, manifest, scaler, shard
 
@@ -296,3 +297,8 @@ def test_a_failure_while_runs_are_read_is_one_line(config):
     for path in caches.find(config.caches).values():
         path.write_bytes(path.read_bytes()[:100])
     check_fails(command(config, "--config.n_jobs=2"), "-obs.joblib cannot be read")
+
+
+def test_a_config_for_training_is_refused_here():
+    with pytest.raises(build.BuildError, match=r"no caches, split_manifest, out.*configs/dataset.py"):
+        build.build(common.get_config())

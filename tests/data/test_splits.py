@@ -71,7 +71,8 @@ def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
     [
         ((0.7, 0.3), "", 100, "three positive shares"),
         ((0.7, 0.3, 0.0), "", 100, "three positive shares"),
-        ((0.7, 0.2, 0.1), "Sun", 100, "does not match"),
+        ((0.7, 0.2, 0.1), "(Sun)", 100, "does not match"),
+        ((0.7, 0.2, 0.1), r"Rad\d+", 100, "no group"),
         ((0.7, 0.2, 0.1), "", 2, "too few"),
     ],
 )
