@@ -89,6 +89,7 @@ def _stop(*_) -> None:
     A KeyboardInterrupt would be lost where it is raised in a callback of a library, and ending while XLA
     compiles may crash.
     """
-    Console(stderr=True).show_cursor()  # a progress bar hides it
-    print("\ninterrupted: the same command, given again, goes on", file=sys.stderr, flush=True)
+    # A progress bar hides the cursor, and holds back what is printed to sys.stderr.
+    Console(stderr=True).show_cursor()
+    print("\ninterrupted: the same command, given again, goes on", file=sys.__stderr__, flush=True)
     os._exit(128 + signal.SIGINT)
