@@ -1,37 +1,27 @@
-"""Masked multi-head attention over sets, and the blocks of the Set Transformer made of it.
+"""Masked attention over sets whose memory grows with the number of stars, not with its square.
 
-Source: Lee et al. 2019, "Set Transformer" (arXiv:1810.00825), equations 6 to 8.
+The weights of all pairs of stars exist for one tile at a time: some samples, or some queries of one sample.
+Backwards they are computed again from their row sums (Rabe & Staats 2021, arXiv:2112.05682; the gradient as in
+Dao et al. 2022, arXiv:2205.14135, appendix B). All of it is plain XLA, for any head size.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from jax import lax
 
-from starjax.models import mlp
-
-# Samples that the CPU takes through attention at a time: their (H, Q, K) weights stay in cache
-# (H=2, K=128: 128 KiB a sample). Measured in benchmarks/README.md.
-CPU_CHUNK = 16
-
-
-def _attend(q_BxQxHxD, k_BxKxHxD, v_BxKxHxD, mask_BxK):
-    logits_BxHxQxK = jnp.einsum("bqhd,bkhd->bhqk", q_BxQxHxD, k_BxKxHxD) * q_BxQxHxD.shape[-1] ** -0.5
-    logits_BxHxQxK = jnp.where(mask_BxK[:, None, None, :], logits_BxHxQxK, jnp.finfo(q_BxQxHxD.dtype).min)
-    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits_BxHxQxK), v_BxKxHxD)
-
-
-def _attend_in_chunks(*arrays):
-    # The backward pass recomputes a chunk's weights instead of fetching them from memory.
-    return jax.lax.map(lambda one: _attend_one(*one), arrays, batch_size=CPU_CHUNK)
-
-
-@jax.checkpoint
-def _attend_one(*arrays):
-    return _attend(*(array[None] for array in arrays))[0]
+# Weights of a tile. On a CPU they should stay in the cache of a core, on an accelerator fill it without
+# filling its memory (256 MiB an array). Measured in benchmarks/README.md.
+CPU_TILE, ACCELERATOR_TILE = 2**17, 2**26
+# Stands in for minus infinity in the logits of empty slots: the weights of a set without stars stay finite.
+_EMPTY = -1e30
 
 
 def attention(q_BxQxHxD, k_BxKxHxD, v_BxKxHxD, mask_BxK):
     """Scaled dot-product attention of Q queries over the real ones of K slots.
+
+    Weights and their sums are float32, whatever the inputs are.
 
     Args:
       q_BxQxHxD, k_BxKxHxD, v_BxKxHxD: queries, keys and values of H heads.
@@ -41,57 +31,124 @@ def attention(q_BxQxHxD, k_BxKxHxD, v_BxKxHxD, mask_BxK):
     Returns:
       (B, Q, H, D).
     """
-    arrays = (q_BxQxHxD, k_BxKxHxD, v_BxKxHxD, mask_BxK)
-    return jax.lax.platform_dependent(*arrays, cpu=_attend_in_chunks, default=_attend)
+    # Inside shard_map this also lets queries that all samples share (seeds) vary with them, as a gradient rule
+    # of many arguments has to have it.
+    q_BxQxHxD = jnp.where(mask_BxK.any(axis=1)[:, None, None, None], q_BxQxHxD * q_BxQxHxD.shape[-1] ** -0.5, 0)
+    # The stars last: rows of D values are too short to be worked on.
+    q, k, v = (jnp.moveaxis(x, 1, 3) for x in (q_BxQxHxD, k_BxKxHxD, v_BxKxHxD))
+    bias_BxK = jnp.where(mask_BxK, jnp.float32(0), jnp.float32(_EMPTY))
+    attended_BxHxDxQ = lax.platform_dependent(
+        q,
+        k,
+        v,
+        bias_BxK,
+        cpu=functools.partial(_attend, tile=CPU_TILE),
+        default=functools.partial(_attend, tile=ACCELERATOR_TILE),
+    )
+    return jnp.moveaxis(attended_BxHxDxQ, 3, 1)
 
 
-class MultiHeadAttention(nnx.Module):
-    """Projections into heads, attention, projection out; width D throughout.
+@functools.partial(jax.custom_vjp, nondiff_argnames=("tile",))
+def _attend(q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, bias_BxK, tile):
+    return _forward(q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, bias_BxK, tile)[0]
 
-    Starts as in Vaswani et al. 2017: Xavier-uniform input projections, zero biases.
-    """
 
-    def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs):
-        # The three input projections are drawn as the one (3 D, D) matrix that they make up.
-        xavier = jax.nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
-        self.query = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.key = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.value = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.out = nnx.Linear(dim, dim, kernel_init=mlp.uniform_fan_in(dim), rngs=rngs)
-        self.num_heads = num_heads
+def _forward(q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, bias_BxK, tile):
+    num_sample, num_query = _tiling(q_BxHxDxQ, k_BxHxDxK, tile)
 
-    def __call__(self, q_BxQxD, k_BxKxD, v_BxKxD, mask_BxK):
-        def heads(x):
-            return x.reshape(*x.shape[:-1], self.num_heads, -1)
-
-        attended_BxQxHxD = attention(
-            heads(self.query(q_BxQxD)), heads(self.key(k_BxKxD)), heads(self.value(v_BxKxD)), mask_BxK
+    def of_sample(q_HxDxQ, k_HxDxK, v_HxDxK, bias_K):
+        attended, log_sum = lax.map(
+            lambda q: _forward_tile(q, k_HxDxK, v_HxDxK, bias_K), _blocks(q_HxDxQ, num_query)
         )
-        return self.out(attended_BxQxHxD.reshape(q_BxQxD.shape))
+        return _joined(attended, q_HxDxQ.shape[-1]), _joined(log_sum, q_HxDxQ.shape[-1])
+
+    arrays = (q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, bias_BxK)
+    attended_BxHxDxQ, log_sum_BxHxQ = _map(of_sample, arrays, num_sample)
+    return attended_BxHxDxQ, (*arrays, attended_BxHxDxQ, log_sum_BxHxQ)
 
 
-class MultiheadAttentionBlock(nnx.Module):
-    """MAB(X, Y): X attends to Y, then a row-wise feed-forward net; residuals and layer norms round both."""
+def _backward(tile, residuals, gradient_BxHxDxQ):
+    q_BxHxDxQ, k_BxHxDxK, *_ = residuals
+    num_sample, num_query = _tiling(q_BxHxDxQ, k_BxHxDxK, tile)
 
-    def __init__(self, num_query, num_key, dim, num_heads, *, dropout, layer_norm, rngs: nnx.Rngs):
-        self.fc_q = mlp.linear(num_query, dim, rngs)
-        self.fc_k = mlp.linear(num_key, dim, rngs)
-        self.fc_v = mlp.linear(num_key, dim, rngs)
-        self.mha = MultiHeadAttention(dim, num_heads, rngs=rngs)
-        self.feed_forward = mlp.MLP(dim, (dim,), dim, dropout=dropout, rngs=rngs)
-        self.norm_attention = _layer_norm(dim, rngs) if layer_norm else None
-        self.norm_feed_forward = _layer_norm(dim, rngs) if layer_norm else None
+    def of_sample(q_HxDxQ, k_HxDxK, v_HxDxK, bias_K, *of_query):
+        def add(sums, block):
+            q_gradient, *others = _backward_tile(k_HxDxK, v_HxDxK, bias_K, *block)
+            return jax.tree.map(jnp.add, sums, tuple(others)), q_gradient
 
-    def __call__(self, x_BxQxF, y_BxKxF, mask_BxK, key=None):
-        """(B, Q, num_query), (B, K, num_key) -> (B, Q, dim)."""
-        q_BxQxD = self.fc_q(x_BxQxF)
-        h_BxQxD = q_BxQxD + self.mha(q_BxQxD, self.fc_k(y_BxKxF), self.fc_v(y_BxKxF), mask_BxK)
-        if self.norm_attention is not None:
-            h_BxQxD = self.norm_attention(h_BxQxD)
-        h_BxQxD = h_BxQxD + self.feed_forward(h_BxQxD, key)
-        return h_BxQxD if self.norm_feed_forward is None else self.norm_feed_forward(h_BxQxD)
+        zeros = tuple(jnp.zeros_like(x, _sum_dtype(x)) for x in (k_HxDxK, v_HxDxK))
+        of_block = tuple(_blocks(x, num_query) for x in (q_HxDxQ, *of_query))
+        (k_gradient, v_gradient), q_gradient = lax.scan(add, zeros, of_block)
+        gradients = (_joined(q_gradient, q_HxDxQ.shape[-1]), k_gradient, v_gradient)
+        return tuple(g.astype(q_HxDxQ.dtype) for g in gradients)
+
+    return *_map(of_sample, (*residuals, gradient_BxHxDxQ), num_sample), None
 
 
-def _layer_norm(dim, rngs):
-    # The fast variance E[x^2] - E[x]^2 cancels in float32 where a row is nearly constant.
-    return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+_attend.defvjp(_forward, _backward)
+
+
+def _tiling(q_BxHxDxQ, k_BxHxDxK, tile: int) -> tuple[int, int]:
+    """Samples of a tile, and queries of each."""
+    _, num_head, _, num_query = q_BxHxDxQ.shape
+    per_query = num_head * k_BxHxDxK.shape[-1]
+    if per_query * num_query <= tile:
+        return tile // (per_query * num_query), num_query
+    return 1, max(1, tile // per_query)
+
+
+def _map(function, arrays, num_sample):
+    batch_size = None if num_sample == 1 else num_sample
+    return lax.map(lambda one: function(*one), arrays, batch_size=batch_size)
+
+
+def _blocks(x, size):
+    """(..., Q) -> (number of blocks, ..., size), with zeros behind the last."""
+    num = -(-x.shape[-1] // size)
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, num * size - x.shape[-1])])
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], num, size), -2, 0)
+
+
+def _joined(x, size):
+    """The inverse of `_blocks`: (number of blocks, ..., block size) -> (..., size)."""
+    x = jnp.moveaxis(x, 0, -2)
+    return x.reshape(*x.shape[:-2], -1)[..., :size]
+
+
+def _logits(q_HxDxQ, k_HxDxK, bias_K):
+    return _product("hdq,hdk->hqk", q_HxDxQ, k_HxDxK) + bias_K[None, None]
+
+
+def _forward_tile(q_HxDxQ, k_HxDxK, v_HxDxK, bias_K):
+    """What the queries attend to, and the logarithm of their sum of exponentials."""
+    logits_HxQxK = _logits(q_HxDxQ, k_HxDxK, bias_K)
+    most_HxQ = logits_HxQxK.max(axis=-1)
+    # Fused into each sum that reads them, the exponentials would be computed many times over.
+    weight_HxQxK = lax.optimization_barrier(jnp.exp(logits_HxQxK - most_HxQ[..., None]))
+    sum_HxQ = weight_HxQxK.sum(axis=-1)
+    total_HxDxQ = _product("hdk,hqk->hdq", v_HxDxK, weight_HxQxK)
+    return (total_HxDxQ / sum_HxQ[:, None]).astype(v_HxDxK.dtype), most_HxQ + jnp.log(sum_HxQ)
+
+
+def _backward_tile(k_HxDxK, v_HxDxK, bias_K, q_HxDxQ, attended_HxDxQ, log_sum_HxQ, gradient_HxDxQ):
+    """Gradients with respect to queries, keys and values."""
+    weight_HxQxK = lax.optimization_barrier(
+        jnp.exp(_logits(q_HxDxQ, k_HxDxK, bias_K) - log_sum_HxQ[..., None])
+    )
+    mean_HxQ = (attended_HxDxQ * gradient_HxDxQ).sum(axis=1, dtype=_sum_dtype(gradient_HxDxQ))
+    of_weight_HxQxK = _product("hdq,hdk->hqk", gradient_HxDxQ, v_HxDxK)
+    of_logit_HxQxK = lax.optimization_barrier(weight_HxQxK * (of_weight_HxQxK - mean_HxQ[..., None]))
+    return (
+        _product("hdk,hqk->hdq", k_HxDxK, of_logit_HxQxK),
+        _product("hdq,hqk->hdk", q_HxDxQ, of_logit_HxQxK),
+        _product("hdq,hqk->hdk", gradient_HxDxQ, weight_HxQxK),
+    )
+
+
+def _product(axes, a, b):
+    """An einsum in the precision of `a`, its sums at least float32."""
+    return jnp.einsum(axes, a, b.astype(a.dtype), preferred_element_type=_sum_dtype(a))
+
+
+def _sum_dtype(x):
+    return jnp.promote_types(x.dtype, jnp.float32)

@@ -6,7 +6,7 @@ from flax import nnx
 
 from starjax.errors import ConfigError
 from starjax.models import mlp
-from starjax.models.attention import MultiheadAttentionBlock
+from starjax.models.blocks import MultiheadAttentionBlock
 
 
 class SetTransformer(nnx.Module):
