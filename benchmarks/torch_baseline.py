@@ -75,10 +75,7 @@ class SummaryStats(nn.Module):
             rank = q * (count - 1).float()
             low = rank.floor().long()
             high = torch.minimum(low + 1, count - 1)
-            at = [
-                ordered.gather(1, r[:, None].expand(-1, 1, features.shape[2]))[:, 0]
-                for r in (low, high)
-            ]
+            at = [ordered.gather(1, r[:, None].expand(-1, 1, features.shape[2]))[:, 0] for r in (low, high)]
             return torch.lerp(at[0], at[1], rank - low)
 
         quantiles = [quantile(q) for q in (0.5, 0.0, 1.0, 0.25, 0.75)]
@@ -197,7 +194,11 @@ def main() -> None:
     parser.add_argument("--num_worker", type=int, default=2, help="processes of the DataLoader")
     parser.add_argument("--batch_size", type=int, help="other than the config's")
     options = parser.parse_args()
-    print(json.dumps(measure(options.case, options.num_run, options.max_step, options.num_worker, options.batch_size)))
+    print(
+        json.dumps(
+            measure(options.case, options.num_run, options.max_step, options.num_worker, options.batch_size)
+        )
+    )
 
 
 if __name__ == "__main__":

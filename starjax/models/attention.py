@@ -18,34 +18,32 @@ CPU_TILE, ACCELERATOR_TILE = 2**17, 2**26
 _EMPTY = -1e30
 
 
-def attention(q_BxQxHxD, k_BxKxHxD, v_BxKxHxD, mask_BxK):
+def attention(q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, mask_BxK):
     """Scaled dot-product attention of Q queries over the real ones of K slots.
 
-    Weights and their sums are float32, whatever the inputs are.
+    Weights and their sums are at least float32, whatever the inputs are.
 
     Args:
-      q_BxQxHxD, k_BxKxHxD, v_BxKxHxD: queries, keys and values of H heads.
+      q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK: queries, keys and values of H heads, the stars last.
       mask_BxK: True where a slot holds a star. A sample without any star gets the plain mean of
         its values; the caller decides what an empty set means.
 
     Returns:
-      (B, Q, H, D).
+      (B, H, D, Q).
     """
-    # Inside shard_map this also lets queries that all samples share (seeds) vary with them, as a gradient rule
-    # of many arguments has to have it.
-    q_BxQxHxD = jnp.where(mask_BxK.any(axis=1)[:, None, None, None], q_BxQxHxD * q_BxQxHxD.shape[-1] ** -0.5, 0)
-    # The stars last: rows of D values are too short to be worked on.
-    q, k, v = (jnp.moveaxis(x, 1, 3) for x in (q_BxQxHxD, k_BxKxHxD, v_BxKxHxD))
+    # Inside shard_map the choice also lets queries that all samples share (seeds) vary with them, as a gradient
+    # rule of many arguments has to have it.
+    is_filled = mask_BxK.any(axis=1)[:, None, None, None]
+    q_BxHxDxQ = jnp.where(is_filled, q_BxHxDxQ * q_BxHxDxQ.shape[2] ** -0.5, 0)
     bias_BxK = jnp.where(mask_BxK, jnp.float32(0), jnp.float32(_EMPTY))
-    attended_BxHxDxQ = lax.platform_dependent(
-        q,
-        k,
-        v,
+    return lax.platform_dependent(
+        q_BxHxDxQ,
+        k_BxHxDxK,
+        v_BxHxDxK,
         bias_BxK,
         cpu=functools.partial(_attend, tile=CPU_TILE),
         default=functools.partial(_attend, tile=ACCELERATOR_TILE),
     )
-    return jnp.moveaxis(attended_BxHxDxQ, 3, 1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("tile",))

@@ -4,6 +4,7 @@ Source: Lee et al. 2019, "Set Transformer" (arXiv:1810.00825), equations 6 to 8.
 """
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from starjax.models import mlp
@@ -11,52 +12,74 @@ from starjax.models.attention import attention
 
 
 class MultiHeadAttention(nnx.Module):
-    """Projections into heads, attention, projection out; width D throughout.
+    """The parameters of attention in heads: projections in, of width D throughout, and one out.
 
-    Starts as in Vaswani et al. 2017: Xavier-uniform input projections, zero biases.
+    They start as in Vaswani et al. 2017: Xavier-uniform input projections, zero biases.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs):
+    def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs, dtype=None):
         # The three input projections are drawn as the one (3 D, D) matrix that they make up.
         xavier = jax.nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
-        self.query = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.key = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.value = nnx.Linear(dim, dim, kernel_init=xavier, rngs=rngs)
-        self.out = nnx.Linear(dim, dim, kernel_init=mlp.uniform_fan_in(dim), rngs=rngs)
+        options = {"dtype": dtype, "rngs": rngs}
+        self.query = mlp.Linear(dim, dim, kernel_init=xavier, **options)
+        self.key = mlp.Linear(dim, dim, kernel_init=xavier, **options)
+        self.value = mlp.Linear(dim, dim, kernel_init=xavier, **options)
+        self.out = mlp.Linear(dim, dim, kernel_init=mlp.uniform_fan_in(dim), **options)
         self.num_heads = num_heads
 
-    def __call__(self, q_BxQxD, k_BxKxD, v_BxKxD, mask_BxK):
-        def heads(x):
-            return x.reshape(*x.shape[:-1], self.num_heads, -1)
+    def __call__(self, q_BxDxQ, k_BxDxK, v_BxDxK, mask_BxK):
+        """Attention of projected queries to projected keys and values, joined and projected out."""
 
-        attended_BxQxHxD = attention(
-            heads(self.query(q_BxQxD)), heads(self.key(k_BxKxD)), heads(self.value(v_BxKxD)), mask_BxK
-        )
-        return self.out(attended_BxQxHxD.reshape(q_BxQxD.shape))
+        def heads(x):
+            return x.reshape(x.shape[0], self.num_heads, -1, x.shape[-1])
+
+        attended_BxHxDxQ = attention(heads(q_BxDxQ), heads(k_BxDxK), heads(v_BxDxK), mask_BxK)
+        return self.out(attended_BxHxDxQ.reshape(q_BxDxQ.shape))
 
 
 class MultiheadAttentionBlock(nnx.Module):
     """MAB(X, Y): X attends to Y, then a row-wise feed-forward net; residuals and layer norms round both."""
 
-    def __init__(self, num_query, num_key, dim, num_heads, *, dropout, layer_norm, rngs: nnx.Rngs):
-        self.fc_q = mlp.linear(num_query, dim, rngs)
-        self.fc_k = mlp.linear(num_key, dim, rngs)
-        self.fc_v = mlp.linear(num_key, dim, rngs)
-        self.mha = MultiHeadAttention(dim, num_heads, rngs=rngs)
-        self.feed_forward = mlp.MLP(dim, (dim,), dim, dropout=dropout, rngs=rngs)
-        self.norm_attention = _layer_norm(dim, rngs) if layer_norm else None
-        self.norm_feed_forward = _layer_norm(dim, rngs) if layer_norm else None
+    def __init__(
+        self, num_query, num_key, dim, num_heads, *, dropout, layer_norm, rngs: nnx.Rngs, dtype=None
+    ):
+        self.fc_q = mlp.linear(num_query, dim, rngs, dtype)
+        self.fc_k = mlp.linear(num_key, dim, rngs, dtype)
+        self.fc_v = mlp.linear(num_key, dim, rngs, dtype)
+        self.mha = MultiHeadAttention(dim, num_heads, rngs=rngs, dtype=dtype)
+        self.feed_forward = mlp.MLP(dim, (dim,), dim, dropout=dropout, rngs=rngs, dtype=dtype)
+        self.norm_attention = _layer_norm(dim, rngs, dtype) if layer_norm else None
+        self.norm_feed_forward = _layer_norm(dim, rngs, dtype) if layer_norm else None
 
-    def __call__(self, x_BxQxF, y_BxKxF, mask_BxK, key=None):
-        """(B, Q, num_query), (B, K, num_key) -> (B, Q, dim)."""
-        q_BxQxD = self.fc_q(x_BxQxF)
-        h_BxQxD = q_BxQxD + self.mha(q_BxQxD, self.fc_k(y_BxKxF), self.fc_v(y_BxKxF), mask_BxK)
+    def __call__(self, x_BxFxQ, y_BxFxK, mask_BxK, key=None):
+        """(B, num_query, Q), (B, num_key, K) -> (B, dim, Q)."""
+        # Maps that follow one another are one map: a product for the queries, one for keys and values.
+        h_BxDxQ, q_BxDxQ = self._project(
+            [(self.fc_q.kernel[...], self.fc_q.bias[...]), self.mha.query.after(self.fc_q)], x_BxFxQ
+        )
+        k_BxDxK, v_BxDxK = self._project(
+            [self.mha.key.after(self.fc_k), self.mha.value.after(self.fc_v)], y_BxFxK
+        )
+        h_BxDxQ = h_BxDxQ + self.mha(q_BxDxQ, k_BxDxK, v_BxDxK, mask_BxK)
         if self.norm_attention is not None:
-            h_BxQxD = self.norm_attention(h_BxQxD)
-        h_BxQxD = h_BxQxD + self.feed_forward(h_BxQxD, key)
-        return h_BxQxD if self.norm_feed_forward is None else self.norm_feed_forward(h_BxQxD)
+            h_BxDxQ = self.norm_attention(h_BxDxQ)
+        h_BxDxQ = h_BxDxQ + self.feed_forward(h_BxDxQ, key)
+        return h_BxDxQ if self.norm_feed_forward is None else self.norm_feed_forward(h_BxDxQ)
+
+    def _project(self, maps, x):
+        kernels, biases = zip(*maps, strict=True)
+        projected = mlp.affine(jnp.concatenate(kernels, axis=1), jnp.concatenate(biases), x, self.fc_q.dtype)
+        return jnp.split(projected, len(kernels), axis=-2)
 
 
-def _layer_norm(dim, rngs):
+def _layer_norm(dim, rngs, dtype):
     # The fast variance E[x^2] - E[x]^2 cancels in float32 where a row is nearly constant.
-    return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(
+        dim,
+        epsilon=1e-5,
+        use_fast_variance=False,
+        reduction_axes=-2,
+        feature_axes=-2,
+        dtype=dtype,
+        rngs=rngs,
+    )

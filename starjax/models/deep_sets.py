@@ -17,6 +17,7 @@ class DeepSets(nnx.Module):
       rho_hidden_dims: hidden widths of the network applied to the pooled set.
       pooling: 'mean' or 'sum' over the stars of the set.
       dropout: rate within both networks, in [0, 1).
+      dtype: what their products are computed in, 'float32' or 'bfloat16'.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class DeepSets(nnx.Module):
         rho_hidden_dims: tuple[int, ...] = (8, 4),
         pooling: str = "mean",
         dropout: float = 0.1,
+        dtype: str = "float32",
     ):
         if pooling not in POOLINGS:
             raise ConfigError(f"model.pooling={pooling!r} is not one of {', '.join(POOLINGS)}")
@@ -36,7 +38,12 @@ class DeepSets(nnx.Module):
             raise ConfigError("model.phi_hidden_dims=() is empty: give at least one width")
         *hidden, num_pooled = phi_hidden_dims
         # Over the packaged sample, the pooled values start with a spread of 0.7, instead of 0.1.
-        options = {"dropout": dropout, "rngs": rngs, "layer": mlp.orthogonal}
+        options = {
+            "dropout": dropout,
+            "rngs": rngs,
+            "layer": mlp.orthogonal,
+            "dtype": mlp.compute_dtype(dtype),
+        }
         self.phi = mlp.MLP(num_feature, hidden, num_pooled, **options)
         self.rho = mlp.MLP(num_pooled, rho_hidden_dims, num_output, **options)
         self.pooling = pooling
@@ -44,9 +51,11 @@ class DeepSets(nnx.Module):
     def __call__(self, features_BxKxF, mask_BxK, key=None):
         """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
         phi_key, rho_key = mlp.split_keys(key, 2)
-        real_BxKx1 = mask_BxK[..., None]
-        encoded_BxKxD = self.phi(jnp.where(real_BxKx1, features_BxKxF, 0), phi_key)
-        pooled_BxD = jnp.where(real_BxKx1, encoded_BxKxD, 0).sum(axis=1)
+        real_Bx1xK = mask_BxK[:, None]
+        stars_BxFxK = jnp.where(real_Bx1xK, jnp.moveaxis(features_BxKxF, 1, 2), 0)
+        encoded_BxDxK = self.phi(stars_BxFxK, phi_key)
+        sum_dtype = jnp.promote_types(encoded_BxDxK.dtype, jnp.float32)
+        pooled_BxD = jnp.where(real_Bx1xK, encoded_BxDxK, 0).sum(axis=2, dtype=sum_dtype)
         if self.pooling == "mean":
-            pooled_BxD = pooled_BxD / jnp.maximum(real_BxKx1.sum(axis=1), 1)
-        return self.rho(pooled_BxD, rho_key)
+            pooled_BxD = pooled_BxD / jnp.maximum(real_Bx1xK.sum(axis=2), 1)
+        return self.rho.of_sets(pooled_BxD, rho_key)

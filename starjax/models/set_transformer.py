@@ -20,6 +20,7 @@ class SetTransformer(nnx.Module):
       output_hidden_dims: hidden widths of the decoder; () for a single linear layer.
       layer_norm: normalize after attention and after the feed-forward net.
       dropout: rate within the feed-forward nets and the decoder, in [0, 1).
+      dtype: what products are computed in, 'float32' or 'bfloat16'.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class SetTransformer(nnx.Module):
         output_hidden_dims: tuple[int, ...] = (),
         layer_norm: bool = True,
         dropout: float = 0.1,
+        dtype: str = "float32",
     ):
         if hidden_dim % num_heads:
             raise ConfigError(
                 f"model.hidden_dim={hidden_dim} must be a multiple of model.num_heads={num_heads}"
             )
-        block = {"dropout": dropout, "layer_norm": layer_norm, "rngs": rngs}
+        options = {"dropout": dropout, "rngs": rngs, "dtype": mlp.compute_dtype(dtype)}
+        block = {"layer_norm": layer_norm, **options}
         inputs = [num_feature] + [hidden_dim] * num_sabs
         self.sabs = nnx.List(
             [MultiheadAttentionBlock(n, n, hidden_dim, num_heads, **block) for n in inputs[:-1]]
@@ -48,18 +51,17 @@ class SetTransformer(nnx.Module):
         self.pool = MultiheadAttentionBlock(hidden_dim, inputs[-1], hidden_dim, num_heads, **block)
         seed_init = jax.nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
         self.seeds = nnx.Param(seed_init(rngs.params(), (num_seeds, hidden_dim)))
-        self.decoder = mlp.MLP(
-            num_seeds * hidden_dim, output_hidden_dims, num_output, dropout=dropout, rngs=rngs
-        )
+        self.decoder = mlp.MLP(num_seeds * hidden_dim, output_hidden_dims, num_output, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
         """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
         *sab_keys, pool_key, decoder_key = mlp.split_keys(key, len(self.sabs) + 2)
-        h_BxKxD = jnp.where(mask_BxK[..., None], features_BxKxF, 0)
+        h_BxDxK = jnp.where(mask_BxK[:, None], jnp.moveaxis(features_BxKxF, 1, 2), 0)
         for sab, sab_key in zip(self.sabs, sab_keys, strict=True):
-            h_BxKxD = sab(h_BxKxD, h_BxKxD, mask_BxK, sab_key)
+            h_BxDxK = sab(h_BxDxK, h_BxDxK, mask_BxK, sab_key)
         num_sample = features_BxKxF.shape[0]
-        seeds_BxSxD = jnp.broadcast_to(self.seeds[...], (num_sample, *self.seeds.shape))
-        pooled_BxSxD = self.pool(seeds_BxSxD, h_BxKxD, mask_BxK, pool_key)
-        pooled_BxSxD = jnp.where(mask_BxK.any(axis=1)[:, None, None], pooled_BxSxD, 0)
-        return self.decoder(pooled_BxSxD.reshape(num_sample, -1), decoder_key)
+        seeds_BxDxS = jnp.broadcast_to(self.seeds[...].T, (num_sample, *self.seeds.shape[::-1]))
+        pooled_BxDxS = self.pool(seeds_BxDxS, h_BxDxK, mask_BxK, pool_key)
+        pooled_BxDxS = jnp.where(mask_BxK.any(axis=1)[:, None, None], pooled_BxDxS, 0)
+        side_by_side_BxI = jnp.moveaxis(pooled_BxDxS, 1, 2).reshape(num_sample, -1)
+        return self.decoder.of_sets(side_by_side_BxI, decoder_key)

@@ -14,6 +14,7 @@ class SummaryStats(nnx.Module):
     Hyperparameters:
       hidden_dims: hidden widths of the network.
       dropout: rate within the network, in [0, 1).
+      dtype: what its products are computed in, 'float32' or 'bfloat16'; the statistics are float32.
     """
 
     def __init__(
@@ -24,12 +25,14 @@ class SummaryStats(nnx.Module):
         rngs: nnx.Rngs,
         hidden_dims: tuple[int, ...] = (8, 4),
         dropout: float = 0.1,
+        dtype: str = "float32",
     ):
-        self.mlp = mlp.MLP(1 + 7 * num_feature, hidden_dims, num_output, dropout=dropout, rngs=rngs)
+        options = {"dropout": dropout, "rngs": rngs, "dtype": mlp.compute_dtype(dtype)}
+        self.mlp = mlp.MLP(1 + 7 * num_feature, hidden_dims, num_output, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
         """(B, K, F), (B, K) -> (B, n_output)."""
-        return self.mlp(summary_statistics(features_BxKxF, mask_BxK), key)
+        return self.mlp.of_sets(summary_statistics(features_BxKxF, mask_BxK), key)
 
 
 def summary_statistics(features_BxKxF, mask_BxK):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starjax import functional, models
-from starjax.models import attention, mlp, sorting, summary_stats
+from starjax.models import mlp, sorting, summary_stats
 
 NUM_SLOT, NUM_FEATURE = 12, 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
@@ -90,7 +90,7 @@ def test_dropout_zeroes_its_rate_and_keeps_the_mean():
     keys = jax.random.split(jax.random.key(0), 100)
     dropped = np.asarray(mlp.dropout(jnp.ones((100, 1000)), 0.3, keys))
     assert abs((dropped == 0).mean() - 0.3) < 5 * (0.3 * 0.7 / 1e5) ** 0.5
-    np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.7, rtol=1e-6)
+    np.testing.assert_allclose(dropped[dropped > 0], 1 / 0.7, rtol=1e-5)
 
 
 @given(
@@ -115,24 +115,6 @@ def test_summary_statistics_are_those_of_numpy(num_star):
     expected = np.concatenate([[num_star], stars.mean(0), *quantiles[:3], std, *quantiles[3:]])
     np.testing.assert_allclose(
         summary_stats.summary_statistics(features, mask)[0], expected, rtol=1e-5, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("num_sample", [1, attention.CPU_CHUNK, attention.CPU_CHUNK + 3])
-def test_attention_in_chunks_is_attention(num_sample):
-    keys = jax.random.split(jax.random.key(8), 4)
-    q, k, v = (jax.random.normal(key, (num_sample, 5, 2, 3)) for key in keys[:3])
-    mask = jax.random.bernoulli(keys[3], 0.7, (num_sample, 5))
-
-    def total(attend):
-        return jax.value_and_grad(lambda q, k, v: (attend(q, k, v, mask) ** 2).sum(), argnums=(0, 1, 2))(
-            q, k, v
-        )
-
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        total(attention.attention),
-        total(attention._attend),
     )
 
 
