@@ -109,7 +109,7 @@ def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
     num_kept = jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
     slot = jnp.arange(num_slot, dtype=n.dtype)
     # Smaller snapshots come whole, unshuffled: they need no permutation of their own size.
-    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, num_slot), num_slot).astype(n.dtype)
+    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, num_slot)).astype(n.dtype)
     mask = slot < num_kept
     row = start + jnp.where(mask, jnp.where(n < num_slot, slot, shuffled), 0)
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
@@ -121,7 +121,7 @@ def draw_batch(
     """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
 
     Args:
-      turn: `(key, features (K, F)) -> features`, applied to each sample if given.
+      turn: `(key, features (F, K)) -> features (F, K)`, applied to each sample if given.
 
     Returns:
       features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
@@ -133,7 +133,7 @@ def draw_batch(
         draw_key, turn_key, rest_key = jax.random.split(sample_key(key, epoch, snapshot, sample), 3)
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
-            features_KxF = jnp.where(mask_K[:, None], turn(turn_key, features_KxF), 0)
+            features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
         # After the turn, which needs to know where a star is.
         return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
 
@@ -148,4 +148,4 @@ def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample: int) -
       int32 (B,), in [0, num_sample).
     """
     order_key = jax.random.fold_in(key, epoch)
-    return permutation.permute(order_key, position, num_sample, num_sample).astype(jnp.int32)
+    return permutation.permute(order_key, position, num_sample).astype(jnp.int32)

@@ -40,7 +40,7 @@ def _check(feature_keys: Sequence[str], scalers: ScalerBundle) -> None:
 
 
 def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
-    """A function that turns scaled features (..., F) of one cluster at random, all stars alike.
+    """A function that turns scaled features (F, K) of one cluster at random, all K stars alike.
 
     It mirrors in the Galaxy's plane with probability 1/2, and turns about the Galaxy's axis by an angle
     uniform on the circle. It only mirrors where one of a pair of components is missing, or where some
@@ -52,7 +52,7 @@ def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
       scalers: their scalers, since a turn is one of physical values.
 
     Returns:
-      `(key, features) -> features`.
+      `(key, features (F, K)) -> features (F, K)`.
 
     Raises:
       ConfigError: it is not known what a turn makes of a feature, or a scaler takes no negative values.
@@ -67,15 +67,15 @@ def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
         angle_key, mirror_key = jax.random.split(key)
         angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)
         sign = jnp.where(jax.random.bernoulli(mirror_key), 1.0, -1.0)
-        physical = {name: scalers.of(name).inverse(features[..., i]) for name, i in column.items()}
+        physical = {name: scalers.of(name).inverse(features[i]) for name, i in column.items()}
         turned = {name: sign * physical[name] for name in ACROSS_PLANE if name in column}
         for a, b in pairs if can_turn else ():
             turned[a] = jnp.cos(angle) * physical[a] - jnp.sin(angle) * physical[b]
             turned[b] = jnp.sin(angle) * physical[a] + jnp.cos(angle) * physical[b]
         columns = [
-            scalers.of(name).transform(turned[name]) if name in turned else features[..., i]
+            scalers.of(name).transform(turned[name]) if name in turned else features[i]
             for name, i in column.items()
         ]
-        return jnp.stack(columns, axis=-1)
+        return jnp.stack(columns)
 
     return turn

@@ -33,7 +33,7 @@ def turned_physically(keys, methods=None, num_turn=1):
         turn = symmetry.random_turn(keys, scalers)
         scaled = jnp.asarray(scalers.transform(before, keys))
         turn_keys = jax.random.split(jax.random.key(0), num_turn)
-        after = jax.jit(jax.vmap(lambda key: scalers.inverse(turn(key, scaled), keys)))(turn_keys)
+        after = jax.jit(jax.vmap(lambda key: scalers.inverse(turn(key, scaled.T).T, keys)))(turn_keys)
         return before, np.asarray(after)
 
 
@@ -54,7 +54,8 @@ def test_in_float32_a_turn_is_as_good_as_float32_allows():
     scalers = scalers_of(CARTESIAN, before)
     turn = jax.jit(symmetry.random_turn(CARTESIAN, scalers))
     scaled = scalers.transform(before, CARTESIAN)
-    after = scalers.inverse(np.asarray(turn(jax.random.key(0), jnp.float32(scaled)), np.float64), CARTESIAN)
+    turned = np.asarray(turn(jax.random.key(0), jnp.float32(scaled.T)), np.float64).T
+    after = scalers.inverse(turned, CARTESIAN)
     for one in (slice(0, 2), slice(3, 5)):
         lengths = (np.linalg.norm(values[:, one], axis=1) for values in (after, before))
         np.testing.assert_allclose(*lengths, rtol=1e-4, atol=1e-4)
