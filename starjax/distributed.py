@@ -76,6 +76,11 @@ def local_rows(batch_size: int) -> jax.Array:
     return jax.lax.axis_index(DATA_AXIS) * num_local + jnp.arange(num_local)
 
 
+def vary(tree):
+    """Inside `on_mesh`: the same values, one copy a device; their gradients are summed over devices at this place."""
+    return jax.lax.pcast(tree, DATA_AXIS, to="varying")
+
+
 def total(tree):
     """Inside `on_mesh`: the sum over devices."""
     return jax.lax.psum(tree, DATA_AXIS)

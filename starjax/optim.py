@@ -45,7 +45,7 @@ def _averaging(decay: float) -> optax.GradientTransformation:
 
 
 @functools.partial(jax.jit, static_argnames="decay")
-def average(opt_state: optax.OptState, decay: float) -> dict:
+def average(opt_state: optax.OptState, decay: float):
     """The average of the parameters over the steps done (at least one), the last ones weighing most.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from starjax import distributed, errors, functional, losses, models, optim
@@ -19,6 +20,8 @@ from starjax.record import Recorder
 
 # Calls of the device an epoch is made in: what a progress bar can show of it.
 CALLS_PER_EPOCH = 16
+# What is summed over the samples of an epoch.
+SUMS = ("huber", "mae", "mse", "num_sample")
 
 
 class TrainingError(errors.StarjaxError):
@@ -94,7 +97,7 @@ def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Traine
     optimizer = optim.create(
         schedule, config.optim.weight_decay, config.optim.clip_norm, config.optim.average_decay
     )
-    state = {"params": params, "opt_state": optimizer.init(params), "key": jax.random.key_data(run_key)}
+    state = initial_state(params, optimizer, run_key)
     turn = None
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
@@ -113,6 +116,15 @@ def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Traine
         train_steps=distributed.on_mesh(steps, mesh, donate_argnums=0),
         schedule=schedule,
     )
+
+
+def initial_state(params: dict, optimizer: optax.GradientTransformation, key: jax.Array) -> dict:
+    """What a run changes as it goes, and the key that everything it draws comes from.
+
+    The optimizer sees all parameters as one vector: many small arrays cost more to start on than to work through.
+    """
+    opt_state = optimizer.init(ravel_pytree(params)[0])
+    return {"params": params, "opt_state": opt_state, "key": jax.random.key_data(key)}
 
 
 def make_train_steps(
@@ -149,27 +161,31 @@ def make_train_steps(
                 stars, sample_key, epoch, pair_B, config, turn
             )
 
-            def loss(params):
-                prediction_BxT = apply(params, features_BxKxF, mask_BxK, dropout_key_B)
+            def loss(params_P):
+                prediction_BxT = apply(
+                    unravel(distributed.vary(params_P)), features_BxKxF, mask_BxK, dropout_key_B
+                )
                 error_BxT = prediction_BxT - target_BxT
-                of_sample = {
-                    "huber": losses.huber(prediction_BxT, target_BxT, huber_delta),
-                    "mae": jnp.abs(error_BxT).mean(axis=-1),
-                    "mse": (error_BxT**2).mean(axis=-1),
-                    "num_sample": jnp.ones_like(weight_B),
-                }
+                of_sample = (
+                    losses.huber(prediction_BxT, target_BxT, huber_delta),
+                    jnp.abs(error_BxT).mean(axis=-1),
+                    (error_BxT**2).mean(axis=-1),
+                    jnp.ones_like(weight_B),
+                )
                 # Summed over devices before it is differentiated, so that the gradient is that of
                 # the global mean on any number of devices.
-                totals = distributed.total({name: (weight_B * x).sum() for name, x in of_sample.items()})
-                return totals["huber"] / totals["num_sample"], totals
+                totals = distributed.total(jnp.stack([(weight_B * x).sum() for x in of_sample]))
+                return totals[0] / totals[-1], totals
 
-            gradient, totals = jax.grad(loss, has_aux=True)(state["params"])
-            updates, opt_state = optimizer.update(gradient, state["opt_state"], state["params"])
-            params = optax.apply_updates(state["params"], updates)
-            return {**state, "params": params, "opt_state": opt_state}, jax.tree.map(jnp.add, sums, totals)
+            params_P, unravel = ravel_pytree(state["params"])
+            gradient_P, totals = jax.grad(loss, has_aux=True)(params_P)
+            updates_P, opt_state = optimizer.update(gradient_P, state["opt_state"], params_P)
+            params = unravel(optax.apply_updates(params_P, updates_P))
+            return {**state, "params": params, "opt_state": opt_state}, sums + totals
 
-        zeros = dict.fromkeys(("huber", "mae", "mse", "num_sample"), jnp.float32(0))
-        return jax.lax.fori_loop(first_step, first_step + num_step, step, (state, zeros))
+        zeros = jnp.zeros(len(SUMS))
+        state, sums = jax.lax.fori_loop(first_step, first_step + num_step, step, (state, zeros))
+        return state, dict(zip(SUMS, sums, strict=True))
 
     return train_steps
 
@@ -227,7 +243,8 @@ def fit(
 
 def averaged(config: ConfigDict, state: dict) -> dict:
     """`state` with the average of its parameters: what is validated, tested and predicted with."""
-    return {**state, "params": optim.average(state["opt_state"], config.optim.average_decay)}
+    _, unravel = ravel_pytree(state["params"])
+    return {**state, "params": unravel(optim.average(state["opt_state"], config.optim.average_decay))}
 
 
 def _train_epoch(trainer: Trainer, state, stars, epoch: int, advance: Callable[[int], None]):

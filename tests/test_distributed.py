@@ -40,11 +40,7 @@ def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1):
     mesh = mesh_of(num_device)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
     steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = {
-        "params": params,
-        "opt_state": optimizer.init(params),
-        "key": jax.random.key_data(jax.random.key(2)),
-    }
+    state = train.initial_state(params, optimizer, jax.random.key(2))
     state, sums = steps(
         distributed.replicate(state, mesh), distributed.replicate(stars, mesh), 0, 0, num_step
     )
@@ -101,11 +97,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
     params, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-2)
     steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = {
-        "params": params,
-        "opt_state": optimizer.init(params),
-        "key": jax.random.key_data(jax.random.key(2)),
-    }
+    state = train.initial_state(params, optimizer, jax.random.key(2))
     at_once, _ = steps(state, stars, 0, 0, 3)
     in_parts = state
     for first in range(3):
@@ -150,11 +142,7 @@ def test_a_training_step_lowers_for_every_platform(name, platform, stars):
     optimizer = optax.adamw(1e-3)
     mesh = mesh_of(1)
     steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = {
-        "params": params,
-        "opt_state": optimizer.init(params),
-        "key": jax.random.key_data(jax.random.key(2)),
-    }
+    state = train.initial_state(params, optimizer, jax.random.key(2))
     exported = jax.export.export(steps, platforms=[platform])(state, stars, 0, 0, 3)
     assert exported.platforms == (platform,)
 

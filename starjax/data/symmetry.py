@@ -69,9 +69,11 @@ def random_turn(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
         sign = jnp.where(jax.random.bernoulli(mirror_key), 1.0, -1.0)
         physical = {name: scalers.of(name).inverse(features[i]) for name, i in column.items()}
         turned = {name: sign * physical[name] for name in ACROSS_PLANE if name in column}
-        for a, b in pairs if can_turn else ():
-            turned[a] = jnp.cos(angle) * physical[a] - jnp.sin(angle) * physical[b]
-            turned[b] = jnp.sin(angle) * physical[a] + jnp.cos(angle) * physical[b]
+        # A product, into which XLA does not fuse the cosine: it would be computed for every star.
+        rotation = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
+        for pair in pairs if can_turn else ():
+            components = jnp.stack([physical[name] for name in pair])
+            turned |= zip(pair, jnp.matmul(rotation, components, precision="highest"), strict=True)
         columns = [
             scalers.of(name).transform(turned[name]) if name in turned else features[i]
             for name, i in column.items()
