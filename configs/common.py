@@ -45,6 +45,11 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
     config.data.random_turns = True
 
+    # Where the stars are while a model trains. 'replicated': on every device; 'sharded': each device has some
+    # snapshots of its own; 'streamed': on the host's disk, and some of them on the way to a device; 'auto': the
+    # first of these that takes no more than a quarter of the free memory.
+    config.data.placement = "auto"
+
     # The model's name, and its hyperparameters as its class documents them.
     config.model = ConfigDict({"name": model, **models.hyperparameters(model)})
 
@@ -66,6 +71,10 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.train = ConfigDict()
     # Samples of one step, over all devices; a multiple of their number.
     config.train.batch_size = 512
+    # Samples that a device sends through the model at a time, while their gradients add up to that of its share
+    # of the batch: the same result, within rounding, in less memory. 'auto': as many as fit (on a CPU: 64, which
+    # stay in its cache), or a number.
+    config.train.micro_batch_size = "auto"
     # Epochs at most; also the length of the learning-rate schedule.
     config.train.max_epochs = 50
     # Epochs without a better validation loss after which training stops.

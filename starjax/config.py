@@ -8,6 +8,7 @@ import flax.traverse_util
 from ml_collections import ConfigDict
 
 from starjax import models
+from starjax.data import placement
 from starjax.errors import ConfigError
 
 # Where a run lies and how it starts, not what comes out of it.
@@ -40,6 +41,10 @@ def check(config: ConfigDict, num_device: int) -> None:
             _is_range(data.drop_ratio_range),
             "two fractions between 0 and 1, the lower first",
         ),
+        "data.placement": (
+            data.placement in ("auto", *placement.PLACEMENTS),
+            f"auto, {', '.join(placement.PLACEMENTS)}",
+        ),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
@@ -52,6 +57,11 @@ def check(config: ConfigDict, num_device: int) -> None:
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,
             f"a positive multiple of the {num_device} devices",
+        ),
+        "train.micro_batch_size": (
+            train.micro_batch_size == "auto"
+            or (train.micro_batch_size.isdecimal() and int(train.micro_batch_size) >= 1),
+            "'auto' or a number from 1 on, as text",
         ),
         "train.patience": (train.patience >= 1, "at least 1"),
     }

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class Evaluator:
       batch_size: samples of a step over all devices.
       mesh: the devices.
       target_keys, scalers: what is predicted and how to get back to physical units.
+      shards: the scaled shards by split.
+      chunks: `(split) -> iterator over Stars`, their stars in order, placed (see `data.placement.in_order`).
     """
 
     apply: Callable
@@ -38,6 +40,8 @@ class Evaluator:
     mesh: jax.sharding.Mesh
     target_keys: tuple[str, ...]
     scalers: ScalerBundle
+    shards: dict[str, Shard]
+    chunks: Callable[[str], Iterable[sampler.Stars]]
 
     @property
     def sample_config(self) -> sampler.SamplerConfig:
@@ -49,7 +53,7 @@ class Evaluator:
         config = self.sample_config
 
         def predict_steps(params, stars, key, first_step, step_S):
-            row_B = distributed.local_rows(self.batch_size)
+            (row_B,), _ = distributed.local_rows(self.batch_size)
 
             def predict_step(step):
                 position_B = (first_step + step) * self.batch_size + row_B
@@ -62,25 +66,27 @@ class Evaluator:
 
         return distributed.on_mesh(predict_steps, self.mesh, is_output_sharded=True)
 
-    def predict(self, state: dict, stars: sampler.Stars, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, state: dict, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Scaled predictions and targets of all samples of a split, float32 (n_sample, T) each.
 
         Row i is sample i % num_sample_per_snapshot of snapshot i // num_sample_per_snapshot, whatever
         the batch size and the number of devices.
         """
-        num_sample = sampler.num_sample(stars, self.config)
+        key = sampler.purpose_key(state["key"], split)
+        rows = [self._predict_chunk(state["params"], stars, key) for stars in self.chunks(split)]
+        target = np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
+        return np.concatenate(rows), target
+
+    def _predict_chunk(self, params: dict, stars: sampler.Stars, key: jax.Array) -> np.ndarray:
+        num_sample = int(sampler.num_sample(stars, self.config))
         num_step = math.ceil(num_sample / self.batch_size)
         num_call = math.ceil(num_step / MAX_STEPS_PER_CALL)
         step_S = np.arange(math.ceil(num_step / num_call))
-        key = sampler.purpose_key(state["key"], split)
-        rows = []
-        for call in range(num_call):
-            predicted_SxBxT = self._predict_steps(state["params"], stars, key, call * len(step_S), step_S)
-            rows.append(distributed.gather(predicted_SxBxT).reshape(-1, len(self.target_keys)))
-        target = np.repeat(
-            np.asarray(stars.target.addressable_data(0)), self.config.num_sample_per_snapshot, axis=0
-        )
-        return np.concatenate(rows)[:num_sample], target
+        predicted = [
+            self._predict_steps(params, stars, key, call * len(step_S), step_S) for call in range(num_call)
+        ]
+        rows = [distributed.gather(x).reshape(-1, len(self.target_keys)) for x in predicted]
+        return np.concatenate(rows)[:num_sample]
 
     def metrics(self, prediction: np.ndarray, target: np.ndarray) -> dict:
         """Metrics by target, scaled and physical."""

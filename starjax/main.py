@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from starjax import command, distributed, evaluate, experiment, functional, plots, train
+from starjax import command, distributed, evaluate, experiment, functional, memory, plots, train
 from starjax import config as config_lib
 from starjax.checkpoint import Checkpoints
-from starjax.data import dataset, sampler
+from starjax.data import dataset, placement
 from starjax.experiment import Experiment
 from starjax.record import Recorder
 
@@ -32,12 +32,11 @@ def run(config: ConfigDict) -> Experiment:
     """
     mesh = distributed.make_mesh()
     config_lib.check(config, mesh.size)
-    data = dataset.load(
-        config.data.dataset,
-        tuple(config.data.feature_keys),
-        tuple(config.data.target_keys),
+    data, chosen = load(config, mesh)
+    source = placement.place(
+        data.shards["train"], chosen, train.sampler_config(config), config.train.batch_size, mesh
     )
-    trainer = train.create(config, data, mesh)
+    trainer = train.create(config, data, source, mesh)
     place = experiment.locate(config)
     # All processes look for a free name before one of them takes it.
     distributed.wait_for_all("run directory located")
@@ -49,21 +48,37 @@ def run(config: ConfigDict) -> Experiment:
     if place.test_metrics.exists():
         say(f"{place.directory} holds this run already, finished: nothing to do")
     else:
-        _train_and_test(config, data, trainer, place, mesh, is_writer)
+        _train_and_test(config, data, source, trainer, place, mesh, is_writer)
     if is_writer:
         report(place)
     return place
 
 
-def _train_and_test(config, data, trainer, place, mesh, is_writer) -> None:
-    stars = {split: distributed.replicate(sampler.place(shard), mesh) for split, shard in data.shards.items()}
-    num_sample = sampler.num_sample(stars["train"], train.sampler_config(config))
-    num_left = num_sample % config.train.batch_size
+def load(config: ConfigDict, mesh) -> tuple[dataset.Dataset, str]:
+    """The data set, and where its stars are to be while the model trains: what the config says, or what fits."""
+    name, wanted = config.data.dataset, config.data.placement
+    free = distributed.smallest(memory.free_bytes(mesh.local_devices[0]))
+    # What is too large to be held is not to be read into memory either.
+    mapped = wanted != "replicated" and (wanted != "auto" or dataset.num_bytes(name) > placement.SHARE * free)
+    data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
+    return data, wanted if wanted != "auto" else placement.choose(data.shards, mesh.size, free)
+
+
+def _train_and_test(config, data, source, trainer, place, mesh, is_writer) -> None:
+    train_shard = data.shards["train"]
+    num_sample = train_shard.num_snapshot * config.data.num_sample_per_snapshot
     say(
         f"{config.model.name} with {functional.num_params(trainer.initial_state['params'])} parameters, "
-        f"{data.shards['train'].num_snapshot} training snapshots, {mesh.size} device(s); "
-        f"{trainer.num_step} steps an epoch" + (f", the last of {num_left} samples" if num_left else "")
+        f"{train_shard.num_snapshot} training snapshots ({placement.num_bytes(train_shard) / 2**20:,.0f} MiB, "
+        f"{source.placement}), {mesh.size} device(s); {trainer.num_step} steps an epoch of "
+        f"{config.train.batch_size} samples, {trainer.micro_batch_size} at a time on each device"
     )
+    is_held = source.placement != "streamed"
+    held = {
+        split: list(placement.in_order(data.shards[split], "replicated", mesh))
+        for split in ("val", "test")
+        if is_held
+    }
     evaluator = evaluate.Evaluator(
         trainer.apply,
         train.sampler_config(config),
@@ -71,11 +86,13 @@ def _train_and_test(config, data, trainer, place, mesh, is_writer) -> None:
         mesh,
         tuple(config.data.target_keys),
         data.target_scalers,
+        data.shards,
+        lambda split: held[split] if is_held else placement.in_order(data.shards[split], "streamed", mesh),
     )
     recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer)
     with Checkpoints(place.checkpoints) as checkpoints, recorder:
-        best, progress = train.fit(config, trainer, stars, evaluator, checkpoints, recorder)
-    prediction, target = evaluator.predict(best, stars["test"], "test")
+        best, progress = train.fit(config, trainer, source, evaluator, checkpoints, recorder)
+    prediction, target = evaluator.predict(best, "test")
     if is_writer:
         content = {
             "best_epoch": progress.best_epoch,
@@ -126,7 +143,8 @@ def run_command() -> None:
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unknown argument {argv[1]}")
-        distributed.initialize(coordinator.value, num_processes.value, process_id.value)
+        if not distributed.initialize(coordinator.value, num_processes.value, process_id.value):
+            distributed.use_cores(config.value.train.batch_size)
         run(config.value)
 
     command.run(main)

@@ -1,27 +1,26 @@
 """Training: the step on the device, the loop over epochs, early stopping and resuming."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from starjax import distributed, errors, functional, losses, models, optim
+from starjax import distributed, errors, functional, losses, memory, models, optim, step
 from starjax import progress as progress_bars
 from starjax.checkpoint import Checkpoints
-from starjax.data import sampler, symmetry
+from starjax.data import placement, sampler, symmetry
 from starjax.data.dataset import Dataset
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 
 # Calls of the device an epoch is made in: what a progress bar can show of it.
 CALLS_PER_EPOCH = 16
-# What is summed over the samples of an epoch.
-SUMS = ("huber", "mae", "mse", "num_sample")
 
 
 class TrainingError(errors.StarjaxError):
@@ -59,13 +58,15 @@ class Trainer:
       apply: the model as a pure function.
       initial_state: `{'params', 'opt_state', 'key'}`, replicated over the mesh.
       num_step: steps of an epoch.
-      train_steps: `(state, stars, epoch, first_step, num_step) -> (state, sums)`.
+      micro_batch_size: samples that a device sends through the model at a time.
+      train_steps: `(state, stars, epoch, first_step, num_step) -> (state, sums)`, compiled; numbers are int32.
       schedule: learning rate by step.
     """
 
     apply: Callable
     initial_state: dict
     num_step: int
+    micro_batch_size: int
     train_steps: Callable
     schedule: optax.Schedule
 
@@ -82,118 +83,61 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
     )
 
 
-def create(config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh) -> Trainer:
-    """Initializes model and optimizer for the training set of `data`."""
+def create(config: ConfigDict, data: Dataset, source: placement.Source, mesh: jax.sharding.Mesh) -> Trainer:
+    """Initializes model and optimizer for the training samples of `source`, and compiles the steps."""
     hparams = {name: value for name, value in config.model.items() if name != "name"}
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     num_feature, num_target = len(config.data.feature_keys), len(config.data.target_keys)
     model = models.create(config.model.name, num_feature, num_target, init_key, **hparams)
     params, apply = functional.split(model)
-    draws = sampler_config(config)
-    num_step = math.ceil(sampler.num_sample(data.shards["train"], draws) / config.train.batch_size)
     schedule = optim.learning_rate_schedule(
-        config.optim.learning_rate, config.train.max_epochs * num_step, config.optim.warmup_epochs * num_step
+        config.optim.learning_rate,
+        config.train.max_epochs * source.num_step,
+        config.optim.warmup_epochs * source.num_step,
     )
     optimizer = optim.create(
         schedule, config.optim.weight_decay, config.optim.clip_norm, config.optim.average_decay
     )
-    state = initial_state(params, optimizer, run_key)
     turn = None
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
-    steps = make_train_steps(
+    steps_of = functools.partial(
+        step.make_train_steps,
         apply,
         optimizer,
-        draws,
+        sampler_config(config),
         config.train.batch_size,
         config.optim.huber_delta,
         turn,
+        is_sharded=source.is_sharded,
     )
-    return Trainer(
-        apply=apply,
-        initial_state=distributed.replicate(state, mesh),
-        num_step=num_step,
-        train_steps=distributed.on_mesh(steps, mesh, donate_argnums=0),
-        schedule=schedule,
-    )
+    state = distributed.replicate(step.initial_state(params, optimizer, run_key), mesh)
+    number = jax.ShapeDtypeStruct((), np.int32)
+    sharded = (1,) if source.is_sharded else ()
 
+    def compiled_with(micro_batch_size: int):
+        steps = distributed.on_mesh(
+            steps_of(micro_batch_size=micro_batch_size),
+            mesh,
+            sharded=sharded,
+            num_argument=5,
+            donate_argnums=0,
+        )
+        return steps.lower(state, source.like, number, number, number).compile()
 
-def initial_state(params: dict, optimizer: optax.GradientTransformation, key: jax.Array) -> dict:
-    """What a run changes as it goes, and the key that everything it draws comes from.
-
-    The optimizer sees all parameters as one vector: many small arrays cost more to start on than to work through.
-    """
-    opt_state = optimizer.init(ravel_pytree(params)[0])
-    return {"params": params, "opt_state": opt_state, "key": jax.random.key_data(key)}
-
-
-def make_train_steps(
-    apply,
-    optimizer,
-    config: sampler.SamplerConfig,
-    batch_size: int,
-    huber_delta: float,
-    turn: Callable | None = None,
-) -> Callable:
-    """Many training steps as one function of arrays, to be run `on_mesh`.
-
-    Each sample is turned by `turn` (see `symmetry.random_turn`), if given.
-
-    The last step of an epoch may have fewer samples than `batch_size`; its empty rows weigh nothing.
-
-    Returns:
-      `(state, stars, epoch, first_step, num_step) -> (state, sums)`, with sums over the real samples
-      of the steps done: huber, mae, mse (means over targets) and num_sample.
-    """
-
-    def train_steps(state, stars, epoch, first_step, num_step):
-        num_sample = sampler.num_sample(stars, config)
-        order_key = sampler.purpose_key(state["key"], "order")
-        sample_key = sampler.purpose_key(state["key"], "train")
-        row_B = distributed.local_rows(batch_size)
-
-        def step(number, carry):
-            state, sums = carry
-            position_B = number * batch_size + row_B
-            weight_B = (position_B < num_sample).astype(jnp.float32)
-            pair_B = sampler.shuffled_pair(order_key, epoch, position_B, num_sample)
-            features_BxKxF, mask_BxK, target_BxT, dropout_key_B = sampler.draw_batch(
-                stars, sample_key, epoch, pair_B, config, turn
-            )
-
-            def loss(params_P):
-                prediction_BxT = apply(
-                    unravel(distributed.vary(params_P)), features_BxKxF, mask_BxK, dropout_key_B
-                )
-                error_BxT = prediction_BxT - target_BxT
-                of_sample = (
-                    losses.huber(prediction_BxT, target_BxT, huber_delta),
-                    jnp.abs(error_BxT).mean(axis=-1),
-                    (error_BxT**2).mean(axis=-1),
-                    jnp.ones_like(weight_B),
-                )
-                # Summed over devices before it is differentiated, so that the gradient is that of
-                # the global mean on any number of devices.
-                totals = distributed.total(jnp.stack([(weight_B * x).sum() for x in of_sample]))
-                return totals[0] / totals[-1], totals
-
-            params_P, unravel = ravel_pytree(state["params"])
-            gradient_P, totals = jax.grad(loss, has_aux=True)(params_P)
-            updates_P, opt_state = optimizer.update(gradient_P, state["opt_state"], params_P)
-            params = unravel(optax.apply_updates(params_P, updates_P))
-            return {**state, "params": params, "opt_state": opt_state}, sums + totals
-
-        zeros = jnp.zeros(len(SUMS))
-        state, sums = jax.lax.fori_loop(first_step, first_step + num_step, step, (state, zeros))
-        return state, dict(zip(SUMS, sums, strict=True))
-
-    return train_steps
+    num_local = config.train.batch_size // mesh.size
+    if config.train.micro_batch_size == "auto":
+        micro_batch_size, train_steps = memory.largest_micro_batch(compiled_with, num_local, mesh)
+    else:
+        micro_batch_size = min(int(config.train.micro_batch_size), num_local)
+        train_steps = compiled_with(micro_batch_size)
+    return Trainer(apply, state, source.num_step, micro_batch_size, train_steps, schedule)
 
 
 def fit(
     config: ConfigDict,
     trainer: Trainer,
-    stars: dict[str, sampler.Stars],
+    source: placement.Source,
     evaluator: Evaluator,
     checkpoints: Checkpoints,
     recorder: Recorder,
@@ -201,7 +145,7 @@ def fit(
     """Trains until the last epoch or until patience runs out, from the last checkpoint if there is one.
 
     Args:
-      stars: the placed shards of train and val.
+      source: the training samples.
       evaluator: predicts the validation samples after each epoch.
       checkpoints, recorder: where each epoch is kept and told.
 
@@ -218,8 +162,8 @@ def fit(
     recorder.start(progress.epoch)
     while not progress.is_over(config.train.max_epochs, config.train.patience):
         with recorder.timed_epoch(progress.epoch + 1, trainer.num_step) as advance:
-            state, train_metrics = _train_epoch(trainer, state, stars["train"], progress.epoch, advance)
-        prediction, target = evaluator.predict(averaged(config, state), stars["val"], "val")
+            state, train_metrics = _train_epoch(trainer, state, source, progress.epoch, advance)
+        prediction, target = evaluator.predict(averaged(config, state), "val")
         loss = float(losses.huber(prediction, target, config.optim.huber_delta).mean())
         progress = progress.after(loss)
         if not all(map(math.isfinite, (loss, *train_metrics.values()))):
@@ -247,17 +191,23 @@ def averaged(config: ConfigDict, state: dict) -> dict:
     return {**state, "params": unravel(optim.average(state["opt_state"], config.optim.average_decay))}
 
 
-def _train_epoch(trainer: Trainer, state, stars, epoch: int, advance: Callable[[int], None]):
+def _train_epoch(
+    trainer: Trainer, state, source: placement.Source, epoch: int, advance: Callable[[int], None]
+):
     """One epoch in a few calls of many steps each; the state after it, and means over its samples."""
-    num_step_per_call = math.ceil(trainer.num_step / CALLS_PER_EPOCH)
+    most = math.ceil(trainer.num_step / CALLS_PER_EPOCH)
     sums = []
-    for first in range(0, trainer.num_step, num_step_per_call):
-        num = min(num_step_per_call, trainer.num_step - first)
-        state, sums_of_call = trainer.train_steps(state, stars, epoch, first, num)
-        sums.append(sums_of_call)
-        if progress_bars.is_terminal():
-            jax.block_until_ready(sums_of_call)  # the bar should show what is done, not what is queued
-        advance(num)
+    for stars, num_step in source.chunks(epoch):
+        if sums and source.placement == "streamed":
+            # This chunk was sent while the device worked on the last one; the next is to wait until that is done.
+            jax.block_until_ready(sums[-1])
+        for first in range(0, num_step, most):
+            num = min(most, num_step - first)
+            state, sums_of_call = trainer.train_steps(state, stars, *map(np.int32, (epoch, first, num)))
+            sums.append(sums_of_call)
+            if progress_bars.is_terminal():
+                jax.block_until_ready(sums_of_call)  # the bar should show what is done, not what is queued
+            advance(num)
     totals = jax.tree.map(lambda *values: sum(map(float, values)), *jax.device_get(sums))
     num_sample = totals.pop("num_sample")
     return state, {name: value / num_sample for name, value in totals.items()}

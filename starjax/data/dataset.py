@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,15 @@ def shard_path(directory: Path, kind: str, split: str) -> Path:
     return directory / f"{kind}-{split}-shard.npz"
 
 
-def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> Dataset:
+def load(
+    name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...], *, mapped: bool = False
+) -> Dataset:
     """Loads a data set directory, or the packaged one for 'sample', with only the columns named.
 
-    Where scaled shards are missing the raw ones are scaled with the directory's scalers.
+    Where scaled shards are missing the raw ones are scaled with the directory's scalers, in memory.
+
+    Args:
+      mapped: leave the features of scaled shards on disk.
 
     Raises:
       DatasetError: the directory or a file of it is missing.
@@ -65,13 +71,26 @@ def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...])
     feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
     shards = {}
     for split, kind in kinds.items():
-        whole = shard.load(shard_path(directory, kind, split))
+        whole = shard.load(shard_path(directory, kind, split), mapped=mapped and kind == "scaled")
         time_myr = _time_myr(whole, kind, target_scalers)
         shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
             shards[split] = scale(shards[split], feature_scalers, target_scalers)
-    fingerprint = hashlib.sha256("".join(map(files.sha256, paths)).encode()).hexdigest()
-    return Dataset(shards, feature_scalers, target_scalers, fingerprint)
+    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(directory, paths, mapped))
+
+
+def num_bytes(name: str) -> int:
+    """Bytes of the scaled shards of a data set; of one that has none, 0."""
+    paths = [shard_path(Path(name), "scaled", split) for split in SPLITS]
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
+    """SHA-256 over those of the files; if trusting, over what the build wrote down of them, without reading them."""
+    record = directory / CONFIG_FILE
+    known = json.loads(record.read_text())["sha256"] if is_trusting and record.exists() else {}
+    digests = [known.get(path.name) or files.sha256(path) for path in paths]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:

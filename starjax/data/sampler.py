@@ -24,11 +24,16 @@ class Stars(NamedTuple):
       feature: float32 (n_star, F), scaled.
       ptr: int32 (n_snapshot + 1,); snapshot i owns rows ptr[i]:ptr[i+1].
       target: float32 (n_snapshot, T), scaled.
+      identity: int32 (n_snapshot,), what each snapshot is called in the whole data set, which decides what is
+        drawn of it; None: its number here.
+      num_snapshot: int32, how many snapshots there are, the rest of the arrays being empty; None: all.
     """
 
     feature: jax.Array
     ptr: jax.Array
     target: jax.Array
+    identity: jax.Array | None = None
+    num_snapshot: jax.Array | None = None
 
 
 def place(shard: Shard) -> Stars:
@@ -67,9 +72,10 @@ class SamplerConfig:
         return dataclasses.replace(self, drop_probability=0.0)
 
 
-def num_sample(stars: Stars | Shard, config: SamplerConfig) -> int:
-    """Samples in an epoch."""
-    return (stars.ptr.shape[0] - 1) * config.num_sample_per_snapshot
+def num_sample(stars: Stars, config: SamplerConfig):
+    """Samples in an epoch; traced where the number of snapshots is."""
+    num_snapshot = stars.ptr.shape[0] - 1 if stars.num_snapshot is None else stars.num_snapshot
+    return num_snapshot * config.num_sample_per_snapshot
 
 
 # What a run draws for; each has a key of its own.
@@ -79,6 +85,12 @@ PURPOSES = ("order", "train", "val", "test")
 def purpose_key(run_key_data: jax.Array, purpose: str) -> jax.Array:
     """The key for one of PURPOSES from the data of the run's key."""
     return jax.random.fold_in(jax.random.wrap_key_data(run_key_data), PURPOSES.index(purpose))
+
+
+def order_key(run_key_data: jax.Array, stars: Stars) -> jax.Array:
+    """The key for the order of an epoch: one for all stars, or one for these of many."""
+    key = purpose_key(run_key_data, "order")
+    return key if stars.identity is None else jax.random.fold_in(key, stars.identity[0])
 
 
 def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
@@ -130,7 +142,8 @@ def draw_batch(
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
-        draw_key, turn_key, rest_key = jax.random.split(sample_key(key, epoch, snapshot, sample), 3)
+        identity = snapshot if stars.identity is None else stars.identity[snapshot]
+        draw_key, turn_key, rest_key = jax.random.split(sample_key(key, epoch, identity, sample), 3)
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
@@ -141,11 +154,11 @@ def draw_batch(
     return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B
 
 
-def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample: int) -> jax.Array:
+def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax.Array:
     """The (snapshot, sample) pairs at `position` (B,) of an epoch: a permutation of all of them.
 
     Returns:
-      int32 (B,), in [0, num_sample).
+      int32 (B,), in [0, num_sample); 0 where there are none.
     """
     order_key = jax.random.fold_in(key, epoch)
-    return permutation.permute(order_key, position, num_sample).astype(jnp.int32)
+    return permutation.permute(order_key, position, jnp.maximum(num_sample, 1)).astype(jnp.int32)

@@ -7,6 +7,7 @@ with them load here. Three more may stand beside them, one value a snapshot: `ru
 
 import dataclasses
 import lzma
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -65,13 +66,55 @@ class Shard:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class MappedColumns:
+    """Some columns of an array on disk, read where they are sliced.
+
+    Attributes:
+      array: (n_star, n_column), mapped into memory.
+      column: which of its columns, in which order.
+      name: what it is called in an error.
+    """
+
+    array: np.memmap
+    column: tuple[int, ...]
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.array), len(self.column)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """The stars of a slice, float32, in memory.
+
+        Raises:
+          ShardError: a value is not finite.
+        """
+        values = self.array[rows]
+        if self.column != tuple(range(values.shape[1])):
+            values = values[:, self.column]
+        values = np.asarray(values, np.float32)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise ShardError(
+                f"{self.name}: feature {self.column[column]} is {values[row, column]} in row {rows.start + row}"
+            )
+        return values
+
+
 def _columns(array, present, wanted, field):
     missing = [key for key in wanted if key not in present]
     if missing:
         raise ShardError(f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}")
+    column = tuple(present.index(key) for key in wanted)
+    if isinstance(array, MappedColumns):
+        return dataclasses.replace(array, column=tuple(array.column[i] for i in column))
     if tuple(wanted) == tuple(present):
         return array
-    return np.ascontiguousarray(array[:, [present.index(key) for key in wanted]])
+    return np.ascontiguousarray(array[:, column])
 
 
 def save(path: Path, shard: Shard) -> None:
@@ -88,8 +131,11 @@ def save(path: Path, shard: Shard) -> None:
         np.savez(temporary, **arrays, **known)
 
 
-def load(path: Path) -> Shard:
+def load(path: Path, *, mapped: bool = False) -> Shard:
     """Reads and checks a shard.
+
+    Args:
+      mapped: leave the features on disk, to be read (and checked to be finite) where they are sliced.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -97,7 +143,11 @@ def load(path: Path) -> Shard:
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (*ARRAYS, *PROVENANCE) if name in archive}
+            names = [name for name in (*ARRAYS, *PROVENANCE) if name in archive]
+            arrays = {name: archive[name] for name in names if name != "feature" or not mapped}
+            if mapped and "feature" in names:
+                feature = _map_member(path, archive.zip.getinfo("feature.npy"))
+                arrays["feature"] = MappedColumns(feature, tuple(range(feature.shape[1])), str(path))
     except FileNotFoundError:
         raise
     except (
@@ -123,14 +173,40 @@ def load(path: Path) -> Shard:
     return shard
 
 
+def _map_member(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
+    """An array of an archive as it lies in the file.
+
+    Raises:
+      ValueError: it is compressed, cut off, or not of two axes.
+    """
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{entry.filename} is compressed and cannot be mapped; write it by numpy.savez")
+    with open(path, "rb") as file:
+        file.seek(entry.header_offset + 26)
+        # Behind 30 bytes of fixed fields come the name and what else the entry of the archive says.
+        len_name, len_extra = np.frombuffer(file.read(4), "<u2").astype(int)
+        file.seek(entry.header_offset + 30 + len_name + len_extra)
+        version = np.lib.format.read_magic(file)
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, is_fortran, dtype = read_header(file)
+        if len(shape) != 2 or dtype.hasobject:
+            raise ValueError(f"{entry.filename} is {dtype} of shape {shape}, not numbers of two axes")
+        if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
+            raise ValueError(f"{entry.filename} is cut off")
+        order = "F" if is_fortran else "C"
+        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
+
+
 def _check(path: Path, shard: Shard) -> None:
-    if shard.feature.ndim != 2 or shard.ptr.ndim != 1:
+    is_mapped = isinstance(shard.feature, MappedColumns)
+    feature = shard.feature.array if is_mapped else shard.feature
+    if feature.ndim != 2 or shard.ptr.ndim != 1:
         raise ShardError(
-            f"{path}: feature should have 2 axes and ptr 1, got {shard.feature.shape} and {shard.ptr.shape}"
+            f"{path}: feature should have 2 axes and ptr 1, got {feature.shape} and {shard.ptr.shape}"
         )
     num_star, num_snapshot, ptr = len(shard.feature), len(shard.ptr) - 1, shard.ptr
     expected = {
-        "feature": (shard.feature, (num_star, len(shard.feature_keys)), np.floating),
+        "feature": (feature, (num_star, len(shard.feature_keys)), np.floating),
         "target": (shard.target, (num_snapshot, len(shard.target_keys)), np.floating),
         "ptr": (ptr, (num_snapshot + 1,), np.integer),
     }
@@ -144,7 +220,7 @@ def _check(path: Path, shard: Shard) -> None:
             )
     if num_snapshot < 1 or ptr[0] != 0 or ptr[-1] != num_star or (ptr[1:] < ptr[:-1]).any():
         raise ShardError(f"{path}: ptr should rise from 0 to the number of stars, {num_star}; got {ptr}")
-    for name in ("feature", "target"):
+    for name in ("target",) if is_mapped else ("feature", "target"):
         array = getattr(shard, name)
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]

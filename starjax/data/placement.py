@@ -1,0 +1,184 @@
+"""Where the stars are while a model trains: on every device, shared out among them, or on the host.
+
+    replicated   every device holds all snapshots; a batch is any samples of the epoch
+    sharded      each device holds snapshots of its own, and draws its share of every batch from them
+    streamed     the shard stays on the host, mapped into memory; each device is sent some of its snapshots ahead
+                 of use, others in every epoch together
+
+Every sample of an epoch is seen once in all three, and is the same sample in all three: what differs is which
+samples meet in a batch.
+"""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from starjax import distributed
+from starjax.data import sampler
+from starjax.data.sampler import SamplerConfig, Stars
+from starjax.data.shard import Shard
+
+PLACEMENTS = ("replicated", "sharded", "streamed")
+# What `auto` lets the stars take of the memory that a device has left.
+SHARE = 0.25
+# Stars that are sent to a device at a time, and snapshots that stay together when they are shuffled, so that
+# a disk is read in pieces of some size.
+CHUNK_BYTES, BLOCK = 2**27, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The samples of one split, placed.
+
+    Attributes:
+      placement: one of PLACEMENTS.
+      num_step: steps of an epoch.
+      like: shapes and shardings of what `chunks` yields.
+      chunks: `(epoch) -> iterator over (stars, num_step)`, the parts of an epoch one after another.
+    """
+
+    placement: str
+    num_step: int
+    like: Stars
+    chunks: Callable[[int], Iterator[tuple[Stars, int]]]
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each device has stars of its own, along a first axis."""
+        return self.placement != "replicated"
+
+
+def num_bytes(shard: Shard) -> int:
+    """What the stars of a shard take on a device."""
+    return 4 * (shard.feature.shape[0] * shard.feature.shape[1] + shard.target.size + 2 * len(shard.ptr))
+
+
+def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
+    """The first of PLACEMENTS that fits: stars may take a quarter of what a device has left."""
+    total = sum(map(num_bytes, shards.values()))
+    if total <= SHARE * free_bytes and max(len(s.feature) for s in shards.values()) < 2**31:
+        return "replicated"
+    # All devices of this machine have their part in its memory at once, while it is read.
+    return "sharded" if num_device > 1 and total / num_device <= SHARE * free_bytes else "streamed"
+
+
+def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, mesh) -> Source:
+    """Places the training samples of a scaled shard."""
+    if placement == "replicated":
+        return _replicated(shard, config, batch_size, mesh)
+    chunk_bytes = math.inf if placement == "sharded" else CHUNK_BYTES
+    plan = _plan(shard, mesh.size, chunk_bytes)
+    num_local = batch_size // mesh.size
+    num_step = [
+        math.ceil(
+            max(plan.num_snapshot(c, d) for d in range(mesh.size))
+            * config.num_sample_per_snapshot
+            / num_local
+        )
+        for c in range(plan.num_chunk)
+    ]
+
+    def read(epoch, chunk):
+        return {d: plan.read(shard, epoch, chunk, d) for d in distributed.local_positions(mesh)}
+
+    if placement == "sharded":
+        stars = distributed.from_each_device(read(0, 0), mesh)
+        return Source(placement, num_step[0], _like(stars), lambda epoch: iter([(stars, num_step[0])]))
+
+    def chunks(epoch):
+        with concurrent.futures.ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(read, epoch, 0)
+            for chunk in range(plan.num_chunk):
+                on_host = ahead.result()
+                if chunk + 1 < plan.num_chunk:
+                    ahead = reader.submit(read, epoch, chunk + 1)
+                yield distributed.from_each_device(on_host, mesh), num_step[chunk]
+
+    return Source(placement, sum(num_step), _like(distributed.from_each_device(read(0, 0), mesh)), chunks)
+
+
+def _replicated(shard, config, batch_size, mesh) -> Source:
+    stars = distributed.replicate(sampler.place(shard), mesh)
+    num_step = math.ceil(sampler.num_sample(stars, config) / batch_size)
+    return Source("replicated", num_step, _like(stars), lambda epoch: iter([(stars, num_step)]))
+
+
+def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
+    """The stars of a split as they stand in the shard, all at once or some at a time, on every device."""
+    if placement == "replicated":
+        yield distributed.replicate(sampler.place(shard), mesh)
+        return
+    plan = _plan(shard, 1, CHUNK_BYTES, is_shuffled=False)
+    for chunk in range(plan.num_chunk):
+        yield distributed.replicate(plan.read(shard, 0, chunk, 0), mesh)
+
+
+def _like(stars: Stars) -> Stars:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), stars)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Which snapshots go to which device in which chunk: whole blocks of neighbours, as many in each chunk.
+
+    Attributes:
+      blocks: of each device, (first, last + 1) snapshot of each block, int64 (n_block, 2).
+      num_block: blocks of a chunk.
+      num_chunk: chunks of an epoch.
+      capacity: most stars that a chunk can have, whatever the order of blocks.
+      is_shuffled: whether the order of blocks differs from epoch to epoch.
+    """
+
+    blocks: tuple[np.ndarray, ...]
+    num_block: int
+    num_chunk: int
+    capacity: int
+    is_shuffled: bool
+
+    def chunk(self, epoch: int, chunk: int, device: int) -> np.ndarray:
+        """The blocks of a chunk; the short one, if any, stays last, so that chunks have as many snapshots in every epoch."""
+        blocks = self.blocks[device]
+        order = np.arange(len(blocks))
+        if self.is_shuffled:
+            order[:-1] = np.random.default_rng((epoch, device)).permutation(len(blocks) - 1)
+        return blocks[order[chunk * self.num_block : (chunk + 1) * self.num_block]]
+
+    def num_snapshot(self, chunk: int, device: int) -> int:
+        return int(np.diff(self.chunk(0, chunk, device)).sum())
+
+    def read(self, shard: Shard, epoch: int, chunk: int, device: int) -> Stars:
+        """The stars of a chunk, filled up to the size that all chunks have."""
+        num_snapshot = self.num_block * BLOCK
+        feature = np.zeros((self.capacity, shard.feature.shape[1]), np.float32)
+        target = np.zeros((num_snapshot, shard.target.shape[1]), np.float32)
+        identity = np.zeros(num_snapshot, np.int32)
+        ptr = np.zeros(num_snapshot + 1, np.int32)
+        star = snapshot = 0
+        for first, last in self.chunk(epoch, chunk, device):
+            rows = slice(shard.ptr[first], shard.ptr[last])
+            here = slice(snapshot, snapshot + last - first)
+            feature[star : star + rows.stop - rows.start] = shard.feature[rows]
+            target[here], identity[here] = shard.target[first:last], np.arange(first, last)
+            ptr[here.start + 1 : here.stop + 1] = star + shard.ptr[first + 1 : last + 1] - rows.start
+            star, snapshot = star + rows.stop - rows.start, here.stop
+        ptr[snapshot + 1 :] = star
+        return Stars(feature, ptr, target, identity, np.int32(snapshot))
+
+
+def _plan(shard: Shard, num_device: int, chunk_bytes: float, *, is_shuffled: bool = True) -> _Plan:
+    bounds = np.linspace(0, shard.num_snapshot, num_device + 1).astype(int)
+    blocks = []
+    for first, last in itertools.pairwise(bounds.tolist()):
+        edges = np.append(np.arange(first, last, BLOCK), last)
+        blocks.append(np.stack([edges[:-1], edges[1:]], axis=1))
+    most = max(map(len, blocks))
+    bytes_of_block = 4 * shard.feature.shape[0] * shard.feature.shape[1] * BLOCK / shard.num_snapshot
+    num_block = min(most, max(1, int(min(chunk_bytes / bytes_of_block, most))))
+    stars = [np.sort(shard.ptr[b[:, 1]] - shard.ptr[b[:, 0]]) for b in blocks]
+    capacity = max(int(s[-num_block:].sum()) for s in stars)
+    return _Plan(tuple(blocks), num_block, math.ceil(most / num_block), capacity, is_shuffled)
