@@ -143,6 +143,7 @@ def run_command() -> None:
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unknown argument {argv[1]}")
+        config_lib.check(config.value, num_device=1)  # what is wrong whatever the devices
         if not distributed.initialize(coordinator.value, num_processes.value, process_id.value):
             distributed.use_cores(config.value.train.batch_size)
         run(config.value)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, errors, evaluate, functional, losses, models, train
+from starjax import distributed, errors, evaluate, functional, losses, models, step
 from starjax.data import bundle, sampler, scaler
 
 CONFIG = sampler.SamplerConfig(
@@ -39,8 +39,8 @@ def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1):
     """Parameters after some steps and the sums over them."""
     mesh = mesh_of(num_device)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
-    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = train.initial_state(params, optimizer, jax.random.key(2))
+    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = step.initial_state(params, optimizer, jax.random.key(2))
     state, sums = steps(
         distributed.replicate(state, mesh), distributed.replicate(stars, mesh), 0, 0, num_step
     )
@@ -96,8 +96,8 @@ def test_steps_in_several_calls_are_those_of_one(stars):
     mesh = mesh_of(1)
     params, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-2)
-    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = train.initial_state(params, optimizer, jax.random.key(2))
+    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = step.initial_state(params, optimizer, jax.random.key(2))
     at_once, _ = steps(state, stars, 0, 0, 3)
     in_parts = state
     for first in range(3):
@@ -112,9 +112,12 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
     found = []
     for num_device, batch_size in ((1, 16), (4, 16), (8, 8), (1, 64)):
         mesh = mesh_of(num_device)
-        evaluator = evaluate.Evaluator(apply, CONFIG, batch_size, mesh, ("a", "b"), scalers)
+        chunk = distributed.replicate(stars, mesh)
+        evaluator = evaluate.Evaluator(
+            apply, CONFIG, batch_size, mesh, ("a", "b"), scalers, {"test": stars}, {"test": [chunk]}.get
+        )
         state = distributed.replicate({"params": params, "key": jax.random.key_data(jax.random.key(3))}, mesh)
-        found.append(evaluator.predict(state, distributed.replicate(stars, mesh), "test"))
+        found.append(evaluator.predict(state, "test"))
     for prediction, target in found:
         assert prediction.shape == (33, 2)
         np.testing.assert_array_equal(target, np.repeat(stars.target, 3, axis=0))
@@ -141,8 +144,8 @@ def test_a_training_step_lowers_for_every_platform(name, platform, stars):
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-3)
     mesh = mesh_of(1)
-    steps = distributed.on_mesh(train.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = train.initial_state(params, optimizer, jax.random.key(2))
+    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    state = step.initial_state(params, optimizer, jax.random.key(2))
     exported = jax.export.export(steps, platforms=[platform])(state, stars, 0, 0, 3)
     assert exported.platforms == (platform,)
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from starjax import distributed, evaluate, losses, main, metrics, train
 from starjax.checkpoint import Checkpoints
-from starjax.data import bundle, dataset, sampler, shard
+from starjax.data import bundle, dataset, placement, shard
 from starjax.experiment import locate
 
 MASS = "total_mass_within_2x_r_tidal"
@@ -58,7 +58,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     printed = capsys.readouterr().out
     assert "epoch   4/4" in printed
     assert str(place.directory) in printed
-    assert "3 steps an epoch, the last of 16 samples" in printed
+    assert "3 steps an epoch of 32 samples" in printed
 
 
 def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(config):
@@ -69,7 +69,8 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
 
     data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     mesh = distributed.make_mesh()
-    trainer = train.create(config, data, mesh)
+    source = placement.place(data.shards["train"], "replicated", train.sampler_config(config), 32, mesh)
+    trainer = train.create(config, data, source, mesh)
     with Checkpoints(place.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(best_epoch, like=trainer.initial_state)
     evaluator = evaluate.Evaluator(
@@ -79,17 +80,14 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
         mesh,
         config.data.target_keys,
         data.target_scalers,
+        data.shards,
+        lambda split: placement.in_order(data.shards[split], "replicated", mesh),
     )
-
-    def predict(state, split):
-        stars = distributed.replicate(sampler.place(data.shards[split]), mesh)
-        return evaluator.predict(state, stars, split)
-
     averaged = train.averaged(config, state)
     found = pd.read_parquet(place.test_table)["prediction_scaled"]
-    np.testing.assert_allclose(found, predict(averaged, "test")[0][:, 0], rtol=1e-5, atol=1e-6)
-    assert np.abs(found - predict(state, "test")[0][:, 0]).max() > 1e-3
-    loss = losses.huber(*predict(averaged, "val"), config.optim.huber_delta).mean()
+    np.testing.assert_allclose(found, evaluator.predict(averaged, "test")[0][:, 0], rtol=1e-5, atol=1e-6)
+    assert np.abs(found - evaluator.predict(state, "test")[0][:, 0]).max() > 1e-3
+    loss = losses.huber(*evaluator.predict(averaged, "val"), config.optim.huber_delta).mean()
     assert history.loc[best_epoch, "val_huber"] == pytest.approx(float(loss), rel=1e-5)
 
 

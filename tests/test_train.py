@@ -9,7 +9,7 @@ import pytest
 
 from configs import common
 from starjax import distributed, errors, main, train
-from starjax.data import dataset, sampler
+from starjax.data import dataset, placement
 from starjax.experiment import locate
 
 
@@ -19,16 +19,17 @@ def first_steps(config, small, num_step=3):
     config.data.num_star_per_sample, config.optim.warmup_epochs = 32, 0
     data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     mesh = distributed.make_mesh()
-    trainer = train.create(config, data, mesh)
-    stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
-    state, sums = trainer.train_steps(trainer.initial_state, stars, 0, 0, num_step)
+    source = placement.place(data.shards["train"], "replicated", train.sampler_config(config), 32, mesh)
+    trainer = train.create(config, data, source, mesh)
+    [(stars, _)] = source.chunks(0)
+    state, sums = trainer.train_steps(trainer.initial_state, stars, *map(np.int32, (0, 0, num_step)))
     return state, float(sums["huber"] / sums["num_sample"])
 
 
 @pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
 def test_three_golden_steps(name, small):
     """Mean loss of the first steps at seed 0; if it changed on purpose, write down the new value and say why."""
-    golden = {"summary_stats": 0.4242258, "deep_sets": 0.4019897, "set_transformer": 0.4002765}
+    golden = {"summary_stats": 0.3957101, "deep_sets": 0.3985878, "set_transformer": 0.3851418}
     _, loss = first_steps(common.get_config(name), small)
     assert loss == pytest.approx(golden[name], rel=1e-4)
 

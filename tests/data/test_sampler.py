@@ -121,7 +121,7 @@ def test_any_number_of_devices_draws_the_same(stars, num_device):
     )
 
     def drawn(stars, key):
-        row = distributed.local_rows(16)
+        (row,), _ = distributed.local_rows(16)
         return sampler.draw_batch(stars, key, 5, row, CONFIG)[0][None]
 
     on_mesh = distributed.on_mesh(drawn, mesh, is_output_sharded=True)
