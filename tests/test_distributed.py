@@ -35,11 +35,14 @@ def stars():
     return sampler.Stars(feature, ptr, rng.normal(size=(len(counts), 2)).astype(np.float32))
 
 
-def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1):
+def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, micro_batch_size=None):
     """Parameters after some steps and the sums over them."""
     mesh = mesh_of(num_device)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
-    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
+    train_steps = step.make_train_steps(
+        apply, optimizer, CONFIG, BATCH_SIZE, 1.0, micro_batch_size=micro_batch_size
+    )
+    steps = distributed.on_mesh(train_steps, mesh)
     state = step.initial_state(params, optimizer, jax.random.key(2))
     state, sums = steps(
         distributed.replicate(state, mesh), distributed.replicate(stars, mesh), 0, 0, num_step
@@ -85,6 +88,17 @@ def test_training_with_dropout_is_that_of_one_device(name, num_device, stars):
     _, alone, _ = run_steps(name, 1, stars, optimizer)
     _, together, _ = run_steps(name, num_device, stars, optimizer)
     assert_trees_close(together, alone, 1e-4)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (1, 8), (2, 3), (4, 4)])
+def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_batch_size, stars):
+    _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
+    _, in_parts, sums_in_parts = run_steps(
+        name, num_device, stars, optax.sgd(0.1), micro_batch_size=micro_batch_size
+    )
+    assert_trees_close(in_parts, at_once, 2e-6)
+    assert_trees_close(sums_in_parts, sums, 1e-5)
 
 
 def test_an_epoch_counts_every_sample_once_and_no_more(stars):
