@@ -49,6 +49,10 @@ def get_config() -> ConfigDict:
 
     # A snapshot with fewer stars than this does not enter.
     config.min_stars = 10
+    # Bytes of a file. The shard of a split that would be larger is written as several files, cut between snapshots.
+    # 2 GiB: data sets of some hundred simulations stay in one piece, larger ones come in files that are quick to
+    # copy and to check again.
+    config.max_part_bytes = 2**31
     # Processes that read caches; -1: one a core.
     config.n_jobs = -1
     # What an unusable run or snapshot does: 'error' ends the build, 'skip' leaves it out and counts it.

@@ -3,13 +3,13 @@
     python -m starjax.data.build --config=configs/dataset.py --config.caches=DIR \\
         --config.split_manifest=split.json --config.out=DIR
 
-Runs are read in parallel, each into a part of its own; then the parts of a split are laid one after
-another into an array of the final size. A part that is done is not read again after an interruption.
-A directory that holds raw shards already, whoever wrote them, is scaled without caches.
+Runs are read in parallel, each into a part of its own; then the parts of a split are copied one after
+another into its shard, in several files if it is large, and scaled from there, some rows at a time: what is
+in memory at once grows with the number of snapshots, not of stars. A part that is done is not read again after
+an interruption. A directory that holds raw shards already, whoever wrote them, is scaled without caches.
 """
 
 import importlib
-import importlib.metadata
 import json
 import shutil
 from collections.abc import Sequence
@@ -19,17 +19,22 @@ import numpy as np
 from absl import app
 from ml_collections import ConfigDict
 
-from starjax import command, errors, files, progress
-from starjax.data import bundle, caches, manifest, parts, scaler, shard
-from starjax.data.dataset import BUNDLES, CONFIG_FILE, scale, shard_path
+from starjax import command, files, progress
+from starjax.data import bundle, caches, manifest, parts, scaler, shard, split_files, standing
+from starjax.data.dataset import BUNDLES, CONFIG_FILE, load_split, scale_when_sliced
+from starjax.data.standing import BuildError
 
-# What decides the content of a data set, beside the caches.
-SETTINGS = ("feature_keys", "target_keys", "feature_scalers", "target_scalers", "min_stars", "on_bad")
+# What decides a data set and its files, beside the caches.
+SETTINGS = (
+    "feature_keys",
+    "target_keys",
+    "feature_scalers",
+    "target_scalers",
+    "min_stars",
+    "on_bad",
+    "max_part_bytes",
+)
 FIELDS = ("caches", "split_manifest", "out", "n_jobs", *SETTINGS)
-
-
-class BuildError(errors.StarjaxError):
-    """A build that cannot go on: what is wrong, where, and what to do."""
 
 
 def build(config: ConfigDict) -> Path:
@@ -45,19 +50,19 @@ def build(config: ConfigDict) -> Path:
     check_config(config)
     out = Path(config.out)
     is_raw_given = not config.caches and any(
-        shard_path(out, "raw", split).exists() for split in manifest.SPLITS
+        split_files.present(out, "raw", split) for split in manifest.SPLITS
     )
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
     settings = json.loads(json.dumps({**{name: config[name] for name in SETTINGS}, **sources}))
-    if _is_done(out, settings):
+    if standing.is_done(out, settings):
         print(f"{out} holds this data set already, whole: nothing to do")
         shutil.rmtree(out / "parts", ignore_errors=True)
         return out
-    _check_free(out, is_raw_given)
+    standing.check_free(out, is_raw_given)
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    counts = _count_raw(out) if is_raw_given else _build_raw(config, out, sources)
-    _scale(config, out)
-    _write_record(out, settings, counts)
+    counts = {} if is_raw_given else _build_raw(config, out, sources)
+    counts = _scale(config, out) | counts
+    standing.write_record(out, settings, counts)
     shutil.rmtree(out / "parts", ignore_errors=True)
     return out
 
@@ -75,6 +80,8 @@ def check_config(config) -> None:
         raise BuildError(f"config.on_bad={config.on_bad!r} should be 'error' or 'skip'")
     if config.min_stars < 1:
         raise BuildError(f"config.min_stars={config.min_stars} should be at least 1")
+    if config.max_part_bytes < 1:
+        raise BuildError(f"config.max_part_bytes={config.max_part_bytes} should be at least 1")
     if config.n_jobs == 0:
         raise BuildError("config.n_jobs=0 should be a number of processes, or -1 for one a core")
     for field in ("feature", "target"):
@@ -98,11 +105,11 @@ def check_config(config) -> None:
 
 
 def _raw_sources(out: Path) -> dict:
-    raw = {split: shard_path(out, "raw", split) for split in manifest.SPLITS}
-    missing = [path.name for path in raw.values() if not path.exists()]
+    raw = {split: split_files.find(out, "raw", split) for split in manifest.SPLITS}
+    missing = [split_files.path(out, "raw", split).name for split, found in raw.items() if not found]
     if missing:
         raise BuildError(f"{out} has raw shards but lacks {', '.join(missing)}")
-    return {"raw_shards": {path.name: files.sha256(path) for path in raw.values()}}
+    return {"raw_shards": {path.name: files.sha256(path) for found in raw.values() for path in found}}
 
 
 def _cache_sources(config) -> dict:
@@ -134,62 +141,6 @@ def _identity(path: Path) -> list:
     return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
 
 
-def _is_done(out: Path, settings: dict) -> bool:
-    """Whether `out` holds this very data set, whole; BuildError if it holds another one."""
-    if not (out / CONFIG_FILE).exists():
-        return False
-    try:
-        record = json.loads((out / CONFIG_FILE).read_text())
-        stored, digests = _flat(record["settings"]), dict(record["sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BuildError(
-            f"{out / CONFIG_FILE} is damaged or not a build's ({error!r}): name another config.out, or remove it"
-        ) from error
-    given = _flat(settings)
-    different = sorted(key for key in {*given, *stored} if given.get(key) != stored.get(key))
-    if different:
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
-        raise BuildError(
-            f"{out} holds a data set with other {', '.join(different[:5])}{more}: name another config.out, or remove it"
-        )
-    damaged = [name for name, digest in digests.items() if not files.has_digest(out / name, digest)]
-    if damaged:
-        print(f"{out}: {', '.join(damaged)} missing or changed since the build: building again")
-    return not damaged
-
-
-def _check_free(out: Path, is_raw_given: bool) -> None:
-    """Refuses to write over files of others.
-
-    A finished build has its record beside them, one under way its folder `parts`, with parts in it before
-    the first raw shard.
-    """
-    is_under_way = (out / "parts").exists() if is_raw_given else any((out / "parts").glob("*.npz"))
-    if (out / CONFIG_FILE).exists() or is_under_way:
-        return
-    written = [
-        shard_path(out, kind, split).name
-        for kind in (("scaled",) if is_raw_given else ("raw", "scaled"))
-        for split in manifest.SPLITS
-    ]
-    there = [name for name in (*written, *BUNDLES.values()) if (out / name).exists()]
-    if there:
-        raise BuildError(
-            f"{out} holds {', '.join(there)}, which no build under way wrote: name another config.out, or remove them"
-            + ("" if is_raw_given else "; to scale raw shards that lie there, set config.caches=")
-        )
-
-
-def _flat(settings: dict) -> dict:
-    """Settings with an entry of its own for each cache and each split."""
-    flat = {}
-    for name, value in settings.items():
-        flat |= (
-            {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
-        )
-    return flat
-
-
 def _build_raw(config, out: Path, sources: dict) -> dict:
     """Writes the raw shards; returns the counts for the record."""
     found = caches.find(config.caches)
@@ -207,7 +158,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         if not good:
             raise BuildError(f"no run is left in {split}: {made[run_ids[0]].error}")
         merged = parts.merge(good)
-        shard.save(shard_path(out, "raw", split), merged)
+        split_files.write(out, "raw", split, merged, config.max_part_bytes)
         counts["splits"][split] = _count(merged)
     for part in made.values():
         counts["skipped"] += [part.error] if part.error else list(part.skipped)
@@ -225,37 +176,28 @@ def _count(merged: shard.Shard) -> dict:
     return {"runs": runs, "snapshots": merged.num_snapshot, "stars": len(merged.feature)}
 
 
-def _count_raw(out: Path) -> dict:
-    shards = {split: shard.load(shard_path(out, "raw", split)) for split in manifest.SPLITS}
-    counts = {split: _count(one) for split, one in shards.items()}
+def _scale(config, out: Path) -> dict:
+    """Fits the scalers on the raw training shard, writes them and the scaled shards; returns the counts."""
+    raw = {split: _open_raw(out, split) for split in manifest.SPLITS}
+    bundles = {
+        field: bundle.fit(
+            getattr(raw["train"], field), getattr(raw["train"], f"{field}_keys"), config[f"{field}_scalers"]
+        )
+        for field in BUNDLES
+    }
+    for split, one in raw.items():
+        scaled = scale_when_sliced(one, bundles["feature"], bundles["target"])
+        split_files.write(out, "scaled", split, scaled, config.max_part_bytes)
+    for field, fitted in bundles.items():
+        bundle.save(out / BUNDLES[field], fitted)
+    counts = {split: _count(one) for split, one in raw.items()}
     return {"splits": counts, "skipped": [], "num_snapshot_with_too_few_stars": 0}
 
 
-def _scale(config, out: Path) -> None:
-    """Fits the scalers on the raw training shard and writes them and the scaled shards."""
-    train = shard.load(shard_path(out, "raw", "train"))
-    bundles = {
-        field: bundle.fit(getattr(train, field), getattr(train, f"{field}_keys"), config[f"{field}_scalers"])
-        for field in BUNDLES
-    }
-    for split in manifest.SPLITS:
-        raw = train if split == "train" else shard.load(shard_path(out, "raw", split))
-        shard.save(shard_path(out, "scaled", split), scale(raw, bundles["feature"], bundles["target"]))
-    for field, fitted in bundles.items():
-        bundle.save(out / BUNDLES[field], fitted)
-
-
-def _write_record(out: Path, settings: dict, counts: dict) -> None:
-    names = [shard_path(out, kind, split).name for kind in ("raw", "scaled") for split in manifest.SPLITS]
-    record = {
-        "settings": settings,
-        "counts": counts,
-        "sha256": {name: files.sha256(out / name) for name in [*names, *BUNDLES.values()]},
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")
-        },
-    }
-    files.write_json(out / CONFIG_FILE, record)
+def _open_raw(out: Path, split: str) -> shard.Shard:
+    """The raw shard of a split, on disk; in memory only if others compressed it."""
+    is_mapped = all(map(shard.can_be_mapped, split_files.find(out, "raw", split)))
+    return load_split(out, "raw", split, mapped=is_mapped)
 
 
 def report(out: Path) -> None:

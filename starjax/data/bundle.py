@@ -3,6 +3,7 @@
 A group is scaled as one column of values, so that x, y and z share one scale.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import joblib
 import numpy as np
 
 from starjax import files
-from starjax.data import scaler, unpickle
+from starjax.data import columns, scaler, unpickle
 
 FORMAT = 1
 
@@ -47,8 +48,8 @@ class ScalerBundle:
 
     def _by_column(self, values, keys, direction):
         xp = values.__array_namespace__()
-        columns = [getattr(self.of(key), direction)(values[..., i]) for i, key in enumerate(keys)]
-        return xp.stack(columns, axis=-1)
+        scaled = [getattr(self.of(key), direction)(values[..., i]) for i, key in enumerate(keys)]
+        return xp.stack(scaled, axis=-1)
 
 
 def fit(
@@ -57,7 +58,7 @@ def fit(
     """Fits one scaler to each group of columns.
 
     Args:
-      values: (n, n_key) raw training values.
+      values: (n, n_key) raw training values, an array or what is sliced like one; read some rows at a time.
       methods: ((keys of the group), method) pairs. Keys that `values` does not have are left out of
         their group.
 
@@ -70,18 +71,38 @@ def fit(
             raise scaler.ScalerError(
                 f"{key} should stand in one group of scalers, stands in {counted.count(key)}"
             )
-    groups = []
-    for group, method in methods:
-        present = tuple(key for key in group if key in keys)
-        if present:
-            try:
-                # Stacked straight into float64: one copy, where indexing and casting would make two.
-                columns = [values[:, keys.index(key)] for key in present]
-                fitted = scaler.fit(method, np.stack(columns, axis=-1, dtype=np.float64))
-            except scaler.ScalerError as error:
-                raise scaler.ScalerError(f"{', '.join(present)}: {error}") from error
-            groups.append((present, fitted))
-    return ScalerBundle(tuple(groups))
+    present = [tuple(key for key in group if key in keys) for group, _ in methods]
+    with_keys = [(group, method) for group, (_, method) in zip(present, methods, strict=True) if group]
+    started, fitted = {}, {}
+    for group, method in with_keys:
+        with _naming(group):
+            started[group] = scaler.Fit(method, len(values) * len(group))
+    while started:
+        _pass(started, values, keys)
+        for group, one in list(started.items()):
+            with _naming(group):
+                if done := one.end_pass():
+                    fitted[group] = done
+                    del started[group]
+    return ScalerBundle(tuple((group, fitted[group]) for group, _ in with_keys))
+
+
+def _pass(started, values, keys) -> None:
+    """Shows all values to all fits, a block of rows after another."""
+    columns_of = {group: [keys.index(key) for key in group] for group in started}
+    for rows in columns.blocks(len(values)):
+        block = values[rows]
+        for group, one in started.items():
+            one.add(block[:, columns_of[group]])
+
+
+@contextlib.contextmanager
+def _naming(group):
+    """Lets errors of a fit name the keys."""
+    try:
+        yield
+    except scaler.ScalerError as error:
+        raise scaler.ScalerError(f"{', '.join(group)}: {error}") from error
 
 
 def save(path: Path, bundle: ScalerBundle) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from starjax import errors, files
-from starjax.data import bundle, shard
+from starjax.data import bundle, columns, shard, split_files
 from starjax.data.manifest import SPLITS
 
 SAMPLE = "sample"
 SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
-# Rows scaled at a time, so that float64 copies stay small beside the shards.
-ROWS_PER_BLOCK = 2**16
 CONFIG_FILE = "dataset_config.json"
 BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
 
@@ -40,8 +38,18 @@ class Dataset:
 
 
 def shard_path(directory: Path, kind: str, split: str) -> Path:
-    """Where a shard of a data set lies; `kind` is 'raw' or 'scaled'."""
-    return directory / f"{kind}-{split}-shard.npz"
+    """Where the shard of a split lies if it is one file; `kind` is 'raw' or 'scaled'."""
+    return split_files.path(directory, kind, split)
+
+
+def load_split(directory: Path, kind: str, split: str, *, mapped: bool = False) -> shard.Shard:
+    """The shard of a split, of however many files.
+
+    Raises:
+      FileNotFoundError, shard.ShardError: a file is missing, damaged, or left of another build.
+    """
+    files = split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
+    return shard.load_all(files, mapped=mapped)
 
 
 def load(
@@ -60,8 +68,10 @@ def load(
     """
     directory = SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
     paths = [directory / file for file in BUNDLES.values()]
-    kinds = {s: "scaled" if shard_path(directory, "scaled", s).exists() else "raw" for s in SPLITS}
-    paths += [shard_path(directory, kind, split) for split, kind in kinds.items()]
+    found = {s: split_files.find(directory, "scaled", s) for s in SPLITS}
+    kinds = {split: "scaled" if files else "raw" for split, files in found.items()}
+    for split, kind in kinds.items():
+        paths += split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise DatasetError(
@@ -71,7 +81,7 @@ def load(
     feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
     shards = {}
     for split, kind in kinds.items():
-        whole = shard.load(shard_path(directory, kind, split), mapped=mapped and kind == "scaled")
+        whole = load_split(directory, kind, split, mapped=mapped and kind == "scaled")
         time_myr = _time_myr(whole, kind, target_scalers)
         shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
@@ -81,8 +91,7 @@ def load(
 
 def num_bytes(name: str) -> int:
     """Bytes of the scaled shards of a data set; of one that has none, 0."""
-    paths = [shard_path(Path(name), "scaled", split) for split in SPLITS]
-    return sum(path.stat().st_size for path in paths if path.exists())
+    return sum(p.stat().st_size for s in SPLITS for p in split_files.find(Path(name), "scaled", s))
 
 
 def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
@@ -101,20 +110,45 @@ def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle
     return time if kind == "raw" else target_scalers.of("time").inverse(time)
 
 
+@dataclasses.dataclass(frozen=True)
+class ScaledColumns:
+    """Columns that are scaled where they are sliced; computed in float64 and rounded once.
+
+    Attributes:
+      raw: (n, n_key), an array, or what is sliced like one.
+      keys: names of its columns.
+      scalers: what scales them.
+    """
+
+    raw: np.ndarray | columns.MappedColumns
+    keys: tuple[str, ...]
+    scalers: bundle.ScalerBundle
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.raw.shape
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.scalers.transform(self.raw[rows].astype(np.float64), self.keys).astype(np.float32)
+
+
 def scale(
     raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
 ) -> shard.Shard:
-    """The scaled shard of a raw one; computed in float64, a block of rows at a time, and rounded once."""
+    """The scaled shard of a raw one, in memory."""
+    scaled = scale_when_sliced(raw, feature_scalers, target_scalers)
+    return dataclasses.replace(scaled, feature=columns.in_memory(scaled.feature))
 
-    def columns(values, keys, scalers):
-        scaled = np.empty_like(values, dtype=np.float32)
-        for first in range(0, len(values), ROWS_PER_BLOCK):
-            rows = slice(first, first + ROWS_PER_BLOCK)
-            scaled[rows] = scalers.transform(values[rows].astype(np.float64), keys)
-        return scaled
 
+def scale_when_sliced(
+    raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
+) -> shard.Shard:
+    """The scaled shard of a raw one, its features computed where they are sliced."""
     return dataclasses.replace(
         raw,
-        feature=columns(raw.feature, raw.feature_keys, feature_scalers),
-        target=columns(raw.target, raw.target_keys, target_scalers),
+        feature=ScaledColumns(raw.feature, raw.feature_keys, feature_scalers),
+        target=columns.in_memory(ScaledColumns(raw.target, raw.target_keys, target_scalers)),
     )

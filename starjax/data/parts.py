@@ -8,8 +8,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from starjax import files
 from starjax.data import caches, shard
 
@@ -59,26 +57,6 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
 
 
 def merge(parts: Sequence[Part]) -> shard.Shard:
-    """The shards of many runs as one; holds the result and one part at a time."""
-    first = shard.load(parts[0].path)
-    num_star, num_snapshot = sum(p.num_star for p in parts), sum(p.num_snapshot for p in parts)
-    merged = shard.Shard(
-        feature=np.empty((num_star, len(first.feature_keys)), np.float32),
-        feature_keys=first.feature_keys,
-        target=np.empty((num_snapshot, len(first.target_keys)), np.float32),
-        target_keys=first.target_keys,
-        ptr=np.zeros(num_snapshot + 1, np.int64),
-        run_id=np.empty(num_snapshot, f"U{max(len(p.path.stem) for p in parts)}"),
-        time_myr=np.empty(num_snapshot, np.float32),
-        distance_pc=np.empty(num_snapshot, np.float32),
-    )
-    star = snapshot = 0
-    for part in parts:
-        one = shard.load(part.path)
-        rows = slice(snapshot, snapshot + one.num_snapshot)
-        merged.feature[star : star + len(one.feature)] = one.feature
-        merged.ptr[snapshot + 1 : snapshot + 1 + one.num_snapshot] = star + one.ptr[1:]
-        for name in ("target", *shard.PROVENANCE):
-            getattr(merged, name)[rows] = getattr(one, name)
-        star, snapshot = star + len(one.feature), rows.stop
-    return merged
+    """The shards of many runs as one, whose features stay on disk."""
+    paths = [part.path for part in parts]
+    return shard.join(paths, (shard.load(path, mapped=True) for path in paths))

@@ -2,26 +2,24 @@
 
 Five arrays are fixed, `feature feature_keys target target_keys ptr`; files that other tools wrote
 with them load here. Three more may stand beside them, one value a snapshot: `run_id`, `time_myr`,
-`distance_pc`.
+`distance_pc`. The shard of a split may lie in several files, each a shard of its own, that follow one another.
 """
 
 import dataclasses
 import lzma
-import math
+import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from starjax import errors, files
+from starjax import files
+from starjax.data.columns import MappedArray, MappedColumns, ShardError, blocks, in_memory, map_member
 
 ARRAYS = ("feature", "feature_keys", "target", "target_keys", "ptr")
 PROVENANCE = ("run_id", "time_myr", "distance_pc")
-
-
-class ShardError(errors.StarjaxError):
-    """A shard that is not what the format says, with the file and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Shard:
     """Many snapshots.
 
     Attributes:
-      feature: float32 (n_star, n_feature), the stars of all snapshots, one after another.
+      feature: float32 (n_star, n_feature), the stars of all snapshots, one after another; in memory, or
+        something else that has `shape`, `len` and slices of rows, such as MappedColumns.
       feature_keys: names of its columns.
       target: float32 (n_snapshot, n_target).
       target_keys: names of its columns.
@@ -66,69 +65,97 @@ class Shard:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class MappedColumns:
-    """Some columns of an array on disk, read where they are sliced.
-
-    Attributes:
-      array: (n_star, n_column), mapped into memory.
-      column: which of its columns, in which order.
-      name: what it is called in an error.
-    """
-
-    array: np.memmap
-    column: tuple[int, ...]
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.array), len(self.column)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """The stars of a slice, float32, in memory.
-
-        Raises:
-          ShardError: a value is not finite.
-        """
-        values = self.array[rows]
-        if self.column != tuple(range(values.shape[1])):
-            values = values[:, self.column]
-        values = np.asarray(values, np.float32)
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise ShardError(
-                f"{self.name}: feature {self.column[column]} is {values[row, column]} in row {rows.start + row}"
-            )
-        return values
-
-
 def _columns(array, present, wanted, field):
     missing = [key for key in wanted if key not in present]
     if missing:
         raise ShardError(f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}")
     column = tuple(present.index(key) for key in wanted)
     if isinstance(array, MappedColumns):
-        return dataclasses.replace(array, column=tuple(array.column[i] for i in column))
+        return array.select(column)
     if tuple(wanted) == tuple(present):
         return array
     return np.ascontiguousarray(array[:, column])
 
 
-def save(path: Path, shard: Shard) -> None:
-    """Writes a shard; what stood at `path` is replaced once the new file is complete."""
+def save(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None:
+    """Writes a shard, or some of its snapshots; what stood at `path` is replaced once the new file is complete.
+
+    The features are read, and written, a block of rows at a time.
+    """
+    first, last, _ = snapshots.indices(shard.num_snapshot)
+    chosen = slice(first, last)
+    ptr = shard.ptr[first : last + 1].astype(np.int64, copy=False)
     arrays = {
-        "feature": shard.feature.astype(np.float32, copy=False),
         "feature_keys": np.array(shard.feature_keys),
-        "target": shard.target.astype(np.float32, copy=False),
+        "target": shard.target[chosen].astype(np.float32, copy=False),
         "target_keys": np.array(shard.target_keys),
-        "ptr": shard.ptr.astype(np.int64, copy=False),
+        "ptr": ptr - ptr[0],
     }
     known = {name: getattr(shard, name) for name in PROVENANCE if getattr(shard, name) is not None}
-    with files.written_whole(path) as temporary:
-        np.savez(temporary, **arrays, **known)
+    arrays |= {name: array[chosen] for name, array in known.items()}
+    # As numpy.savez, which would want the features in one piece.
+    with files.written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with archive.open("feature.npy", "w", force_zip64=True) as file:
+            shape = (int(ptr[-1] - ptr[0]), shard.feature.shape[1])
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in blocks(int(ptr[-1]), int(ptr[0])):
+                file.write(np.ascontiguousarray(shard.feature[rows], "<f4"))
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def load_all(paths: Sequence[Path], *, mapped: bool = False) -> Shard:
+    """Reads shards that follow one another as one.
+
+    Raises:
+      FileNotFoundError, ShardError: as `load`; or a file has other columns than the first.
+    """
+    if len(paths) == 1:
+        return load(paths[0], mapped=mapped)
+    # Even what is to be in memory is better taken from disk as it is copied: it is in memory once, not twice.
+    whole = join(paths, (load(path, mapped=mapped or can_be_mapped(path)) for path in paths))
+    return whole if mapped else dataclasses.replace(whole, feature=in_memory(whole.feature))
+
+
+def join(paths: Sequence[Path], shards: Iterable[Shard]) -> Shard:
+    """Shards, read from `paths`, as one; the features stay where they are.
+
+    Raises:
+      ShardError: a shard has other columns than the first.
+    """
+    shards = list(shards)
+    first, num_star = shards[0], 0
+    arrays: list[MappedArray | np.ndarray] = []
+    ptr = [np.zeros(1, np.int64)]
+    for path, shard in zip(paths, shards, strict=True):
+        for name in ("feature_keys", "target_keys"):
+            if getattr(shard, name) != getattr(first, name):
+                raise ShardError(
+                    f"{path}: {name} are {', '.join(getattr(shard, name))}; in {paths[0]} they are "
+                    f"{', '.join(getattr(first, name))}: build the data set again"
+                )
+        arrays += shard.feature.arrays if isinstance(shard.feature, MappedColumns) else [shard.feature]
+        ptr.append(num_star + shard.ptr[1:])
+        num_star += len(shard.feature)
+    known = [name for name in PROVENANCE if all(getattr(shard, name) is not None for shard in shards)]
+    return Shard(
+        feature=MappedColumns(arrays, list(map(str, paths)), tuple(range(len(first.feature_keys)))),
+        feature_keys=first.feature_keys,
+        target_keys=first.target_keys,
+        ptr=np.concatenate(ptr),
+        **{name: np.concatenate([getattr(s, name) for s in shards]) for name in ("target", *known)},
+    )
+
+
+def can_be_mapped(path: Path) -> bool:
+    """Whether the features of a shard lie in its file as they are, not compressed; of what is no shard, False."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.getinfo("feature.npy").compress_type == zipfile.ZIP_STORED
+    except (OSError, zipfile.BadZipFile, KeyError):
+        return False
 
 
 def load(path: Path, *, mapped: bool = False) -> Shard:
@@ -146,8 +173,8 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
             names = [name for name in (*ARRAYS, *PROVENANCE) if name in archive]
             arrays = {name: archive[name] for name in names if name != "feature" or not mapped}
             if mapped and "feature" in names:
-                feature = _map_member(path, archive.zip.getinfo("feature.npy"))
-                arrays["feature"] = MappedColumns(feature, tuple(range(feature.shape[1])), str(path))
+                feature = map_member(path, archive.zip.getinfo("feature.npy"))
+                arrays["feature"] = MappedColumns([feature], [str(path)], tuple(range(feature.shape[1])))
     except FileNotFoundError:
         raise
     except (
@@ -155,6 +182,8 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
         zlib.error,
         lzma.LZMAError,
         RuntimeError,  # zipfile, of an entry that says it is encrypted or compressed in some other way
+        tokenize.TokenError,  # numpy, of a header that breaks off
+        SyntaxError,  # the same, where it is indented
         TypeError,  # a bare .npy under the name of an archive
         ValueError,
         EOFError,
@@ -170,37 +199,13 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
         arrays[name] = tuple(map(str, np.atleast_1d(arrays[name])))
     shard = Shard(**arrays)
     _check(path, shard)
-    return shard
-
-
-def _map_member(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
-    """An array of an archive as it lies in the file.
-
-    Raises:
-      ValueError: it is compressed, cut off, or not of two axes.
-    """
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{entry.filename} is compressed and cannot be mapped; write it by numpy.savez")
-    with open(path, "rb") as file:
-        file.seek(entry.header_offset + 26)
-        # Behind 30 bytes of fixed fields come the name and what else the entry of the archive says.
-        len_name, len_extra = np.frombuffer(file.read(4), "<u2").astype(int)
-        file.seek(entry.header_offset + 30 + len_name + len_extra)
-        version = np.lib.format.read_magic(file)
-        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape, is_fortran, dtype = read_header(file)
-        if len(shape) != 2 or dtype.hasobject:
-            raise ValueError(f"{entry.filename} is {dtype} of shape {shape}, not numbers of two axes")
-        if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
-            raise ValueError(f"{entry.filename} is cut off")
-        order = "F" if is_fortran else "C"
-        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
+    return dataclasses.replace(shard, ptr=shard.ptr.astype(np.int64, copy=False))
 
 
 def _check(path: Path, shard: Shard) -> None:
     is_mapped = isinstance(shard.feature, MappedColumns)
-    feature = shard.feature.array if is_mapped else shard.feature
-    if feature.ndim != 2 or shard.ptr.ndim != 1:
+    feature = shard.feature.arrays[0] if is_mapped else shard.feature
+    if len(feature.shape) != 2 or shard.ptr.ndim != 1:
         raise ShardError(
             f"{path}: feature should have 2 axes and ptr 1, got {feature.shape} and {shard.ptr.shape}"
         )

@@ -12,7 +12,7 @@ import pytest
 
 from configs import common
 from configs import dataset as dataset_config
-from starjax.data import build, bundle, caches, dataset, manifest, scaler, shard
+from starjax.data import build, bundle, caches, columns, dataset, manifest, scaler, shard
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def runs_read(monkeypatch):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_equals_the_reference_build(config, golden_folder, n_jobs, monkeypatch):
     config.n_jobs = n_jobs
-    monkeypatch.setattr(dataset, "ROWS_PER_BLOCK", 1000)  # many blocks, the last one short
+    monkeypatch.setattr(columns, "ROWS_PER_BLOCK", 1000)  # many blocks, the last one short
     out = build.build(config)
     for kind, rtol, atol in (("raw", 0, 0), ("scaled", 1e-6, 2e-6)):
         for split in manifest.SPLITS:
@@ -84,7 +84,9 @@ def test_a_damaged_file_is_made_again(config, name):
     assert (out / name).read_bytes() == whole
 
 
-@pytest.mark.parametrize(("field", "value"), [("min_stars", 20), ("target_keys", ("time",))])
+@pytest.mark.parametrize(
+    ("field", "value"), [("min_stars", 20), ("target_keys", ("time",)), ("max_part_bytes", 10**5)]
+)
 def test_another_data_set_is_not_overwritten(config, field, value):
     build.build(config)
     config[field] = value
@@ -225,6 +227,7 @@ def test_every_method_can_be_asked_for(config):
         ("split_manifest", "", "config.split_manifest is empty"),
         ("min_stars", 0, "min_stars=0"),
         ("n_jobs", 0, "n_jobs=0"),
+        ("max_part_bytes", 0, "max_part_bytes=0"),
         ("feature_scalers", ((("x",), "robust"),), "feature_scalers should have y"),
         ("target_scalers", ((("time", "total_mass_within_2x_r_tidal"), "magic"),), "magic"),
         ("feature_keys", ("x", "x"), "names x twice"),
@@ -234,6 +237,72 @@ def test_configs_that_cannot_be_are_refused_by_field(config, field, value, said)
     config[field] = value
     with pytest.raises(build.BuildError, match=said):
         build.build(config)
+
+
+def test_a_build_in_several_files_holds_the_same(config, runs_read):
+    whole = dataset.load(str(build.build(config)), ("x", "vx"), ("time",))
+    whole_out, config.out = config.out, config.out + "-cut"
+    config.max_part_bytes = 100_000
+    out = build.build(config)
+    record = json.loads((out / "dataset_config.json").read_text())
+    assert sorted(record["sha256"]) == sorted(path.name for path in out.iterdir() if path.suffix != ".json")
+    assert "scaled-train-shard-00005-of-00005.npz" in record["sha256"]
+    assert all(path.stat().st_size <= 100_000 for path in out.iterdir())
+    cut, mapped = (dataset.load(str(out), ("x", "vx"), ("time",), mapped=mapped) for mapped in (False, True))
+    assert cut.fingerprint == mapped.fingerprint != whole.fingerprint
+    assert cut.feature_scalers == whole.feature_scalers
+    for split, one in whole.shards.items():
+        for name in ("feature", "target", "ptr", *shard.PROVENANCE):
+            np.testing.assert_array_equal(getattr(cut.shards[split], name), getattr(one, name))
+        np.testing.assert_array_equal(mapped.shards[split].feature[:], one.feature)
+    assert dataset.num_bytes(str(out)) > dataset.num_bytes(whole_out)
+    # A lost file is made again, and nothing else is left over.
+    (out / "raw-train-shard-00002-of-00005.npz").unlink()
+    (out / "scaled-train-shard-00003-of-00005.npz").unlink()
+    with pytest.raises(shard.ShardError, match=r"lacks scaled-train-shard-00003-of-00005\.npz"):
+        dataset.load(str(out), ("x",), ("time",))
+    build.build(config)
+    assert json.loads((out / "dataset_config.json").read_text()) == record
+
+
+def test_an_interrupted_build_goes_on_with_another_size_of_files(config, monkeypatch):
+    config.max_part_bytes = 100_000
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "fit", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build.build(config)
+    out = build.Path(config.out)
+    assert (out / "raw-train-shard-00005-of-00005.npz").exists()
+    config.max_part_bytes = 200_000
+    build.build(config)
+    assert sorted(path.name for path in out.glob("raw-train*")) == [
+        f"raw-train-shard-0000{i}-of-00003.npz" for i in (1, 2, 3)
+    ]
+
+
+def test_raw_shards_in_several_files_are_scaled_without_caches(config):
+    config.max_part_bytes = 100_000
+    made = build.build(config)
+    out = build.Path(config.out + "-given")
+    out.mkdir()
+    for path in made.glob("raw-*"):
+        shutil.copy(path, out)
+    config.caches, config.out = "", str(out)
+    build.build(config)
+    for path in made.glob("scaled-*"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    (out / "raw-val-shard-00001-of-00002.npz").unlink()
+    with pytest.raises(shard.ShardError, match=r"lacks raw-val-shard-00001-of-00002\.npz"):
+        build.build(config)
+
+
+def test_a_data_set_from_before_files_were_cut_is_done(config, capsys):
+    out = build.build(config)
+    record = json.loads((out / "dataset_config.json").read_text())
+    del record["settings"]["max_part_bytes"]
+    (out / "dataset_config.json").write_text(json.dumps(record))
+    build.build(config)
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_a_run_without_a_cache_is_named(config):

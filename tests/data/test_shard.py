@@ -101,6 +101,22 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         shard.load(path)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_damaged_files_that_are_not_compressed_are_refused(tmp_path, mapped):
+    path, damaged_path = tmp_path / "s.npz", tmp_path / "d.npz"
+    shard.save(path, WHOLE)
+    whole = path.read_bytes()
+    # In turn a bit of the byte, and all from it on: a header that breaks off is no Python any more.
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        damaged_path.write_bytes(damaged if position % 2 else whole[:position])
+        try:
+            shard.load(damaged_path, mapped=mapped).feature[:]
+        except shard.ShardError as error:
+            assert "d.npz" in str(error)  # noqa: PT017 - a flipped bit may also change nothing
+
+
 def test_the_packaged_sample_is_what_its_card_says():
     sample = dataset.load("sample", ("x", "vx"), ("time",))
     assert [sample.shards[s].num_snapshot for s in ("train", "val", "test")] == [1221, 264, 385]
