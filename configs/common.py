@@ -5,7 +5,7 @@ Also a config of its own, for any model by name: `--config=configs/common.py:dee
 
 from ml_collections import ConfigDict
 
-from starjax import environment, models
+from starjax import ensemble, environment, models
 
 
 def get_config(model: str = "set_transformer") -> ConfigDict:
@@ -21,6 +21,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.workdir = ""
     # Go on with a run that stands in the folder; False: start afresh in a new folder beside it.
     config.resume = True
+
+    # An epoch to trace, which shows where the device waits; best a short one. 0: none.
+    config.profile = 0
 
     config.data = ConfigDict()
     # A data set directory made by starjax.data.build, or 'sample': the packaged NBODY6 sample.
@@ -67,6 +70,16 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.optim.average_decay = 0.98
     # Epochs over which the learning rate rises linearly from 0.
     config.optim.warmup_epochs = 1
+
+    config.ensemble = ConfigDict()
+    # Models trained at once, which differ in their seeds: config.seed, config.seed + 1 and so on. Prediction gives
+    # their mean and spread.
+    config.ensemble.size = 1
+
+    # What members differ in beside that: a value for each of them, or none.
+    config.sweep = ConfigDict({"seed": (), **dict.fromkeys(ensemble.HPARAMS, ())})
+    # Or the lower and upper bound of values that are drawn, uniformly in their logarithms.
+    config.sweep.log_uniform = ConfigDict(dict.fromkeys(ensemble.HPARAMS, ()))
 
     config.train = ConfigDict()
     # Samples of one step, over all devices; a multiple of their number.

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the last epoch and the best one, written beside the training."""
+"""Checkpoints of a run, one an epoch, written beside the training."""
 
 from pathlib import Path
 
@@ -6,20 +6,16 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-_IMPROVED = "last_improvement"
-
 
 class Checkpoints:
     """The `checkpoints/` folder of a run, one step an epoch; use as a context manager.
 
-    Kept are the latest epoch and the latest one that improved on all before it.
+    Kept are the last two epochs. Each holds the state to go on from, the best parameters so far, and how far the
+    run is.
     """
 
     def __init__(self, directory: Path):
-        keep = policies.AnyPreservationPolicy(
-            [policies.LatestN(1), policies.BestN(get_metric_fn=lambda metrics: metrics[_IMPROVED], n=1)]
-        )
-        options = ocp.CheckpointManagerOptions(preservation_policy=keep)
+        options = ocp.CheckpointManagerOptions(preservation_policy=policies.LatestN(2))
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def __enter__(self):
@@ -33,21 +29,22 @@ class Checkpoints:
         """The last epoch saved."""
         return self._manager.latest_step()
 
-    def save(self, epoch: int, state: dict, progress: dict, *, is_best: bool) -> None:
-        """Saves `state` (arrays) and `progress` (numbers) after `epoch`; returns before it is on disk."""
+    def save(self, epoch: int, arrays: dict, progress: list[dict]) -> None:
+        """Saves `arrays` and `progress` (numbers) after `epoch`; returns before it is on disk."""
         self._manager.save(
             epoch,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)),
-            metrics={_IMPROVED: epoch if is_best else -1},
+            args=ocp.args.Composite(
+                arrays=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(progress)
+            ),
         )
 
-    def restore(self, epoch: int, like: dict) -> tuple[dict, dict]:
-        """The state and progress saved after `epoch`; arrays are placed as those of `like` are."""
+    def restore(self, epoch: int, like: dict) -> tuple[dict, list[dict]]:
+        """The arrays and progress saved after `epoch`; arrays are placed as those of `like` are."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         restored = self._manager.restore(
             epoch,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
+                arrays=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
             ),
         )
-        return restored["state"], restored["progress"]
+        return restored["arrays"], restored["progress"]

@@ -7,12 +7,12 @@ import operator
 import flax.traverse_util
 from ml_collections import ConfigDict
 
-from starjax import models
+from starjax import ensemble, models
 from starjax.data import placement
 from starjax.errors import ConfigError
 
 # Where a run lies and how it starts, not what comes out of it.
-PLACE = ("output_base", "name", "workdir", "resume")
+PLACE = ("output_base", "name", "workdir", "resume", "profile")
 
 
 def check(config: ConfigDict, num_device: int) -> None:
@@ -21,7 +21,8 @@ def check(config: ConfigDict, num_device: int) -> None:
     Raises:
       ConfigError: names the field, what was given and what is allowed.
     """
-    missing = [name for name in ("seed", "data", "model", "optim", "train") if name not in config]
+    parts = ("seed", "data", "model", "optim", "ensemble", "sweep", "train")
+    missing = [name for name in parts if name not in config]
     if missing:
         raise ConfigError(
             f"the config has no {', '.join(missing)}: a training config, such as configs/deep_sets.py, is needed"
@@ -30,6 +31,7 @@ def check(config: ConfigDict, num_device: int) -> None:
     rules = {
         # Before what is measured against it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
+        "profile": (0 <= config.profile <= train.max_epochs, "0, for none, up to train.max_epochs"),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
         "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
@@ -53,6 +55,10 @@ def check(config: ConfigDict, num_device: int) -> None:
         "optim.warmup_epochs": (
             0 <= optim.warmup_epochs < train.max_epochs,
             f"0 or more, and below train.max_epochs={train.max_epochs}; 0 for none",
+        ),
+        "ensemble.size": (
+            1 <= config.ensemble.size <= 2**32 - config.seed,
+            "at least 1, and config.seed + config.ensemble.size at most 2**32",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,
@@ -78,6 +84,36 @@ def check(config: ConfigDict, num_device: int) -> None:
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
             raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
+    if config.ensemble.size > 1 or ensemble.is_sweep(config):
+        _check_members(config, num_device)
+
+
+def _check_members(config: ConfigDict, num_device: int) -> None:
+    """Refuses a sweep that does not say one thing of each member, and members that could not be trained alone."""
+    size, sweep = config.ensemble.size, config.sweep
+    for name in ("seed", *ensemble.HPARAMS):
+        values = sweep[name]
+        if values and len(values) != size:
+            raise ConfigError(
+                f"config.sweep.{name}={values!r} has {len(values)} value(s) where config.ensemble.size={size}: "
+                "give one for each member"
+            )
+        bounds = sweep.log_uniform[name] if name in ensemble.HPARAMS else ()
+        if values and bounds:
+            raise ConfigError(
+                f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of them"
+            )
+        if bounds and not (len(bounds) == 2 and 0 < bounds[0] <= bounds[1]):
+            raise ConfigError(
+                f"config.sweep.log_uniform.{name}={bounds!r} should be two positive numbers, the lower first"
+            )
+    if "dropout" not in config.model and (sweep.dropout or sweep.log_uniform.dropout):
+        raise ConfigError(f"config.sweep.dropout: {config.model.name} has no dropout")
+    for member in range(size):
+        try:
+            check(ensemble.lone(config, member), num_device)
+        except ConfigError as error:
+            raise ConfigError(f"member {member} of config.sweep: {error}") from error
 
 
 def _is_range(bounds) -> bool:

@@ -1,8 +1,9 @@
 """Devices and processes: the only file that names a mesh axis."""
 
 import importlib.util
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from starjax.errors import ConfigError
 
-DATA_AXIS = "data"
+MEMBER_AXIS, DATA_AXIS = "member", "data"
 
 # What srun sets, and jax.distributed reads; without it a SLURM allocation is one process.
 _SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -81,38 +82,65 @@ def wait_for_all(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
-def make_mesh() -> jax.sharding.Mesh:
-    """All devices of all processes in one row."""
-    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+def make_mesh(num_member: int = 1, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """All devices of all processes, or those given.
+
+    Members are shared out among its rows, the samples of a batch among its columns.
+    """
+    devices = devices or jax.devices()
+    num_row = math.gcd(num_member, len(devices))
+    return jax.make_mesh(
+        (num_row, len(devices) // num_row),
+        (MEMBER_AXIS, DATA_AXIS),
+        devices=devices,
+        axis_types=(jax.sharding.AxisType.Auto,) * 2,
+    )
+
+
+def num_share(mesh: jax.sharding.Mesh) -> int:
+    """How many devices the samples of a batch are shared out among."""
+    return mesh.shape[DATA_AXIS]
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
     """Puts a copy of every array of `tree`, the same in all processes, on every device of `mesh`."""
-    sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+    return _put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def share_members(tree, mesh: jax.sharding.Mesh):
+    """Puts arrays, the same in all processes, on the devices that train the members along their first axis."""
+    return _put(tree, NamedSharding(mesh, PartitionSpec(MEMBER_AXIS)))
+
+
+def _put(tree, sharding: NamedSharding):
+    def put(x):
+        array = np.asarray(x)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(put, tree)
 
 
 def local_positions(mesh: jax.sharding.Mesh) -> list[int]:
-    """Which devices of `mesh` belong to this process."""
-    return [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    """Which of the shares of a batch this process has devices for."""
+    is_own = [[device.process_index == jax.process_index() for device in row] for row in mesh.devices]
+    return np.flatnonzero(np.any(is_own, axis=0)).tolist()
 
 
 def from_each_device(trees: dict, mesh: jax.sharding.Mesh):
-    """Puts a tree of equal shapes on each device.
+    """Puts a tree of equal shapes on the devices of each share of a batch.
 
     Args:
-      trees: by position in `mesh`, those of this process.
+      trees: by share, those of this process (`local_positions`).
 
     Returns:
-      One tree, of all devices' arrays along a first axis.
+      One tree, of all shares' arrays along a first axis.
     """
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-    devices = list(mesh.devices.flat)
 
     def join(*arrays):
-        own = [jax.device_put(np.asarray(x)[None], devices[i]) for i, x in zip(trees, arrays, strict=True)]
-        shape = (mesh.size, *np.shape(arrays[0]))
-        return jax.make_array_from_single_device_arrays(shape, sharding, own)
+        own = {i: np.asarray(x)[None] for i, x in zip(trees, arrays, strict=True)}
+        shape = (num_share(mesh), *np.shape(arrays[0]))
+        return jax.make_array_from_callback(shape, sharding, lambda index: own[index[0].start or 0])
 
     return jax.tree.map(join, *trees.values())
 
@@ -134,7 +162,8 @@ def local_rows(batch_size: int, size: int | None = None, *, is_sharded: bool = F
     """
     num_local = batch_size // jax.lax.axis_size(DATA_AXIS)
     first = 0 if is_sharded else jax.lax.axis_index(DATA_AXIS) * num_local
-    row = first + jnp.arange(num_local)
+    # Each member draws its own samples at these rows.
+    row = jax.lax.pcast(first + jnp.arange(num_local), MEMBER_AXIS, to="varying")
     num_left_over = -num_local % (size or num_local)
     row = jnp.pad(row, (0, num_left_over), constant_values=-1).reshape(-1, size or num_local)
     return row, num_local if is_sharded else batch_size
@@ -154,25 +183,27 @@ def on_mesh(
     function: Callable,
     mesh: jax.sharding.Mesh,
     *,
-    sharded: tuple[int, ...] = (),
-    num_argument: int = 0,
-    is_output_sharded: bool = False,
+    arguments: tuple[str, ...],
+    result: str = "members",
     **jit_options,
 ):
-    """Compiles `function` for every device of `mesh`, of replicated arguments.
+    """Compiles `function` for every device of `mesh`.
 
     Args:
-      sharded: which of `num_argument` arguments are not, but made by `from_each_device`.
-      is_output_sharded: False: every device returns the same. True: each returns its own rows,
-        which are put side by side along the second axis.
+      arguments, result: how each argument lies on the devices, and what comes out:
+        'same': replicated; 'members': with members along its first axis (`share_members`); 'shares': with shares of
+        a batch along its first axis (`from_each_device`); 'rows': with members along its first axis and the
+        rows of a batch along its third.
     """
-    in_specs = PartitionSpec()
-    if sharded:
-        in_specs = tuple(
-            PartitionSpec(DATA_AXIS) if i in sharded else PartitionSpec() for i in range(num_argument)
-        )
-    out_specs = PartitionSpec(None, DATA_AXIS) if is_output_sharded else PartitionSpec()
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs), **jit_options)
+    specs = {
+        "same": PartitionSpec(),
+        "members": PartitionSpec(MEMBER_AXIS),
+        "shares": PartitionSpec(DATA_AXIS),
+        "rows": PartitionSpec(MEMBER_AXIS, None, DATA_AXIS),
+    }
+    in_specs = tuple(specs[argument] for argument in arguments)
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=specs[result])
+    return jax.jit(mapped, **jit_options)
 
 
 def gather(array: jax.Array) -> np.ndarray:

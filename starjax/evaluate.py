@@ -3,21 +3,22 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from starjax import distributed, files, metrics
+from starjax import distributed, ensemble, metrics
 from starjax.data import sampler
 from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
-from starjax.experiment import Experiment
 
 # Batches predicted in one call of the device.
 MAX_STEPS_PER_CALL = 64
+# Of the samples of validation and test: runs of all seeds are held against the same ones.
+SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +61,26 @@ class Evaluator:
                 # What stands beyond the end is drawn from the last snapshot, and cut off by the caller.
                 pair_B = jnp.minimum(position_B, sampler.num_sample(stars, config) - 1)
                 features_BxKxF, mask_BxK, _, _ = sampler.draw_batch(stars, key, 0, pair_B, config)
-                return self.apply(params, features_BxKxF, mask_BxK)
+                return ensemble.for_each(lambda p: self.apply(p, features_BxKxF, mask_BxK), params)
 
-            return jax.lax.map(predict_step, step_S)
+            return jnp.moveaxis(jax.lax.map(predict_step, step_S), 0, 1)
 
-        return distributed.on_mesh(predict_steps, self.mesh, is_output_sharded=True)
+        arguments = ("members", "same", "same", "same", "same")
+        return distributed.on_mesh(predict_steps, self.mesh, arguments=arguments, result="rows")
 
-    def predict(self, state: dict, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled predictions and targets of all samples of a split, float32 (n_sample, T) each.
+    def predict(self, params: dict, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled predictions of all members, and targets, of all samples of a split.
 
         Row i is sample i % num_sample_per_snapshot of snapshot i // num_sample_per_snapshot, whatever
-        the batch size and the number of devices.
+        the batch size and the number of devices; the samples are the same for all members and all runs.
+
+        Returns:
+          float32 (E, n_sample, T) and (n_sample, T).
         """
-        key = sampler.purpose_key(state["key"], split)
-        rows = [self._predict_chunk(state["params"], stars, key) for stars in self.chunks(split)]
+        key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), split)
+        rows = [self._predict_chunk(params, stars, key) for stars in self.chunks(split)]
         target = np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
-        return np.concatenate(rows), target
+        return np.concatenate(rows, axis=1), target
 
     def _predict_chunk(self, params: dict, stars: sampler.Stars, key: jax.Array) -> np.ndarray:
         num_sample = int(sampler.num_sample(stars, self.config))
@@ -85,39 +90,62 @@ class Evaluator:
         predicted = [
             self._predict_steps(params, stars, key, call * len(step_S), step_S) for call in range(num_call)
         ]
-        rows = [distributed.gather(x).reshape(-1, len(self.target_keys)) for x in predicted]
-        return np.concatenate(rows)[:num_sample]
+        rows = [distributed.gather(x).reshape(len(x), -1, len(self.target_keys)) for x in predicted]
+        return np.concatenate(rows, axis=1)[:, :num_sample]
 
     def metrics(self, prediction: np.ndarray, target: np.ndarray) -> dict:
         """Metrics by target, scaled and physical."""
         return metrics.by_target(prediction, target, self.target_keys, self.scalers)
 
-    def table(self, prediction: np.ndarray, target: np.ndarray, shard: Shard) -> pd.DataFrame:
-        """One row a sample and target, with what is known of the snapshot (time in Myr, distance in pc)."""
-        num_sample = self.config.num_sample_per_snapshot
-        snapshot = np.repeat(np.arange(shard.num_snapshot), num_sample)
+    def table(self, prediction_ExNxT: np.ndarray, target_NxT: np.ndarray, split: str) -> pd.DataFrame:
+        """One row a sample and target, with what is known of the snapshot (time in Myr, distance in pc).
+
+        The prediction is the mean over members in scaled units; of more than one, `spread_*` is the standard
+        deviation between them.
+        """
+        shard = self.shards[split]
         known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
-        physical = [
-            self.scalers.inverse(x.astype(np.float64), self.target_keys) for x in (target, prediction)
-        ]
+        mean_NxT = prediction_ExNxT.mean(axis=0)
+        values = {
+            "target_scaled": target_NxT,
+            "prediction_scaled": mean_NxT,
+            "target_physical": self._physical(target_NxT),
+            "prediction_physical": self._physical(mean_NxT),
+        }
+        if len(prediction_ExNxT) > 1:
+            values["spread_scaled"] = prediction_ExNxT.std(axis=0, ddof=1)
+            values["spread_physical"] = self._physical(prediction_ExNxT).std(axis=0, ddof=1)
         tables = []
         for i, key in enumerate(self.target_keys):
-            columns = {
-                "snapshot_id": snapshot,
-                "sample_id": np.tile(np.arange(num_sample), shard.num_snapshot),
-                "target_key": key,
-                "target_scaled": target[:, i],
-                "prediction_scaled": prediction[:, i],
-                "target_physical": physical[0][:, i],
-                "prediction_physical": physical[1][:, i],
+            columns = self._sample(len(target_NxT)) | {"target_key": key}
+            columns |= {name: value[:, i] for name, value in values.items()}
+            columns |= {
+                name: value[columns["snapshot_id"]] for name, value in known.items() if value is not None
             }
-            columns |= {name: values[snapshot] for name, values in known.items() if values is not None}
             tables.append(pd.DataFrame(columns))
         return pd.concat(tables, ignore_index=True)
 
+    def table_of_members(self, prediction_ExNxT: np.ndarray, numbers: Sequence[int]) -> pd.DataFrame:
+        """One row a sample, target and member, of which `numbers` are the names."""
+        physical_ExNxT = self._physical(prediction_ExNxT)
+        tables = [
+            pd.DataFrame(
+                self._sample(prediction_ExNxT.shape[1])
+                | {
+                    "target_key": key,
+                    "member": number,
+                    "prediction_scaled": prediction_ExNxT[member, :, i],
+                    "prediction_physical": physical_ExNxT[member, :, i],
+                }
+            )
+            for i, key in enumerate(self.target_keys)
+            for member, number in enumerate(numbers)
+        ]
+        return pd.concat(tables, ignore_index=True)
 
-def write(experiment: Experiment, table: pd.DataFrame, content: dict) -> None:
-    """Writes the test table, and last the test metrics, whose presence says that the run is finished."""
-    with files.written_whole(experiment.test_table) as temporary:
-        table.to_parquet(temporary, index=False)
-    files.write_json(experiment.test_metrics, content)
+    def _sample(self, num_row: int) -> dict[str, np.ndarray]:
+        snapshot, sample = np.divmod(np.arange(num_row), self.config.num_sample_per_snapshot)
+        return {"snapshot_id": snapshot, "sample_id": sample}
+
+    def _physical(self, scaled: np.ndarray) -> np.ndarray:
+        return self.scalers.inverse(scaled.astype(np.float64), self.target_keys)

@@ -12,7 +12,7 @@ from starjax import errors, files
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 1
+FORMAT = 2
 _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
@@ -55,8 +55,20 @@ class Experiment:
         return self.directory / f"{self.name}-test.parquet"
 
     @property
+    def members(self) -> Path:
+        return self.directory / "members.csv"
+
+    @property
+    def test_table_of_members(self) -> Path:
+        return self.directory / f"{self.name}-test-members.parquet"
+
+    @property
     def test_metrics(self) -> Path:
         return self.directory / "test_metrics.json"
+
+    @property
+    def profile(self) -> Path:
+        return self.directory / "profile"
 
     @property
     def figures(self) -> Path:
@@ -89,19 +101,11 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
     fingerprint = {"name": config.data.dataset, "fingerprint": data.fingerprint}
     if experiment.config.exists():
         try:
-            stored = json.loads(experiment.config.read_text())
-            if stored["format"] != FORMAT:
-                raise ExperimentError(
-                    f"{experiment.config} has format {stored['format']}; this version reads {FORMAT}: "
-                    "name another config.workdir"
-                )
-            found = config_lib.differences(stored["config"], config_lib.resolved(config))
-            stored_fingerprint = stored["dataset"]["fingerprint"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise ExperimentError(
-                f"{experiment.config} is damaged ({error}): restore it, or name another config.workdir"
-            ) from error
-        if stored_fingerprint != data.fingerprint:
+            stored = read_record(experiment)
+        except ExperimentError as error:
+            raise ExperimentError(f"{error}: restore it, or name another config.workdir") from error
+        found = config_lib.differences(stored["config"], config_lib.resolved(config))
+        if stored["dataset"]["fingerprint"] != data.fingerprint:
             found.append("config.data.dataset: the files differ from those of the stored run")
         if found:
             raise ExperimentError(
@@ -122,6 +126,36 @@ def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) ->
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
     }
     files.write_json(experiment.config, record)
+
+
+def read_record(experiment: Experiment) -> dict:
+    """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `versions`.
+
+    Raises:
+      ExperimentError: the record has another format, or cannot be read.
+    """
+    try:
+        record = json.loads(experiment.config.read_text())
+        if record["format"] != FORMAT:
+            raise ExperimentError(
+                f"{experiment.config} has format {record['format']}; this version reads {FORMAT}"
+            )
+        if not isinstance(record["config"], dict):
+            raise TypeError("no config")
+        record["dataset"]["fingerprint"]  # is there
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
+    return record
+
+
+def is_finished(experiment: Experiment, fingerprint: str) -> bool:
+    """Whether the directory holds a finished run on the data set of that fingerprint."""
+    if not (experiment.test_metrics.exists() and experiment.config.exists()):
+        return False
+    try:
+        return read_record(experiment)["dataset"]["fingerprint"] == fingerprint
+    except ExperimentError:
+        return False
 
 
 def save_scalers(experiment: Experiment, data: Dataset) -> None:

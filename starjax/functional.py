@@ -11,13 +11,17 @@ def split(model: nnx.Module) -> tuple[dict, Callable]:
 
     Returns:
       params: a plain nested dict of arrays;
-      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None) -> [B, n_output]`, pure. Without a
-        key it evaluates; with one key a sample, dropout is on.
+      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None) -> [B, n_output]`, pure.
+        Without a key it evaluates; with one key a sample, dropout is on, at the module's own rate or at
+        the one given, which may be traced.
     """
     graphdef, state = nnx.split(model, nnx.Param)
 
-    def apply(params, features_BxKxF, mask_BxK, key_B=None):
-        return nnx.merge(graphdef, params)(features_BxKxF, mask_BxK, key_B)
+    def apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None):
+        model = nnx.merge(graphdef, params)
+        if dropout is not None:
+            model.set_attributes(dropout=dropout)
+        return model(features_BxKxF, mask_BxK, key_B)
 
     return nnx.to_pure_dict(state), apply
 

@@ -3,16 +3,23 @@
 python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
 """
 
-import json
 from collections.abc import Sequence
 
-import pandas as pd
+import jax
 from absl import app, flags
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 
-from starjax import command, distributed, evaluate, experiment, functional, memory, plots, train
+from starjax import (
+    command,
+    distributed,
+    environment,
+    evaluate,
+    experiment,
+    functional,
+    memory,
+    results,
+    train,
+)
 from starjax import config as config_lib
 from starjax.checkpoint import Checkpoints
 from starjax.data import dataset, placement
@@ -30,8 +37,8 @@ def run(config: ConfigDict) -> Experiment:
       errors.StarjaxError: the config, the data set or the directory does not allow it, or the loss is
         not finite.
     """
-    mesh = distributed.make_mesh()
-    config_lib.check(config, mesh.size)
+    config_lib.check(config, jax.device_count())
+    mesh = distributed.make_mesh(config.ensemble.size)
     data, chosen = load(config, mesh)
     source = placement.place(
         data.shards["train"], chosen, train.sampler_config(config), config.train.batch_size, mesh
@@ -50,7 +57,7 @@ def run(config: ConfigDict) -> Experiment:
     else:
         _train_and_test(config, data, source, trainer, place, mesh, is_writer)
     if is_writer:
-        report(place)
+        results.report(place)
     return place
 
 
@@ -61,14 +68,19 @@ def load(config: ConfigDict, mesh) -> tuple[dataset.Dataset, str]:
     # What is too large to be held is not to be read into memory either.
     mapped = wanted != "replicated" and (wanted != "auto" or dataset.num_bytes(name) > placement.SHARE * free)
     data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
-    return data, wanted if wanted != "auto" else placement.choose(data.shards, mesh.size, free)
+    return data, wanted if wanted != "auto" else placement.choose(
+        data.shards, distributed.num_share(mesh), free
+    )
 
 
 def _train_and_test(config, data, source, trainer, place, mesh, is_writer) -> None:
     train_shard = data.shards["train"]
     num_sample = train_shard.num_snapshot * config.data.num_sample_per_snapshot
+    num_member = len(trainer.members)
+    num_param = functional.num_params(trainer.initial_state["params"]) // num_member
+    of_members = f"{num_member} members of " if num_member > 1 else ""
     say(
-        f"{config.model.name} with {functional.num_params(trainer.initial_state['params'])} parameters, "
+        f"{of_members}{config.model.name} with {num_param} parameters, "
         f"{train_shard.num_snapshot} training snapshots ({placement.num_bytes(train_shard) / 2**20:,.0f} MiB, "
         f"{source.placement}), {mesh.size} device(s); {trainer.num_step} steps an epoch of "
         f"{config.train.batch_size} samples, {trainer.micro_batch_size} at a time on each device"
@@ -89,46 +101,16 @@ def _train_and_test(config, data, source, trainer, place, mesh, is_writer) -> No
         data.shards,
         lambda split: held[split] if is_held else placement.in_order(data.shards[split], "streamed", mesh),
     )
-    recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer)
+    recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer, config.profile)
     with Checkpoints(place.checkpoints) as checkpoints, recorder:
-        best, progress = train.fit(config, trainer, source, evaluator, checkpoints, recorder)
-    prediction, target = evaluator.predict(best, "test")
-    if is_writer:
-        content = {
-            "best_epoch": progress.best_epoch,
-            "epochs": progress.epoch,
-            "test": evaluator.metrics(prediction, target),
-        }
-        table = evaluator.table(prediction, target, data.shards["test"])
-        history = pd.read_csv(place.metrics)
-        plots.save(
-            plots.predicted_against_true(table, content["test"]), place.figures / "predicted-against-true.png"
-        )
-        plots.save(plots.training_curves(history, progress.best_epoch), place.figures / "training-curves.png")
-        evaluate.write(place, table, content)
-    distributed.wait_for_all("test table")
+        arrays, progress = train.fit(config, trainer, source, evaluator, checkpoints, recorder)
+    results.write(config, place, data, evaluator, arrays, progress)
 
 
 def say(message: str) -> None:
     """Prints a line, once in a multi-process run."""
     if distributed.is_main_process():
         print(message, flush=True)
-
-
-def report(place: Experiment) -> None:
-    """Prints the test metrics of a finished run and where everything lies."""
-    content = json.loads(place.test_metrics.read_text())
-    table = Table(title=f"test, epoch {content['best_epoch']} of {content['epochs']}", title_justify="left")
-    for column in ("target", "units", "MAE", "RMSE", "R²"):
-        table.add_column(column, justify="left" if column in ("target", "units") else "right")
-    for key, by_units in content["test"].items():
-        for units, values in by_units.items():
-            unit = plots.unit(key) if units == "physical" else "scaled"
-            table.add_row(key, unit, *(f"{values[name]:.3f}" for name in ("mae", "rmse", "r2")))
-    Console(width=100).print(table)
-    paths = (place.test_table, place.metrics, place.figures, place.checkpoints, place.events)
-    print(f"run directory   {place.directory}")
-    print("with            " + ", ".join(path.name for path in paths))
 
 
 def run_command() -> None:
@@ -144,6 +126,7 @@ def run_command() -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unknown argument {argv[1]}")
         config_lib.check(config.value, num_device=1)  # what is wrong whatever the devices
+        environment.keep_compiled(config.value.output_base)
         if not distributed.initialize(coordinator.value, num_processes.value, process_id.value):
             distributed.use_cores(config.value.train.batch_size)
         run(config.value)

@@ -1,34 +1,38 @@
 """The optimizer, its learning-rate schedule, and the average of the parameters."""
 
-import functools
-
-import jax
 import optax
 
 FINAL_LEARNING_RATE_RATIO = 1e-3
 
 
-def learning_rate_schedule(learning_rate: float, num_step: int, num_warmup_step: int) -> optax.Schedule:
-    """Linear rise from 0 over `num_warmup_step`, then a cosine down to 1e-3 of the peak at `num_step`."""
+def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
+    """What the peak learning rate is multiplied by, by step.
+
+    Linear rise from 0 to 1 over `num_warmup_step`, then a cosine down to 1e-3 at `num_step`.
+    """
     return optax.warmup_cosine_decay_schedule(
-        init_value=learning_rate if num_warmup_step == 0 else 0.0,
-        peak_value=learning_rate,
+        init_value=1.0 if num_warmup_step == 0 else 0.0,
+        peak_value=1.0,
         warmup_steps=num_warmup_step,
         decay_steps=num_step,
-        end_value=FINAL_LEARNING_RATE_RATIO * learning_rate,
+        end_value=FINAL_LEARNING_RATE_RATIO,
     )
 
 
 def create(
-    schedule: optax.Schedule, weight_decay: float, clip_norm: float, average_decay: float
+    learning_rate, shape: optax.Schedule, weight_decay, clip_norm: float, average_decay: float
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
 
     Its state also keeps a running average of the parameters, for `average` to read.
+
+    Args:
+      learning_rate: the peak; it and `weight_decay` may be traced.
+      shape: as `schedule_shape` makes it.
     """
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.adamw(schedule, weight_decay=weight_decay),
+        optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay),
         _averaging(average_decay),
     )
 
@@ -44,7 +48,6 @@ def _averaging(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(ema.init, update)
 
 
-@functools.partial(jax.jit, static_argnames="decay")
 def average(opt_state: optax.OptState, decay: float):
     """The average of the parameters over the steps done (at least one), the last ones weighing most.
 

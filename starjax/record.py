@@ -7,18 +7,21 @@
 import contextlib
 import csv
 import datetime
+import json
 import resource
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import tensorboardX
 from flax.traverse_util import flatten_dict
 
-from starjax import files, progress
+from starjax import files, profile, progress
 from starjax.experiment import Experiment
+from starjax.stopping import Progress
 
 
 def device_memory_bytes() -> int:
@@ -33,11 +36,19 @@ def device_memory_bytes() -> int:
 class Recorder:
     """Writes the records of one run; silent in all processes but the one that writes."""
 
-    def __init__(self, experiment: Experiment, max_epochs: int, num_sample: int, is_writer: bool):
+    def __init__(
+        self,
+        experiment: Experiment,
+        max_epochs: int,
+        num_sample: int,
+        is_writer: bool,
+        profiled_epoch: int = 0,
+    ):
         self._experiment = experiment
         self._max_epochs = max_epochs
         self._num_sample = num_sample
         self._is_writer = is_writer
+        self._profiled_epoch = profiled_epoch
         self._rows: list[dict] = []
         self._timings: list[dict] = []
         self._seconds = 0.0
@@ -49,8 +60,8 @@ class Recorder:
         if not self._is_writer:
             return
         self._ends = [time.perf_counter()]
-        self._rows = _rows_until(self._experiment.metrics, epoch)
-        self._timings = _rows_until(self._experiment.timing, epoch)
+        self._rows = rows_until(self._experiment.metrics, epoch)
+        self._timings = rows_until(self._experiment.timing, epoch)
         self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
 
     def __enter__(self):
@@ -63,58 +74,84 @@ class Recorder:
     @contextlib.contextmanager
     def timed_epoch(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
         """Times what is done inside, and yields a function that moves the bar by a number of steps."""
-        start = time.perf_counter()
-        with progress.bar() if self._is_writer else contextlib.nullcontext() as display:
-            if display is None:
-                yield lambda num: None
-            else:
+        is_traced = self._is_writer and epoch == self._profiled_epoch
+        trace = profile.traced(self._experiment.profile) if is_traced else contextlib.nullcontext()
+        display = progress.bar() if self._is_writer else contextlib.nullcontext()
+        with trace, display:
+            start = time.perf_counter()
+            if self._is_writer:
                 task = display.add_task(f"epoch {epoch}", total=num_step)
                 yield lambda num: display.advance(task, num)
-        self._seconds = time.perf_counter() - start
+            else:
+                yield lambda num: None
+            self._seconds = time.perf_counter() - start
+        if is_traced:
+            idle = json.loads((self._experiment.profile / "idle.json").read_text())
+            print(
+                f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of "
+                f"{idle['seconds']:.2f} s; the trace lies in {self._experiment.profile}",
+                flush=True,
+            )
 
-    def epoch(self, state, learning_rate: float, train: dict, val: dict) -> None:
+    def epoch(self, epoch: int, rows: Sequence[dict], progress: Sequence[Progress]) -> None:
         """Records one epoch.
 
         Args:
-          state: the run's progress after the epoch (`epoch`, `best_epoch`).
-          train: means over the training samples as drawn, with dropout, while the epoch went on.
-          val: validation loss and metrics after it.
+          rows: of each member that trained, `member`, `learning_rate`, `train`: means over its training samples as
+            drawn, with dropout, while the epoch went on; `val`: validation loss and metrics after it.
+          progress: of all members, after the epoch.
         """
         if not self._is_writer:
             return
-        row = {"epoch": state.epoch, "learning_rate": learning_rate}
-        row |= flatten_dict({"train": train, "val": val}, sep="_")
+        self._rows += [flatten_dict({"epoch": epoch, **row}, sep="_") for row in rows]
         timing = {
-            "epoch": state.epoch,
+            "epoch": epoch,
             "seconds": self._seconds,
-            "samples_per_s": self._num_sample / self._seconds,
+            "samples_per_s": len(rows) * self._num_sample / self._seconds,
             "device_memory_bytes": device_memory_bytes(),
         }
-        self._rows.append(row)
         self._timings.append(timing)
-        for path, rows in ((self._experiment.metrics, self._rows), (self._experiment.timing, self._timings)):
-            _write_rows(path, rows)
-        scalars = {"learning_rate": learning_rate}
-        for group, values in {"train": train, "val": val, "timing": timing}.items():
-            flat = flatten_dict(values, sep="_")
-            scalars |= {f"{group}/{name}": value for name, value in flat.items() if name != "epoch"}
-        for tag, value in scalars.items():
-            self._events.add_scalar(tag, value, state.epoch)
-        self._events.flush()
+        for path, table in ((self._experiment.metrics, self._rows), (self._experiment.timing, self._timings)):
+            write_rows(path, table)
+        self._write_events(epoch, rows, timing, len(progress))
         self._ends.append(time.perf_counter())
         # Validation and checkpoints included; the first epoch, which compiles, only while it is the only one.
         ends = self._ends[1:] if len(self._ends) > 2 else self._ends
         seconds_per_epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
-        left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - state.epoch)))
+        left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - epoch)))
         print(
-            f"epoch {state.epoch:>3}/{self._max_epochs}  loss {train['huber']:.4f}  validation {val['huber']:.4f}"
-            f"{' *' if state.best_epoch == state.epoch else '  '}  {timing['samples_per_s']:>9,.0f} samples/s"
-            f"  at most {left} left",
+            f"epoch {epoch:>3}/{self._max_epochs}  {_losses(epoch, rows, progress)}"
+            f"  {timing['samples_per_s']:>9,.0f} samples/s  at most {left} left",
             flush=True,
         )
 
+    def _write_events(self, epoch: int, rows: Sequence[dict], timing: dict, num_member: int) -> None:
+        scalars = {f"timing/{name}": value for name, value in timing.items() if name != "epoch"}
+        for row in rows:
+            of_member = f"/member-{row['member']}" if num_member > 1 else ""
+            flat = flatten_dict({"train": row["train"], "val": row["val"]}, sep="_")
+            scalars |= {f"{name.replace('_', '/', 1)}{of_member}": value for name, value in flat.items()}
+            scalars[f"learning_rate{of_member}"] = row["learning_rate"]
+        for tag, value in scalars.items():
+            self._events.add_scalar(tag, value, epoch)
+        self._events.flush()
 
-def _rows_until(path: Path, epoch: int) -> list[dict]:
+
+def _losses(epoch: int, rows: Sequence[dict], progress: Sequence[Progress]) -> str:
+    """The losses of an epoch, as people read them; of many members their means."""
+    train, val = (statistics.fmean(row[split]["huber"] for row in rows) for split in ("train", "val"))
+    is_best = [p.best_epoch == epoch for p in progress]
+    if len(progress) == 1:
+        return f"loss {train:.4f}  validation {val:.4f}{' *' if is_best[0] else '  '}"
+    low, high = (choose(row["val"]["huber"] for row in rows) for choose in (min, max))
+    return (
+        f"{len(rows)} members  loss {train:.4f}  validation {val:.4f} ({low:.4f} to {high:.4f})"
+        f"  {sum(is_best):>{len(str(len(progress)))}} better"
+    )
+
+
+def rows_until(path: Path, epoch: int) -> list[dict]:
+    """The rows of a CSV file of records up to an epoch, to the last digit; none where there is no file."""
     if epoch == 0 or not path.exists():
         return []
     with open(path, newline="") as file:
@@ -122,7 +159,8 @@ def _rows_until(path: Path, epoch: int) -> list[dict]:
     return [row for row in rows if row["epoch"] <= epoch]
 
 
-def _write_rows(path: Path, rows: list[dict]) -> None:
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Writes rows, at least one, as CSV."""
     # By the csv module, which writes and reads back every digit of a float.
     with files.written_whole(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())

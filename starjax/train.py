@@ -3,21 +3,23 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
+from flax import nnx
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from starjax import distributed, errors, functional, losses, memory, models, optim, step
+from starjax import distributed, ensemble, errors, functional, losses, memory, models, optim, step
 from starjax import progress as progress_bars
 from starjax.checkpoint import Checkpoints
 from starjax.data import placement, sampler, symmetry
 from starjax.data.dataset import Dataset
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
+from starjax.stopping import Progress
 
 # Calls of the device an epoch is made in: what a progress bar can show of it.
 CALLS_PER_EPOCH = 16
@@ -28,47 +30,32 @@ class TrainingError(errors.StarjaxError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run is, after `epoch` epochs; stored with every checkpoint.
-
-    Attributes:
-      best_epoch: the epoch, counted from 1, with the lowest validation loss; 0 before any.
-      best_loss: that loss.
-    """
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-
-    def after(self, loss: float) -> "Progress":
-        """The progress after one more epoch, with validation loss `loss`."""
-        if loss < self.best_loss:
-            return Progress(self.epoch + 1, self.epoch + 1, loss)
-        return dataclasses.replace(self, epoch=self.epoch + 1)
-
-    def is_over(self, max_epochs: int, patience: int) -> bool:
-        return self.epoch >= max_epochs or self.epoch - self.best_epoch >= patience
-
-
-@dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Everything compiled or placed for one run.
+    """Everything compiled or placed for one run, of one member or many.
 
     Attributes:
       apply: the model as a pure function.
-      initial_state: `{'params', 'opt_state', 'key'}`, replicated over the mesh.
+      members: which models are trained.
+      mesh: the devices.
+      initial_state: `{'params', 'opt_state'}`, members first.
       num_step: steps of an epoch.
-      micro_batch_size: samples that a device sends through the model at a time.
-      train_steps: `(state, stars, epoch, first_step, num_step) -> (state, sums)`, compiled; numbers are int32.
-      schedule: learning rate by step.
+      micro_batch_size: samples that a device sends through each of its members at a time.
+      train_steps: `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, compiled (see
+        `step.make_train_steps`); numbers are int32.
+      average: `(state) -> params`: the averages of the members' parameters, which are what is validated,
+        tested and predicted with.
+      learning_rate: `(step) -> float64 (E,)`, of each member.
     """
 
     apply: Callable
+    members: ensemble.Members
+    mesh: jax.sharding.Mesh
     initial_state: dict
     num_step: int
     micro_batch_size: int
     train_steps: Callable
-    schedule: optax.Schedule
+    average: Callable[[dict], dict]
+    learning_rate: Callable[[int], np.ndarray]
 
 
 def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
@@ -84,54 +71,92 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
 
 
 def create(config: ConfigDict, data: Dataset, source: placement.Source, mesh: jax.sharding.Mesh) -> Trainer:
-    """Initializes model and optimizer for the training samples of `source`, and compiles the steps."""
-    hparams = {name: value for name, value in config.model.items() if name != "name"}
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    num_feature, num_target = len(config.data.feature_keys), len(config.data.target_keys)
-    model = models.create(config.model.name, num_feature, num_target, init_key, **hparams)
-    params, apply = functional.split(model)
-    schedule = optim.learning_rate_schedule(
-        config.optim.learning_rate,
-        config.train.max_epochs * source.num_step,
-        config.optim.warmup_epochs * source.num_step,
+    """Initializes models and optimizer for the training samples of `source`, and compiles the steps."""
+    members = ensemble.members(config)
+    new_model = functools.partial(
+        models.create,
+        config.model.name,
+        len(config.data.feature_keys),
+        len(config.data.target_keys),
+        **{name: value for name, value in config.model.items() if name != "name"},
     )
-    optimizer = optim.create(
-        schedule, config.optim.weight_decay, config.optim.clip_norm, config.optim.average_decay
+    _, apply = functional.split(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
+    shape = optim.schedule_shape(
+        config.train.max_epochs * source.num_step, config.optim.warmup_epochs * source.num_step
     )
+
+    def optimizer_of(hparams):
+        return optim.create(
+            hparams["learning_rate"],
+            shape,
+            hparams["weight_decay"],
+            config.optim.clip_norm,
+            config.optim.average_decay,
+        )
+
+    hparams = {
+        "learning_rate": config.optim.learning_rate,
+        "weight_decay": config.optim.weight_decay,
+        "huber_delta": config.optim.huber_delta,
+    }
+
+    @jax.jit
+    def initial_states(keys):
+        def of_member(key):
+            return step.initial_state(functional.split(new_model(key))[0], optimizer_of(hparams))
+
+        # One after another, so that a member begins with the same bits whatever there is beside it.
+        return jax.lax.map(of_member, keys)
+
+    init_keys = jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in members.seeds])
+    state = distributed.share_members(initial_states(init_keys), mesh)
     turn = None
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
     steps_of = functools.partial(
         step.make_train_steps,
         apply,
-        optimizer,
+        optimizer_of,
         sampler_config(config),
         config.train.batch_size,
-        config.optim.huber_delta,
+        hparams,
         turn,
         is_sharded=source.is_sharded,
     )
-    state = distributed.replicate(step.initial_state(params, optimizer, run_key), mesh)
-    number = jax.ShapeDtypeStruct((), np.int32)
-    sharded = (1,) if source.is_sharded else ()
+    like = (state, distributed.share_members(members.arrays(), mesh), source.like)
+    arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
 
     def compiled_with(micro_batch_size: int):
-        steps = distributed.on_mesh(
-            steps_of(micro_batch_size=micro_batch_size),
-            mesh,
-            sharded=sharded,
-            num_argument=5,
-            donate_argnums=0,
-        )
-        return steps.lower(state, source.like, number, number, number).compile()
+        function = steps_of(micro_batch_size=micro_batch_size)
+        steps = distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
+        return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
 
-    num_local = config.train.batch_size // mesh.size
+    num_local = config.train.batch_size // distributed.num_share(mesh)
     if config.train.micro_batch_size == "auto":
         micro_batch_size, train_steps = memory.largest_micro_batch(compiled_with, num_local, mesh)
     else:
         micro_batch_size = min(int(config.train.micro_batch_size), num_local)
         train_steps = compiled_with(micro_batch_size)
-    return Trainer(apply, state, source.num_step, micro_batch_size, train_steps, schedule)
+    peak = np.array(members.each("learning_rate", config.optim.learning_rate))
+    return Trainer(
+        apply,
+        members,
+        mesh,
+        state,
+        source.num_step,
+        micro_batch_size,
+        train_steps,
+        jax.jit(functools.partial(_averaged, decay=config.optim.average_decay)),
+        lambda number: peak * float(shape(number)),
+    )
+
+
+def _averaged(state: dict, decay: float) -> dict:
+    def of_member(member):
+        _, unravel = ravel_pytree(member["params"])
+        return unravel(optim.average(member["opt_state"], decay))
+
+    return ensemble.for_each(of_member, state)
 
 
 def fit(
@@ -141,8 +166,10 @@ def fit(
     evaluator: Evaluator,
     checkpoints: Checkpoints,
     recorder: Recorder,
-) -> tuple[dict, Progress]:
+) -> tuple[dict, tuple[Progress, ...]]:
     """Trains until the last epoch or until patience runs out, from the last checkpoint if there is one.
+
+    A member whose patience has run out, or whose loss is not finite, rests while the others go on.
 
     Args:
       source: the training samples.
@@ -150,51 +177,103 @@ def fit(
       checkpoints, recorder: where each epoch is kept and told.
 
     Returns:
-      The state of the best epoch, its parameters averaged, and how far the run went.
+      `{'state', 'best'}`: the last state, and the averaged parameters of each member's best epoch; and how far
+      each member went.
 
     Raises:
-      TrainingError: a loss is not finite. The checkpoints of the epochs before stand.
+      TrainingError: no member has a finite loss. The checkpoints of the epochs before stand.
     """
-    state, progress = trainer.initial_state, Progress()
+    max_epochs, patience = config.train.max_epochs, config.train.patience
+    state, progress = trainer.initial_state, (Progress(),) * len(trainer.members)
+    # The first epoch is better than none, so that these are never used.
+    arrays = {"state": state, "best": jax.tree.map(jnp.zeros_like, state["params"])}
     if checkpoints.latest is not None:
-        state, stored = checkpoints.restore(checkpoints.latest, like=state)
-        progress = Progress(**stored)
-    recorder.start(progress.epoch)
-    while not progress.is_over(config.train.max_epochs, config.train.patience):
-        with recorder.timed_epoch(progress.epoch + 1, trainer.num_step) as advance:
-            state, train_metrics = _train_epoch(trainer, state, source, progress.epoch, advance)
-        prediction, target = evaluator.predict(averaged(config, state), "val")
-        loss = float(losses.huber(prediction, target, config.optim.huber_delta).mean())
-        progress = progress.after(loss)
-        if not all(map(math.isfinite, (loss, *train_metrics.values()))):
+        arrays, stored = checkpoints.restore(
+            checkpoints.latest, like={"state": state, "best": state["params"]}
+        )
+        progress = tuple(Progress(**member) for member in stored)
+    recorder.start(max(p.epoch for p in progress))
+    while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
+        epoch = max(p.epoch for p in progress) + 1
+        with recorder.timed_epoch(epoch, trainer.num_step) as advance:
+            state, train_metrics = _train_epoch(
+                trainer, arrays["state"], source, epoch - 1, is_active, advance
+            )
+        averaged = trainer.average(state)
+        val_metrics = _validate(config, trainer, evaluator, averaged)
+        progress = tuple(
+            _after(p, train, val) if active else p
+            for p, active, train, val in zip(progress, is_active, train_metrics, val_metrics, strict=True)
+        )
+        _check_failed(config, progress, epoch, train_metrics, val_metrics)
+        arrays = {
+            "state": state,
+            "best": _where(np.array([p.best_epoch == epoch for p in progress]), averaged, arrays["best"]),
+        }
+        learning_rate = trainer.learning_rate(epoch * trainer.num_step).tolist()
+        rows = [
+            {"member": i, "learning_rate": learning_rate[i], "train": train_metrics[i], "val": val_metrics[i]}
+            for i, p in enumerate(progress)
+            if p.epoch == epoch
+        ]
+        if rows:  # or the last ones have failed that were not at rest
+            recorder.epoch(epoch, rows, progress)
+        # After its rows of metrics, so that a checkpoint never lacks one.
+        checkpoints.save(epoch, arrays, [dataclasses.asdict(p) for p in progress])
+    return arrays, progress
+
+
+def _after(progress: Progress, train: dict, val: dict) -> Progress:
+    return progress.after(val["huber"], is_finite=all(map(math.isfinite, (val["huber"], *train.values()))))
+
+
+@jax.jit
+def _where(condition_E: jax.Array, new: dict, old: dict) -> dict:
+    """`new` of the members for which the condition holds, `old` of the others."""
+    return jax.vmap(lambda condition, *trees: jax.tree.map(functools.partial(jnp.where, condition), *trees))(
+        condition_E, new, old
+    )
+
+
+def _validate(config: ConfigDict, trainer: Trainer, evaluator: Evaluator, params: dict) -> list[dict]:
+    """Loss and metrics of each member on the validation samples."""
+    prediction_ExNxT, target_NxT = evaluator.predict(params, "val")
+    delta = trainer.members.each("huber_delta", config.optim.huber_delta)
+    return [
+        {
+            "huber": float(losses.huber(prediction_NxT, target_NxT, delta[i]).mean()),
+            **evaluator.metrics(prediction_NxT, target_NxT),
+        }
+        for i, prediction_NxT in enumerate(prediction_ExNxT)
+    ]
+
+
+def _check_failed(
+    config, progress: Sequence[Progress], epoch: int, train: list[dict], val: list[dict]
+) -> None:
+    """Says which members have just failed; TrainingError once all have."""
+    new = [i for i, p in enumerate(progress) if p.is_failed and p.epoch == epoch - 1]
+    for i in new:
+        message = f"the loss is not finite in epoch {epoch} (training {train[i]['huber']}, validation {val[i]['huber']})"
+        if len(progress) > 1 and distributed.is_main_process():
+            print(f"member {i} is left out from here on: {message}", flush=True)
+        if all(p.is_failed for p in progress):
             raise TrainingError(
-                f"the loss is not finite in epoch {progress.epoch} (training {train_metrics['huber']}, validation "
-                f"{loss}); checkpoints of the epochs before stand. Lower config.optim.learning_rate="
+                f"{message}; checkpoints of the epochs before stand. Lower config.optim.learning_rate="
                 f"{config.optim.learning_rate}, or look for extreme values in the features"
             )
-        recorder.epoch(
-            progress,
-            learning_rate=float(trainer.schedule(progress.epoch * trainer.num_step)),
-            train=train_metrics,
-            val={"huber": loss, **evaluator.metrics(prediction, target)},
-        )
-        # After its row of metrics, so that a checkpoint never lacks one.
-        is_best = progress.best_epoch == progress.epoch
-        checkpoints.save(progress.epoch, state, dataclasses.asdict(progress), is_best=is_best)
-    best, _ = checkpoints.restore(progress.best_epoch, like=state)
-    return averaged(config, best), progress
-
-
-def averaged(config: ConfigDict, state: dict) -> dict:
-    """`state` with the average of its parameters: what is validated, tested and predicted with."""
-    _, unravel = ravel_pytree(state["params"])
-    return {**state, "params": unravel(optim.average(state["opt_state"], config.optim.average_decay))}
 
 
 def _train_epoch(
-    trainer: Trainer, state, source: placement.Source, epoch: int, advance: Callable[[int], None]
-):
-    """One epoch in a few calls of many steps each; the state after it, and means over its samples."""
+    trainer: Trainer, state, source: placement.Source, epoch: int, is_active, advance: Callable[[int], None]
+) -> tuple[dict, list[dict]]:
+    """One epoch in a few calls of many steps each.
+
+    Returns:
+      the state after it; of each member, means over its samples, NaN where it rests.
+    """
+    members = trainer.members.arrays() | {"is_active": np.asarray(is_active, np.int32)}
+    members = distributed.share_members(members, trainer.mesh)
     most = math.ceil(trainer.num_step / CALLS_PER_EPOCH)
     sums = []
     for stars, num_step in source.chunks(epoch):
@@ -203,11 +282,17 @@ def _train_epoch(
             jax.block_until_ready(sums[-1])
         for first in range(0, num_step, most):
             num = min(most, num_step - first)
-            state, sums_of_call = trainer.train_steps(state, stars, *map(np.int32, (epoch, first, num)))
+            state, sums_of_call = trainer.train_steps(
+                state, members, stars, *map(np.int32, (epoch, first, num))
+            )
             sums.append(sums_of_call)
             if progress_bars.is_terminal():
                 jax.block_until_ready(sums_of_call)  # the bar should show what is done, not what is queued
             advance(num)
-    totals = jax.tree.map(lambda *values: sum(map(float, values)), *jax.device_get(sums))
+    totals = jax.tree.map(
+        lambda *values: np.sum([distributed.gather(x) for x in values], axis=0, dtype=np.float64), *sums
+    )
     num_sample = totals.pop("num_sample")
-    return state, {name: value / num_sample for name, value in totals.items()}
+    with np.errstate(invalid="ignore"):
+        means = {name: values / num_sample for name, values in totals.items()}
+    return state, [{name: float(values[i]) for name, values in means.items()} for i in range(len(is_active))]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from configs import common
+from starjax import environment
 from starjax.data import dataset, shard
 
 # Before anything touches a device.
@@ -54,6 +55,12 @@ def float64():
     """64-bit arithmetic within one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory):
+    """Many tests compile the same programs; each is compiled once."""
+    environment.keep_compiled(str(tmp_path_factory.mktemp("output")))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, errors, evaluate, functional, losses, models, step
+from starjax import distributed, ensemble, errors, evaluate, functional, losses, models, step
 from starjax.data import bundle, sampler, scaler
 
 CONFIG = sampler.SamplerConfig(
@@ -17,12 +17,19 @@ EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
 
 
 def mesh_of(num_device):
-    return jax.make_mesh(
-        (num_device,),
-        (distributed.DATA_AXIS,),
-        devices=jax.devices()[:num_device],
-        axis_types=(jax.sharding.AxisType.Auto,),
-    )
+    return distributed.make_mesh(devices=jax.devices()[:num_device])
+
+
+def lone(optimizer, params):
+    """State and members of a run of one model."""
+    state = jax.tree.map(lambda x: x[None], step.initial_state(params, optimizer))
+    return state, {**ensemble.Members((2,), {}).arrays(), "key": jax.random.key_data(jax.random.key(2))[None]}
+
+
+def compiled(apply, optimizer, mesh, **options):
+    hparams = {"huber_delta": 1.0}
+    train_steps = step.make_train_steps(apply, lambda _: optimizer, CONFIG, BATCH_SIZE, hparams, **options)
+    return distributed.on_mesh(train_steps, mesh, arguments=("members", "members", *["same"] * 4))
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +46,12 @@ def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, micro
     """Parameters after some steps and the sums over them."""
     mesh = mesh_of(num_device)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
-    train_steps = step.make_train_steps(
-        apply, optimizer, CONFIG, BATCH_SIZE, 1.0, micro_batch_size=micro_batch_size
+    steps = compiled(apply, optimizer, mesh, micro_batch_size=micro_batch_size)
+    state, members = distributed.share_members(lone(optimizer, params), mesh)
+    state, sums = steps(state, members, distributed.replicate(stars, mesh), 0, 0, num_step)
+    return jax.device_get(
+        (params, jax.tree.map(lambda x: x[0], state["params"]), jax.tree.map(lambda x: x[0], sums))
     )
-    steps = distributed.on_mesh(train_steps, mesh)
-    state = step.initial_state(params, optimizer, jax.random.key(2))
-    state, sums = steps(
-        distributed.replicate(state, mesh), distributed.replicate(stars, mesh), 0, 0, num_step
-    )
-    return jax.device_get((params, state["params"], sums))
 
 
 def assert_trees_close(found, expected, rtol):
@@ -110,12 +114,12 @@ def test_steps_in_several_calls_are_those_of_one(stars):
     mesh = mesh_of(1)
     params, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-2)
-    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = step.initial_state(params, optimizer, jax.random.key(2))
-    at_once, _ = steps(state, stars, 0, 0, 3)
+    steps = compiled(apply, optimizer, mesh)
+    state, members = lone(optimizer, params)
+    at_once, _ = steps(state, members, stars, 0, 0, 3)
     in_parts = state
     for first in range(3):
-        in_parts, _ = steps(in_parts, stars, 0, first, 1)
+        in_parts, _ = steps(in_parts, members, stars, 0, first, 1)
     jax.tree.map(np.testing.assert_array_equal, in_parts, at_once)
 
 
@@ -130,14 +134,14 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
         evaluator = evaluate.Evaluator(
             apply, CONFIG, batch_size, mesh, ("a", "b"), scalers, {"test": stars}, {"test": [chunk]}.get
         )
-        state = distributed.replicate({"params": params, "key": jax.random.key_data(jax.random.key(3))}, mesh)
-        found.append(evaluator.predict(state, "test"))
+        own = distributed.share_members(jax.tree.map(lambda x: x[None], params), mesh)
+        found.append(evaluator.predict(own, "test"))
     for prediction, target in found:
-        assert prediction.shape == (33, 2)
+        assert prediction.shape == (1, 33, 2)
         np.testing.assert_array_equal(target, np.repeat(stars.target, 3, axis=0))
         np.testing.assert_allclose(prediction, found[0][0], rtol=1e-5, atol=1e-6)
     # Distinct snapshots give distinct rows: nothing is repeated or shifted.
-    assert len(np.unique(found[0][0][:, 0].round(6))) > 11
+    assert len(np.unique(found[0][0][0, :, 0].round(6))) > 11
 
 
 def test_a_loss_of_unequal_shapes_is_refused():
@@ -158,9 +162,9 @@ def test_a_training_step_lowers_for_every_platform(name, platform, stars):
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-3)
     mesh = mesh_of(1)
-    steps = distributed.on_mesh(step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0), mesh)
-    state = step.initial_state(params, optimizer, jax.random.key(2))
-    exported = jax.export.export(steps, platforms=[platform])(state, stars, 0, 0, 3)
+    steps = compiled(apply, optimizer, mesh)
+    state, members = lone(optimizer, params)
+    exported = jax.export.export(steps, platforms=[platform])(state, members, stars, 0, 0, 3)
     assert exported.platforms == (platform,)
 
 

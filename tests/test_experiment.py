@@ -26,9 +26,9 @@ def stop_after(monkeypatch):
     def arrange(num_epoch):
         record = train.Recorder.epoch
 
-        def record_and_stop(self, progress, **values):
-            record(self, progress, **values)
-            if progress.epoch == num_epoch:
+        def record_and_stop(self, epoch, rows, progress):
+            record(self, epoch, rows, progress)
+            if epoch == num_epoch:
                 raise KilledError
 
         monkeypatch.setattr(train.Recorder, "epoch", record_and_stop)

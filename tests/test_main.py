@@ -72,7 +72,8 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     source = placement.place(data.shards["train"], "replicated", train.sampler_config(config), 32, mesh)
     trainer = train.create(config, data, source, mesh)
     with Checkpoints(place.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(best_epoch, like=trainer.initial_state)
+        state = trainer.initial_state
+        arrays, _ = checkpoints.restore(checkpoints.latest, like={"state": state, "best": state["params"]})
     evaluator = evaluate.Evaluator(
         trainer.apply,
         train.sampler_config(config),
@@ -83,11 +84,13 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
         data.shards,
         lambda split: placement.in_order(data.shards[split], "replicated", mesh),
     )
-    averaged = train.averaged(config, state)
     found = pd.read_parquet(place.test_table)["prediction_scaled"]
-    np.testing.assert_allclose(found, evaluator.predict(averaged, "test")[0][:, 0], rtol=1e-5, atol=1e-6)
-    assert np.abs(found - evaluator.predict(state, "test")[0][:, 0]).max() > 1e-3
-    loss = losses.huber(*evaluator.predict(averaged, "val"), config.optim.huber_delta).mean()
+    np.testing.assert_allclose(
+        found, evaluator.predict(arrays["best"], "test")[0][0, :, 0], rtol=1e-5, atol=1e-6
+    )
+    assert np.abs(found - evaluator.predict(arrays["state"]["params"], "test")[0][0, :, 0]).max() > 1e-3
+    prediction, target = evaluator.predict(arrays["best"], "val")
+    loss = losses.huber(prediction[0], target, config.optim.huber_delta).mean()
     assert history.loc[best_epoch, "val_huber"] == pytest.approx(float(loss), rel=1e-5)
 
 

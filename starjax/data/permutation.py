@@ -11,6 +11,8 @@ the toss of a coin that both see. It takes any size as it is, with neither divis
 import jax
 import jax.numpy as jnp
 
+from starjax import mixing
+
 # An element that no coin has moved still lies where it began: 1 in 2**24. Ordered pairs of images are uniform by
 # chi-square tests of 2e7 draws from 14 rounds on.
 NUM_ROUNDS = 24
@@ -49,7 +51,5 @@ def _scale(bits, size):
 
 
 def _coin(x):
-    """A fair coin for each value (mixing after C. Wellons, "Prospecting for Hash Functions")."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x >= jnp.uint32(2**31)
+    """A fair coin for each value."""
+    return mixing.mix(x) >= jnp.uint32(2**31)

@@ -28,7 +28,7 @@ PLACEMENTS = ("replicated", "sharded", "streamed")
 SHARE = 0.25
 # Stars that are sent to a device at a time, and snapshots that stay together when they are shuffled, so that
 # a disk is read in pieces of some size.
-CHUNK_BYTES, BLOCK = 2**27, 64
+CHUNK_BYTES, BLOCK = 2**25, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +72,12 @@ def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, 
     if placement == "replicated":
         return _replicated(shard, config, batch_size, mesh)
     chunk_bytes = math.inf if placement == "sharded" else CHUNK_BYTES
-    plan = _plan(shard, mesh.size, chunk_bytes)
-    num_local = batch_size // mesh.size
+    num_share = distributed.num_share(mesh)
+    plan = _plan(shard, num_share, chunk_bytes)
+    num_local = batch_size // num_share
     num_step = [
         math.ceil(
-            max(plan.num_snapshot(c, d) for d in range(mesh.size))
+            max(plan.num_snapshot(c, d) for d in range(num_share))
             * config.num_sample_per_snapshot
             / num_local
         )

@@ -1,6 +1,8 @@
 """The models by name. A further one is one file beside these, and one line here."""
 
+import functools
 import inspect
+from collections.abc import Mapping
 
 import jax
 from flax import nnx
@@ -33,3 +35,17 @@ def hyperparameters(name: str) -> dict:
 def create(name: str, num_feature: int, num_output: int, key: jax.Array, **hparams) -> nnx.Module:
     """A freshly initialized model: `(features [B, K, F], mask [B, K], key [B]) -> [B, num_output]`."""
     return model_class(name)(num_feature, num_output, rngs=nnx.Rngs(params=key), **hparams)
+
+
+def num_params(config: Mapping, num_feature: int, num_output: int) -> int:
+    """How many values a model learns, from its `name` and hyperparameters alone; nothing is computed."""
+    return _num_params(num_feature, num_output, tuple(config.items()))
+
+
+@functools.cache
+def _num_params(num_feature: int, num_output: int, items: tuple) -> int:
+    def params():
+        model = create(num_feature=num_feature, num_output=num_output, key=jax.random.key(0), **dict(items))
+        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(params)))

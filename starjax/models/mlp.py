@@ -6,11 +6,13 @@ machine, while rows of stars are not (benchmarks/README.md).
 """
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from starjax import mixing
 from starjax.errors import ConfigError
 
 DTYPES = ("float32", "bfloat16")
@@ -81,17 +83,23 @@ def dropout(x, rate: float, key, sample_axis: int = 0):
     """Zeros each value of `x` with probability `rate`, to 1 in 65,536, and rescales the rest.
 
     Args:
+      rate: in [0, 1); may be traced.
       key: one key a sample (B,), so that a sample's pattern does not depend on how the batch is
         spread over devices; or None, which returns `x` unchanged (evaluation).
       sample_axis: the axis of the B samples.
     """
-    threshold = round(rate * 2**16)
-    if key is None or threshold == 0:
+    if key is None or (isinstance(rate, float) and rate == 0):
         return x
+    threshold = jnp.round(rate * 2**16).astype(jnp.uint32)
     shape = [size for axis, size in enumerate(x.shape) if axis != sample_axis % x.ndim]
-    # Half the random numbers of jax.random.bernoulli.
-    draw = jax.vmap(lambda k: jax.random.bits(k, shape, jnp.uint16), out_axes=sample_axis)
+    draw = jax.vmap(lambda k: _draw(k, shape), out_axes=sample_axis)
     return jnp.where(draw(key) >= threshold, x / (1 - threshold / 2**16), 0)
+
+
+def _draw(key, shape):
+    """Uniform uint32 below 2^16, of a shape. With `jax.random.bits` they took a third of a step of Deep Sets."""
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    return mixing.mix(place ^ jax.random.bits(key)) >> 16
 
 
 class MLP(nnx.Module):

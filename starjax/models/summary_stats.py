@@ -52,10 +52,10 @@ def summary_statistics(features_BxKxF, mask_BxK):
     std_BxF = jnp.sqrt(squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1))
     # Empty slots sort behind every star.
     star_KxBxF = jnp.moveaxis(jnp.where(real_BxKx1, features_BxKxF, jnp.inf), 1, 0)
-    sorted_BxKxF = jnp.moveaxis(sorting.sort(star_KxBxF), 0, 1)
+    sorted_KxBxF = sorting.sort(star_KxBxF)
 
     def at_rank(rank_Bx1):
-        value_BxF = jnp.take_along_axis(sorted_BxKxF, jnp.maximum(rank_Bx1, 0)[:, None], axis=1)[:, 0]
+        value_BxF = jnp.take_along_axis(sorted_KxBxF, jnp.maximum(rank_Bx1, 0)[None], axis=0)[0]
         return jnp.where(n_Bx1 > 0, value_BxF, 0)
 
     def quantile(q):

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, functional, models, step
+from starjax import distributed, ensemble, functional, models, step
 from starjax.data import dataset, placement, sampler, shard
 
 CONFIG = sampler.SamplerConfig(
@@ -17,12 +17,7 @@ BATCH_SIZE = 16
 
 
 def mesh_of(num_device):
-    return jax.make_mesh(
-        (num_device,),
-        (distributed.DATA_AXIS,),
-        devices=jax.devices()[:num_device],
-        axis_types=(jax.sharding.AxisType.Auto,),
-    )
+    return distributed.make_mesh(devices=jax.devices()[:num_device])
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +42,18 @@ def sums_of_epoch(whole, name, num_device, epoch):
     source = placement.place(whole, name, CONFIG, BATCH_SIZE, mesh)
     params, apply = functional.split(models.create("deep_sets", 2, 1, jax.random.key(1), dropout=0.0))
     optimizer = optax.sgd(0.0)
-    steps = distributed.on_mesh(
-        step.make_train_steps(apply, optimizer, CONFIG, BATCH_SIZE, 1.0, is_sharded=source.is_sharded),
-        mesh,
-        sharded=(1,) if source.is_sharded else (),
-        num_argument=5,
+    train_steps = step.make_train_steps(
+        apply, lambda _: optimizer, CONFIG, BATCH_SIZE, {"huber_delta": 1.0}, is_sharded=source.is_sharded
     )
-    state = distributed.replicate(step.initial_state(params, optimizer, jax.random.key(2)), mesh)
+    stars_lie = "shares" if source.is_sharded else "same"
+    steps = distributed.on_mesh(
+        train_steps, mesh, arguments=("members", "members", stars_lie, "same", "same", "same")
+    )
+    state = jax.tree.map(lambda x: x[None], step.initial_state(params, optimizer))
+    state, members = distributed.share_members((state, ensemble.Members((2,), {}).arrays()), mesh)
     found, done = [], 0
     for stars, num_step in source.chunks(epoch):
-        state, sums = steps(state, stars, epoch, 0, num_step)
+        state, sums = steps(state, members, stars, epoch, 0, num_step)
         found.append(jax.device_get(sums))
         done += num_step
     assert done == source.num_step

@@ -113,17 +113,12 @@ def test_targets_go_with_their_snapshot(stars):
 
 @pytest.mark.parametrize("num_device", [1, 2, 4, 8])
 def test_any_number_of_devices_draws_the_same(stars, num_device):
-    mesh = jax.make_mesh(
-        (num_device,),
-        (distributed.DATA_AXIS,),
-        devices=jax.devices()[:num_device],
-        axis_types=(jax.sharding.AxisType.Auto,),
-    )
+    mesh = distributed.make_mesh(devices=jax.devices()[:num_device])
 
     def drawn(stars, key):
         (row,), _ = distributed.local_rows(16)
-        return sampler.draw_batch(stars, key, 5, row, CONFIG)[0][None]
+        return sampler.draw_batch(stars, key, 5, row, CONFIG)[0][None, None]
 
-    on_mesh = distributed.on_mesh(drawn, mesh, is_output_sharded=True)
+    on_mesh = distributed.on_mesh(drawn, mesh, arguments=("same", "same"), result="rows")
     expected = sampler.draw_batch(stars, jax.random.key(2), 5, jnp.arange(16), CONFIG)[0]
-    np.testing.assert_array_equal(on_mesh(stars, jax.random.key(2))[0], expected)
+    np.testing.assert_array_equal(on_mesh(stars, jax.random.key(2))[0, 0], expected)

@@ -135,3 +135,18 @@ def test_several_seeds_and_targets():
 def test_hyperparameters_that_cannot_be_are_refused_by_name(name, hparams, named):
     with pytest.raises(ValueError, match=named):
         models.create(name, 3, 1, jax.random.key(0), **hparams)
+
+
+def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
+    """Correlations of all pairs of 256 places, and of all pairs of 256 samples, are those of fair coins."""
+    num = 256
+    keys = jax.random.split(jax.random.key(3), 64 * num)
+    kept = np.asarray(mlp.dropout(jnp.ones((64 * num, num)), 0.5, keys)) > 0
+    assert abs(kept.mean() - 0.5) < 5 * 0.5 / kept.size**0.5
+    for coins in (2.0 * kept - 1, 2.0 * kept.reshape(num, -1).T - 1):
+        size = len(coins)
+        z = coins.T @ coins / size**0.5
+        np.fill_diagonal(z, 0)
+        # The largest of 32,640 normal deviates: beyond 6 with a chance of 6e-5.
+        assert np.abs(z).max() < 6
+        assert abs(z[np.triu_indices(num, 1)].std() - 1) < 0.03

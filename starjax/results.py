@@ -1,0 +1,173 @@
+"""What a run leaves behind when it has been trained: tables, test metrics, figures; of many members also each one's."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from starjax import distributed, ensemble, experiment, files, losses, names, plots, record
+from starjax.checkpoint import Checkpoints
+from starjax.data.dataset import Dataset
+from starjax.evaluate import Evaluator
+from starjax.experiment import Experiment
+from starjax.stopping import Progress
+
+# Metrics of a member that its table shows, of each target.
+MEMBER_METRICS = ("mae", "r2")
+
+
+def write(
+    config: ConfigDict,
+    place: Experiment,
+    data: Dataset,
+    evaluator: Evaluator,
+    arrays: dict,
+    progress: Sequence[Progress],
+) -> None:
+    """Tests what was trained and writes all of it; called by all processes.
+
+    Args:
+      arrays, progress: as `train.fit` returns them.
+    """
+    prediction_ExNxT, target_NxT = evaluator.predict(arrays["best"], "test")
+    if len(progress) == 1:
+        _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best=0)
+        return
+    table = members_table(config, evaluator, arrays["best"], progress)
+    best = int(table["member"].iloc[0])
+    if ensemble.is_sweep(config):
+        _write_best(config, place, data, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT)
+    if distributed.is_main_process():
+        is_there = [not p.is_failed for p in progress]
+        with files.written_whole(place.members) as temporary:
+            table.to_csv(temporary, index=False)
+        with files.written_whole(place.test_table_of_members) as temporary:
+            numbers = np.flatnonzero(is_there).tolist()
+            evaluator.table_of_members(prediction_ExNxT[is_there], numbers).to_parquet(temporary, index=False)
+    _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best)
+
+
+def members_table(
+    config: ConfigDict, evaluator: Evaluator, params: dict, progress: Sequence[Progress]
+) -> pd.DataFrame:
+    """One row a member, those of the lowest validation loss first and failed ones last.
+
+    The loss, `val_huber`, has config.optim.huber_delta for all of them, lest members be held against different ones.
+    """
+    members = ensemble.members(config)
+    prediction_ExNxT, target_NxT = evaluator.predict(params, "val")
+    rows = []
+    for i, member in enumerate(progress):
+        row = {"member": i, "seed": members.seeds[i]}
+        row |= {name: values[i] for name, values in members.hparams.items()}
+        row |= {"epochs": member.epoch, "best_epoch": member.best_epoch, "is_failed": member.is_failed}
+        if not member.is_failed:
+            loss = losses.huber(prediction_ExNxT[i], target_NxT, config.optim.huber_delta).mean()
+            row["val_huber"] = float(loss)
+            for key, by_units in evaluator.metrics(prediction_ExNxT[i], target_NxT).items():
+                row |= {
+                    f"val_{key}_{units}_{m}": by_units[units][m] for units in by_units for m in MEMBER_METRICS
+                }
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["val_huber", "member"], ignore_index=True)
+
+
+def _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best: int) -> None:
+    """The test table and figures, and last the test metrics, whose presence says that the run is finished."""
+    if distributed.is_main_process():
+        prediction_ExNxT = prediction_ExNxT[[not p.is_failed for p in progress]]
+        table = evaluator.table(prediction_ExNxT, target_NxT, "test")
+        content = {
+            "best_epoch": progress[best].best_epoch,
+            "epochs": max(p.epoch for p in progress),
+            "members": len(prediction_ExNxT),
+            "test": evaluator.metrics(prediction_ExNxT.mean(axis=0), target_NxT),
+        }
+        with files.written_whole(place.test_table) as temporary:
+            table.to_parquet(temporary, index=False)
+        figures = {
+            "predicted-against-true": plots.predicted_against_true(table, content["test"]),
+            "training-curves": plots.training_curves(
+                pd.read_csv(place.metrics), [p.best_epoch for p in progress]
+            ),
+        }
+        for name, figure in figures.items():
+            plots.save(figure, place.figures / f"{name}.png")
+        files.write_json(place.test_metrics, content)
+    distributed.wait_for_all("test metrics")
+
+
+def best_of(place: Experiment) -> Experiment:
+    """Where the best member of a sweep stands as a run of its own."""
+    return Experiment(place.directory.with_name(f"{place.name}-best"))
+
+
+def _write_best(config, place, data, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT) -> None:
+    """Makes a run directory of the best member, as if it had been trained alone."""
+    alone, one = best_of(place), slice(best, best + 1)
+    if alone.test_metrics.exists():
+        return
+    if distributed.is_main_process():
+        experiment.open_or_create(alone, ensemble.lone(config, best), data)
+        experiment.save_scalers(alone, data)
+        rows = record.rows_until(place.metrics, progress[best].epoch)
+        record.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])
+    distributed.wait_for_all("directory of the best member")
+    own = jax.tree.map(lambda x: distributed.gather(x)[one], arrays)
+    with Checkpoints(alone.checkpoints) as checkpoints:
+        if checkpoints.latest is None:
+            own = distributed.share_members(own, distributed.make_mesh())
+            checkpoints.save(progress[best].epoch, own, [dataclasses.asdict(progress[best])])
+    _write_test(alone, evaluator, prediction_ExNxT[one], target_NxT, progress[one], best=0)
+
+
+def report(place: Experiment) -> None:
+    """Prints the test metrics of a finished run, and where everything lies."""
+    content = json.loads(place.test_metrics.read_text())
+    what = f"epoch {content['best_epoch']} of {content['epochs']}"
+    if content["members"] > 1:
+        what = f"mean of {content['members']} members"
+    table = Table(title=f"test, {what}", title_justify="left")
+    for column in ("target", "units", "MAE", "RMSE", "R²"):
+        table.add_column(column, justify="left" if column in ("target", "units") else "right")
+    for key, by_units in content["test"].items():
+        for units, values in by_units.items():
+            unit = plots.unit(key) if units == "physical" else "scaled"
+            table.add_row(key, unit, *(f"{values[name]:.3f}" for name in ("mae", "rmse", "r2")))
+    console = Console(width=100)
+    paths = [place.test_table, place.metrics, place.figures, place.checkpoints, place.events]
+    if place.members.exists():
+        _report_members(console, pd.read_csv(place.members), list(content["test"]))
+        paths[1:1] = [place.test_table_of_members, place.members]
+    console.print(table)
+    print(f"run directory   {place.directory}")
+    print("with            " + ", ".join(path.name for path in paths if path.exists()))
+    if best_of(place).test_metrics.exists():
+        print(f"best member     {best_of(place).directory}, a run of its own")
+
+
+def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
+    table = Table(title="members by validation loss", title_justify="left")
+    columns = {
+        name: name.replace("_", " ")
+        for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_huber")
+    }
+    for key in target_keys:
+        name = names.of_keys((key,), names.TARGET_SETS)
+        columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
+        columns[f"val_{key}_scaled_r2"] = f"R² {name}"
+    shown = [name for name in columns if name in members]
+    for name in shown:
+        table.add_column(columns[name], justify="right")
+    for row in members.to_dict("records"):
+        values = (row[name] for name in shown)
+        table.add_row(
+            *("failed" if pd.isna(v) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+        )
+    console.print(table)
