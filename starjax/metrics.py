@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from starjax.data.bundle import ScalerBundle
 
@@ -36,4 +37,34 @@ def by_target(
             "physical": regression(physical[0][:, i], physical[1][:, i]),
         }
         for i, key in enumerate(target_keys)
+    }
+
+
+def of_snapshots(rows: pd.DataFrame, units: str) -> dict[str, float]:
+    """How far the mean prediction of each snapshot's samples is from the truth.
+
+    Args:
+      rows: a test table's rows of one target.
+      units: 'scaled' or 'physical'; the mean over samples is taken in these.
+
+    Returns:
+      `mae mse rmse r2` as `regression` gives them; `pearson` and `spearman` correlation of prediction
+      and truth; `bias`, the mean of prediction - truth; `median_error` and `error_90`, the median and
+      the 90 % quantile of the absolute error; `spread`, the mean over snapshots of the standard
+      deviation of their samples' predictions; `spread_error_spearman`, how well the rank of a snapshot's spread tells
+      that of its absolute error. NaN where a value is not defined, such as a correlation with a constant.
+    """
+    predicted = rows[f"prediction_{units}"].astype(np.float64).groupby(rows["snapshot_id"])
+    target = rows[f"target_{units}"].astype(np.float64).groupby(rows["snapshot_id"]).first()
+    prediction, spread = predicted.mean(), predicted.std()
+    error = prediction - target
+    return {
+        **regression(prediction.to_numpy(), target.to_numpy()),
+        "pearson": prediction.corr(target),
+        "spearman": prediction.rank().corr(target.rank()),
+        "bias": float(error.mean()),
+        "median_error": float(error.abs().median()),
+        "error_90": float(error.abs().quantile(0.9)),
+        "spread": float(spread.mean()),
+        "spread_error_spearman": spread.rank().corr(error.abs().rank()),
     }

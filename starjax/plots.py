@@ -1,5 +1,7 @@
 """Figures of a run. Matplotlib is used without its global state, so that nothing needs a display."""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 
 from starjax import files
 
-LABELS = {"time": "age", "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$"}
+LABELS = {
+    "time": "age",
+    "mass": r"mass within 2 $r_{\rm tidal}$",
+    "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$",
+}
 UNITS = {
     "time": "Myr",
     "total_mass": "Msun",
@@ -72,19 +78,79 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     return figure
 
 
-def training_curves(metrics: pd.DataFrame, best_epoch: int) -> Figure:
-    """Loss by epoch, from the content of metrics.csv, with the epoch that was tested."""
+def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int]) -> Figure:
+    """Loss by epoch of each member, from the content of metrics.csv, with the epochs that were tested."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(
-        metrics["epoch"], metrics["train_huber"], color="0.6", label="training (stars dropped, dropout on)"
-    )
-    axes.plot(metrics["epoch"], metrics["val_huber"], color="black", label="validation")
-    axes.axvline(best_epoch, color="black", linestyle=":", linewidth=1, label=f"best epoch, {best_epoch}")
+    labels = {"train": "training (stars dropped, dropout on)", "val": "validation"}
+    width = 1.5 if len(best_epochs) == 1 else 0.6
+    for split, colour in (("train", "0.6"), ("val", "black")):
+        for _, rows in metrics.groupby("member"):
+            axes.plot(
+                rows["epoch"],
+                rows[f"{split}_huber"],
+                color=colour,
+                linewidth=width,
+                label=labels.pop(split, None),
+            )
+    is_best = metrics["epoch"] == metrics["member"].map(dict(enumerate(best_epochs)))
+    label = f"best epoch, {best_epochs[0]}" if len(best_epochs) == 1 else "best epochs"
+    best = metrics[is_best]
+    axes.plot(best["epoch"], best["val_huber"], "o", color="#f0a830", markeredgecolor="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
     axes.legend(framealpha=1, edgecolor="none", fontsize=9)
     return figure
+
+
+def architectures(table: pd.DataFrame) -> Figure:
+    """R² of every run against the size of its model, one panel a task: targets down, features across.
+
+    Args:
+      table: as `runs.read_all` gives it.
+    """
+    models, targets = sorted(table["model"].unique()), sorted(table["target"].unique())
+    columns = sorted(table[["data_set", "features"]].drop_duplicates().itertuples(index=False, name=None))
+    figure = Figure(figsize=(1 + 3.2 * len(columns), 0.8 + 2.9 * len(targets)), layout="constrained")
+    panels = figure.subplots(len(targets), len(columns), sharex=True, sharey="row", squeeze=False)
+    for axes_of_target, target in zip(panels, targets, strict=True):
+        for axes, (data_set, features) in zip(axes_of_target, columns, strict=True):
+            is_here = (table["target"] == target) & (table["features"] == features)
+            rows = table[is_here & (table["data_set"] == data_set)]
+            _dots_by_model(axes, rows, models)
+            name = features if table["data_set"].nunique() == 1 else f"{features}, data {data_set}"
+            axes.set_title(name if rows.empty else f"{name}\nbest: {_best(rows)}", fontsize=9)
+        axes_of_target[0].set_ylabel(f"{LABELS.get(target, target)}: R² per snapshot\n(scaled units)")
+    for axes in panels[-1]:
+        axes.set(xlabel="learned parameters", xscale="log")
+    handles = [line for line in panels[0, 0].get_lines() if line.get_label() in models]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
+    return figure
+
+
+def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
+    """A dot a run; models differ in shape and in lightness, so that they can be told apart without colours."""
+    styles = itertools.cycle([("o", "#0b3c6f"), ("s", "#f0a830"), ("^", "#2a9d70"), ("D", "#b0b0b0")])
+    for model, (marker, colour) in zip(models, styles, strict=False):
+        of_model = rows[rows["model"] == model]
+        axes.plot(
+            of_model["num_params"],
+            of_model["snapshot_scaled_r2"],
+            marker,
+            color=colour,
+            markeredgecolor="black",
+            markeredgewidth=0.5,
+            markersize=6,
+            alpha=0.9,
+            label=model,
+        )
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _best(rows: pd.DataFrame) -> str:
+    best = rows.loc[rows["snapshot_scaled_r2"].fillna(-np.inf).idxmax()]
+    return f"{best['architecture']}, {best['snapshot_scaled_r2']:.2f}"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -83,17 +83,34 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_result_of_one(small, tmp_path):
+@pytest.mark.parametrize(
+    "option",
+    [
+        "data.placement=replicated",
+        pytest.param("ensemble.size=2", marks=pytest.mark.slow),
+        # Other samples meet in a batch there, but in no number of processes other ones than in another.
+        pytest.param("data.placement=sharded", marks=pytest.mark.slow),
+        pytest.param("data.placement=streamed", marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_give_the_result_of_one(small, tmp_path, option):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
-    short = "--config.train.max_epochs=3"
-    subprocess.run(command(small, tmp_path / "one", short), check=True, capture_output=True)
+    short = ("--config.train.max_epochs=3", f"--config.{option}")
+    alone = subprocess.run(
+        command(small, tmp_path / "one", *short),
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"},
+    )
+    assert alone.returncode == 0, alone.stderr
     port = free_port()
     pair = [
         subprocess.Popen(
             command(
                 small,
                 tmp_path / "two",
-                short,
+                *short,
                 f"--coordinator_address=127.0.0.1:{port}",
                 "--num_processes=2",
                 f"--process_id={i}",
@@ -145,7 +162,10 @@ def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
         (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
         (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
-        (["--config=configs/dataset.py"], "the config has no seed, data, model, optim, train"),
+        (
+            ["--config=configs/dataset.py"],
+            "the config has no seed, data, model, optim, ensemble, sweep, train",
+        ),
         (["--config=configs/common.py:perceptron"], "choose one of summary_stats, deep_sets"),
         (["--config=configs/deep_sets.py", "--config.seed=one"], "--config.seed=one"),
         (["--confg=configs/deep_sets.py"], "Did you mean: config"),
