@@ -1,11 +1,26 @@
-"""The environment variables that give config fields their defaults."""
+"""What comes from the environment: defaults of config fields, and where compiled programs are kept."""
 
 import os
+from pathlib import Path
 
 import dotenv
+import jax
 
 
 def default(variable: str, otherwise: str) -> str:
     """`variable` from the environment, else from a `.env` file here or above, else `otherwise`; empty counts as unset."""
     in_file = dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True))
     return os.environ.get(variable) or in_file.get(variable) or otherwise
+
+
+def keep_compiled(output_base: str) -> None:
+    """Keeps what is compiled in `output_base/compilation-cache`, for later runs of the same shapes.
+
+    Where `JAX_COMPILATION_CACHE_DIR` names another place, or `JAX_ENABLE_COMPILATION_CACHE` says no, that holds.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update(
+            "jax_compilation_cache_dir", str(Path(output_base).absolute() / "compilation-cache")
+        )
+        # All of them, however quickly they were compiled: a run has many small ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

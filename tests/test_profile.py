@@ -1,0 +1,67 @@
+"""A traced epoch says how long the devices did nothing; compiled programs are kept."""
+
+import json
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from starjax import main, profile
+
+
+def test_a_traced_epoch_is_told_and_kept(config, capsys):
+    config.profile = 2
+    place = main.run(config)
+    assert "epoch 2 traced: the devices did nothing for" in capsys.readouterr().out
+    idle = json.loads((place.profile / "idle.json").read_text())
+    assert 0 < idle["idle_share"] < 1
+    assert idle["seconds"] > 0
+    assert len(list(place.profile.rglob("*.xplane.pb"))) == 1
+    # It is no other run for that.
+    config.profile = 0
+    main.run(config)
+    assert "finished: nothing to do" in capsys.readouterr().out
+
+
+def test_a_device_that_waits_is_idle(tmp_path):
+    @jax.jit
+    def work(x):
+        return jax.lax.fori_loop(0, 400, lambda _, y: jnp.tanh(y @ y), x)
+
+    x = jnp.ones((128, 128))
+    work(x).block_until_ready()
+    shares = []
+    for name, seconds in (("busy", 0.0), ("waiting", 0.5)):
+        with profile.traced(tmp_path / name):
+            work(x).block_until_ready()
+            time.sleep(seconds)
+            work(x).block_until_ready()
+        shares.append(json.loads((tmp_path / name / "idle.json").read_text())["idle_share"])
+    # One of eight devices works at all.
+    assert shares[0] < shares[1]
+    assert shares[1] > 0.875
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [([], 0), ([(1, 3), (2, 4)], 3), ([(-5, 1), (9, 20)], 2), ([(0, 10), (3, 4)], 10), ([(6, 7), (2, 3)], 2)],
+)
+def test_overlaps_are_counted_once(intervals, expected):
+    assert profile._covered(intervals, 0, 10) == expected
+
+
+def test_a_second_run_finds_what_the_first_compiled(small, tmp_path):
+    command = [sys.executable, "-m", "starjax.main", "--config=configs/deep_sets.py", "--config.resume=False"]
+    command += [f"--config.output_base={tmp_path}", f"--config.data.dataset={small}"]
+    command += ["--config.train.max_epochs=2", "--config.train.batch_size=32"]
+    kept = []
+    for _ in range(2):
+        subprocess.run(command, check=True, capture_output=True)
+        kept.append(
+            {path.name for path in (tmp_path / "compilation-cache").iterdir() if "atime" not in path.name}
+        )
+    assert kept[0]
+    assert kept[1] == kept[0]
