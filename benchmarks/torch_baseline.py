@@ -143,7 +143,7 @@ def measure(case: str, num_run: int, max_step: int, num_worker: int, batch_size:
     shards = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys).shards
     clusters = Clusters(shards["train"], config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    hparams = {name: value for name, value in config.model.items() if name != "name"}
+    hparams = {name: value for name, value in config.model.items() if name not in ("name", "dtype")}
     model = MODELS[config.model.name](len(config.data.feature_keys), **hparams).to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), config.optim.learning_rate, weight_decay=config.optim.weight_decay

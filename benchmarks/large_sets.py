@@ -1,0 +1,60 @@
+"""Training with many stars a sample, and large batches: time and temporary memory.
+
+    python -m benchmarks.large_sets --out=large_sets.json
+
+The stars are drawn anew: 64 clusters of 5,000 stars.
+"""
+
+import numpy as np
+
+from benchmarks import cases, report
+from benchmarks import training as training_lib
+from starjax import distributed, train
+from starjax.data import dataset, placement, shard
+
+
+def clusters(num_snapshot: int, num_star: int, keys: tuple[str, ...]) -> shard.Shard:
+    rng = np.random.default_rng(0)
+    ptr = np.arange(num_snapshot + 1) * num_star
+    feature = rng.normal(size=(ptr[-1], len(keys))).astype(np.float32)
+    return shard.Shard(feature, keys, rng.normal(size=(num_snapshot, 1)).astype(np.float32), ("mass",), ptr)
+
+
+def measure(case: str, num_star: int, batch_size: int, max_seconds: float) -> dict:
+    config = cases.config(case, batch_size)
+    config.data.num_star_per_sample = num_star
+    config.data.num_sample_per_snapshot = -(-batch_size // 64)
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    mesh = distributed.make_mesh()
+    stars = clusters(64, 5000, tuple(config.data.feature_keys))
+    source = placement.place(stars, "replicated", train.sampler_config(config), batch_size, mesh)
+    trainer = train.create(config, data, source, mesh)
+    training = training_lib.Training(data, source, trainer, trainer.initial_state, 0.0)
+    [seconds] = report.seconds(lambda: training.steps(1), num_run=1)
+    if seconds < max_seconds:
+        seconds = report.median_seconds(lambda: training.steps(1), num_run=3)
+    analysis = trainer.train_steps.memory_analysis()
+    return {
+        "model": case,
+        "stars": num_star,
+        "batch": batch_size,
+        "micro_batch": trainer.micro_batch_size,
+        "step_s": seconds,
+        "samples_per_s": batch_size / seconds,
+        "stars_per_s": batch_size * num_star / seconds,
+        "temporary_MiB": analysis.temp_size_in_bytes / 2**20,
+    }
+
+
+def main() -> None:
+    options = report.parser(__doc__).parse_args()
+    distributed.use_cores(64)
+    names = list(cases.CASES)
+    plan = [(name, num_star, 64) for name in names[1:3] for num_star in (128, 512, 2048, 4096)]
+    plan += [(names[3], 128, 20480)]
+    rows = [measure(*of_case, max_seconds=3) for of_case in plan]
+    report.show("many stars a sample, and a large batch", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Random subsets drawn on the device: samples/s, and the bytes that a sample takes against what memory gives.
+
+python -m benchmarks.sampler --out=sampler.json
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import cases, report
+from starjax import distributed, train
+from starjax.data import dataset, sampler, symmetry
+
+BATCH_SIZE = 4096
+
+
+def copy_bytes_per_s() -> float:
+    """What the device reads and writes when it copies 256 MiB, all its devices together."""
+    mesh = distributed.make_mesh()
+    size = 2**26
+    x = distributed.from_each_device(
+        {i: np.zeros(size, np.float32) for i in distributed.local_positions(mesh)}, mesh
+    )
+    num_copy = 10
+    copies = jax.jit(lambda x: jax.lax.fori_loop(0, num_copy, lambda i, x: x + 1, x))
+    return num_copy * 2 * x.nbytes / report.median_seconds(lambda: copies(x))
+
+
+def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
+    config = cases.config("Deep Sets (8, 4)/(8, 4)")
+    config.data.num_star_per_sample = num_star
+    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    mesh = distributed.make_mesh()
+    stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
+    turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers) if has_turns else None
+    sample_config = train.sampler_config(config)
+    key = jax.random.key(0)
+
+    def draw(stars):
+        (row_B,), _ = distributed.local_rows(BATCH_SIZE)
+        num_sample = sampler.num_sample(stars, sample_config)
+        pair_B = sampler.shuffled_pair(key, 0, row_B, num_sample)
+        features, mask, _, _ = sampler.draw_batch(stars, key, 0, pair_B, sample_config, turn)
+        return jnp.where(mask[..., None], features, 0)[None, None]
+
+    drawn = distributed.on_mesh(draw, mesh, arguments=("same",), result="rows")
+    seconds = report.median_seconds(lambda: drawn(stars))
+    # A star is read once and written once; its place in the order is made in registers.
+    num_byte = 2 * 4 * num_star * len(config.data.feature_keys)
+    return {
+        "stars_a_sample": num_star,
+        "turned": "yes" if has_turns else "no",
+        "samples_per_s": BATCH_SIZE / seconds,
+        "stars_per_s": BATCH_SIZE * num_star / seconds,
+        "share_of_memory_bandwidth": BATCH_SIZE * num_byte / seconds / bytes_per_s,
+    }
+
+
+def main() -> None:
+    options = report.parser(__doc__).parse_args()
+    distributed.use_cores(BATCH_SIZE)
+    bytes_per_s = copy_bytes_per_s()
+    rows = [measure(k, has_turns, bytes_per_s) for k in (128, 512) for has_turns in (False, True)]
+    report.show(f"sampler; a copy moves {bytes_per_s / 1e9:.0f} GB/s", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Training on stars that are streamed from disk, against the same stars on the device.
+
+    python -m benchmarks.streaming --out=streaming.json
+    python -m benchmarks.streaming --gibibytes=12 --memory_gibibytes=4     # larger than the memory allowed
+
+Generated clusters of 100 stars with 11 features, in the proportions of a full data set (300 million stars: 13 GB).
+With --memory_gibibytes only the streamed run is made, by a process that may not have more memory of its own than that
+(RLIMIT_DATA, which counts what is allocated, and not files that are mapped).
+"""
+
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import cases, report
+from benchmarks import training as training_lib
+from starjax import distributed, record
+from starjax.data import dataset, shard, split_files
+
+NUM_STAR, KEYS = 100, ("x", "y", "z", "vx", "vy", "vz", "a", "b", "c", "d", "e")
+PART_BYTES = 2**30
+
+
+def generate(folder: Path, num_byte: int) -> None:
+    """Writes scaled shards of about as many bytes, in parts, and the sample's scalers beside them."""
+    target_key = cases.config(next(iter(cases.CASES))).data.target_keys
+    rng = np.random.default_rng(0)
+    most = PART_BYTES // (4 * NUM_STAR * len(KEYS))
+    for split, size in (("train", num_byte), ("val", 2**24), ("test", 2**24)):
+        num_snapshot = max(size // (4 * NUM_STAR * len(KEYS)), 64)
+        counts = [len(part) for part in np.array_split(np.arange(num_snapshot), -(-num_snapshot // most))]
+        for number, count in enumerate(counts, start=1):
+            path = split_files.path(folder, "scaled", split, number, len(counts))
+            feature = rng.standard_normal((count * NUM_STAR, len(KEYS)), np.float32)
+            target = rng.standard_normal((count, 1), np.float32)
+            ptr = np.arange(count + 1) * NUM_STAR
+            shard.save(path, shard.Shard(feature, KEYS, target, target_key, ptr), slice(0, count))
+    for name in dataset.BUNDLES.values():
+        shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
+
+
+def measure(case: str, folder: Path, placement: str, num_epoch: int) -> dict:
+    """Samples/s over whole epochs."""
+    config = cases.config(case)
+    config.data.dataset, config.data.placement = str(folder), placement
+    config.data.random_turns = False
+    config.data.feature_keys = KEYS
+    training = training_lib.set_up(config)
+    num_sample = training.data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
+    rates = []
+    for epoch in range(num_epoch):
+        start = time.perf_counter()
+        training.epoch(epoch)
+        rates.append(num_sample / (time.perf_counter() - start))
+    return {
+        "model": case,
+        "stars": training.source.placement,
+        "data_GiB": sum(path.stat().st_size for path in folder.glob("scaled-train*")) / 2**30,
+        "samples_per_s": statistics.median(rates),
+        "peak_memory_GiB": record.device_memory_bytes() / 2**30,
+    }
+
+
+def main() -> None:
+    parser = report.parser(__doc__)
+    parser.add_argument("--case", nargs="+", default=list(cases.CASES)[1:2], choices=cases.CASES)
+    parser.add_argument("--gibibytes", type=float, default=0.5, help="of the generated data set")
+    parser.add_argument("--memory_gibibytes", type=float, help="that the process may allocate")
+    parser.add_argument("--num_epoch", type=int, default=3)
+    parser.add_argument("--folder", help="for the data set; a temporary one if not given")
+    options = parser.parse_args()
+    distributed.use_cores(512)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        generate(folder, int(options.gibibytes * 2**30))
+        placements = ("replicated", "streamed")
+        if options.memory_gibibytes:
+            limit = int(options.memory_gibibytes * 2**30)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            placements = ("streamed",)
+        rows = [
+            measure(case, folder, where, options.num_epoch) for case in options.case for where in placements
+        ]
+    report.show("streamed from disk", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()

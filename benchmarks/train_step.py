@@ -1,0 +1,87 @@
+"""Training throughput, sampler and optimizer included, beside PyTorch's in the same run.
+
+    python -m benchmarks.train_step --out=train_step.json
+
+Runs of many steps on the packaged sample, batch 512, 128 stars a sample; the medians are given. Ours and PyTorch's
+(`benchmarks.torch_baseline`, where PyTorch is there) take turns, so that a machine of changing speed is the same for both.
+"""
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks import cases, report
+from benchmarks import training as training_lib
+from starjax import distributed
+
+
+def torch_rates(case: str, num_step: int, num_worker: int, batch_size: int | None) -> list[float]:
+    """Samples/s of some runs of the PyTorch baseline, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.torch_baseline", f"--case={case}", f"--max_step={num_step}"]
+    command += [f"--num_worker={num_worker}", "--num_run=3"]
+    command += [f"--batch_size={batch_size}"] if batch_size else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])["samples_per_s"]
+
+
+def our_rates(training: training_lib.Training, num_step: int, num_run: int) -> list[float]:
+    rates = []
+    for run in range(num_run + 1):
+        start = time.perf_counter()
+        sums = training.steps(num_step, epoch=run)
+        rates.append(float(sums["num_sample"].sum()) / (time.perf_counter() - start))
+    return rates[1:]
+
+
+def measure(case: str, options) -> dict:
+    config = cases.config(case, options.batch_size)
+    config.model.dtype = options.dtype
+    training = training_lib.set_up(config)
+    step = training.trainer
+    has_torch = importlib.util.find_spec("torch") is not None and options.num_worker
+    ours, theirs = [], {num_worker: [] for num_worker in options.num_worker}
+    for _ in range(options.num_turn):
+        ours += our_rates(training, options.max_step, 5)
+        for num_worker in options.num_worker if has_torch else []:
+            theirs[num_worker] += torch_rates(case, options.torch_step, num_worker, options.batch_size)
+    row = {
+        "model": case,
+        "samples_per_s": statistics.median(ours),
+        "least": min(ours),
+        "most": max(ours),
+        "micro_batch": step.micro_batch_size,
+        "set_up_s": training.compile_seconds,
+        "temporary_MiB": step.train_steps.memory_analysis().temp_size_in_bytes / 2**20,
+    }
+    for num_worker, rates in theirs.items():
+        if rates:
+            row[f"PyTorch_{num_worker}_workers"] = statistics.median(rates)
+    if any(theirs.values()):
+        row["ratio_to_the_faster"] = row["samples_per_s"] / max(
+            map(statistics.median, filter(None, theirs.values()))
+        )
+    return row
+
+
+def main() -> None:
+    parser = report.parser(__doc__)
+    parser.add_argument("--case", nargs="+", default=list(cases.CASES), choices=cases.CASES)
+    parser.add_argument("--num_turn", type=int, default=3, help="turns of ours and PyTorch's")
+    parser.add_argument("--max_step", type=int, default=38, help="our steps of a run, at most an epoch")
+    parser.add_argument("--torch_step", type=int, default=12, help="PyTorch's steps of a run")
+    parser.add_argument(
+        "--num_worker", type=int, nargs="*", default=[0, 2], help="PyTorch's workers; none: without it"
+    )
+    parser.add_argument("--batch_size", type=int, help="other than the config's")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    options = parser.parse_args()
+    distributed.use_cores(options.batch_size or 512)
+    rows = [measure(case, options) for case in options.case]
+    report.show(f"training steps, {options.dtype}", rows, options.out)
+
+
+if __name__ == "__main__":
+    main()
