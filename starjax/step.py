@@ -12,6 +12,20 @@ from starjax.data import sampler
 
 # What is summed over the samples of an epoch.
 SUMS = ("huber", "mae", "mse", "num_sample")
+# Of the slots of a sample: what samples of few stars may be computed with on a CPU.
+CPU_SLOT_SHARES = (0.5, 0.75, 1)
+
+
+def slot_choices(num_star_per_sample: int, is_quadratic: bool) -> tuple[int, ...]:
+    """How many slots a micro-batch may be computed with, ascending; the last is all.
+
+    Samples of a step are sorted by their stars, so that those of few stars need not carry the empty slots of others.
+    It pays where work grows with the square of the slots, and where micro-batches follow one another anyway, on a
+    CPU (benchmarks/README.md); each choice is a program of its own to compile.
+    """
+    if not is_quadratic or jax.default_backend() != "cpu":
+        return (num_star_per_sample,)
+    return tuple(sorted({-int(-share * num_star_per_sample // 1) for share in CPU_SLOT_SHARES}))
 
 
 def initial_state(params: dict, optimizer: optax.GradientTransformation) -> dict:
@@ -31,6 +45,7 @@ def make_train_steps(
     turn: Callable | None = None,
     micro_batch_size: int | None = None,
     is_sharded: bool = False,
+    slots: tuple[int, ...] | None = None,
 ) -> Callable:
     """Many training steps as one function of arrays, to be run `on_mesh`.
 
@@ -44,12 +59,14 @@ def make_train_steps(
       micro_batch_size: samples that a device draws and sends through the model at a time, while their
         gradients add up; None: all of its share of a step at once.
       is_sharded: whether each device has stars of its own (see `data.placement`).
+      slots: as `slot_choices` gives them; None: all slots for every sample.
 
     Returns:
       `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, of states and members (see
       `ensemble.Members.arrays`) along a first axis, with sums over the real samples of the steps done: huber,
       mae, mse (means over targets) and num_sample. A member that is not active does none.
     """
+    slots = slots or (config.num_star_per_sample,)
 
     def train_member(state, member, stars, epoch, first_step, num_step):
         own_hparams = hparams | member["hparams"]
@@ -59,41 +76,42 @@ def make_train_steps(
         sample_key = sampler.purpose_key(member["key"], "train")
         row_NxM, num_row = distributed.local_rows(batch_size, micro_batch_size, is_sharded=is_sharded)
 
-        def loss(params, position_M):
-            """The sum over some samples of an epoch, and all that is summed over them."""
-            weight_M = (position_M < num_sample).astype(jnp.float32)
-            pair_M = sampler.shuffled_pair(order_key, epoch, position_M, num_sample)
-            features_MxKxF, mask_MxK, target_MxT, dropout_key_M = sampler.draw_batch(
-                stars, sample_key, epoch, pair_M, config, turn
-            )
-            prediction_MxT = apply(
-                params, features_MxKxF, mask_MxK, dropout_key_M, own_hparams.get("dropout")
-            )
-            error_MxT = prediction_MxT - target_MxT
-            of_sample = (
-                losses.huber(prediction_MxT, target_MxT, own_hparams["huber_delta"]),
-                jnp.abs(error_MxT).mean(axis=-1),
-                (error_MxT**2).mean(axis=-1),
-                jnp.ones_like(weight_M),
-            )
-            sums = jnp.stack([(weight_M * x).sum() for x in of_sample])
-            return sums[0], sums
+        def micro_batches(number):
+            """The samples of a step, whether they are real, and which of `slots` each micro-batch needs."""
+            position_NxM = jnp.where(row_NxM < 0, num_sample, number * num_row + row_NxM)
+            pair_NxM = sampler.shuffled_pair(order_key, epoch, position_NxM, num_sample)
+            is_real_NxM = position_NxM < num_sample
+            if len(slots) == 1:
+                return pair_NxM, is_real_NxM, jnp.zeros(len(pair_NxM), jnp.int32)
+            count = sampler.count_batch(stars, sample_key, epoch, pair_NxM.ravel(), config)
+            count = jnp.where(is_real_NxM.ravel(), count, 0)
+            order = jnp.argsort(count)
+            in_order = (x.ravel()[order].reshape(x.shape) for x in (pair_NxM, is_real_NxM, count))
+            pair_NxM, is_real_NxM, count = in_order
+            most_N = count.reshape(pair_NxM.shape)[:, -1]
+            return pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(slots), most_N)
+
+        def gradient(params, pair_M, is_real_M, num_slot):
+            batch = sampler.draw_batch(stars, sample_key, epoch, pair_M, config, turn, num_slot)
+            return jax.grad(_loss, has_aux=True)(params, apply, own_hparams, batch, is_real_M)
 
         def step(number, carry):
             state, sums = carry
             params_P, unravel = ravel_pytree(state["params"])
             # A copy on each device, so that the gradient is that of its own samples, to be summed once.
-            own_params_P = distributed.vary(params_P)
-            own_zeros = (jnp.zeros_like(own_params_P), jnp.zeros_like(own_params_P, shape=len(SUMS)))
+            own_params = unravel(distributed.vary(params_P))
+            pair_NxM, is_real_NxM, choice_N = micro_batches(number)
 
-            def accumulate(number_of_micro, carry):
-                row_M = row_NxM[number_of_micro]
-                position_M = jnp.where(row_M < 0, num_sample, number * num_row + row_M)
-                found = jax.grad(lambda p: loss(unravel(p), position_M), has_aux=True)(own_params_P)
-                return jax.tree.map(jnp.add, carry, found)
+            def accumulate(micro, total):
+                branches = [lambda *samples, n=n: gradient(own_params, *samples, n) for n in slots]
+                gradients, found = jax.lax.switch(
+                    choice_N[micro], branches, pair_NxM[micro], is_real_NxM[micro]
+                )
+                return jax.tree.map(jnp.add, total, (ravel_pytree(gradients)[0], found))
 
-            own_totals = jax.lax.fori_loop(0, len(row_NxM), accumulate, own_zeros)
-            gradient_P, totals = distributed.total(own_totals)
+            zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))
+            totals = jax.lax.fori_loop(0, len(row_NxM), accumulate, distributed.vary(zeros))
+            gradient_P, totals = distributed.total(totals)
             mean_gradient_P = gradient_P / totals[SUMS.index("num_sample")]
             updates_P, opt_state = optimizer.update(mean_gradient_P, state["opt_state"], params_P)
             params = unravel(optax.apply_updates(params_P, updates_P))
@@ -113,3 +131,19 @@ def make_train_steps(
         )
 
     return train_steps
+
+
+def _loss(params, apply, hparams: dict, batch, is_real_M):
+    """The sum of the loss over some samples, and all SUMS over the real ones of them."""
+    features_MxKxF, mask_MxK, target_MxT, dropout_key_M = batch
+    dropout = hparams.get("dropout")
+    prediction_MxT = apply(params, features_MxKxF, mask_MxK, dropout_key_M, dropout)
+    error_MxT = prediction_MxT - target_MxT
+    of_sample = (
+        losses.huber(prediction_MxT, target_MxT, hparams["huber_delta"]),
+        jnp.abs(error_MxT).mean(axis=-1),
+        (error_MxT**2).mean(axis=-1),
+        jnp.ones_like(error_MxT[:, 0]),
+    )
+    sums = jnp.stack([jnp.where(is_real_M, x, 0).sum() for x in of_sample])
+    return sums[0], sums

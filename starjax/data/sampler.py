@@ -16,6 +16,9 @@ import numpy as np
 from starjax.data import permutation
 from starjax.data.shard import Shard, ShardError
 
+# Stars that 32-bit row numbers can tell apart.
+MAX_STAR = 2**31
+
 
 class Stars(NamedTuple):
     """A shard on the device: the stars of all snapshots, one after another.
@@ -42,8 +45,11 @@ def place(shard: Shard) -> Stars:
     Raises:
       ShardError: it has more stars than 32-bit row numbers can tell apart.
     """
-    if len(shard.feature) >= 2**31:
-        raise ShardError(f"a shard of {len(shard.feature)} stars is too large: at most 2**31 - 1 fit")
+    if len(shard.feature) >= MAX_STAR:
+        raise ShardError(
+            f"a shard of {len(shard.feature)} stars is too large to be in one piece: at most {MAX_STAR - 1} fit; "
+            "set config.data.placement to streamed"
+        )
     return Stars(
         shard.feature.astype(np.float32), shard.ptr.astype(np.int32), shard.target.astype(np.float32)
     )
@@ -100,51 +106,78 @@ def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
     return key
 
 
-def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
+def num_kept(n: jax.Array, key: jax.Array, config: SamplerConfig) -> jax.Array:
+    """How many slots of one sample hold a star, of a snapshot of `n` stars; they are the first ones."""
+    _, whether_key, ratio_key = jax.random.split(key, 3)
+    num_slot = config.num_star_per_sample
+    low, high = config.drop_ratio_range
+    ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
+    dropped = jnp.clip(jnp.round(ratio * num_slot).astype(n.dtype), 0, num_slot - 1)
+    is_dropping = jax.random.uniform(whether_key) < config.drop_probability
+    return jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
+
+
+def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig, num_slot: int | None = None):
     """Draws one sample of one snapshot.
 
     Of a snapshot of n >= K stars, K distinct ones, uniformly, of which some are then dropped; of a
     smaller one all n, the other slots empty.
 
+    Args:
+      num_slot: slots that are drawn, where the rest are known to be empty (see `num_kept`); None: all K.
+
     Returns:
-      features float32 (K, F), zeros in empty slots; mask bool (K,), True where a star is.
+      features float32 (num_slot, F), zeros in empty slots; mask bool (num_slot,), True where a star is.
     """
-    order_key, whether_key, ratio_key = jax.random.split(key, 3)
-    num_slot = config.num_star_per_sample
+    order_key, *_ = jax.random.split(key, 3)
     start = stars.ptr[snapshot]
     n = stars.ptr[snapshot + 1] - start
-    low, high = config.drop_ratio_range
-    ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
-    dropped = jnp.clip(jnp.round(ratio * num_slot).astype(n.dtype), 0, num_slot - 1)
-    is_dropping = jax.random.uniform(whether_key) < config.drop_probability
+    slot = jnp.arange(num_slot or config.num_star_per_sample, dtype=n.dtype)
     # The drawn order is random, so that emptying the last slots empties random ones.
-    num_kept = jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
-    slot = jnp.arange(num_slot, dtype=n.dtype)
+    mask = slot < num_kept(n, key, config)
     # Smaller snapshots come whole, unshuffled: they need no permutation of their own size.
-    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, num_slot)).astype(n.dtype)
-    mask = slot < num_kept
-    row = start + jnp.where(mask, jnp.where(n < num_slot, slot, shuffled), 0)
+    is_small = n < config.num_star_per_sample
+    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, config.num_star_per_sample)).astype(
+        n.dtype
+    )
+    row = start + jnp.where(mask, jnp.where(is_small, slot, shuffled), 0)
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
 
 
+def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig) -> jax.Array:
+    """How many stars the samples hold (B,) that `draw_batch` draws."""
+
+    def count_one(snapshot, sample):
+        draw_key, *_ = _sample_keys(stars, key, epoch, snapshot, sample)
+        return num_kept(stars.ptr[snapshot + 1] - stars.ptr[snapshot], draw_key, config)
+
+    return jax.vmap(count_one)(*jnp.divmod(pair, config.num_sample_per_snapshot))
+
+
 def draw_batch(
-    stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig, turn: Callable | None = None
+    stars: Stars,
+    key: jax.Array,
+    epoch,
+    pair: jax.Array,
+    config: SamplerConfig,
+    turn: Callable | None = None,
+    num_slot: int | None = None,
 ):
     """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
 
     Args:
       turn: `(key, features (F, K)) -> features (F, K)`, applied to each sample if given.
+      num_slot: slots that are drawn, where the rest are known to be empty (see `count_batch`); None: all K.
 
     Returns:
-      features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
+      features float32 (B, num_slot, F), mask bool (B, num_slot), target float32 (B, T), and a further key for
       each sample (B,), for its dropout.
     """
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
-        identity = snapshot if stars.identity is None else stars.identity[snapshot]
-        draw_key, turn_key, rest_key = jax.random.split(sample_key(key, epoch, identity, sample), 3)
-        features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
+        draw_key, turn_key, rest_key = _sample_keys(stars, key, epoch, snapshot, sample)
+        features_KxF, mask_K = draw(stars, draw_key, snapshot, config, num_slot)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
         # After the turn, which needs to know where a star is.
@@ -152,6 +185,12 @@ def draw_batch(
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
     return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B
+
+
+def _sample_keys(stars: Stars, key, epoch, snapshot, sample):
+    """The keys of one sample: for its stars, for its turn, and for what else is random of it."""
+    identity = snapshot if stars.identity is None else stars.identity[snapshot]
+    return jax.random.split(sample_key(key, epoch, identity, sample), 3)
 
 
 def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax.Array:

@@ -1,4 +1,7 @@
-"""The models by name. A further one is one file beside these, and one line here."""
+"""The models by name. A further one is one file beside these, and one line here.
+
+A class of models says by `IS_QUADRATIC` whether its work grows with the square of the slots of a sample.
+"""
 
 import functools
 import inspect

@@ -20,6 +20,8 @@ class DeepSets(nnx.Module):
       dtype: what their products are computed in, 'float32' or 'bfloat16'.
     """
 
+    IS_QUADRATIC = False
+
     def __init__(
         self,
         num_feature: int,

@@ -98,7 +98,8 @@ def dropout(x, rate: float, key, sample_axis: int = 0):
 
 def _draw(key, shape):
     """Uniform uint32 below 2^16, of a shape. With `jax.random.bits` they took a third of a step of Deep Sets."""
-    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    # Numbered slot after slot, so that what is drawn for a star does not depend on how many slots there are.
+    place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape[::-1]).T
     return mixing.mix(place ^ jax.random.bits(key)) >> 16
 
 

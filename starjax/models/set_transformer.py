@@ -23,6 +23,8 @@ class SetTransformer(nnx.Module):
       dtype: what products are computed in, 'float32' or 'bfloat16'.
     """
 
+    IS_QUADRATIC = True
+
     def __init__(
         self,
         num_feature: int,

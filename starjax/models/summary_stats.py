@@ -17,6 +17,8 @@ class SummaryStats(nnx.Module):
       dtype: what its products are computed in, 'float32' or 'bfloat16'; the statistics are float32.
     """
 
+    IS_QUADRATIC = False
+
     def __init__(
         self,
         num_feature: int,

@@ -61,6 +61,19 @@ def test_every_star_is_as_likely(stars, snapshot):
     assert scipy.stats.chisquare(counts).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("num_slot", [3, 5])
+def test_how_many_stars_a_sample_has_is_known_before_and_fewer_slots_hold_the_same_stars(stars, num_slot):
+    pair, key = jnp.arange(16), jax.random.key(0)
+    features, mask, target, rest_key = sampler.draw_batch(stars, key, 2, pair, CONFIG)
+    count = sampler.count_batch(stars, key, 2, pair, CONFIG)
+    np.testing.assert_array_equal(count, mask.sum(axis=1))
+    assert len(np.unique(count)) > 3
+    in_fewer = sampler.draw_batch(stars, key, 2, pair, CONFIG, num_slot=num_slot)
+    whole = (features[:, :num_slot], mask[:, :num_slot], target, rest_key)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(in_fewer[:3]), jax.device_get(whole[:3]))
+    assert (in_fewer[3] == rest_key).all()
+
+
 def test_drop_probability_and_ratio():
     num = 20_000
     many = Stars(jnp.ones((500, 1)), jnp.asarray([0, 500], jnp.int32), jnp.ones((1, 1)))
