@@ -1,4 +1,4 @@
-"""Every benchmark that needs no data but the packaged sample, one after another; under 8 minutes on a GPU.
+"""Every benchmark that needs no data but the packaged sample, one after another; meant to take under 8 minutes on a GPU.
 
 python -m benchmarks.all --out=FOLDER
 """

@@ -7,7 +7,6 @@ its own, timed from outside as a whole; the pair with the median ratio is given,
 largest process.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks import report
 
 BARE = """
 import sys, joblib
@@ -49,17 +50,13 @@ def copies(caches: Path, folder: Path, num_copy: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--caches", type=Path, required=True)
     parser.add_argument("--num_copy", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--n_jobs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    print(
-        f"{'runs':>6}{'joblib.load [s]':>17}{'build [s]':>11}{'ratio':>7}{'output [MB]':>13}{'peak [MB]':>11}"
-    )
+    rows = []
     for num_copy in arguments.num_copy:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -83,7 +80,17 @@ def main() -> None:
                 pairs.append((built / bare, built, bare, peak))
             megabytes = sum(path.stat().st_size for path in (folder / "out0").iterdir()) / 1e6
             ratio, built, bare, peak = sorted(pairs)[len(pairs) // 2]
-            print(f"{len(run_ids):>6}{bare:>17.2f}{built:>11.2f}{ratio:>7.2f}{megabytes:>13.1f}{peak:>11.0f}")
+            rows.append(
+                {
+                    "runs": len(run_ids),
+                    "joblib.load_s": bare,
+                    "build_s": built,
+                    "ratio": ratio,
+                    "output_MB": megabytes,
+                    "peak_MB": peak,
+                }
+            )
+    report.show("build of a data set", rows, arguments.out)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,17 @@ epoch. Two figures each: `whole`, as starjax tests (all drawn stars kept), and `
 that lose stars as training samples do, which is how the reference was tested.
 """
 
-import argparse
-import json
+import dataclasses
 import tempfile
 import time
+from pathlib import Path
 
-import jax
 import numpy as np
 
-from benchmarks import training as training_lib
+from benchmarks import report
 from configs import deep_sets, set_transformer, summary_stats
-from starjax import distributed, evaluate, main, train
+from starjax import distributed, evaluate, files, main
 from starjax.checkpoint import Checkpoints
-from starjax.data import placement
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
 TARGETS = ("total_mass_within_2x_r_tidal", "time")
@@ -51,24 +49,16 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
     place = main.run(config)
     seconds = time.perf_counter() - start
 
-    training = training_lib.set_up(config)
-    mesh = training.trainer.mesh
-    state = training.state
+    setup = main.set_up(config, *main.load(config))
+    state = setup.trainer.initial_state
     with Checkpoints(place.checkpoints) as checkpoints:
         like = {"state": state, "best": state["params"]}
         arrays, progress = checkpoints.restore(checkpoints.latest, like=like)
     found = {}
-    for kind, evaluator in {"whole": evaluate.Evaluator, "dropped": DroppingEvaluator}.items():
-        test = evaluator(
-            training.trainer.apply,
-            train.sampler_config(config),
-            config.train.batch_size,
-            mesh,
-            (target,),
-            training.data.target_scalers,
-            training.data.shards,
-            lambda split: placement.in_order(training.data.shards[split], "replicated", mesh),
-        )
+    fields = {
+        field.name: getattr(setup.evaluator, field.name) for field in dataclasses.fields(setup.evaluator)
+    }
+    for kind, test in {"whole": setup.evaluator, "dropped": DroppingEvaluator(**fields)}.items():
         prediction, truth = test.predict(arrays["best"], "test")
         found[kind] = [test.metrics(one, truth)[target] for one in prediction]
         found[f"{kind}_mean"] = test.metrics(prediction.mean(axis=0), truth)[target]
@@ -110,18 +100,14 @@ def main_table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=CONFIGS)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--num_seed", type=int, default=3)
-    parser.add_argument("--out", help="JSON file for all figures")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     arguments = parser.parse_args()
     distributed.use_cores(512)
     rows = run(arguments.models, arguments.targets, arguments.num_seed, arguments.dtype)
     print(main_table(rows))
     if arguments.out:
-        with open(arguments.out, "w") as file:
-            json.dump({"jax": jax.__version__, "rows": rows}, file, indent=1)
+        files.write_json(Path(arguments.out), {"machine": report.machine(), "rows": rows})

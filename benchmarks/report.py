@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import statistics
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from starjax import files
 
-_PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "numpy")
+_PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "bayesflow")
 
 
 def machine() -> dict:
@@ -29,8 +30,14 @@ def machine() -> dict:
         "num_core": os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count(),
         "processor": _processor(),
         "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": {
+            package: importlib.metadata.version(package) for package in _PACKAGES if _is_installed(package)
+        },
     }
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _processor() -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import cases, report
-from starjax import distributed, train
+from starjax import assemble, distributed
 from starjax.data import dataset, sampler, symmetry
 
 BATCH_SIZE = 4096
@@ -33,7 +33,7 @@ def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
     mesh = distributed.make_mesh()
     stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
     turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers) if has_turns else None
-    sample_config = train.sampler_config(config)
+    sample_config = assemble.sampler_config(config)
     key = jax.random.key(0)
 
     def draw(stars):

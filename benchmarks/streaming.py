@@ -4,10 +4,14 @@
     python -m benchmarks.streaming --gibibytes=12 --memory_gibibytes=4     # larger than the memory allowed
 
 Generated clusters of 100 stars with 11 features, in the proportions of a full data set (300 million stars: 13 GB).
-With --memory_gibibytes only the streamed run is made, by a process that may not have more memory of its own than that
-(RLIMIT_DATA, which counts what is allocated, and not files that are mapped).
+Each run is a process of its own, and begins with the files out of the system's cache (where it can be told so).
+With --memory_gibibytes only the streamed run is made, by a process that may not allocate more than that (RLIMIT_DATA,
+which does not count files that are mapped: what of them stays in the system's cache, the system decides).
 """
 
+import concurrent.futures
+import multiprocessing
+import os
 import resource
 import shutil
 import statistics
@@ -44,14 +48,27 @@ def generate(folder: Path, num_byte: int) -> None:
         shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
 
 
-def measure(case: str, folder: Path, placement: str, num_epoch: int) -> dict:
-    """Samples/s over whole epochs."""
+def forget(folder: Path) -> None:
+    """Lets the system drop what it keeps of the files in memory."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        for path in folder.glob("*.npz"):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int | None) -> dict:
+    """Samples/s over whole epochs, and the most memory of this process, which may allocate so many bytes."""
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    distributed.use_cores(512)
     config = cases.config(case)
     config.data.dataset, config.data.placement = str(folder), placement
     config.data.random_turns = False
     config.data.feature_keys = KEYS
     training = training_lib.set_up(config)
-    num_sample = training.data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
+    shard_of_training = training.setup.data.shards["train"]
+    num_sample = shard_of_training.num_snapshot * config.data.num_sample_per_snapshot
     rates = []
     for epoch in range(num_epoch):
         start = time.perf_counter()
@@ -59,7 +76,7 @@ def measure(case: str, folder: Path, placement: str, num_epoch: int) -> dict:
         rates.append(num_sample / (time.perf_counter() - start))
     return {
         "model": case,
-        "stars": training.source.placement,
+        "stars": placement,
         "data_GiB": sum(path.stat().st_size for path in folder.glob("scaled-train*")) / 2**30,
         "samples_per_s": statistics.median(rates),
         "peak_memory_GiB": record.device_memory_bytes() / 2**30,
@@ -74,18 +91,19 @@ def main() -> None:
     parser.add_argument("--num_epoch", type=int, default=3)
     parser.add_argument("--folder", help="for the data set; a temporary one if not given")
     options = parser.parse_args()
-    distributed.use_cores(512)
+    limit = int(options.memory_gibibytes * 2**30) if options.memory_gibibytes else None
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         generate(folder, int(options.gibibytes * 2**30))
-        placements = ("replicated", "streamed")
-        if options.memory_gibibytes:
-            limit = int(options.memory_gibibytes * 2**30)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-            placements = ("streamed",)
-        rows = [
-            measure(case, folder, where, options.num_epoch) for case in options.case for where in placements
-        ]
+        rows = []
+        for case in options.case:
+            for where in ("replicated", "streamed") if limit is None else ("streamed",):
+                forget(folder)
+                apart = multiprocessing.get_context("spawn")
+                with concurrent.futures.ProcessPoolExecutor(1, apart) as process:
+                    rows.append(
+                        process.submit(measure, case, folder, where, options.num_epoch, limit).result()
+                    )
     report.show("streamed from disk", rows, options.out)
 
 

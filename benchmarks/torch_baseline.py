@@ -2,7 +2,7 @@
 
     python -m benchmarks.torch_baseline --case='Deep Sets (8, 4)/(8, 4)'
 
-Called by benchmarks.train_throughput, in a process of its own. It needs the extra `benchmark`. The models are those
+Called by benchmarks.train_step, in a process of its own. It needs the extra `benchmark`. The models are those
 of starjax, to the number of parameters; nothing of starjax is imported but the cases and the packaged sample.
 """
 

@@ -7,29 +7,30 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import distributed, main, train
-from starjax.data import dataset, placement
+from starjax import assemble, distributed, main, train
 
 
 @dataclasses.dataclass
 class Training:
-    """A run that can be timed: its trainer and stars, and the state that it is in.
+    """A run that can be timed, and the state that it is in.
 
     Attributes:
-      compile_seconds: for models, optimizer and compiled steps.
+      compile_seconds: for placing the stars, models, optimizer and compiled steps.
     """
 
-    data: dataset.Dataset
-    source: placement.Source
-    trainer: train.Trainer
+    setup: main.Setup
     state: dict
     compile_seconds: float
+
+    @property
+    def trainer(self) -> assemble.Trainer:
+        return self.setup.trainer
 
     def steps(self, num_step: int, epoch: int = 0) -> dict:
         """Does some steps of the first chunk of an epoch; what is summed over them, once it is there."""
         trainer = self.trainer
         members = distributed.share_members(trainer.members.arrays(), trainer.mesh)
-        stars, num_in_chunk = next(iter(self.source.chunks(epoch)))
+        stars, num_in_chunk = next(iter(self.setup.source.chunks(epoch)))
         numbers = map(np.int32, (epoch, 0, min(num_step, num_in_chunk)))
         self.state, sums = trainer.train_steps(self.state, members, stars, *numbers)
         return jax.tree.map(distributed.gather, sums)
@@ -37,19 +38,15 @@ class Training:
     def epoch(self, epoch: int) -> list[dict]:
         """A whole epoch as a run does it."""
         members = [True] * len(self.trainer.members)
-        self.state, means = train._train_epoch(
-            self.trainer, self.state, self.source, epoch, members, lambda num: None
+        self.state, means = train.train_epoch(
+            self.trainer, self.state, self.setup.source, epoch, members, lambda num: None
         )
         return means
 
 
 def set_up(config: ConfigDict) -> Training:
     """Sets a run up as starjax.main does."""
-    mesh = distributed.make_mesh(config.ensemble.size)
-    data, chosen = main.load(config, mesh)
+    data, chosen = main.load(config)
     start = time.perf_counter()
-    source = placement.place(
-        data.shards["train"], chosen, train.sampler_config(config), config.train.batch_size, mesh
-    )
-    trainer = train.create(config, data, source, mesh)
-    return Training(data, source, trainer, trainer.initial_state, time.perf_counter() - start)
+    setup = main.set_up(config, data, chosen)
+    return Training(setup, setup.trainer.initial_state, time.perf_counter() - start)
