@@ -93,6 +93,9 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
     size, sweep = config.ensemble.size, config.sweep
     for name in ("seed", *ensemble.HPARAMS):
         values = sweep[name]
+        if not all(_is_number(value, int if name == "seed" else (int, float)) for value in values):
+            kind = "whole numbers" if name == "seed" else "numbers"
+            raise ConfigError(f"config.sweep.{name}={values!r} should be {kind}")
         if values and len(values) != size:
             raise ConfigError(
                 f"config.sweep.{name}={values!r} has {len(values)} value(s) where config.ensemble.size={size}: "
@@ -103,7 +106,8 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
             raise ConfigError(
                 f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of them"
             )
-        if bounds and not (len(bounds) == 2 and 0 < bounds[0] <= bounds[1]):
+        is_pair = len(bounds) == 2 and all(_is_number(bound, (int, float)) for bound in bounds)
+        if bounds and not (is_pair and 0 < bounds[0] <= bounds[1]):
             raise ConfigError(
                 f"config.sweep.log_uniform.{name}={bounds!r} should be two positive numbers, the lower first"
             )
@@ -114,6 +118,10 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
             check(ensemble.lone(config, member), num_device)
         except ConfigError as error:
             raise ConfigError(f"member {member} of config.sweep: {error}") from error
+
+
+def _is_number(value, kind) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _is_range(bounds) -> bool:

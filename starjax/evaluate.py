@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ class Evaluator:
       apply: the model as a pure function.
       config: what a sample is; its dropping of stars is left out.
       batch_size: samples of a step over all devices.
+      micro_batch_size: samples that a device draws and sends through each of its members at a time.
       mesh: the devices.
       target_keys, scalers: what is predicted and how to get back to physical units.
       shards: the scaled shards by split.
@@ -38,6 +39,7 @@ class Evaluator:
     apply: Callable
     config: sampler.SamplerConfig
     batch_size: int
+    micro_batch_size: int
     mesh: jax.sharding.Mesh
     target_keys: tuple[str, ...]
     scalers: ScalerBundle
@@ -54,14 +56,21 @@ class Evaluator:
         config = self.sample_config
 
         def predict_steps(params, stars, key, first_step, step_S):
-            (row_B,), _ = distributed.local_rows(self.batch_size)
+            row_NxM, num_row = distributed.local_rows(self.batch_size, self.micro_batch_size)
+            num_local = self.batch_size // distributed.num_share(self.mesh)
+
+            def predict_micro_batch(position_M):
+                # What stands beyond the end is drawn from the last snapshot, and cut off by the caller.
+                pair_M = jnp.minimum(position_M, sampler.num_sample(stars, config) - 1)
+                features_MxKxF, mask_MxK, _, _ = sampler.draw_batch(stars, key, 0, pair_M, config)
+                return ensemble.for_each(lambda p: self.apply(p, features_MxKxF, mask_MxK), params)
 
             def predict_step(step):
-                position_B = (first_step + step) * self.batch_size + row_B
-                # What stands beyond the end is drawn from the last snapshot, and cut off by the caller.
-                pair_B = jnp.minimum(position_B, sampler.num_sample(stars, config) - 1)
-                features_BxKxF, mask_BxK, _, _ = sampler.draw_batch(stars, key, 0, pair_B, config)
-                return ensemble.for_each(lambda p: self.apply(p, features_BxKxF, mask_BxK), params)
+                # Rows that fill up the last micro-batch are -1, and cut off here.
+                position_NxM = jnp.maximum((first_step + step) * num_row + row_NxM, 0)
+                predicted_ExNxMxT = jnp.moveaxis(jax.lax.map(predict_micro_batch, position_NxM), 0, 1)
+                predicted_ExBxT = predicted_ExNxMxT.reshape(-1, row_NxM.size, len(self.target_keys))
+                return predicted_ExBxT[:, :num_local]
 
             return jnp.moveaxis(jax.lax.map(predict_step, step_S), 0, 1)
 
@@ -125,21 +134,20 @@ class Evaluator:
             tables.append(pd.DataFrame(columns))
         return pd.concat(tables, ignore_index=True)
 
-    def table_of_members(self, prediction_ExNxT: np.ndarray, numbers: Sequence[int]) -> pd.DataFrame:
-        """One row a sample, target and member, of which `numbers` are the names."""
-        physical_ExNxT = self._physical(prediction_ExNxT)
+    def table_of_member(self, prediction_NxT: np.ndarray, number: int) -> pd.DataFrame:
+        """One row a sample and target of the member that is called `number`."""
+        physical_NxT = self._physical(prediction_NxT)
         tables = [
             pd.DataFrame(
-                self._sample(prediction_ExNxT.shape[1])
+                self._sample(len(prediction_NxT))
                 | {
                     "target_key": key,
                     "member": number,
-                    "prediction_scaled": prediction_ExNxT[member, :, i],
-                    "prediction_physical": physical_ExNxT[member, :, i],
+                    "prediction_scaled": prediction_NxT[:, i],
+                    "prediction_physical": physical_NxT[:, i],
                 }
             )
             for i, key in enumerate(self.target_keys)
-            for member, number in enumerate(numbers)
         ]
         return pd.concat(tables, ignore_index=True)
 

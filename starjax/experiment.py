@@ -91,45 +91,66 @@ def locate(config: ConfigDict) -> Experiment:
     return Experiment(directory)
 
 
-def open_or_create(experiment: Experiment, config: ConfigDict, data: Dataset) -> None:
-    """Checks the run that stands in the directory against `config`, or describes a new one there.
+def find(experiment: Experiment) -> dict | None:
+    """The record of the run that stands in the directory (see `read_record`); None where one can be made.
 
     Raises:
-      ExperimentError: the directory holds something else, a run of another config or of other data,
-        or the record of a run that cannot be read.
+      ExperimentError: the directory holds something else, or the record cannot be read.
     """
-    fingerprint = {"name": config.data.dataset, "fingerprint": data.fingerprint}
     if experiment.config.exists():
         try:
-            stored = read_record(experiment)
+            return read_record(experiment)
         except ExperimentError as error:
             raise ExperimentError(f"{error}: restore it, or name another config.workdir") from error
-        found = config_lib.differences(stored["config"], config_lib.resolved(config))
-        if stored["dataset"]["fingerprint"] != data.fingerprint:
-            found.append("config.data.dataset: the files differ from those of the stored run")
-        if found:
-            raise ExperimentError(
-                f"{experiment.directory} holds a run of another config: {'; '.join(found)}. "
-                "Give the same values, name another config.name or config.workdir, or set config.resume=False"
-            )
-        return
     # What a process left that was killed while it described the run does no harm.
     there = set(experiment.directory.glob("*")) - {files.temporary_name(experiment.config)}
     if there:
         raise ExperimentError(
             f"{experiment.directory} is not empty and holds no run: name another config.workdir"
         )
+    return None
+
+
+def check_same(experiment: Experiment, record: dict, config: ConfigDict, data: Dataset) -> None:
+    """Refuses to go on with a run of another config or of other data, naming what differs."""
+    found = config_lib.differences(record["config"], config_lib.resolved(config))
+    if record["dataset"]["fingerprint"] != data.fingerprint:
+        found.append("config.data.dataset: the files differ from those of the stored run")
+    if found:
+        raise ExperimentError(
+            f"{experiment.directory} holds a run of another config: {'; '.join(found)}. "
+            "Give the same values, name another config.name or config.workdir, or set config.resume=False"
+        )
+
+
+def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:
+    """Refuses to go on with a run whose batches would be put together in another way (see `placement.Source`)."""
+    if record["layout"] != layout:
+        said = (
+            f"stars {one['placement']} among {one['num_share']} device(s), {one['num_step']} steps an epoch"
+            for one in (record["layout"], layout)
+        )
+        stored, given = said
+        raise ExperimentError(
+            f"{experiment.directory} holds a run with {stored}; here it would go on with {given}. "
+            "Give it as many devices, or set config.resume=False"
+        )
+
+
+def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: dict) -> None:
+    """Describes a new run in its directory."""
     record = {
         "format": FORMAT,
         "config": config_lib.resolved(config),
-        "dataset": fingerprint,
+        "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint},
+        "layout": layout,
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
     }
     files.write_json(experiment.config, record)
 
 
 def read_record(experiment: Experiment) -> dict:
-    """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `versions`.
+    """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `layout`, `versions`.
 
     Raises:
       ExperimentError: the record has another format, or cannot be read.
@@ -142,7 +163,7 @@ def read_record(experiment: Experiment) -> dict:
             )
         if not isinstance(record["config"], dict):
             raise TypeError("no config")
-        record["dataset"]["fingerprint"]  # is there
+        record["dataset"]["fingerprint"], record["layout"]["placement"]  # are there
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
     return record
@@ -160,9 +181,6 @@ def is_finished(experiment: Experiment, fingerprint: str) -> bool:
 
 def save_scalers(experiment: Experiment, data: Dataset) -> None:
     """Keeps with the run what it takes to prepare new data as its own were."""
-    for name, scalers in (
-        (BUNDLES["feature"], data.feature_scalers),
-        (BUNDLES["target"], data.target_scalers),
-    ):
+    for name, scalers in zip(BUNDLES.values(), (data.feature_scalers, data.target_scalers), strict=True):
         if not (experiment.directory / name).exists():
             bundle.save(experiment.directory / name, scalers)

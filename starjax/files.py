@@ -45,3 +45,9 @@ def sha256(path: Path) -> str:
 def has_digest(path: Path, digest: str) -> bool:
     """Whether `path` is there with this SHA-256."""
     return path.exists() and sha256(path) == digest
+
+
+def version(path: Path) -> list[int]:
+    """Tells versions of a file apart without reading it: bytes, and time of its last change [ns]."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

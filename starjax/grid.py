@@ -152,7 +152,7 @@ def run(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
         # What was compiled for one model is of no use to the next.
         jax.clear_caches()
     if distributed.is_main_process():
-        _rank(made, Path(config.base.output_base), shard)
+        _rank(made, fingerprint, Path(config.base.output_base), shard)
     if failed:
         for name, error in failed.items():
             print(f"failed: {name}: {error}")
@@ -167,10 +167,10 @@ def _fingerprint(made: Sequence[ConfigDict]) -> str:
     return dataset.load(name, tuple(features), tuple(targets), mapped=True).fingerprint
 
 
-def _rank(made: Sequence[ConfigDict], output_base: Path, shard: tuple[int, int]) -> None:
-    """Ranks the finished runs of the grid, those of other parts included."""
+def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard: tuple[int, int]) -> None:
+    """Ranks the finished runs of the grid on this data set, those of other parts included."""
     places = [experiment.locate(cell) for cell in made]
-    finished = [place.directory for place in places if place.test_metrics.exists()]
+    finished = [place.directory for place in places if experiment.is_finished(place, fingerprint)]
     print(f"{len(finished)} of the {len(made)} runs of the grid are finished")
     if finished:
         # Parts may end at the same time.

@@ -3,6 +3,7 @@
 python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -10,8 +11,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from starjax import (
+    assemble,
     command,
     distributed,
+    ensemble,
     environment,
     evaluate,
     experiment,
@@ -27,6 +30,16 @@ from starjax.experiment import Experiment
 from starjax.record import Recorder
 
 
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run made ready: its data, and all that is compiled and placed for them."""
+
+    data: dataset.Dataset
+    source: placement.Source
+    trainer: assemble.Trainer
+    evaluator: evaluate.Evaluator
+
+
 def run(config: ConfigDict) -> Experiment:
     """Trains and tests the run of `config`, or what of that is still to be done, and says what came out.
 
@@ -38,42 +51,87 @@ def run(config: ConfigDict) -> Experiment:
         not finite.
     """
     config_lib.check(config, jax.device_count())
-    mesh = distributed.make_mesh(config.ensemble.size)
-    data, chosen = load(config, mesh)
-    source = placement.place(
-        data.shards["train"], chosen, train.sampler_config(config), config.train.batch_size, mesh
-    )
-    trainer = train.create(config, data, source, mesh)
     place = experiment.locate(config)
-    # All processes look for a free name before one of them takes it.
-    distributed.wait_for_all("run directory located")
-    is_writer = distributed.is_main_process()
-    if is_writer:
-        experiment.open_or_create(place, config, data)
-        experiment.save_scalers(place, data)
-    distributed.wait_for_all("run directory described")
-    if place.test_metrics.exists():
+    record, is_finished = experiment.find(place), place.test_metrics.exists()
+    best = results.best_of(place) if ensemble.is_sweep(config) else None
+    if best and record is None and best.directory.exists():
+        raise experiment.ExperimentError(
+            f"{best.directory} is there, the best member of another sweep: remove it, or name another config.name"
+        )
+    # All processes look at what is there before one of them writes.
+    distributed.wait_for_all("run directory found")
+    data, chosen = load(config, record)
+    if record is not None:
+        experiment.check_same(place, record, config, data)
+    if is_finished:
         say(f"{place.directory} holds this run already, finished: nothing to do")
     else:
-        _train_and_test(config, data, source, trainer, place, mesh, is_writer)
-    if is_writer:
-        results.report(place)
+        _train_and_test(config, set_up(config, data, chosen), place, record)
+    if distributed.is_main_process():
+        if config.profile and not place.profile.exists():
+            print(
+                f"config.profile={config.profile}: this epoch was not trained here, so that there is no trace"
+            )
+        results.report(place, best)
     return place
 
 
-def load(config: ConfigDict, mesh) -> tuple[dataset.Dataset, str]:
-    """The data set, and where its stars are to be while the model trains: what the config says, or what fits."""
+def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Dataset, str]:
+    """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
+
+    Args:
+      record: of the run that is gone on with (see `experiment.read_record`), whose choice stays.
+    """
     name, wanted = config.data.dataset, config.data.placement
-    free = distributed.smallest(memory.free_bytes(mesh.local_devices[0]))
+    if wanted == "auto" and record is not None:
+        wanted = record["layout"]["placement"]
+    free = distributed.smallest(memory.free_bytes(jax.local_devices()[0]))
     # What is too large to be held is not to be read into memory either.
     mapped = wanted != "replicated" and (wanted != "auto" or dataset.num_bytes(name) > placement.SHARE * free)
     data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
-    return data, wanted if wanted != "auto" else placement.choose(
-        data.shards, distributed.num_share(mesh), free
+    return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
+
+
+def set_up(config: ConfigDict, data: dataset.Dataset, chosen: str) -> Setup:
+    """Places the stars as `chosen` and compiles the steps."""
+    # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
+    mesh = distributed.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
+    source = placement.place(
+        data.shards["train"], chosen, assemble.sampler_config(config), config.train.batch_size, mesh
     )
+    trainer = assemble.trainer(config, data, source, mesh)
+    is_streamed = chosen == "streamed"
+    held = {
+        split: list(placement.in_order(data.shards[split], "replicated", mesh))
+        for split in ("val", "test")
+        if not is_streamed
+    }
+    evaluator = evaluate.Evaluator(
+        apply=trainer.apply,
+        config=assemble.sampler_config(config),
+        batch_size=config.train.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        mesh=mesh,
+        target_keys=tuple(config.data.target_keys),
+        scalers=data.target_scalers,
+        shards=data.shards,
+        chunks=lambda split: (
+            placement.in_order(data.shards[split], chosen, mesh) if is_streamed else held[split]
+        ),
+    )
+    return Setup(data, source, trainer, evaluator)
 
 
-def _train_and_test(config, data, source, trainer, place, mesh, is_writer) -> None:
+def _train_and_test(config: ConfigDict, setup: Setup, place: Experiment, record: dict | None) -> None:
+    data, source, trainer = setup.data, setup.source, setup.trainer
+    if record is not None:
+        experiment.check_layout(place, record, source.layout)
+    is_writer = distributed.is_main_process()
+    if is_writer:
+        if record is None:
+            experiment.create(place, config, data, source.layout)
+        experiment.save_scalers(place, data)
+    distributed.wait_for_all("run directory described")
     train_shard = data.shards["train"]
     num_sample = train_shard.num_snapshot * config.data.num_sample_per_snapshot
     num_member = len(trainer.members)
@@ -82,29 +140,13 @@ def _train_and_test(config, data, source, trainer, place, mesh, is_writer) -> No
     say(
         f"{of_members}{config.model.name} with {num_param} parameters, "
         f"{train_shard.num_snapshot} training snapshots ({placement.num_bytes(train_shard) / 2**20:,.0f} MiB, "
-        f"{source.placement}), {mesh.size} device(s); {trainer.num_step} steps an epoch of "
+        f"{source.placement}), {trainer.mesh.size} device(s); {trainer.num_step} steps an epoch of "
         f"{config.train.batch_size} samples, {trainer.micro_batch_size} at a time on each device"
-    )
-    is_held = source.placement != "streamed"
-    held = {
-        split: list(placement.in_order(data.shards[split], "replicated", mesh))
-        for split in ("val", "test")
-        if is_held
-    }
-    evaluator = evaluate.Evaluator(
-        trainer.apply,
-        train.sampler_config(config),
-        config.train.batch_size,
-        mesh,
-        tuple(config.data.target_keys),
-        data.target_scalers,
-        data.shards,
-        lambda split: held[split] if is_held else placement.in_order(data.shards[split], "streamed", mesh),
     )
     recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer, config.profile)
     with Checkpoints(place.checkpoints) as checkpoints, recorder:
-        arrays, progress = train.fit(config, trainer, source, evaluator, checkpoints, recorder)
-    results.write(config, place, data, evaluator, arrays, progress)
+        arrays, progress = train.fit(config, trainer, source, setup.evaluator, checkpoints, recorder)
+    results.write(config, place, data, source.layout, setup.evaluator, arrays, progress)
 
 
 def say(message: str) -> None:

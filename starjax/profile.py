@@ -1,6 +1,7 @@
 """A trace of an epoch, and how long the devices did nothing in it."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from starjax import files
 
 # What the traced span is called, and what the CPU calls the time in which a program runs on one of its devices.
 _SPAN, _CPU_RUN = "starjax epoch", "ThunkExecutor::Execute (wait for completion)"
+# Planes of accelerators, and the line of them that holds whole programs, where there is one.
+_DEVICE, _PROGRAMS = re.compile(r"/device:(GPU|TPU):\d+"), "XLA Modules"
 
 
 @contextlib.contextmanager
@@ -31,7 +34,7 @@ def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
     """Seconds of the span and the share of them in which devices did nothing, from a trace made by `traced`."""
     host = next(plane for plane in data.planes if plane.name == "/host:CPU")
     [(start, end)] = _intervals(host, _SPAN)
-    devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
+    devices = [plane for plane in data.planes if _DEVICE.match(plane.name)]
     if devices:
         busy = sum(_covered(_intervals(plane), start, end) for plane in devices) / len(devices)
     else:
@@ -43,8 +46,11 @@ def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
 
 
 def _intervals(plane, name: str | None = None) -> list[tuple[float, float]]:
-    """Begin and end [ns] of the events of that name, or of all."""
-    events = (event for line in plane.lines for event in line.events if name in (None, event.name))
+    """Begin and end [ns] of the events of that name; of all programs or, where they are not told, of all kernels."""
+    lines = list(plane.lines)
+    if name is None:
+        lines = [line for line in lines if line.name == _PROGRAMS] or lines
+    events = (event for line in lines for event in line.events if name in (None, event.name))
     return [(event.start_ns, event.start_ns + event.duration_ns) for event in events]
 
 

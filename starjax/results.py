@@ -1,5 +1,6 @@
 """What a run leaves behind when it has been trained: tables, test metrics, figures; of many members also each one's."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -7,11 +8,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from starjax import distributed, ensemble, experiment, files, losses, names, plots, record
+from starjax import distributed, ensemble, experiment, files, losses, names, plots
+from starjax import record as record_lib
 from starjax.checkpoint import Checkpoints
 from starjax.data.dataset import Dataset
 from starjax.evaluate import Evaluator
@@ -26,6 +30,7 @@ def write(
     config: ConfigDict,
     place: Experiment,
     data: Dataset,
+    layout: dict,
     evaluator: Evaluator,
     arrays: dict,
     progress: Sequence[Progress],
@@ -33,6 +38,7 @@ def write(
     """Tests what was trained and writes all of it; called by all processes.
 
     Args:
+      layout: of the training stars (see `placement.Source`).
       arrays, progress: as `train.fit` returns them.
     """
     prediction_ExNxT, target_NxT = evaluator.predict(arrays["best"], "test")
@@ -42,14 +48,14 @@ def write(
     table = members_table(config, evaluator, arrays["best"], progress)
     best = int(table["member"].iloc[0])
     if ensemble.is_sweep(config):
-        _write_best(config, place, data, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT)
+        alone = best_of(place)
+        _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
+        _write_best(alone, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT)
     if distributed.is_main_process():
         is_there = [not p.is_failed for p in progress]
         with files.written_whole(place.members) as temporary:
             table.to_csv(temporary, index=False)
-        with files.written_whole(place.test_table_of_members) as temporary:
-            numbers = np.flatnonzero(is_there).tolist()
-            evaluator.table_of_members(prediction_ExNxT[is_there], numbers).to_parquet(temporary, index=False)
+        _write_members(place, evaluator, prediction_ExNxT, np.flatnonzero(is_there).tolist())
     _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best)
 
 
@@ -108,17 +114,33 @@ def best_of(place: Experiment) -> Experiment:
     return Experiment(place.directory.with_name(f"{place.name}-best"))
 
 
-def _write_best(config, place, data, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT) -> None:
-    """Makes a run directory of the best member, as if it had been trained alone."""
-    alone, one = best_of(place), slice(best, best + 1)
-    if alone.test_metrics.exists():
-        return
+def _write_members(place: Experiment, evaluator: Evaluator, prediction_ExNxT, numbers: Sequence[int]) -> None:
+    """The test table of the members that `numbers` name, one after another: all at once may be too large."""
+    with files.written_whole(place.test_table_of_members) as temporary, contextlib.ExitStack() as stack:
+        writer = None
+        for number in numbers:
+            rows = pa.Table.from_pandas(evaluator.table_of_member(prediction_ExNxT[number], number))
+            writer = writer or stack.enter_context(pq.ParquetWriter(temporary, rows.schema))
+            writer.write_table(rows)
+
+
+def _describe_best(alone, place, config, data, layout, progress: Progress, best: int) -> None:
+    """Makes a run directory of the best member of the run at `place`, as if it had been trained alone by `config`."""
     if distributed.is_main_process():
-        experiment.open_or_create(alone, ensemble.lone(config, best), data)
+        record = experiment.find(alone)
+        if record is None:
+            experiment.create(alone, config, data, layout)
+        else:
+            experiment.check_same(alone, record, config, data)
         experiment.save_scalers(alone, data)
-        rows = record.rows_until(place.metrics, progress[best].epoch)
-        record.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])
+        rows = record_lib.rows_until(place.metrics, progress.epoch)
+        record_lib.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])
     distributed.wait_for_all("directory of the best member")
+
+
+def _write_best(alone, evaluator, arrays, progress, best: int, prediction_ExNxT, target_NxT) -> None:
+    """Writes what the best member learned and how it does, as a run of its own would."""
+    one = slice(best, best + 1)
     own = jax.tree.map(lambda x: distributed.gather(x)[one], arrays)
     with Checkpoints(alone.checkpoints) as checkpoints:
         if checkpoints.latest is None:
@@ -127,8 +149,8 @@ def _write_best(config, place, data, evaluator, arrays, progress, best, predicti
     _write_test(alone, evaluator, prediction_ExNxT[one], target_NxT, progress[one], best=0)
 
 
-def report(place: Experiment) -> None:
-    """Prints the test metrics of a finished run, and where everything lies."""
+def report(place: Experiment, best: Experiment | None = None) -> None:
+    """Prints the test metrics of a finished run, and where everything lies; of a sweep also where its best member is."""
     content = json.loads(place.test_metrics.read_text())
     what = f"epoch {content['best_epoch']} of {content['epochs']}"
     if content["members"] > 1:
@@ -148,8 +170,8 @@ def report(place: Experiment) -> None:
     console.print(table)
     print(f"run directory   {place.directory}")
     print("with            " + ", ".join(path.name for path in paths if path.exists()))
-    if best_of(place).test_metrics.exists():
-        print(f"best member     {best_of(place).directory}, a run of its own")
+    if best:
+        print(f"best member     {best.directory}, a run of its own")
 
 
 def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
@@ -166,8 +188,9 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
     for name in shown:
         table.add_column(columns[name], justify="right")
     for row in members.to_dict("records"):
+        undefined = "failed" if row["is_failed"] else "–"
         values = (row[name] for name in shown)
         table.add_row(
-            *("failed" if pd.isna(v) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+            *(undefined if pd.isna(v) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
         )
     console.print(table)

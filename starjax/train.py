@@ -1,4 +1,4 @@
-"""Training: the step on the device, the loop over epochs, early stopping and resuming."""
+"""Training: the loop over epochs, early stopping and resuming."""
 
 import dataclasses
 import functools
@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
-from starjax import distributed, ensemble, errors, functional, losses, memory, models, optim, step
+from starjax import assemble, distributed, ensemble, errors, losses
 from starjax import progress as progress_bars
 from starjax.checkpoint import Checkpoints
-from starjax.data import placement, sampler, symmetry
-from starjax.data.dataset import Dataset
+from starjax.data import placement
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 from starjax.stopping import Progress
@@ -29,139 +26,9 @@ class TrainingError(errors.StarjaxError):
     """Training that cannot go on."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """Everything compiled or placed for one run, of one member or many.
-
-    Attributes:
-      apply: the model as a pure function.
-      members: which models are trained.
-      mesh: the devices.
-      initial_state: `{'params', 'opt_state'}`, members first.
-      num_step: steps of an epoch.
-      micro_batch_size: samples that a device sends through each of its members at a time.
-      train_steps: `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, compiled (see
-        `step.make_train_steps`); numbers are int32.
-      average: `(state) -> params`: the averages of the members' parameters, which are what is validated,
-        tested and predicted with.
-      learning_rate: `(step) -> float64 (E,)`, of each member.
-    """
-
-    apply: Callable
-    members: ensemble.Members
-    mesh: jax.sharding.Mesh
-    initial_state: dict
-    num_step: int
-    micro_batch_size: int
-    train_steps: Callable
-    average: Callable[[dict], dict]
-    learning_rate: Callable[[int], np.ndarray]
-
-
-def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
-    """What a training sample is."""
-    data = config.data
-    return sampler.SamplerConfig(
-        num_star_per_sample=data.num_star_per_sample,
-        num_sample_per_snapshot=data.num_sample_per_snapshot,
-        drop_probability=data.drop_probability,
-        drop_ratio_range=tuple(data.drop_ratio_range),
-        feature_clip=data.feature_clip,
-    )
-
-
-def create(config: ConfigDict, data: Dataset, source: placement.Source, mesh: jax.sharding.Mesh) -> Trainer:
-    """Initializes models and optimizer for the training samples of `source`, and compiles the steps."""
-    members = ensemble.members(config)
-    new_model = functools.partial(
-        models.create,
-        config.model.name,
-        len(config.data.feature_keys),
-        len(config.data.target_keys),
-        **{name: value for name, value in config.model.items() if name != "name"},
-    )
-    _, apply = functional.split(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
-    shape = optim.schedule_shape(
-        config.train.max_epochs * source.num_step, config.optim.warmup_epochs * source.num_step
-    )
-
-    def optimizer_of(hparams):
-        return optim.create(
-            hparams["learning_rate"],
-            shape,
-            hparams["weight_decay"],
-            config.optim.clip_norm,
-            config.optim.average_decay,
-        )
-
-    hparams = {
-        "learning_rate": config.optim.learning_rate,
-        "weight_decay": config.optim.weight_decay,
-        "huber_delta": config.optim.huber_delta,
-    }
-
-    @jax.jit
-    def initial_states(keys):
-        def of_member(key):
-            return step.initial_state(functional.split(new_model(key))[0], optimizer_of(hparams))
-
-        # One after another, so that a member begins with the same bits whatever there is beside it.
-        return jax.lax.map(of_member, keys)
-
-    init_keys = jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in members.seeds])
-    state = distributed.share_members(initial_states(init_keys), mesh)
-    turn = None
-    if config.data.random_turns:
-        turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
-    steps_of = functools.partial(
-        step.make_train_steps,
-        apply,
-        optimizer_of,
-        sampler_config(config),
-        config.train.batch_size,
-        hparams,
-        turn,
-        is_sharded=source.is_sharded,
-    )
-    like = (state, distributed.share_members(members.arrays(), mesh), source.like)
-    arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
-
-    def compiled_with(micro_batch_size: int):
-        function = steps_of(micro_batch_size=micro_batch_size)
-        steps = distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
-        return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
-
-    num_local = config.train.batch_size // distributed.num_share(mesh)
-    if config.train.micro_batch_size == "auto":
-        micro_batch_size, train_steps = memory.largest_micro_batch(compiled_with, num_local, mesh)
-    else:
-        micro_batch_size = min(int(config.train.micro_batch_size), num_local)
-        train_steps = compiled_with(micro_batch_size)
-    peak = np.array(members.each("learning_rate", config.optim.learning_rate))
-    return Trainer(
-        apply,
-        members,
-        mesh,
-        state,
-        source.num_step,
-        micro_batch_size,
-        train_steps,
-        jax.jit(functools.partial(_averaged, decay=config.optim.average_decay)),
-        lambda number: peak * float(shape(number)),
-    )
-
-
-def _averaged(state: dict, decay: float) -> dict:
-    def of_member(member):
-        _, unravel = ravel_pytree(member["params"])
-        return unravel(optim.average(member["opt_state"], decay))
-
-    return ensemble.for_each(of_member, state)
-
-
 def fit(
     config: ConfigDict,
-    trainer: Trainer,
+    trainer: assemble.Trainer,
     source: placement.Source,
     evaluator: Evaluator,
     checkpoints: Checkpoints,
@@ -196,7 +63,7 @@ def fit(
     while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
         epoch = max(p.epoch for p in progress) + 1
         with recorder.timed_epoch(epoch, trainer.num_step) as advance:
-            state, train_metrics = _train_epoch(
+            state, train_metrics = train_epoch(
                 trainer, arrays["state"], source, epoch - 1, is_active, advance
             )
         averaged = trainer.average(state)
@@ -205,7 +72,7 @@ def fit(
             _after(p, train, val) if active else p
             for p, active, train, val in zip(progress, is_active, train_metrics, val_metrics, strict=True)
         )
-        _check_failed(config, progress, epoch, train_metrics, val_metrics)
+        _check_failed(config, trainer.members, progress, epoch, train_metrics, val_metrics)
         arrays = {
             "state": state,
             "best": _where(np.array([p.best_epoch == epoch for p in progress]), averaged, arrays["best"]),
@@ -235,7 +102,9 @@ def _where(condition_E: jax.Array, new: dict, old: dict) -> dict:
     )
 
 
-def _validate(config: ConfigDict, trainer: Trainer, evaluator: Evaluator, params: dict) -> list[dict]:
+def _validate(
+    config: ConfigDict, trainer: assemble.Trainer, evaluator: Evaluator, params: dict
+) -> list[dict]:
     """Loss and metrics of each member on the validation samples."""
     prediction_ExNxT, target_NxT = evaluator.predict(params, "val")
     delta = trainer.members.each("huber_delta", config.optim.huber_delta)
@@ -249,23 +118,36 @@ def _validate(config: ConfigDict, trainer: Trainer, evaluator: Evaluator, params
 
 
 def _check_failed(
-    config, progress: Sequence[Progress], epoch: int, train: list[dict], val: list[dict]
+    config, members: ensemble.Members, progress: Sequence[Progress], epoch: int, train: list, val: list
 ) -> None:
     """Says which members have just failed; TrainingError once all have."""
+    rate = members.each("learning_rate", config.optim.learning_rate)
     new = [i for i, p in enumerate(progress) if p.is_failed and p.epoch == epoch - 1]
     for i in new:
         message = f"the loss is not finite in epoch {epoch} (training {train[i]['huber']}, validation {val[i]['huber']})"
         if len(progress) > 1 and distributed.is_main_process():
-            print(f"member {i} is left out from here on: {message}", flush=True)
+            print(
+                f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}", flush=True
+            )
         if all(p.is_failed for p in progress):
+            field = (
+                "config.sweep.learning_rate"
+                if "learning_rate" in members.hparams
+                else "config.optim.learning_rate"
+            )
             raise TrainingError(
-                f"{message}; checkpoints of the epochs before stand. Lower config.optim.learning_rate="
-                f"{config.optim.learning_rate}, or look for extreme values in the features"
+                f"{message}; checkpoints of the epochs before stand. Lower {field} (here {rate[i]}), "
+                "or look for extreme values in the features"
             )
 
 
-def _train_epoch(
-    trainer: Trainer, state, source: placement.Source, epoch: int, is_active, advance: Callable[[int], None]
+def train_epoch(
+    trainer: assemble.Trainer,
+    state,
+    source: placement.Source,
+    epoch: int,
+    is_active,
+    advance: Callable[[int], None],
 ) -> tuple[dict, list[dict]]:
     """One epoch in a few calls of many steps each.
 

@@ -42,11 +42,11 @@ def stars():
     return sampler.Stars(feature, ptr, rng.normal(size=(len(counts), 2)).astype(np.float32))
 
 
-def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, micro_batch_size=None):
-    """Parameters after some steps and the sums over them."""
+def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, **options):
+    """Parameters before and after some steps, and the sums over these."""
     mesh = mesh_of(num_device)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
-    steps = compiled(apply, optimizer, mesh, micro_batch_size=micro_batch_size)
+    steps = compiled(apply, optimizer, mesh, **options)
     state, members = distributed.share_members(lone(optimizer, params), mesh)
     state, sums = steps(state, members, distributed.replicate(stars, mesh), 0, 0, num_step)
     return jax.device_get(
@@ -105,6 +105,22 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
     assert_trees_close(sums_in_parts, sums, 1e-5)
 
 
+@EVERY_MODEL
+@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 4), (1, 3), (2, 2)])
+def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, num_device, micro_batch_size, stars):
+    _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
+    options = {"micro_batch_size": micro_batch_size, "slots": (5, 9, 16)}
+    _, with_fewer, sums_with_fewer = run_steps(name, num_device, stars, optax.sgd(0.1), **options)
+    assert_trees_close(with_fewer, with_all, 2e-6)
+    assert_trees_close(sums_with_fewer, sums, 1e-5)
+
+
+def test_slots_to_choose_from_end_with_all():
+    assert step.slot_choices(128, is_quadratic=True) == (64, 96, 128)
+    assert step.slot_choices(128, is_quadratic=False) == (128,)
+    assert [step.slot_choices(n, is_quadratic=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
+
+
 def test_an_epoch_counts_every_sample_once_and_no_more(stars):
     *_, sums = run_steps("deep_sets", 4, stars, optax.sgd(0.0))
     assert sums["num_sample"] == 33
@@ -128,11 +144,25 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
     found = []
-    for num_device, batch_size in ((1, 16), (4, 16), (8, 8), (1, 64)):
+    for num_device, batch_size, micro_batch_size in (
+        (1, 16, 16),
+        (4, 16, 4),
+        (8, 8, 1),
+        (1, 64, 10),
+        (2, 16, 3),
+    ):
         mesh = mesh_of(num_device)
         chunk = distributed.replicate(stars, mesh)
         evaluator = evaluate.Evaluator(
-            apply, CONFIG, batch_size, mesh, ("a", "b"), scalers, {"test": stars}, {"test": [chunk]}.get
+            apply,
+            CONFIG,
+            batch_size,
+            micro_batch_size,
+            mesh,
+            ("a", "b"),
+            scalers,
+            {"test": stars},
+            {"test": [chunk]}.get,
         )
         own = distributed.share_members(jax.tree.map(lambda x: x[None], params), mesh)
         found.append(evaluator.predict(own, "test"))
@@ -142,6 +172,18 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
         np.testing.assert_allclose(prediction, found[0][0], rtol=1e-5, atol=1e-6)
     # Distinct snapshots give distinct rows: nothing is repeated or shifted.
     assert len(np.unique(found[0][0][0, :, 0].round(6))) > 11
+
+
+def test_predicting_takes_no_more_memory_for_a_larger_batch(stars):
+    params, apply = functional.split(models.create("set_transformer", 3, 1, jax.random.key(1)))
+    params = jax.tree.map(lambda x: x[None], params)
+    found = []
+    for batch_size in (32, 512):
+        evaluator = evaluate.Evaluator(apply, CONFIG, batch_size, 8, mesh_of(1), ("a",), None, {}, {}.get)
+        lowered = evaluator._predict_steps.lower(params, stars, jax.random.key(0), 0, np.arange(3))
+        found.append(lowered.compile().memory_analysis().temp_size_in_bytes)
+    # 8 samples of 16 stars have 64 KiB of weights a head; 480 predictions more are 2 KiB a step.
+    assert found[1] < found[0] + 2**14
 
 
 def test_a_loss_of_unequal_shapes_is_refused():
@@ -156,14 +198,17 @@ def test_huber_is_quadratic_within_delta_and_linear_beyond(residual, delta):
     assert losses.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("num_member", [1, 3])
+@pytest.mark.parametrize(("platform", "backend"), [("cpu", "cpu"), ("cuda", "gpu"), ("tpu", "tpu")])
 @EVERY_MODEL
-def test_a_training_step_lowers_for_every_platform(name, platform, stars):
+def test_a_training_step_lowers_for_every_platform(name, platform, backend, num_member, stars, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-3)
-    mesh = mesh_of(1)
-    steps = compiled(apply, optimizer, mesh)
-    state, members = lone(optimizer, params)
+    steps = compiled(
+        apply, optimizer, mesh_of(1), micro_batch_size=5, slots=step.slot_choices(16, is_quadratic=True)
+    )
+    state, members = jax.tree.map(lambda x: np.repeat(x, num_member, axis=0), lone(optimizer, params))
     exported = jax.export.export(steps, platforms=[platform])(state, members, stars, 0, 0, 3)
     assert exported.platforms == (platform,)
 

@@ -1,6 +1,8 @@
 """Many members at once: each as if it were trained alone; their table, their spread, and the best as a run of its own."""
 
+import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ from ml_collections import ConfigDict
 
 from starjax import config as config_lib
 from starjax import ensemble, errors, experiment, main, models
+from starjax.data import placement
 
 SWEPT = {
     "learning_rate": (1e-2, 3e-3, 1e-3, 3e-2),
@@ -32,10 +35,19 @@ def of_member(place, member):
     return table[table["member"] == member].reset_index(drop=True)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # one after another, and all at once
-@pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
-def test_a_member_is_what_it_would_be_alone(config, monkeypatch, backend, name):
+@pytest.mark.parametrize(
+    ("name", "backend", "where"),
+    [
+        *itertools.product(["summary_stats", "deep_sets", "set_transformer"], ["cpu", "gpu"], ["replicated"]),
+        ("deep_sets", "cpu", "sharded"),
+        ("deep_sets", "gpu", "streamed"),
+    ],
+)
+def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, where):
+    """Trained one after another (cpu), or all at once (gpu)."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(placement, "BLOCK", 1)
+    config.data.placement = where
     config.model = ConfigDict({"name": name, **models.hyperparameters(name)})
     place = main.run(together(config, seed=(3, 1, 4, 1), **SWEPT))
     history = pd.read_csv(place.metrics)
@@ -104,6 +116,17 @@ def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
     assert len(pd.read_csv(again.metrics)) == 4
 
 
+def test_the_best_of_another_sweep_is_not_taken_for_this_one(config):
+    place = main.run(together(config, learning_rate=SWEPT["learning_rate"]))
+    shutil.rmtree(place.directory)
+    config.sweep.learning_rate = tuple(reversed(SWEPT["learning_rate"]))
+    with pytest.raises(
+        experiment.ExperimentError, match=r"together-best is there, the best member of another"
+    ):
+        main.run(config)
+    assert not place.directory.exists()
+
+
 def test_the_last_member_at_work_may_diverge(config):
     """The others have stopped before; they stand."""
     config.train.max_epochs, config.train.patience = 8, 1
@@ -114,7 +137,8 @@ def test_the_last_member_at_work_may_diverge(config):
 
 def test_a_member_that_diverges_is_left_out(config, capsys):
     place = main.run(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
-    assert "member 1 is left out from here on: the loss is not finite in epoch 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "member 1 is left out from here on, its learning rate was 1e+30: the loss is not finite" in printed
     members = pd.read_csv(place.members)
     assert members["is_failed"].tolist() == [False, False, False, True]
     assert members["member"].iloc[-1] == 1
@@ -124,7 +148,9 @@ def test_a_member_that_diverges_is_left_out(config, capsys):
 
 
 def test_a_run_of_which_all_members_diverge_ends(config):
-    with pytest.raises(errors.StarjaxError, match="not finite in epoch 1"):
+    with pytest.raises(
+        errors.StarjaxError, match=r"not finite in epoch 1.*config\.sweep\.learning_rate \(here 1e\+30\)"
+    ):
         main.run(together(config, learning_rate=(1e30,) * 4))
 
 
@@ -189,6 +215,10 @@ def test_drawn_values_lie_within_their_bounds_and_are_always_the_same(config):
             "two positive numbers, the lower first",
         ),
         ({"ensemble.size": 2, "sweep.log_uniform.weight_decay": (0.0, 1e-3)}, "two positive numbers"),
+        ({"ensemble.size": 2, "sweep.log_uniform.dropout": ("a", 1)}, "two positive numbers"),
+        ({"ensemble.size": 2, "sweep.seed": (1.5, 2)}, "should be whole numbers"),
+        ({"ensemble.size": 2, "sweep.seed": (True, 2)}, "should be whole numbers"),
+        ({"ensemble.size": 2, "sweep.learning_rate": ("1e-3", 2)}, "should be numbers"),
     ],
 )
 def test_contradictory_sweeps_are_refused(config, fields, message):

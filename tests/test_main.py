@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from starjax import distributed, evaluate, losses, main, metrics, train
+from starjax import losses, main, metrics
 from starjax.checkpoint import Checkpoints
-from starjax.data import bundle, dataset, placement, shard
+from starjax.data import bundle, dataset, shard
 from starjax.experiment import locate
 
 MASS = "total_mass_within_2x_r_tidal"
@@ -67,23 +67,11 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     best_epoch = json.loads(place.test_metrics.read_text())["best_epoch"]
     history = pd.read_csv(place.metrics).set_index("epoch")
 
-    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
-    mesh = distributed.make_mesh()
-    source = placement.place(data.shards["train"], "replicated", train.sampler_config(config), 32, mesh)
-    trainer = train.create(config, data, source, mesh)
+    setup = main.set_up(config, *main.load(config))
     with Checkpoints(place.checkpoints) as checkpoints:
-        state = trainer.initial_state
+        state = setup.trainer.initial_state
         arrays, _ = checkpoints.restore(checkpoints.latest, like={"state": state, "best": state["params"]})
-    evaluator = evaluate.Evaluator(
-        trainer.apply,
-        train.sampler_config(config),
-        config.train.batch_size,
-        mesh,
-        config.data.target_keys,
-        data.target_scalers,
-        data.shards,
-        lambda split: placement.in_order(data.shards[split], "replicated", mesh),
-    )
+    evaluator = setup.evaluator
     found = pd.read_parquet(place.test_table)["prediction_scaled"]
     np.testing.assert_allclose(
         found, evaluator.predict(arrays["best"], "test")[0][0, :, 0], rtol=1e-5, atol=1e-6

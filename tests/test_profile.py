@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,31 @@ def test_a_device_that_waits_is_idle(tmp_path):
     # One of eight devices works at all.
     assert shares[0] < shares[1]
     assert shares[1] > 0.875
+
+
+def plane(name, **lines):
+    """A plane of a trace, of lines of (name, begin, duration)."""
+    made = [
+        SimpleNamespace(
+            name=line.replace("_", " "),
+            events=[SimpleNamespace(name=n, start_ns=a, duration_ns=d) for n, a, d in events],
+        )
+        for line, events in lines.items()
+    ]
+    return SimpleNamespace(name=name, lines=made)
+
+
+def test_accelerators_work_while_a_program_or_a_kernel_runs():
+    host = plane("/host:CPU", main=[(profile._SPAN, 1000, 100)])
+    kernels = [("a", 1010, 20), ("b", 1020, 20), ("c", 900, 100)]
+    by_kernel = plane("/device:GPU:0", Stream=kernels)
+    by_program = plane(
+        "/device:TPU:1", Steps=[("0", 1000, 100)], XLA_Modules=[("p", 1000, 50)], XLA_Ops=kernels
+    )
+    other = plane("/device:CUSTOM:x", line=[("z", 1000, 100)])
+    for devices, idle in (([by_kernel], 0.7), ([by_program], 0.5), ([by_kernel, by_program, other], 0.6)):
+        found = profile.idle(SimpleNamespace(planes=[host, *devices]))
+        assert found == {"seconds": 1e-7, "idle_share": pytest.approx(idle)}
 
 
 @pytest.mark.parametrize(

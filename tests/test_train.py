@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs import common
-from starjax import distributed, errors, main, stopping, train
+from starjax import assemble, distributed, errors, main, stopping, train
 from starjax.data import dataset, placement
 from starjax.experiment import locate
 
@@ -19,8 +19,8 @@ def first_steps(config, small, num_step=3):
     config.data.num_star_per_sample, config.optim.warmup_epochs = 32, 0
     data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
     mesh = distributed.make_mesh()
-    source = placement.place(data.shards["train"], "replicated", train.sampler_config(config), 32, mesh)
-    trainer = train.create(config, data, source, mesh)
+    source = placement.place(data.shards["train"], "replicated", assemble.sampler_config(config), 32, mesh)
+    trainer = assemble.trainer(config, data, source, mesh)
     [(stars, _)] = source.chunks(0)
     members = distributed.share_members(trainer.members.arrays(), mesh)
     state, sums = trainer.train_steps(trainer.initial_state, members, stars, *map(np.int32, (0, 0, num_step)))

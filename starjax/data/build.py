@@ -137,8 +137,8 @@ def _cache_sources(config) -> dict:
 
 
 def _identity(path: Path) -> list:
-    """Tells versions of a cache apart without reading it: name, bytes, time of its last change [ns]."""
-    return [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+    """Tells versions of a cache apart without reading it."""
+    return [path.name, *files.version(path)]
 
 
 def _build_raw(config, out: Path, sources: dict) -> dict:

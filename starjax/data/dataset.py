@@ -48,8 +48,8 @@ def load_split(directory: Path, kind: str, split: str, *, mapped: bool = False) 
     Raises:
       FileNotFoundError, shard.ShardError: a file is missing, damaged, or left of another build.
     """
-    files = split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
-    return shard.load_all(files, mapped=mapped)
+    paths = split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
+    return shard.load_all(paths, mapped=mapped)
 
 
 def load(
@@ -60,16 +60,16 @@ def load(
     Where scaled shards are missing the raw ones are scaled with the directory's scalers, in memory.
 
     Args:
-      mapped: leave the features of scaled shards on disk.
+      mapped: leave the features of scaled shards on disk, save those of splits that other tools compressed.
 
     Raises:
       DatasetError: the directory or a file of it is missing.
       shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a key.
     """
-    directory = SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
+    directory = _directory(name)
     paths = [directory / file for file in BUNDLES.values()]
-    found = {s: split_files.find(directory, "scaled", s) for s in SPLITS}
-    kinds = {split: "scaled" if files else "raw" for split, files in found.items()}
+    scaled = {split: split_files.find(directory, "scaled", split) for split in SPLITS}
+    kinds = {split: "scaled" if there else "raw" for split, there in scaled.items()}
     for split, kind in kinds.items():
         paths += split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
     missing = [path.name for path in paths if not path.exists()]
@@ -81,7 +81,8 @@ def load(
     feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
     shards = {}
     for split, kind in kinds.items():
-        whole = load_split(directory, kind, split, mapped=mapped and kind == "scaled")
+        is_mapped = mapped and kind == "scaled" and all(map(shard.can_be_mapped, scaled[split]))
+        whole = load_split(directory, kind, split, mapped=is_mapped)
         time_myr = _time_myr(whole, kind, target_scalers)
         shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
@@ -91,15 +92,33 @@ def load(
 
 def num_bytes(name: str) -> int:
     """Bytes of the scaled shards of a data set; of one that has none, 0."""
-    return sum(p.stat().st_size for s in SPLITS for p in split_files.find(Path(name), "scaled", s))
+    return sum(p.stat().st_size for s in SPLITS for p in split_files.find(_directory(name), "scaled", s))
+
+
+def _directory(name: str) -> Path:
+    return SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
 
 
 def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
-    """SHA-256 over those of the files; if trusting, over what the build wrote down of them, without reading them."""
-    record = directory / CONFIG_FILE
-    known = json.loads(record.read_text())["sha256"] if is_trusting and record.exists() else {}
-    digests = [known.get(path.name) or files.sha256(path) for path in paths]
+    """SHA-256 over those of the files; if trusting, those that the build wrote down of files that did not change."""
+    known = _known_digests(directory / CONFIG_FILE, paths) if is_trusting else {}
+    digests = [known.get(path) or files.sha256(path) for path in paths]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _known_digests(record: Path, paths: list[Path]) -> dict[Path, str]:
+    """The SHA-256 of those files that are as the build left them; none, where no build left a record."""
+    if not record.exists():
+        return {}
+    try:
+        content = json.loads(record.read_text())
+        digests, versions = dict(content["sha256"]), dict(content.get("versions_of_files", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{record} is damaged or not a build's ({error!r}): build the data set again"
+        ) from error
+    same = [path for path in paths if versions.get(path.name) == files.version(path)]
+    return {path: digests[path.name] for path in same if path.name in digests}
 
 
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:

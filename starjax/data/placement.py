@@ -20,8 +20,8 @@ import numpy as np
 
 from starjax import distributed
 from starjax.data import sampler
-from starjax.data.sampler import SamplerConfig, Stars
-from starjax.data.shard import Shard
+from starjax.data.sampler import MAX_STAR, SamplerConfig, Stars
+from starjax.data.shard import Shard, ShardError
 
 PLACEMENTS = ("replicated", "sharded", "streamed")
 # What `auto` lets the stars take of the memory that a device has left.
@@ -37,12 +37,14 @@ class Source:
 
     Attributes:
       placement: one of PLACEMENTS.
+      num_share: devices that have stars of their own; 1 where all have the same.
       num_step: steps of an epoch.
       like: shapes and shardings of what `chunks` yields.
       chunks: `(epoch) -> iterator over (stars, num_step)`, the parts of an epoch one after another.
     """
 
     placement: str
+    num_share: int
     num_step: int
     like: Stars
     chunks: Callable[[int], Iterator[tuple[Stars, int]]]
@@ -52,6 +54,11 @@ class Source:
         """Whether each device has stars of its own, along a first axis."""
         return self.placement != "replicated"
 
+    @property
+    def layout(self) -> dict:
+        """What decides which samples meet in a batch: a run that goes on has to have the same."""
+        return {"placement": self.placement, "num_share": self.num_share, "num_step": self.num_step}
+
 
 def num_bytes(shard: Shard) -> int:
     """What the stars of a shard take on a device."""
@@ -60,11 +67,17 @@ def num_bytes(shard: Shard) -> int:
 
 def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
     """The first of PLACEMENTS that fits: stars may take a quarter of what a device has left."""
-    total = sum(map(num_bytes, shards.values()))
-    if total <= SHARE * free_bytes and max(len(s.feature) for s in shards.values()) < 2**31:
+    sizes = {split: num_bytes(shard) for split, shard in shards.items()}
+    total, training = sum(sizes.values()), sizes["train"]
+    if total <= SHARE * free_bytes and max(len(s.feature) for s in shards.values()) < MAX_STAR:
         return "replicated"
-    # All devices of this machine have their part in its memory at once, while it is read.
-    return "sharded" if num_device > 1 and total / num_device <= SHARE * free_bytes else "streamed"
+    # Validation and test stay whole on every device. Devices differ in their stars, which half of MAX_STAR allows for.
+    fits = total - training + training / num_device <= SHARE * free_bytes
+    is_countable = all(
+        len(shard.feature) < (MAX_STAR / 2 * num_device if split == "train" else MAX_STAR)
+        for split, shard in shards.items()
+    )
+    return "sharded" if num_device > 1 and fits and is_countable else "streamed"
 
 
 def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, mesh) -> Source:
@@ -89,24 +102,23 @@ def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, 
 
     if placement == "sharded":
         stars = distributed.from_each_device(read(0, 0), mesh)
-        return Source(placement, num_step[0], _like(stars), lambda epoch: iter([(stars, num_step[0])]))
+        return Source(
+            placement, num_share, num_step[0], _like(stars), lambda epoch: iter([(stars, num_step[0])])
+        )
 
     def chunks(epoch):
-        with concurrent.futures.ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, epoch, 0)
-            for chunk in range(plan.num_chunk):
-                on_host = ahead.result()
-                if chunk + 1 < plan.num_chunk:
-                    ahead = reader.submit(read, epoch, chunk + 1)
-                yield distributed.from_each_device(on_host, mesh), num_step[chunk]
+        read_ahead = _ahead(lambda chunk: read(epoch, chunk), plan.num_chunk)
+        for on_host, num in zip(read_ahead, num_step, strict=True):
+            yield distributed.from_each_device(on_host, mesh), num
 
-    return Source(placement, sum(num_step), _like(distributed.from_each_device(read(0, 0), mesh)), chunks)
+    like = _like(distributed.from_each_device(read(0, 0), mesh))
+    return Source(placement, num_share, sum(num_step), like, chunks)
 
 
 def _replicated(shard, config, batch_size, mesh) -> Source:
     stars = distributed.replicate(sampler.place(shard), mesh)
     num_step = math.ceil(sampler.num_sample(stars, config) / batch_size)
-    return Source("replicated", num_step, _like(stars), lambda epoch: iter([(stars, num_step)]))
+    return Source("replicated", 1, num_step, _like(stars), lambda epoch: iter([(stars, num_step)]))
 
 
 def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
@@ -115,8 +127,19 @@ def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
         yield distributed.replicate(sampler.place(shard), mesh)
         return
     plan = _plan(shard, 1, CHUNK_BYTES, is_shuffled=False)
-    for chunk in range(plan.num_chunk):
-        yield distributed.replicate(plan.read(shard, 0, chunk, 0), mesh)
+    for stars in _ahead(lambda chunk: plan.read(shard, 0, chunk, 0), plan.num_chunk):
+        yield distributed.replicate(stars, mesh)
+
+
+def _ahead(read: Callable[[int], object], num: int) -> Iterator:
+    """What `read` gives for 0 … num - 1, each read by a thread while the one before is in use."""
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, 0)
+        for number in range(num):
+            found = ahead.result()
+            if number + 1 < num:
+                ahead = reader.submit(read, number + 1)
+            yield found
 
 
 def _like(stars: Stars) -> Stars:
@@ -146,6 +169,7 @@ class _Plan:
         blocks = self.blocks[device]
         order = np.arange(len(blocks))
         if self.is_shuffled:
+            # Of the epoch alone, not of the seed: members of an ensemble see the same chunks, and so do lone runs.
             order[:-1] = np.random.default_rng((epoch, device)).permutation(len(blocks) - 1)
         return blocks[order[chunk * self.num_block : (chunk + 1) * self.num_block]]
 
@@ -182,4 +206,9 @@ def _plan(shard: Shard, num_device: int, chunk_bytes: float, *, is_shuffled: boo
     num_block = min(most, max(1, int(min(chunk_bytes / bytes_of_block, most))))
     stars = [np.sort(shard.ptr[b[:, 1]] - shard.ptr[b[:, 0]]) for b in blocks]
     capacity = max(int(s[-num_block:].sum()) for s in stars)
+    if capacity >= MAX_STAR:
+        raise ShardError(
+            f"{capacity} stars of {shard.num_snapshot} snapshots would lie on one device, which takes at most {MAX_STAR - 1}: "
+            "set config.data.placement to streamed"
+        )
     return _Plan(tuple(blocks), num_block, math.ceil(most / num_block), capacity, is_shuffled)

@@ -73,16 +73,18 @@ def _flat(settings: dict) -> dict:
 
 
 def write_record(out: Path, settings: dict, counts: dict) -> None:
-    names = [
-        file.name
+    written = [
+        file
         for kind in ("raw", "scaled")
         for split in manifest.SPLITS
         for file in split_files.find(out, kind, split)
     ]
+    written += [out / name for name in BUNDLES.values()]
     record = {
         "settings": settings,
         "counts": counts,
-        "sha256": {name: files.sha256(out / name) for name in [*names, *BUNDLES.values()]},
+        "sha256": {file.name: files.sha256(file) for file in written},
+        "versions_of_files": {file.name: files.version(file) for file in written},
         "versions": {
             name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")
         },

@@ -154,6 +154,11 @@ def test_rows_beyond_two_to_the_31():
     assert placement.choose({"train": large}, 4, free_bytes=2**45) == "sharded"
     with pytest.raises(shard.ShardError, match="at most"):
         sampler.place(large)
+    assert (
+        placement.choose({"train": large}, 2, free_bytes=2**45) == "streamed"
+    )  # half of them is near the limit
+    with pytest.raises(shard.ShardError, match="at most"):
+        placement.place(large, "sharded", CONFIG, BATCH_SIZE, mesh_of(1))
     *_, last = placement.in_order(large, "streamed", mesh_of(1))
     num_snapshot = int(last.num_snapshot)
     assert last.identity[num_snapshot - 1] == 2**16 - 1
@@ -173,6 +178,13 @@ def test_rows_beyond_two_to_the_31():
 def test_auto_takes_the_first_that_fits(whole, num_device, free_bytes, chosen):
     assert 5e3 < placement.num_bytes(whole) < 1e4
     assert placement.choose({"train": whole}, num_device, free_bytes) == chosen
+
+
+def test_validation_and_test_stars_lie_on_every_device(whole):
+    """A share of the training stars fits, with all of the others it does not."""
+    free_bytes = 2.2 * placement.num_bytes(whole)
+    assert placement.choose({"train": whole}, 8, free_bytes) == "sharded"
+    assert placement.choose({"train": whole, "val": whole, "test": whole}, 8, free_bytes) == "streamed"
 
 
 def test_a_data_set_without_scaled_shards_is_scaled_in_memory(small):

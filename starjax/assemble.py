@@ -1,0 +1,155 @@
+"""Models, optimizer and steps, put together and compiled for the devices and the stars of a run."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+from ml_collections import ConfigDict
+
+from starjax import distributed, ensemble, functional, memory, models, optim, step
+from starjax.data import placement, sampler, symmetry
+from starjax.data.dataset import Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Everything compiled or placed for one run, of one member or many.
+
+    Attributes:
+      apply: the model as a pure function.
+      members: which models are trained.
+      mesh: the devices.
+      initial_state: `{'params', 'opt_state'}`, members first.
+      num_step: steps of an epoch.
+      micro_batch_size: samples that a device sends through each of its members at a time.
+      train_steps: `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, compiled (see
+        `step.make_train_steps`); numbers are int32.
+      average: `(state) -> params`: the averages of the members' parameters, which are what is validated,
+        tested and predicted with.
+      learning_rate: `(step) -> float64 (E,)`, of each member.
+    """
+
+    apply: Callable
+    members: ensemble.Members
+    mesh: jax.sharding.Mesh
+    initial_state: dict
+    num_step: int
+    micro_batch_size: int
+    train_steps: Callable
+    average: Callable[[dict], dict]
+    learning_rate: Callable[[int], np.ndarray]
+
+
+def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
+    """What a training sample is."""
+    data = config.data
+    return sampler.SamplerConfig(
+        num_star_per_sample=data.num_star_per_sample,
+        num_sample_per_snapshot=data.num_sample_per_snapshot,
+        drop_probability=data.drop_probability,
+        drop_ratio_range=tuple(data.drop_ratio_range),
+        feature_clip=data.feature_clip,
+    )
+
+
+def trainer(config: ConfigDict, data: Dataset, source: placement.Source, mesh: jax.sharding.Mesh) -> Trainer:
+    """Initializes models and optimizer for the training samples of `source`, and compiles the steps."""
+    members = ensemble.members(config)
+    new_model = functools.partial(
+        models.create,
+        config.model.name,
+        len(config.data.feature_keys),
+        len(config.data.target_keys),
+        **{name: value for name, value in config.model.items() if name != "name"},
+    )
+    _, apply = functional.split(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
+    shape = optim.schedule_shape(
+        config.train.max_epochs * source.num_step, config.optim.warmup_epochs * source.num_step
+    )
+
+    def optimizer_of(hparams):
+        return optim.create(
+            hparams["learning_rate"],
+            shape,
+            hparams["weight_decay"],
+            config.optim.clip_norm,
+            config.optim.average_decay,
+        )
+
+    state = _initial_states(new_model, optimizer_of(_hparams(config)), members.seeds)
+    state = distributed.share_members(state, mesh)
+    like = (state, distributed.share_members(members.arrays(), mesh), source.like)
+    micro_batch_size, train_steps = _compile(config, data, source, mesh, apply, optimizer_of, like)
+    peak = np.array(members.each("learning_rate", config.optim.learning_rate))
+    return Trainer(
+        apply,
+        members,
+        mesh,
+        state,
+        source.num_step,
+        micro_batch_size,
+        train_steps,
+        jax.jit(functools.partial(_averaged, decay=config.optim.average_decay)),
+        lambda number: peak * float(shape(number)),
+    )
+
+
+def _hparams(config: ConfigDict) -> dict:
+    """What all members share, where they have no values of their own."""
+    return {name: config.optim[name] for name in ("learning_rate", "weight_decay", "huber_delta")}
+
+
+def _initial_states(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):
+    @jax.jit
+    def of_members(keys):
+        # One after another, so that a member begins with the same bits whatever there is beside it.
+        return jax.lax.map(
+            lambda key: step.initial_state(functional.split(new_model(key))[0], optimizer), keys
+        )
+
+    return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
+
+
+def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int, Callable]:
+    """The micro-batch size, and the steps compiled for it; `like` are states, members and stars, as they lie."""
+    turn = None
+    if config.data.random_turns:
+        turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
+    is_quadratic = models.model_class(config.model.name).IS_QUADRATIC
+    steps_of = functools.partial(
+        step.make_train_steps,
+        apply,
+        optimizer_of,
+        sampler_config(config),
+        config.train.batch_size,
+        _hparams(config),
+        turn,
+        is_sharded=source.is_sharded,
+        slots=step.slot_choices(config.data.num_star_per_sample, is_quadratic),
+    )
+    arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
+
+    def compiled_with(micro_batch_size: int):
+        function = steps_of(micro_batch_size=micro_batch_size)
+        steps = distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
+        return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
+
+    num_local = config.train.batch_size // distributed.num_share(mesh)
+    if config.train.micro_batch_size == "auto":
+        return memory.largest_micro_batch(compiled_with, num_local, mesh)
+    micro_batch_size = min(int(config.train.micro_batch_size), num_local)
+    return micro_batch_size, compiled_with(micro_batch_size)
+
+
+def _averaged(state: dict, decay: float) -> dict:
+    def of_member(member):
+        _, unravel = ravel_pytree(member["params"])
+        return unravel(optim.average(member["opt_state"], decay))
+
+    return ensemble.for_each(of_member, state)
