@@ -1,12 +1,13 @@
 """Run directories: the same every time, resumed, left alone, or refused, never overwritten."""
 
+import json
 import shutil
 
 import pandas as pd
 import pytest
 
 from starjax import errors, main, train
-from starjax.data import dataset, shard
+from starjax.data import dataset, placement, shard
 from starjax.experiment import ExperimentError, locate
 
 
@@ -60,6 +61,35 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert len(pd.read_csv(locate(config).metrics)) == num_epoch
     assert not locate(config).test_metrics.exists()
     assert deterministic_files(main.run(config)) == uninterrupted
+
+
+def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
+    config, tmp_path, stop_after, monkeypatch
+):
+    uninterrupted = deterministic_files(main.run(config))
+    config.output_base = str(tmp_path / "stopped")
+    killed = stop_after(2)
+    with pytest.raises(killed):
+        main.run(config)
+    monkeypatch.undo()
+    # There is less memory now.
+    monkeypatch.setattr(placement, "choose", lambda *_: "streamed")
+    assert deterministic_files(main.run(config)) == uninterrupted
+
+
+def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monkeypatch):
+    config.data.placement = "sharded"
+    killed = stop_after(1)
+    with pytest.raises(killed):
+        main.run(config)
+    monkeypatch.undo()
+    place = locate(config)
+    record = json.loads(place.config.read_text())
+    assert record["layout"] == {"placement": "sharded", "num_share": 8, "num_step": 3}
+    record["layout"]["num_share"] = 4
+    place.config.write_text(json.dumps(record))
+    with pytest.raises(ExperimentError, match=r"sharded among 4 device\(s\).*sharded among 8 device"):
+        main.run(config)
 
 
 def test_a_finished_run_is_left_alone(config, capsys):

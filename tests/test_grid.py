@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -136,6 +137,8 @@ def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny
     printed = capsys.readouterr().out
     assert f"{second.name}, done before" in printed
     assert "2 of the 2 runs of the grid are finished" in printed
+    grid._rank([first, second], "the digits of other data", Path(tiny.base.output_base), (1, 1))
+    assert "0 of the 2 runs of the grid are finished" in capsys.readouterr().out
     table = pd.read_csv(f"{tiny.base.output_base}/grid-summary/runs.csv")
     assert set(table["run"]) == {first.name, second.name}
     for row in table.itertuples():

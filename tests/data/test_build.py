@@ -1,5 +1,6 @@
 """The build gives what the reference gave, goes on where it stopped, and loses nothing."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -237,6 +238,26 @@ def test_configs_that_cannot_be_are_refused_by_field(config, field, value, said)
     config[field] = value
     with pytest.raises(build.BuildError, match=said):
         build.build(config)
+
+
+def test_digests_are_taken_from_the_record_for_files_that_did_not_change_only(config, monkeypatch):
+    out = build.build(config)
+
+    def fingerprint(mapped):
+        return dataset.load(str(out), ("x",), ("time",), mapped=mapped).fingerprint
+
+    first = fingerprint(mapped=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset.files, "sha256", lambda path: pytest.fail(f"{path} was read"))
+        assert fingerprint(mapped=True) == first
+    path = out / "scaled-val-shard.npz"
+    other = shard.load(path)
+    shard.save(path, dataclasses.replace(other, feature=other.feature + 1))
+    assert fingerprint(mapped=True) == fingerprint(mapped=False) != first
+    for content in ("{", '{"sha256": 3}'):
+        (out / "dataset_config.json").write_text(content)
+        with pytest.raises(dataset.DatasetError, match=r"dataset_config\.json is damaged"):
+            fingerprint(mapped=True)
 
 
 def test_a_build_in_several_files_holds_the_same(config, runs_read):

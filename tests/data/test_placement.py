@@ -1,6 +1,7 @@
 """Wherever the stars are, every sample of an epoch is seen once, and is the same sample."""
 
 import functools
+import shutil
 
 import jax
 import numpy as np
@@ -192,3 +193,14 @@ def test_a_data_set_without_scaled_shards_is_scaled_in_memory(small):
     np.testing.assert_array_equal(
         load(mapped=True).shards["val"].feature, load(mapped=False).shards["val"].feature
     )
+
+
+def test_scaled_shards_that_other_tools_compressed_load_where_others_would_stay_on_disk(small, tmp_path):
+    folder = tmp_path / "compressed"
+    shutil.copytree(small, folder)
+    plain = dataset.load(str(small), ("x", "vx"), ("time",))
+    for split, one in plain.shards.items():
+        arrays = {name: getattr(one, name) for name in shard.ARRAYS}
+        np.savez_compressed(dataset.shard_path(folder, "scaled", split), **arrays)
+    found = dataset.load(str(folder), ("x", "vx"), ("time",), mapped=True)
+    np.testing.assert_array_equal(found.shards["train"].feature, plain.shards["train"].feature)
