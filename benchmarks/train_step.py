@@ -2,8 +2,9 @@
 
     python -m benchmarks.train_step --out=train_step.json
 
-Runs of many steps on the packaged sample, batch 512, 128 stars a sample; the medians are given. Ours and PyTorch's
-(`benchmarks.torch_baseline`, where PyTorch is there) take turns, so that a machine of changing speed is the same for both.
+Runs of many steps on the packaged sample, batch 512, 128 stars a sample; the medians are given. Ours, PyTorch's
+(`benchmarks.torch_baseline`) and BayesFlow's (`benchmarks.bayesflow_baseline`), where they are there, take turns, so that a
+machine of changing speed is the same for all.
 """
 
 import importlib.util
@@ -18,13 +19,15 @@ from benchmarks import training as training_lib
 from starjax import distributed
 
 
-def torch_rates(case: str, num_step: int, num_worker: int, batch_size: int | None) -> list[float]:
-    """Samples/s of some runs of the PyTorch baseline, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.torch_baseline", f"--case={case}", f"--max_step={num_step}"]
-    command += [f"--num_worker={num_worker}", "--num_run=3"]
-    command += [f"--batch_size={batch_size}"] if batch_size else []
+def rates_of(baseline: str, case: str, *options: str) -> list[float]:
+    """Samples/s of some runs of `benchmarks.<baseline>`, in a process of its own."""
+    command = [sys.executable, "-m", f"benchmarks.{baseline}", f"--case={case}", "--num_run=3", *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])["samples_per_s"]
+
+
+def has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def our_rates(training: training_lib.Training, num_step: int, num_run: int) -> list[float]:
@@ -41,12 +44,19 @@ def measure(case: str, options) -> dict:
     config.model.dtype = options.dtype
     training = training_lib.set_up(config)
     step = training.trainer
-    has_torch = importlib.util.find_spec("torch") is not None and options.num_worker
-    ours, theirs = [], {num_worker: [] for num_worker in options.num_worker}
+    ours, theirs = [], {}
+    batch = [f"--batch_size={options.batch_size}"] if options.batch_size else []
+    steps = [f"--max_step={options.torch_step}"]
     for _ in range(options.num_turn):
         ours += our_rates(training, options.max_step, 5)
-        for num_worker in options.num_worker if has_torch else []:
-            theirs[num_worker] += torch_rates(case, options.torch_step, num_worker, options.batch_size)
+        for num_worker in options.num_worker if has("torch") else []:
+            name = f"PyTorch_{num_worker}_workers"
+            found = rates_of("torch_baseline", case, f"--num_worker={num_worker}", *steps, *batch)
+            theirs[name] = theirs.get(name, []) + found
+        if options.num_worker and has("bayesflow") and config.model.name == "set_transformer":
+            theirs["BayesFlow"] = theirs.get("BayesFlow", []) + rates_of(
+                "bayesflow_baseline", case, *steps, *batch
+            )
     row = {
         "model": case,
         "samples_per_s": statistics.median(ours),
@@ -56,13 +66,10 @@ def measure(case: str, options) -> dict:
         "set_up_s": training.compile_seconds,
         "temporary_MiB": step.train_steps.memory_analysis().temp_size_in_bytes / 2**20,
     }
-    for num_worker, rates in theirs.items():
-        if rates:
-            row[f"PyTorch_{num_worker}_workers"] = statistics.median(rates)
-    if any(theirs.values()):
-        row["ratio_to_the_faster"] = row["samples_per_s"] / max(
-            map(statistics.median, filter(None, theirs.values()))
-        )
+    row |= {name: statistics.median(rates) for name, rates in theirs.items()}
+    torch = [row[name] for name in theirs if name.startswith("PyTorch")]
+    if torch:
+        row["ratio_to_the_faster_PyTorch"] = row["samples_per_s"] / max(torch)
     return row
 
 
@@ -71,9 +78,9 @@ def main() -> None:
     parser.add_argument("--case", nargs="+", default=list(cases.CASES), choices=cases.CASES)
     parser.add_argument("--num_turn", type=int, default=3, help="turns of ours and PyTorch's")
     parser.add_argument("--max_step", type=int, default=38, help="our steps of a run, at most an epoch")
-    parser.add_argument("--torch_step", type=int, default=12, help="PyTorch's steps of a run")
+    parser.add_argument("--torch_step", type=int, default=12, help="PyTorch's and BayesFlow's steps of a run")
     parser.add_argument(
-        "--num_worker", type=int, nargs="*", default=[0, 2], help="PyTorch's workers; none: without it"
+        "--num_worker", type=int, nargs="*", default=[0, 2], help="PyTorch's workers; none: ours alone"
     )
     parser.add_argument("--batch_size", type=int, help="other than the config's")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])

@@ -102,7 +102,11 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, mesh: j
 
 def _hparams(config: ConfigDict) -> dict:
     """What all members share, where they have no values of their own."""
-    return {name: config.optim[name] for name in ("learning_rate", "weight_decay", "huber_delta")}
+    return {
+        "learning_rate": config.optim.learning_rate,
+        "weight_decay": config.optim.weight_decay,
+        "huber_delta": config.optim.huber_delta,
+    }
 
 
 def _initial_states(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):

@@ -20,7 +20,7 @@ MEMBER_AXIS, DATA_AXIS = "member", "data"
 _SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
 # As wide as the processor has them; by default XLA uses half of an AVX-512 (benchmarks/README.md).
-_CPU_COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
+CPU_COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 
 
 def initialize(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> bool:
@@ -206,7 +206,7 @@ def on_mesh(
     in_specs = tuple(specs[argument] for argument in arguments)
     mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=specs[result])
     if mesh.devices.flat[0].platform == "cpu":
-        jit_options["compiler_options"] = _CPU_COMPILER_OPTIONS
+        jit_options["compiler_options"] = CPU_COMPILER_OPTIONS
     return jax.jit(mapped, **jit_options)
 
 

@@ -1,5 +1,6 @@
 """The training step on the device: many of them as one function of arrays."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -91,9 +92,17 @@ def make_train_steps(
             most_N = count.reshape(pair_NxM.shape)[:, -1]
             return pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(slots), most_N)
 
-        def gradient(params, pair_M, is_real_M, num_slot):
-            batch = sampler.draw_batch(stars, sample_key, epoch, pair_M, config, turn, num_slot)
-            return jax.grad(_loss, has_aux=True)(params, apply, own_hparams, batch, is_real_M)
+        def gradient(params, pair_M, is_real_M, choice):
+            """That of the sum of losses, and all SUMS."""
+            features_MxKxF, mask_MxK, *rest = sampler.draw_batch(
+                stars, sample_key, epoch, pair_M, config, turn
+            )
+
+            def with_slots(num_slot):
+                batch = (features_MxKxF[:, :num_slot], mask_MxK[:, :num_slot], *rest)
+                return jax.grad(_loss, has_aux=True)(params, apply, own_hparams, batch, is_real_M)
+
+            return jax.lax.switch(choice, [functools.partial(with_slots, n) for n in slots])
 
         def step(number, carry):
             state, sums = carry
@@ -103,10 +112,7 @@ def make_train_steps(
             pair_NxM, is_real_NxM, choice_N = micro_batches(number)
 
             def accumulate(micro, total):
-                branches = [lambda *samples, n=n: gradient(own_params, *samples, n) for n in slots]
-                gradients, found = jax.lax.switch(
-                    choice_N[micro], branches, pair_NxM[micro], is_real_NxM[micro]
-                )
+                gradients, found = gradient(own_params, pair_NxM[micro], is_real_NxM[micro], choice_N[micro])
                 return jax.tree.map(jnp.add, total, (ravel_pytree(gradients)[0], found))
 
             zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))

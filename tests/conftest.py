@@ -4,6 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+# Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. The
+# mathematics in tests/models has all optimizations.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import hypothesis
 import jax
 import numpy as np

@@ -106,7 +106,7 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
 
 
 @EVERY_MODEL
-@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 4), (1, 3), (2, 2)])
+@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 3), (2, 4)])
 def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, num_device, micro_batch_size, stars):
     _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     options = {"micro_batch_size": micro_batch_size, "slots": (5, 9, 16)}

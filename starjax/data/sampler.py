@@ -117,30 +117,25 @@ def num_kept(n: jax.Array, key: jax.Array, config: SamplerConfig) -> jax.Array:
     return jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
 
 
-def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig, num_slot: int | None = None):
+def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
     """Draws one sample of one snapshot.
 
     Of a snapshot of n >= K stars, K distinct ones, uniformly, of which some are then dropped; of a
     smaller one all n, the other slots empty.
 
-    Args:
-      num_slot: slots that are drawn, where the rest are known to be empty (see `num_kept`); None: all K.
-
     Returns:
-      features float32 (num_slot, F), zeros in empty slots; mask bool (num_slot,), True where a star is.
+      features float32 (K, F), zeros in empty slots; mask bool (K,), True where a star is: the first slots.
     """
     order_key, *_ = jax.random.split(key, 3)
     start = stars.ptr[snapshot]
     n = stars.ptr[snapshot + 1] - start
-    slot = jnp.arange(num_slot or config.num_star_per_sample, dtype=n.dtype)
+    num_slot = config.num_star_per_sample
+    slot = jnp.arange(num_slot, dtype=n.dtype)
     # The drawn order is random, so that emptying the last slots empties random ones.
     mask = slot < num_kept(n, key, config)
     # Smaller snapshots come whole, unshuffled: they need no permutation of their own size.
-    is_small = n < config.num_star_per_sample
-    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, config.num_star_per_sample)).astype(
-        n.dtype
-    )
-    row = start + jnp.where(mask, jnp.where(is_small, slot, shuffled), 0)
+    shuffled = permutation.permute(order_key, slot, jnp.maximum(n, num_slot)).astype(n.dtype)
+    row = start + jnp.where(mask, jnp.where(n < num_slot, slot, shuffled), 0)
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
 
 
@@ -155,29 +150,22 @@ def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: Sa
 
 
 def draw_batch(
-    stars: Stars,
-    key: jax.Array,
-    epoch,
-    pair: jax.Array,
-    config: SamplerConfig,
-    turn: Callable | None = None,
-    num_slot: int | None = None,
+    stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig, turn: Callable | None = None
 ):
     """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
 
     Args:
       turn: `(key, features (F, K)) -> features (F, K)`, applied to each sample if given.
-      num_slot: slots that are drawn, where the rest are known to be empty (see `count_batch`); None: all K.
 
     Returns:
-      features float32 (B, num_slot, F), mask bool (B, num_slot), target float32 (B, T), and a further key for
+      features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
       each sample (B,), for its dropout.
     """
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
         draw_key, turn_key, rest_key = _sample_keys(stars, key, epoch, snapshot, sample)
-        features_KxF, mask_K = draw(stars, draw_key, snapshot, config, num_slot)
+        features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
         # After the turn, which needs to know where a star is.

@@ -283,7 +283,9 @@ def test_a_build_in_several_files_holds_the_same(config, runs_read):
     with pytest.raises(shard.ShardError, match=r"lacks scaled-train-shard-00003-of-00005\.npz"):
         dataset.load(str(out), ("x",), ("time",))
     build.build(config)
-    assert json.loads((out / "dataset_config.json").read_text()) == record
+    again = json.loads((out / "dataset_config.json").read_text())
+    del again["versions_of_files"], record["versions_of_files"]  # which have the time in them
+    assert again == record
 
 
 def test_an_interrupted_build_goes_on_with_another_size_of_files(config, monkeypatch):
