@@ -4,7 +4,7 @@
     python -m benchmarks.streaming --gibibytes=12 --memory_gibibytes=4     # larger than the memory allowed
 
 Generated clusters of 100 stars with 11 features, in the proportions of a full data set (300 million stars: 13 GB).
-Each run is a process of its own, and begins with the files out of the system's cache (where it can be told so).
+Each run is a process of its own, and each epoch begins with the files out of the system's cache (where it can be told so).
 With --memory_gibibytes only the streamed run is made, by a process that may not allocate more than that (RLIMIT_DATA,
 which does not count files that are mapped: what of them stays in the system's cache, the system decides).
 """
@@ -71,6 +71,7 @@ def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int 
     num_sample = shard_of_training.num_snapshot * config.data.num_sample_per_snapshot
     rates = []
     for epoch in range(num_epoch):
+        forget(folder)
         start = time.perf_counter()
         training.epoch(epoch)
         rates.append(num_sample / (time.perf_counter() - start))
@@ -98,12 +99,12 @@ def main() -> None:
         rows = []
         for case in options.case:
             for where in ("replicated", "streamed") if limit is None else ("streamed",):
-                forget(folder)
                 apart = multiprocessing.get_context("spawn")
                 with concurrent.futures.ProcessPoolExecutor(1, apart) as process:
                     rows.append(
                         process.submit(measure, case, folder, where, options.num_epoch, limit).result()
                     )
+    distributed.use_cores(512)  # as they had
     report.show("streamed from disk", rows, options.out)
 
 

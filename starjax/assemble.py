@@ -135,16 +135,18 @@ def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int
         _hparams(config),
         turn,
         is_sharded=source.is_sharded,
-        slots=step.slot_choices(config.data.num_star_per_sample, is_quadratic),
     )
+    slots = step.slot_choices(config.data.num_star_per_sample, is_quadratic)
+    num_local = config.train.batch_size // distributed.num_share(mesh)
     arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
 
     def compiled_with(micro_batch_size: int):
-        function = steps_of(micro_batch_size=micro_batch_size)
+        # A single micro-batch has the largest sample in it.
+        own_slots = slots if micro_batch_size < num_local else None
+        function = steps_of(micro_batch_size=micro_batch_size, slots=own_slots)
         steps = distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
         return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
 
-    num_local = config.train.batch_size // distributed.num_share(mesh)
     if config.train.micro_batch_size == "auto":
         return memory.largest_micro_batch(compiled_with, num_local, mesh)
     micro_batch_size = min(int(config.train.micro_batch_size), num_local)

@@ -138,7 +138,9 @@ def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:
 
 
 def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: dict) -> None:
-    """Describes a new run in its directory."""
+    """Describes a new run in its directory; ExperimentError where another one was begun meanwhile."""
+    if experiment.config.exists():
+        raise ExperimentError(f"{experiment.directory} was taken by another run meanwhile: start again")
     record = {
         "format": FORMAT,
         "config": config_lib.resolved(config),
@@ -163,7 +165,9 @@ def read_record(experiment: Experiment) -> dict:
             )
         if not isinstance(record["config"], dict):
             raise TypeError("no config")
-        record["dataset"]["fingerprint"], record["layout"]["placement"]  # are there
+        # These are there:
+        record["dataset"]["fingerprint"]
+        [record["layout"][name] for name in ("placement", "num_share", "num_step")]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
     return record

@@ -53,7 +53,7 @@ def run(config: ConfigDict) -> Experiment:
     config_lib.check(config, jax.device_count())
     place = experiment.locate(config)
     record, is_finished = experiment.find(place), place.test_metrics.exists()
-    best = results.best_of(place) if ensemble.is_sweep(config) else None
+    best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
     if best and record is None and best.directory.exists():
         raise experiment.ExperimentError(
             f"{best.directory} is there, the best member of another sweep: remove it, or name another config.name"

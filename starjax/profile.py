@@ -34,7 +34,7 @@ def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
     """Seconds of the span and the share of them in which devices did nothing, from a trace made by `traced`."""
     host = next(plane for plane in data.planes if plane.name == "/host:CPU")
     [(start, end)] = _intervals(host, _SPAN)
-    devices = [plane for plane in data.planes if _DEVICE.match(plane.name)]
+    devices = [plane for plane in data.planes if _DEVICE.fullmatch(plane.name)]
     if devices:
         busy = sum(_covered(_intervals(plane), start, end) for plane in devices) / len(devices)
     else:

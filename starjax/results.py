@@ -126,12 +126,13 @@ def _write_members(place: Experiment, evaluator: Evaluator, prediction_ExNxT, nu
 
 def _describe_best(alone, place, config, data, layout, progress: Progress, best: int) -> None:
     """Makes a run directory of the best member of the run at `place`, as if it had been trained alone by `config`."""
+    record = experiment.find(alone)
+    if record is not None:
+        experiment.check_same(alone, record, config, data)
+    distributed.wait_for_all("best member looked for")
     if distributed.is_main_process():
-        record = experiment.find(alone)
         if record is None:
             experiment.create(alone, config, data, layout)
-        else:
-            experiment.check_same(alone, record, config, data)
         experiment.save_scalers(alone, data)
         rows = record_lib.rows_until(place.metrics, progress.epoch)
         record_lib.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])
@@ -170,7 +171,7 @@ def report(place: Experiment, best: Experiment | None = None) -> None:
     console.print(table)
     print(f"run directory   {place.directory}")
     print("with            " + ", ".join(path.name for path in paths if path.exists()))
-    if best:
+    if best and best.test_metrics.exists():
         print(f"best member     {best.directory}, a run of its own")
 
 

@@ -130,13 +130,11 @@ def _check_failed(
                 f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}", flush=True
             )
         if all(p.is_failed for p in progress):
-            field = (
-                "config.sweep.learning_rate"
-                if "learning_rate" in members.hparams
-                else "config.optim.learning_rate"
-            )
+            where = "optim"
+            if "learning_rate" in members.hparams:
+                where = "sweep" if config.sweep.learning_rate else "sweep.log_uniform"
             raise TrainingError(
-                f"{message}; checkpoints of the epochs before stand. Lower {field} (here {rate[i]}), "
+                f"{message}; checkpoints of the epochs before stand. Lower config.{where}.learning_rate (here {rate[i]}), "
                 "or look for extreme values in the features"
             )
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-# Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. The
-# mathematics in tests/models has all optimizations.
+# Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. Those of
+# the mathematics ask for `all_optimizations`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
@@ -52,6 +52,16 @@ def tables() -> dict:
     """Values, and what each scaler of the reference makes of them, forward and inverse."""
     with np.load(DATA / "parity" / "scalers.npz", allow_pickle=False) as archive:
         return {name: archive[name] for name in archive}
+
+
+@pytest.fixture
+def all_optimizations():
+    """What is compiled within a test is what users have."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.fixture

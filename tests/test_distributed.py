@@ -58,6 +58,7 @@ def assert_trees_close(found, expected, rtol):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), found, expected)
 
 
+@pytest.mark.usefixtures("all_optimizations")
 @EVERY_MODEL
 @pytest.mark.parametrize("num_device", [2, 4, 8])
 def test_the_gradient_is_that_of_one_device(name, num_device, stars):
@@ -105,6 +106,7 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
     assert_trees_close(sums_in_parts, sums, 1e-5)
 
 
+@pytest.mark.usefixtures("all_optimizations")
 @EVERY_MODEL
 @pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 3), (2, 4)])
 def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, num_device, micro_batch_size, stars):

@@ -47,6 +47,7 @@ def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, 
     """Trained one after another (cpu), or all at once (gpu)."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(placement, "BLOCK", 1)
+    monkeypatch.setattr(placement, "CHUNK_BYTES", 6 * 4 * 600)
     config.data.placement = where
     config.model = ConfigDict({"name": name, **models.hyperparameters(name)})
     place = main.run(together(config, seed=(3, 1, 4, 1), **SWEPT))
@@ -114,6 +115,14 @@ def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
     )
     assert json.loads(again.test_metrics.read_text())["members"] == 1
     assert len(pd.read_csv(again.metrics)) == 4
+
+
+def test_a_sweep_of_one_member_has_no_best(config, capsys):
+    config.sweep.log_uniform.learning_rate = (1e-3, 1e-2)
+    place = main.run(config)
+    assert "best member" not in capsys.readouterr().out
+    assert not place.directory.with_name(f"{place.name}-best").exists()
+    assert main.run(config).test_metrics.exists()
 
 
 def test_the_best_of_another_sweep_is_not_taken_for_this_one(config):

@@ -65,7 +65,7 @@ def test_accelerators_work_while_a_program_or_a_kernel_runs():
     by_program = plane(
         "/device:TPU:1", Steps=[("0", 1000, 100)], XLA_Modules=[("p", 1000, 50)], XLA_Ops=kernels
     )
-    other = plane("/device:CUSTOM:x", line=[("z", 1000, 100)])
+    other = plane("/device:TPU:0 SparseCore 0", line=[("z", 1000, 100)])
     for devices, idle in (([by_kernel], 0.7), ([by_program], 0.5), ([by_kernel, by_program, other], 0.6)):
         found = profile.idle(SimpleNamespace(planes=[host, *devices]))
         assert found == {"seconds": 1e-7, "idle_share": pytest.approx(idle)}

@@ -107,18 +107,14 @@ def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
 
 
 def _known_digests(record: Path, paths: list[Path]) -> dict[Path, str]:
-    """The SHA-256 of those files that are as the build left them; none, where no build left a record."""
-    if not record.exists():
-        return {}
+    """The SHA-256 of those files that are as a build left them, from its record; none, where that does not tell."""
     try:
         content = json.loads(record.read_text())
-        digests, versions = dict(content["sha256"]), dict(content.get("versions_of_files", {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{record} is damaged or not a build's ({error!r}): build the data set again"
-        ) from error
-    same = [path for path in paths if versions.get(path.name) == files.version(path)]
-    return {path: digests[path.name] for path in same if path.name in digests}
+        digests, versions = dict(content["sha256"]), dict(content["versions_of_files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    known = [path for path in paths if path.name in digests and path.name in versions]
+    return {path: digests[path.name] for path in known if versions[path.name] == files.version(path)}
 
 
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:

@@ -254,10 +254,10 @@ def test_digests_are_taken_from_the_record_for_files_that_did_not_change_only(co
     other = shard.load(path)
     shard.save(path, dataclasses.replace(other, feature=other.feature + 1))
     assert fingerprint(mapped=True) == fingerprint(mapped=False) != first
-    for content in ("{", '{"sha256": 3}'):
+    changed = fingerprint(mapped=False)
+    for content in ("{", '{"sha256": 3}', "[]", "{}"):
         (out / "dataset_config.json").write_text(content)
-        with pytest.raises(dataset.DatasetError, match=r"dataset_config\.json is damaged"):
-            fingerprint(mapped=True)
+        assert fingerprint(mapped=True) == changed
 
 
 def test_a_build_in_several_files_holds_the_same(config, runs_read):

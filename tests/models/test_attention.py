@@ -10,6 +10,9 @@ from starjax.models import attention
 NUM_SAMPLE, NUM_HEAD, NUM_QUERY, NUM_KEY = 5, 2, 7, 9
 
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
+
 def written_out(q, k, v, mask):
     """Softmax attention with all weights at once; the mean of the values where there is no star."""
     logits = jnp.einsum("bhdq,bhdk->bhqk", q, k) * q.shape[2] ** -0.5

@@ -14,6 +14,9 @@ NUM_SLOT, NUM_FEATURE = 12, 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
 
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
+
 @pytest.fixture(scope="module")
 def built():
     """(params, compiled apply) of each model."""

@@ -9,6 +9,8 @@ import pytest
 
 from starjax import functional, losses, models
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
 CASES = (
     "summary_stats",
     "deep_sets_mean",
