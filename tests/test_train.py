@@ -30,7 +30,7 @@ def first_steps(config, small, num_step=3):
 @pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
 def test_three_golden_steps(name, small):
     """Mean loss of the first steps at seed 0; if it changed on purpose, write down the new value and say why."""
-    golden = {"summary_stats": 0.4421849, "deep_sets": 0.3974269, "set_transformer": 0.3907811}
+    golden = {"summary_stats": 0.4421849, "deep_sets": 0.3976913, "set_transformer": 0.3919311}
     _, loss, _ = first_steps(common.get_config(name), small)
     assert loss == pytest.approx(golden[name], rel=1e-4)
 
