@@ -125,7 +125,7 @@ def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int
     turn = None
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
-    is_quadratic = models.model_class(config.model.name).IS_QUADRATIC
+    is_superlinear = models.model_class(config.model.name).IS_SUPERLINEAR
     steps_of = functools.partial(
         step.make_train_steps,
         apply,
@@ -136,7 +136,7 @@ def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int
         turn,
         is_sharded=source.is_sharded,
     )
-    slots = step.slot_choices(config.data.num_star_per_sample, is_quadratic)
+    slots = step.slot_choices(config.data.num_star_per_sample, is_superlinear)
     num_local = config.train.batch_size // distributed.num_share(mesh)
     arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
 

@@ -17,14 +17,14 @@ SUMS = ("huber", "mae", "mse", "num_sample")
 CPU_SLOT_SHARES = (0.5, 0.75, 1)
 
 
-def slot_choices(num_star_per_sample: int, is_quadratic: bool) -> tuple[int, ...]:
+def slot_choices(num_star_per_sample: int, is_superlinear: bool) -> tuple[int, ...]:
     """How many slots a micro-batch may be computed with, ascending; the last is all.
 
     Samples of a step are sorted by their stars, so that those of few stars need not carry the empty slots of others.
-    It pays where work grows with the square of the slots, and where micro-batches follow one another anyway, on a
+    It pays where work grows faster than the slots, and where micro-batches follow one another anyway, on a
     CPU (benchmarks/README.md); each choice is a program of its own to compile.
     """
-    if not is_quadratic or jax.default_backend() != "cpu":
+    if not is_superlinear or jax.default_backend() != "cpu":
         return (num_star_per_sample,)
     return tuple(sorted({-int(-share * num_star_per_sample // 1) for share in CPU_SLOT_SHARES}))
 

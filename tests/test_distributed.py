@@ -118,9 +118,9 @@ def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, num_device, mic
 
 
 def test_slots_to_choose_from_end_with_all():
-    assert step.slot_choices(128, is_quadratic=True) == (64, 96, 128)
-    assert step.slot_choices(128, is_quadratic=False) == (128,)
-    assert [step.slot_choices(n, is_quadratic=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
+    assert step.slot_choices(128, is_superlinear=True) == (64, 96, 128)
+    assert step.slot_choices(128, is_superlinear=False) == (128,)
+    assert [step.slot_choices(n, is_superlinear=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
 
 
 def test_an_epoch_counts_every_sample_once_and_no_more(stars):
@@ -195,7 +195,7 @@ def test_a_loss_of_unequal_shapes_is_refused():
 
 @pytest.mark.parametrize("residual", [-3.0, -1.0, -0.2, 0.0, 0.5, 2.0])
 @pytest.mark.parametrize("delta", [0.5, 1.0])
-def test_huber_is_quadratic_within_delta_and_linear_beyond(residual, delta):
+def test_huber_is_superlinear_within_delta_and_linear_beyond(residual, delta):
     expected = residual**2 / 2 if abs(residual) <= delta else delta * (abs(residual) - delta / 2)
     assert losses.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)
 
@@ -208,7 +208,7 @@ def test_a_training_step_lowers_for_every_platform(name, platform, backend, num_
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-3)
     steps = compiled(
-        apply, optimizer, mesh_of(1), micro_batch_size=5, slots=step.slot_choices(16, is_quadratic=True)
+        apply, optimizer, mesh_of(1), micro_batch_size=5, slots=step.slot_choices(16, is_superlinear=True)
     )
     state, members = jax.tree.map(lambda x: np.repeat(x, num_member, axis=0), lone(optimizer, params))
     exported = jax.export.export(steps, platforms=[platform])(state, members, stars, 0, 0, 3)

@@ -1,6 +1,7 @@
 """The models by name. A further one is one file beside these, and one line here.
 
-A class of models says by `IS_QUADRATIC` whether its work grows with the square of the slots of a sample.
+A class of models says by `IS_SUPERLINEAR` whether its work grows faster than the slots of a sample, as that of
+attention and of sorting does.
 """
 
 import functools

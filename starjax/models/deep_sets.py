@@ -20,7 +20,7 @@ class DeepSets(nnx.Module):
       dtype: what their products are computed in, 'float32' or 'bfloat16'.
     """
 
-    IS_QUADRATIC = False
+    IS_SUPERLINEAR = False
 
     def __init__(
         self,

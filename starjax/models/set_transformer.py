@@ -23,7 +23,7 @@ class SetTransformer(nnx.Module):
       dtype: what products are computed in, 'float32' or 'bfloat16'.
     """
 
-    IS_QUADRATIC = True
+    IS_SUPERLINEAR = True
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ class SummaryStats(nnx.Module):
       dtype: what its products are computed in, 'float32' or 'bfloat16'; the statistics are float32.
     """
 
-    IS_QUADRATIC = False
+    IS_SUPERLINEAR = True
 
     def __init__(
         self,
