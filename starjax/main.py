@@ -66,6 +66,9 @@ def run(config: ConfigDict) -> Experiment:
     if is_finished:
         say(f"{place.directory} holds this run already, finished: nothing to do")
     else:
+        say(
+            f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
+        )
         _train_and_test(config, set_up(config, data, chosen), place, record)
     if distributed.is_main_process():
         if config.profile and not place.profile.exists():

@@ -1,5 +1,6 @@
 """The training step on the device: many of them as one function of arrays."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -72,47 +73,30 @@ def make_train_steps(
     def train_member(state, member, stars, epoch, first_step, num_step):
         own_hparams = hparams | member["hparams"]
         optimizer = optimizer_of(own_hparams)
-        num_sample = sampler.num_sample(stars, config)
-        order_key = sampler.order_key(member["key"], stars)
-        sample_key = sampler.purpose_key(member["key"], "train")
+        samples = _Samples(
+            stars,
+            sampler.order_key(member["key"], stars),
+            sampler.purpose_key(member["key"], "train"),
+            epoch,
+            config,
+            turn,
+        )
         row_NxM, num_row = distributed.local_rows(batch_size, micro_batch_size, is_sharded=is_sharded)
-
-        def micro_batches(number):
-            """The samples of a step, whether they are real, and which of `slots` each micro-batch needs."""
-            position_NxM = jnp.where(row_NxM < 0, num_sample, number * num_row + row_NxM)
-            pair_NxM = sampler.shuffled_pair(order_key, epoch, position_NxM, num_sample)
-            is_real_NxM = position_NxM < num_sample
-            if len(slots) == 1:
-                return pair_NxM, is_real_NxM, jnp.zeros(len(pair_NxM), jnp.int32)
-            count = sampler.count_batch(stars, sample_key, epoch, pair_NxM.ravel(), config)
-            count = jnp.where(is_real_NxM.ravel(), count, 0)
-            order = jnp.argsort(count)
-            in_order = (x.ravel()[order].reshape(x.shape) for x in (pair_NxM, is_real_NxM, count))
-            pair_NxM, is_real_NxM, count = in_order
-            most_N = count.reshape(pair_NxM.shape)[:, -1]
-            return pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(slots), most_N)
-
-        def gradient(params, pair_M, is_real_M, choice):
-            """That of the sum of losses, and all SUMS."""
-            features_MxKxF, mask_MxK, *rest = sampler.draw_batch(
-                stars, sample_key, epoch, pair_M, config, turn
-            )
-
-            def with_slots(num_slot):
-                batch = (features_MxKxF[:, :num_slot], mask_MxK[:, :num_slot], *rest)
-                return jax.grad(_loss, has_aux=True)(params, apply, own_hparams, batch, is_real_M)
-
-            return jax.lax.switch(choice, [functools.partial(with_slots, n) for n in slots])
 
         def step(number, carry):
             state, sums = carry
             params_P, unravel = ravel_pytree(state["params"])
             # A copy on each device, so that the gradient is that of its own samples, to be summed once.
             own_params = unravel(distributed.vary(params_P))
-            pair_NxM, is_real_NxM, choice_N = micro_batches(number)
+            pair_NxM, is_real_NxM = samples.at(jnp.where(row_NxM < 0, -1, number * num_row + row_NxM))
+            pair_NxM, is_real_NxM, choice_N = samples.sorted_for(slots, pair_NxM, is_real_NxM)
 
             def accumulate(micro, total):
-                gradients, found = gradient(own_params, pair_NxM[micro], is_real_NxM[micro], choice_N[micro])
+                loss = functools.partial(
+                    _loss, apply=apply, hparams=own_hparams, is_real_M=is_real_NxM[micro]
+                )
+                batch = samples.draw(pair_NxM[micro])
+                gradients, found = _gradient(loss, own_params, batch, slots, choice_N[micro])
                 return jax.tree.map(jnp.add, total, (ravel_pytree(gradients)[0], found))
 
             zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))
@@ -139,7 +123,54 @@ def make_train_steps(
     return train_steps
 
 
-def _loss(params, apply, hparams: dict, batch, is_real_M):
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """The training samples of a member in one epoch, in their order."""
+
+    stars: sampler.Stars
+    order_key: jax.Array
+    sample_key: jax.Array
+    epoch: jax.Array
+    config: sampler.SamplerConfig
+    turn: Callable | None
+
+    def at(self, position: jax.Array):
+        """What stands at positions of the epoch (-1: none): the numbers of samples, and whether they are real."""
+        num_sample = sampler.num_sample(self.stars, self.config)
+        is_real = (position >= 0) & (position < num_sample)
+        position = jnp.where(is_real, position, num_sample)
+        return sampler.shuffled_pair(self.order_key, self.epoch, position, num_sample), is_real
+
+    def sorted_for(self, slots: tuple[int, ...], pair_NxM: jax.Array, is_real_NxM: jax.Array):
+        """The same samples by their stars, ascending, and which of `slots` (N,) each micro-batch needs."""
+        if len(slots) == 1:
+            return pair_NxM, is_real_NxM, jnp.zeros(len(pair_NxM), jnp.int32)
+        pair, is_real = pair_NxM.ravel(), is_real_NxM.ravel()
+        count = sampler.count_batch(self.stars, self.sample_key, self.epoch, pair, self.config)
+        count = jnp.where(is_real, count, 0)
+        order = jnp.argsort(count)
+        most_N = count[order].reshape(pair_NxM.shape)[:, -1]
+        pair_NxM, is_real_NxM = (x[order].reshape(pair_NxM.shape) for x in (pair, is_real))
+        return pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(slots), most_N)
+
+    def draw(self, pair_M: jax.Array):
+        """Features, mask, targets and a key for each sample (see `sampler.draw_batch`)."""
+        return sampler.draw_batch(self.stars, self.sample_key, self.epoch, pair_M, self.config, self.turn)
+
+
+def _gradient(loss: Callable, params, batch, slots: tuple[int, ...], choice):
+    """The gradient of `loss(params, batch) -> (sum, SUMS)`, and SUMS, with `slots[choice]` slots of the samples."""
+    features_MxKxF, mask_MxK, *rest = batch
+
+    def with_slots(num_slot):
+        return jax.grad(loss, has_aux=True)(
+            params, (features_MxKxF[:, :num_slot], mask_MxK[:, :num_slot], *rest)
+        )
+
+    return jax.lax.switch(choice, [functools.partial(with_slots, num_slot) for num_slot in slots])
+
+
+def _loss(params, batch, *, apply, hparams: dict, is_real_M):
     """The sum of the loss over some samples, and all SUMS over the real ones of them."""
     features_MxKxF, mask_MxK, target_MxT, dropout_key_M = batch
     dropout = hparams.get("dropout")

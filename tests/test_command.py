@@ -1,6 +1,7 @@
 """The command in processes of its own: killed, two at once, and wrong."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,12 +12,11 @@ import pandas as pd
 import pytest
 
 
-def command(dataset_folder, base, *more):
+def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
     """A small run of its own process, named `run` below `base`."""
     return [
         sys.executable,
-        "-m",
-        "starjax.main",
+        *program,
         "--config=configs/deep_sets.py",
         f"--config.data.dataset={dataset_folder}",
         f"--config.output_base={base}",
@@ -82,22 +82,45 @@ def free_port():
         return found.getsockname()[1]
 
 
+STREAMED = "data.placement=streamed"
+# The command with an epoch in several chunks, and a line for each that is read while training.
+SMALL_CHUNKS = """
+import runpy
+
+from starjax.data import placement
+
+placement.BLOCK, placement.CHUNK_BYTES = 1, 4096
+read = placement._Plan.read
+
+
+def read_and_say(plan, shard, epoch, chunk, device):
+    if plan.is_shuffled:
+        print(f"share {device}, chunk {chunk} of {plan.num_chunk}")
+    return read(plan, shard, epoch, chunk, device)
+
+
+placement._Plan.read = read_and_say
+runpy.run_module("starjax.main", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     [
         "data.placement=replicated",
-        pytest.param("ensemble.size=2", marks=pytest.mark.slow),
+        "ensemble.size=2",
         # Other samples meet in a batch there, but in no number of processes other ones than in another.
-        pytest.param("data.placement=sharded", marks=pytest.mark.slow),
-        pytest.param("data.placement=streamed", marks=pytest.mark.slow),
+        "data.placement=sharded",
+        STREAMED,
     ],
 )
 def test_two_processes_give_the_result_of_one(small, tmp_path, option):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
     short = ("--config.train.max_epochs=3", f"--config.{option}")
+    program = ("-c", SMALL_CHUNKS) if option == STREAMED else ("-m", "starjax.main")
     alone = subprocess.run(
-        command(small, tmp_path / "one", *short),
+        command(small, tmp_path / "one", *short, program=program),
         check=False,
         capture_output=True,
         text=True,
@@ -114,6 +137,7 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, option):
                 f"--coordinator_address=127.0.0.1:{port}",
                 "--num_processes=2",
                 f"--process_id={i}",
+                program=program,
             ),
             env=environment,
             stdout=subprocess.PIPE,
@@ -131,6 +155,9 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, option):
         pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "two")
     ]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
+    if option == STREAMED:
+        shares = [set(re.findall(r"share (\d), chunk \d of [2-9]", text)) for text in printed]
+        assert shares == [{"0", "1"}, {"2", "3"}]  # each process reads its own part only
 
 
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):

@@ -1,44 +1,18 @@
 """The build gives what the reference gave, goes on where it stopped, and loses nothing."""
 
-import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from unittest import mock
 
 import joblib
 import numpy as np
 import pytest
 
-from configs import common
-from configs import dataset as dataset_config
 from starjax.data import build, bundle, caches, columns, dataset, manifest, scaler, shard
-
-
-@pytest.fixture
-def config(tmp_path, caches_folder, golden_folder):
-    config = dataset_config.get_config()
-    config.caches = str(tmp_path / "caches")
-    config.split_manifest = str(golden_folder / "split.json")
-    config.out = str(tmp_path / "out")
-    config.n_jobs = 1
-    shutil.copytree(caches_folder, config.caches)
-    return config
 
 
 def file_times(out):
     return {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-
-
-@pytest.fixture
-def runs_read(monkeypatch):
-    """The runs whose caches are read, as they are (in this process)."""
-    read, read_run = [], caches.read_run
-    monkeypatch.setattr(
-        caches, "read_run", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a)
-    )
-    return read
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -240,94 +214,6 @@ def test_configs_that_cannot_be_are_refused_by_field(config, field, value, said)
         build.build(config)
 
 
-def test_digests_are_taken_from_the_record_for_files_that_did_not_change_only(config, monkeypatch):
-    out = build.build(config)
-
-    def fingerprint(mapped):
-        return dataset.load(str(out), ("x",), ("time",), mapped=mapped).fingerprint
-
-    first = fingerprint(mapped=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(dataset.files, "sha256", lambda path: pytest.fail(f"{path} was read"))
-        assert fingerprint(mapped=True) == first
-    path = out / "scaled-val-shard.npz"
-    other = shard.load(path)
-    shard.save(path, dataclasses.replace(other, feature=other.feature + 1))
-    assert fingerprint(mapped=True) == fingerprint(mapped=False) != first
-    changed = fingerprint(mapped=False)
-    for content in ("{", '{"sha256": 3}', "[]", "{}"):
-        (out / "dataset_config.json").write_text(content)
-        assert fingerprint(mapped=True) == changed
-
-
-def test_a_build_in_several_files_holds_the_same(config, runs_read):
-    whole = dataset.load(str(build.build(config)), ("x", "vx"), ("time",))
-    whole_out, config.out = config.out, config.out + "-cut"
-    config.max_part_bytes = 100_000
-    out = build.build(config)
-    record = json.loads((out / "dataset_config.json").read_text())
-    assert sorted(record["sha256"]) == sorted(path.name for path in out.iterdir() if path.suffix != ".json")
-    assert "scaled-train-shard-00005-of-00005.npz" in record["sha256"]
-    assert all(path.stat().st_size <= 100_000 for path in out.iterdir())
-    cut, mapped = (dataset.load(str(out), ("x", "vx"), ("time",), mapped=mapped) for mapped in (False, True))
-    assert cut.fingerprint == mapped.fingerprint != whole.fingerprint
-    assert cut.feature_scalers == whole.feature_scalers
-    for split, one in whole.shards.items():
-        for name in ("feature", "target", "ptr", *shard.PROVENANCE):
-            np.testing.assert_array_equal(getattr(cut.shards[split], name), getattr(one, name))
-        np.testing.assert_array_equal(mapped.shards[split].feature[:], one.feature)
-    assert dataset.num_bytes(str(out)) > dataset.num_bytes(whole_out)
-    # A lost file is made again, and nothing else is left over.
-    (out / "raw-train-shard-00002-of-00005.npz").unlink()
-    (out / "scaled-train-shard-00003-of-00005.npz").unlink()
-    with pytest.raises(shard.ShardError, match=r"lacks scaled-train-shard-00003-of-00005\.npz"):
-        dataset.load(str(out), ("x",), ("time",))
-    build.build(config)
-    again = json.loads((out / "dataset_config.json").read_text())
-    del again["versions_of_files"], record["versions_of_files"]  # which have the time in them
-    assert again == record
-
-
-def test_an_interrupted_build_goes_on_with_another_size_of_files(config, monkeypatch):
-    config.max_part_bytes = 100_000
-    with monkeypatch.context() as patch:
-        patch.setattr(bundle, "fit", mock.Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build.build(config)
-    out = build.Path(config.out)
-    assert (out / "raw-train-shard-00005-of-00005.npz").exists()
-    config.max_part_bytes = 200_000
-    build.build(config)
-    assert sorted(path.name for path in out.glob("raw-train*")) == [
-        f"raw-train-shard-0000{i}-of-00003.npz" for i in (1, 2, 3)
-    ]
-
-
-def test_raw_shards_in_several_files_are_scaled_without_caches(config):
-    config.max_part_bytes = 100_000
-    made = build.build(config)
-    out = build.Path(config.out + "-given")
-    out.mkdir()
-    for path in made.glob("raw-*"):
-        shutil.copy(path, out)
-    config.caches, config.out = "", str(out)
-    build.build(config)
-    for path in made.glob("scaled-*"):
-        assert (out / path.name).read_bytes() == path.read_bytes()
-    (out / "raw-val-shard-00001-of-00002.npz").unlink()
-    with pytest.raises(shard.ShardError, match=r"lacks raw-val-shard-00001-of-00002\.npz"):
-        build.build(config)
-
-
-def test_a_data_set_from_before_files_were_cut_is_done(config, capsys):
-    out = build.build(config)
-    record = json.loads((out / "dataset_config.json").read_text())
-    del record["settings"]["max_part_bytes"]
-    (out / "dataset_config.json").write_text(json.dumps(record))
-    build.build(config)
-    assert "nothing to do" in capsys.readouterr().out
-
-
 def test_a_run_without_a_cache_is_named(config):
     caches.find(config.caches)["Rad12-zmet0014-M8-0029"].unlink()
     with pytest.raises(build.BuildError, match="Rad12-zmet0014-M8-0029"):
@@ -356,41 +242,3 @@ def test_any_joblib_backend_in_force_is_used(config):
     with joblib.parallel_config(backend="counting"):
         build.build(config)
     assert Counting.num_configured == 1
-
-
-def command(config, *arguments):
-    return [
-        sys.executable,
-        "-m",
-        "starjax.data.build",
-        "--config=configs/dataset.py",
-        f"--config.caches={config.caches}",
-        f"--config.split_manifest={config.split_manifest}",
-        f"--config.out={config.out}",
-        *arguments,
-    ]
-
-
-def check_fails(command, said):
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1].startswith("error: ")
-    assert said in failed.stderr
-    assert "Traceback" not in failed.stderr
-
-
-def test_the_command_reports_and_a_failure_ends_non_zero(config):
-    done = subprocess.run(command(config), capture_output=True, text=True, check=True)
-    assert "train     4 runs       48 snapshots       9591 stars" in done.stdout
-    check_fails(command(config, "--config.min_stars=20"), "min_stars")
-
-
-def test_a_failure_while_runs_are_read_is_one_line(config):
-    for path in caches.find(config.caches).values():
-        path.write_bytes(path.read_bytes()[:100])
-    check_fails(command(config, "--config.n_jobs=2"), "-obs.joblib cannot be read")
-
-
-def test_a_config_for_training_is_refused_here():
-    with pytest.raises(build.BuildError, match=r"no caches, split_manifest, out.*configs/dataset.py"):
-        build.build(common.get_config())

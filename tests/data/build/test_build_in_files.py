@@ -1,0 +1,99 @@
+"""A data set in several files holds what one in single files does."""
+
+import dataclasses
+import json
+import shutil
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from starjax.data import build, bundle, dataset, shard
+
+
+def test_digests_are_taken_from_the_record_for_files_that_did_not_change_only(config, monkeypatch):
+    out = build.build(config)
+
+    def fingerprint(mapped):
+        return dataset.load(str(out), ("x",), ("time",), mapped=mapped).fingerprint
+
+    first = fingerprint(mapped=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset.files, "sha256", lambda path: pytest.fail(f"{path} was read"))
+        assert fingerprint(mapped=True) == first
+    path = out / "scaled-val-shard.npz"
+    other = shard.load(path)
+    shard.save(path, dataclasses.replace(other, feature=other.feature + 1))
+    assert fingerprint(mapped=True) == fingerprint(mapped=False) != first
+    changed = fingerprint(mapped=False)
+    for content in ("{", '{"sha256": 3}', "[]", "{}"):
+        (out / "dataset_config.json").write_text(content)
+        assert fingerprint(mapped=True) == changed
+
+
+def test_a_build_in_several_files_holds_the_same(config, runs_read):
+    whole = dataset.load(str(build.build(config)), ("x", "vx"), ("time",))
+    whole_out, config.out = config.out, config.out + "-cut"
+    config.max_part_bytes = 100_000
+    out = build.build(config)
+    record = json.loads((out / "dataset_config.json").read_text())
+    assert sorted(record["sha256"]) == sorted(path.name for path in out.iterdir() if path.suffix != ".json")
+    assert "scaled-train-shard-00005-of-00005.npz" in record["sha256"]
+    assert all(path.stat().st_size <= 100_000 for path in out.iterdir())
+    cut, mapped = (dataset.load(str(out), ("x", "vx"), ("time",), mapped=mapped) for mapped in (False, True))
+    assert cut.fingerprint == mapped.fingerprint != whole.fingerprint
+    assert cut.feature_scalers == whole.feature_scalers
+    for split, one in whole.shards.items():
+        for name in ("feature", "target", "ptr", *shard.PROVENANCE):
+            np.testing.assert_array_equal(getattr(cut.shards[split], name), getattr(one, name))
+        np.testing.assert_array_equal(mapped.shards[split].feature[:], one.feature)
+    assert dataset.num_bytes(str(out)) > dataset.num_bytes(whole_out)
+    # A lost file is made again, and nothing else is left over.
+    (out / "raw-train-shard-00002-of-00005.npz").unlink()
+    (out / "scaled-train-shard-00003-of-00005.npz").unlink()
+    with pytest.raises(shard.ShardError, match=r"lacks scaled-train-shard-00003-of-00005\.npz"):
+        dataset.load(str(out), ("x",), ("time",))
+    build.build(config)
+    again = json.loads((out / "dataset_config.json").read_text())
+    del again["versions_of_files"], record["versions_of_files"]  # which have the time in them
+    assert again == record
+
+
+def test_an_interrupted_build_goes_on_with_another_size_of_files(config, monkeypatch):
+    config.max_part_bytes = 100_000
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "fit", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build.build(config)
+    out = build.Path(config.out)
+    assert (out / "raw-train-shard-00005-of-00005.npz").exists()
+    config.max_part_bytes = 200_000
+    build.build(config)
+    assert sorted(path.name for path in out.glob("raw-train*")) == [
+        f"raw-train-shard-0000{i}-of-00003.npz" for i in (1, 2, 3)
+    ]
+
+
+def test_raw_shards_in_several_files_are_scaled_without_caches(config):
+    config.max_part_bytes = 100_000
+    made = build.build(config)
+    out = build.Path(config.out + "-given")
+    out.mkdir()
+    for path in made.glob("raw-*"):
+        shutil.copy(path, out)
+    config.caches, config.out = "", str(out)
+    build.build(config)
+    for path in made.glob("scaled-*"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    (out / "raw-val-shard-00001-of-00002.npz").unlink()
+    with pytest.raises(shard.ShardError, match=r"lacks raw-val-shard-00001-of-00002\.npz"):
+        build.build(config)
+
+
+def test_a_data_set_from_before_files_were_cut_is_done(config, capsys):
+    out = build.build(config)
+    record = json.loads((out / "dataset_config.json").read_text())
+    del record["settings"]["max_part_bytes"]
+    (out / "dataset_config.json").write_text(json.dumps(record))
+    build.build(config)
+    assert "nothing to do" in capsys.readouterr().out
