@@ -18,6 +18,7 @@ PLAN = {
     "large_sets": (),
     "ensemble": ("--num_run=3",),
     "streaming": (),
+    "epoch": (),
     "start_up": (),
 }
 

@@ -40,9 +40,9 @@ def library(q, k, v, mask, implementation=None, dtype=jnp.float32, least_dim=1):
     dim = q.shape[2]
     fill = ((0, 0), (0, 0), (0, 0), (0, max(least_dim - dim, 0)))
     q, k, v = (jnp.pad(x.transpose(0, 3, 1, 2).astype(dtype), fill) for x in (q, k, v))
-    bias = jnp.where(mask[:, None, None], 0, -1e30).astype(dtype)
-    bias = jnp.broadcast_to(bias, (*bias.shape[:2], q.shape[1], bias.shape[3]))
-    attended = jax.nn.dot_product_attention(q, k, v, bias, scale=dim**-0.5, implementation=implementation)
+    # Filled slots are the first ones: said by their number, the mask costs no memory in cuDNN.
+    filled = {"query_seq_lengths": jnp.full(len(q), q.shape[1]), "key_value_seq_lengths": mask.sum(axis=1)}
+    attended = jax.nn.dot_product_attention(q, k, v, scale=dim**-0.5, implementation=implementation, **filled)
     return attended[..., :dim].transpose(0, 2, 3, 1).astype(jnp.float32)
 
 
@@ -58,7 +58,23 @@ def contenders() -> dict:
     return found
 
 
-def measure(name, function, shape) -> dict:
+def exponentials_per_s() -> float:
+    """What a device makes of them where nothing else holds it up."""
+    num_each = 32
+    x = jnp.linspace(-1, 0, 2**16 if jax.default_backend() == "cpu" else 2**26)
+    options = distributed.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
+    sums = jax.jit(lambda x: sum(jnp.exp(x * c) for c in range(num_each)), compiler_options=options)
+    return num_each * x.size / report.median_seconds(lambda: sums(x), num_run=20)
+
+
+def flops() -> float:
+    """Operations a second of a product of matrices."""
+    x = jnp.ones((2048, 2048))
+    product = jax.jit(lambda x: jnp.matmul(x, x, precision="highest"))
+    return 2 * len(x) ** 3 / report.median_seconds(lambda: product(x))
+
+
+def measure(name, function, shape, exp_per_s: float, flop_per_s: float) -> dict:
     num_batch, num_head, dim, num_star = shape
     rng = np.random.default_rng(0)
     q, k, v = (
@@ -70,6 +86,9 @@ def measure(name, function, shape) -> dict:
         return (function(q, k, v, mask) ** 2).sum()
 
     num_weight = num_batch * num_head * num_star**2
+    # Each weight is an exponential twice; seven products of two operations for each and each dimension: two forward,
+    # five backward.
+    num_exp, num_flop = 2 * num_weight, 2 * 7 * dim * num_weight
     row = {"stars": num_star, "heads": num_head, "size_of_a_head": dim, "batch": num_batch, "attention": name}
     if function is not attention and 4 * num_weight > MOST_BYTES:
         return row | {"note": "not tried"}
@@ -79,8 +98,8 @@ def measure(name, function, shape) -> dict:
     return row | {
         "ms": 1e3 * seconds,
         "ns_a_weight": 1e9 * seconds / num_weight,
-        # Seven products of two operations for each weight and dimension: two forward, five backward.
-        "GFLOP_per_s": 2 * 7 * dim * num_weight / seconds / 1e9,
+        "GFLOP_per_s": num_flop / seconds / 1e9,
+        "share_of_limit": max(num_exp / exp_per_s, num_flop / flop_per_s) / seconds,
         "temporary_MiB": compiled.memory_analysis().temp_size_in_bytes / 2**20,
     }
 
@@ -90,12 +109,18 @@ def main() -> None:
     parser.add_argument("--scale", type=int, help="batches so many times larger [CPU: 1, else 64]")
     options = parser.parse_args()
     scale = options.scale or (1 if jax.default_backend() == "cpu" else 64)
+    limits = exponentials_per_s(), flops()
     rows = [
-        measure(name, function, (scale * shape[0], *shape[1:]))
+        measure(name, function, (scale * shape[0], *shape[1:]), *limits)
         for shape in SHAPES
         for name, function in contenders().items()
     ]
-    report.show("attention, forward and backward, on one device", rows, options.out)
+    billion_exp, gigaflops = (limit / 1e9 for limit in limits)
+    title = (
+        f"attention, forward and backward, on one device; limits: {billion_exp:.1f} billion exponentials/s, "
+        f"{gigaflops:.0f} GFLOP/s"
+    )
+    report.show(title, rows, options.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """The models that are measured, by the names that the tables give them."""
 
+import math
+
 from ml_collections import ConfigDict
 
 from configs import common
 
+# Steps of an epoch at least, and training snapshots of the packaged sample.
+NUM_STEP, NUM_SNAPSHOT = 38, 1221
 # Model, and hyperparameters beside the defaults.
 CASES = {
     "summary statistics (8, 4)": ("summary_stats", {}),
@@ -17,10 +21,12 @@ CASES = {
 
 
 def config(case: str, batch_size: int | None = None) -> ConfigDict:
-    """The config of a case, on the packaged sample."""
+    """The config of a case, on the packaged sample; an epoch has some steps, whatever the batch."""
     model, hparams = CASES[case]
     found = common.get_config(model)
     found.model.update(hparams)
     if batch_size:
         found.train.batch_size = batch_size
+        num_sample = math.ceil(NUM_STEP * batch_size / NUM_SNAPSHOT)
+        found.data.num_sample_per_snapshot = max(found.data.num_sample_per_snapshot, num_sample)
     return found

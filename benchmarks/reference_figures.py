@@ -49,7 +49,8 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
     place = main.run(config)
     seconds = time.perf_counter() - start
 
-    setup = main.set_up(config, *main.load(config))
+    data, chosen = main.load(config)
+    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
     state = setup.trainer.initial_state
     with Checkpoints(place.checkpoints) as checkpoints:
         like = {"state": state, "best": state["params"]}
@@ -79,7 +80,7 @@ def run(models: list[str], targets: list[str], num_seed: int, dtype: str) -> lis
         return [row for t in targets for m in models for row in one_ensemble(m, t, num_seed, dtype, base)]
 
 
-def main_table(rows: list[dict]) -> str:
+def table_of(rows: list[dict]) -> str:
     lines = [
         "model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | R² of the mean prediction | MAE whole, physical | s for all seeds"
     ]
@@ -99,7 +100,7 @@ def main_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def run_command() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(CONFIGS), choices=CONFIGS)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
@@ -108,6 +109,10 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     distributed.use_cores(512)
     rows = run(arguments.models, arguments.targets, arguments.num_seed, arguments.dtype)
-    print(main_table(rows))
+    print(table_of(rows))
     if arguments.out:
         files.write_json(Path(arguments.out), {"machine": report.machine(), "rows": rows})
+
+
+if __name__ == "__main__":
+    run_command()

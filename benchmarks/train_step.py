@@ -2,27 +2,37 @@
 
     python -m benchmarks.train_step --out=train_step.json
 
-Runs of many steps on the packaged sample, batch 512, 128 stars a sample; the medians are given. Ours, PyTorch's
+Runs of many steps on the packaged sample, 128 stars a sample; the medians are given. Ours, PyTorch's
 (`benchmarks.torch_baseline`) and BayesFlow's (`benchmarks.bayesflow_baseline`), where they are there, take turns, so that a
 machine of changing speed is the same for all.
 """
 
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 
+import jax
+
 from benchmarks import cases, report
 from benchmarks import training as training_lib
 from starjax import distributed
+
+# Of a run of ours: many steps of a fast device.
+LEAST_SECONDS = 0.5
+# Samples of a step where a CPU computes, and elsewhere.
+CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 512, 16384
 
 
 def rates_of(baseline: str, case: str, *options: str) -> list[float]:
     """Samples/s of some runs of `benchmarks.<baseline>`, in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.{baseline}", f"--case={case}", "--num_run=3", *options]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Of a GPU jax would take all memory that this process has left.
+    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])["samples_per_s"]
 
 
@@ -33,19 +43,22 @@ def has(package: str) -> bool:
 def our_rates(training: training_lib.Training, num_step: int, num_run: int) -> list[float]:
     rates = []
     for run in range(num_run + 1):
-        start = time.perf_counter()
-        sums = training.steps(num_step, epoch=run)
-        rates.append(float(sums["num_sample"].sum()) / (time.perf_counter() - start))
+        start, num_sample = time.perf_counter(), 0.0
+        while (seconds := time.perf_counter() - start) < LEAST_SECONDS:
+            num_sample += float(training.steps(num_step, epoch=run)["num_sample"].sum())
+        rates.append(num_sample / seconds)
     return rates[1:]
 
 
 def measure(case: str, options) -> dict:
-    config = cases.config(case, options.batch_size)
+    is_cpu = jax.default_backend() == "cpu"
+    batch_size = options.batch_size or (CPU_BATCH_SIZE if is_cpu else ACCELERATOR_BATCH_SIZE)
+    config = cases.config(case, batch_size)
     config.model.dtype = options.dtype
     training = training_lib.set_up(config)
     step = training.trainer
     ours, theirs = [], {}
-    batch = [f"--batch_size={options.batch_size}"] if options.batch_size else []
+    batch = [f"--batch_size={batch_size}"]
     steps = [f"--max_step={options.torch_step}"]
     for _ in range(options.num_turn):
         ours += our_rates(training, options.max_step, 5)
@@ -59,6 +72,7 @@ def measure(case: str, options) -> dict:
             )
     row = {
         "model": case,
+        "batch": batch_size,
         "samples_per_s": statistics.median(ours),
         "least": min(ours),
         "most": max(ours),
@@ -82,10 +96,10 @@ def main() -> None:
     parser.add_argument(
         "--num_worker", type=int, nargs="*", default=[0, 2], help="PyTorch's workers; none: ours alone"
     )
-    parser.add_argument("--batch_size", type=int, help="other than the config's")
+    parser.add_argument("--batch_size", type=int, help="samples of a step [CPU: 512, else 16,384]")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
-    distributed.use_cores(options.batch_size or 512)
+    distributed.use_cores(options.batch_size or CPU_BATCH_SIZE)
     rows = [measure(case, options) for case in options.case]
     report.show(f"training steps, {options.dtype}", rows, options.out)
 

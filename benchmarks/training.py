@@ -48,5 +48,5 @@ def set_up(config: ConfigDict) -> Training:
     """Sets a run up as starjax.main does."""
     data, chosen = main.load(config)
     start = time.perf_counter()
-    setup = main.set_up(config, data, chosen)
+    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
     return Training(setup, setup.trainer.initial_state, time.perf_counter() - start)

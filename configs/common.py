@@ -86,7 +86,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.train.batch_size = 512
     # Samples that a device sends through the model at a time, while their gradients add up to that of its share
     # of the batch: the same result, within rounding, in less memory. 'auto': as many as fit (on a CPU: 64, which
-    # stay in its cache), or a number.
+    # stay in its cache), or a number as text, such as '256'.
     config.train.micro_batch_size = "auto"
     # Epochs at most; also the length of the learning-rate schedule.
     config.train.max_epochs = 50

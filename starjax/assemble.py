@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from starjax import distributed, ensemble, functional, memory, models, optim, step
@@ -58,8 +57,13 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
     )
 
 
-def trainer(config: ConfigDict, data: Dataset, source: placement.Source, mesh: jax.sharding.Mesh) -> Trainer:
-    """Initializes models and optimizer for the training samples of `source`, and compiles the steps."""
+def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: int | None = None) -> Trainer:
+    """Initializes models and optimizer for the training samples of `source`, and compiles the steps.
+
+    Args:
+      most: samples at most that a device takes at a time where the config leaves it open ('auto').
+    """
+    mesh = source.mesh
     members = ensemble.members(config)
     new_model = functools.partial(
         models.create,
@@ -85,7 +89,7 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, mesh: j
     state = _initial_states(new_model, optimizer_of(_hparams(config)), members.seeds)
     state = distributed.share_members(state, mesh)
     like = (state, distributed.share_members(members.arrays(), mesh), source.like)
-    micro_batch_size, train_steps = _compile(config, data, source, mesh, apply, optimizer_of, like)
+    micro_batch_size, train_steps = _compile(config, data, source, apply, optimizer_of, like, most)
     peak = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
         apply,
@@ -110,19 +114,29 @@ def _hparams(config: ConfigDict) -> dict:
 
 
 def _initial_states(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):
+    def initial_state(key):
+        params, _ = functional.split(new_model(key))
+        return {"params": params, "opt_state": optimizer.init(params)}
+
     @jax.jit
     def of_members(keys):
         # One after another, so that a member begins with the same bits whatever there is beside it.
-        return jax.lax.map(
-            lambda key: step.initial_state(functional.split(new_model(key))[0], optimizer), keys
-        )
+        return jax.lax.map(initial_state, keys)
 
     return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
 
 
-def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int, Callable]:
+def _compile(
+    config: ConfigDict,
+    data: Dataset,
+    source: placement.Source,
+    apply: Callable,
+    optimizer_of: Callable,
+    like: tuple,
+    most: int | None,
+) -> tuple[int, Callable]:
     """The micro-batch size, and the steps compiled for it; `like` are states, members and stars, as they lie."""
-    turn = None
+    mesh, turn = source.mesh, None
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
     is_superlinear = models.model_class(config.model.name).IS_SUPERLINEAR
@@ -148,14 +162,13 @@ def _compile(config, data, source, mesh, apply, optimizer_of, like) -> tuple[int
         return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
 
     if config.train.micro_batch_size == "auto":
-        return memory.largest_micro_batch(compiled_with, num_local, mesh)
+        return memory.largest_micro_batch(compiled_with, num_local, mesh, most)
     micro_batch_size = min(int(config.train.micro_batch_size), num_local)
     return micro_batch_size, compiled_with(micro_batch_size)
 
 
 def _averaged(state: dict, decay: float) -> dict:
     def of_member(member):
-        _, unravel = ravel_pytree(member["params"])
-        return unravel(optim.average(member["opt_state"], decay))
+        return optim.average(member["opt_state"], decay, member["params"])
 
     return ensemble.for_each(of_member, state)

@@ -27,8 +27,21 @@ def check(config: ConfigDict, num_device: int) -> None:
         raise ConfigError(
             f"the config has no {', '.join(missing)}: a training config, such as configs/deep_sets.py, is needed"
         )
+    models.model_class(config.model.name)
+    rules = _rules(config, num_device) | _model_rules(config.model)
+    for field, (is_allowed, allowed) in rules.items():
+        if not is_allowed:
+            raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
+    # What its class refuses.
+    models.num_params(dict(config.model.items()), len(config.data.feature_keys), len(config.data.target_keys))
+    if config.ensemble.size > 1 or ensemble.is_sweep(config):
+        _check_members(config, num_device)
+
+
+def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
+    """Of each field by name: whether its value is allowed, and what is."""
     data, optim, train = config.data, config.optim, config.train
-    rules = {
+    return {
         # Before what is measured against it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "profile": (0 <= config.profile <= train.max_epochs, "0, for none, up to train.max_epochs"),
@@ -71,21 +84,21 @@ def check(config: ConfigDict, num_device: int) -> None:
         ),
         "train.patience": (train.patience >= 1, "at least 1"),
     }
-    for name, value in config.model.items():
+
+
+def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
+    """The same, of the hyperparameters."""
+    rules = {}
+    for name, value in model.items():
         if isinstance(value, int | tuple) and not isinstance(value, bool):
             numbers = value if isinstance(value, tuple) else (value,)
             rules[f"model.{name}"] = (
                 all(isinstance(n, int) and n >= 1 for n in numbers),
                 "whole numbers from 1 on",
             )
-    if "dropout" in config.model:
-        rules["model.dropout"] = (0 <= config.model.dropout < 1, "at least 0 and below 1")
-    models.model_class(config.model.name)
-    for field, (is_allowed, allowed) in rules.items():
-        if not is_allowed:
-            raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
-    if config.ensemble.size > 1 or ensemble.is_sweep(config):
-        _check_members(config, num_device)
+    if "dropout" in model:
+        rules["model.dropout"] = (0 <= model.dropout <= 0.99, "from 0 to 0.99")
+    return rules
 
 
 def _check_members(config: ConfigDict, num_device: int) -> None:

@@ -53,6 +53,10 @@ def use_cores(batch_size: int) -> None:
         num_core = joblib.cpu_count(only_physical_cores=True)
         num = max((n for n in range(1, num_core + 1) if batch_size % n == 0), default=1)
         jax.config.update("jax_num_cpu_devices", num)
+        if num < num_core:
+            print(
+                f"{num} of {num_core} cores compute: {num_core} do not divide config.train.batch_size={batch_size}"
+            )
 
 
 def smallest(number: int) -> int:

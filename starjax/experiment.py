@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from starjax import errors, files
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 2
+FORMAT = 3
 _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
@@ -108,6 +109,13 @@ def find(experiment: Experiment) -> dict | None:
         raise ExperimentError(
             f"{experiment.directory} is not empty and holds no run: name another config.workdir"
         )
+    there = next(
+        folder for folder in (experiment.directory, *experiment.directory.parents) if folder.exists()
+    )
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ExperimentError(
+            f"{experiment.directory} cannot be made: {there} is no folder that can be written to; set config.output_base"
+        )
     return None
 
 
@@ -125,7 +133,7 @@ def check_same(experiment: Experiment, record: dict, config: ConfigDict, data: D
 
 def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:
     """Refuses to go on with a run whose batches would be put together in another way (see `placement.Source`)."""
-    if record["layout"] != layout:
+    if any(record["layout"][name] != value for name, value in layout.items()):
         said = (
             f"stars {one['placement']} among {one['num_share']} device(s), {one['num_step']} steps an epoch"
             for one in (record["layout"], layout)
@@ -167,7 +175,7 @@ def read_record(experiment: Experiment) -> dict:
             raise TypeError("no config")
         # These are there:
         record["dataset"]["fingerprint"]
-        [record["layout"][name] for name in ("placement", "num_share", "num_step")]
+        [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
     return record

@@ -39,6 +39,11 @@ class Setup:
     trainer: assemble.Trainer
     evaluator: evaluate.Evaluator
 
+    @property
+    def layout(self) -> dict:
+        """What of the devices and their memory decides how a run goes on, beside its config."""
+        return self.source.layout | {"micro_batch_size": self.trainer.micro_batch_size}
+
 
 def run(config: ConfigDict) -> Experiment:
     """Trains and tests the run of `config`, or what of that is still to be done, and says what came out.
@@ -69,7 +74,10 @@ def run(config: ConfigDict) -> Experiment:
         say(
             f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
         )
-        _train_and_test(config, set_up(config, data, chosen), place, record)
+        source = place_stars(config, data, chosen)
+        if record is not None:
+            experiment.check_layout(place, record, source.layout)
+        _train_and_test(config, set_up(config, data, source, record), place, record)
     if distributed.is_main_process():
         if config.profile and not place.profile.exists():
             print(
@@ -95,15 +103,26 @@ def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Datase
     return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
 
 
-def set_up(config: ConfigDict, data: dataset.Dataset, chosen: str) -> Setup:
-    """Places the stars as `chosen` and compiles the steps."""
+def place_stars(config: ConfigDict, data: dataset.Dataset, chosen: str) -> placement.Source:
+    """Places the training stars as `chosen`, one of `placement.PLACEMENTS`."""
     # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
     mesh = distributed.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
-    source = placement.place(
-        data.shards["train"], chosen, assemble.sampler_config(config), config.train.batch_size, mesh
-    )
-    trainer = assemble.trainer(config, data, source, mesh)
-    is_streamed = chosen == "streamed"
+    shard, sample_config = data.shards["train"], assemble.sampler_config(config)
+    return placement.place(shard, chosen, sample_config, config.train.batch_size, mesh)
+
+
+def set_up(
+    config: ConfigDict, data: dataset.Dataset, source: placement.Source, record: dict | None = None
+) -> Setup:
+    """Compiles the steps for the training stars of `source`, and places those of validation and test.
+
+    Args:
+      record: of the run that is gone on with: sums over its micro-batches should round as they did.
+    """
+    mesh = source.mesh
+    most = None if record is None else record["layout"]["micro_batch_size"]
+    trainer = assemble.trainer(config, data, source, most)
+    is_streamed = source.placement == "streamed"
     held = {
         split: list(placement.in_order(data.shards[split], "replicated", mesh))
         for split in ("val", "test")
@@ -119,7 +138,7 @@ def set_up(config: ConfigDict, data: dataset.Dataset, chosen: str) -> Setup:
         scalers=data.target_scalers,
         shards=data.shards,
         chunks=lambda split: (
-            placement.in_order(data.shards[split], chosen, mesh) if is_streamed else held[split]
+            placement.in_order(data.shards[split], source.placement, mesh) if is_streamed else held[split]
         ),
     )
     return Setup(data, source, trainer, evaluator)
@@ -127,12 +146,10 @@ def set_up(config: ConfigDict, data: dataset.Dataset, chosen: str) -> Setup:
 
 def _train_and_test(config: ConfigDict, setup: Setup, place: Experiment, record: dict | None) -> None:
     data, source, trainer = setup.data, setup.source, setup.trainer
-    if record is not None:
-        experiment.check_layout(place, record, source.layout)
     is_writer = distributed.is_main_process()
     if is_writer:
         if record is None:
-            experiment.create(place, config, data, source.layout)
+            experiment.create(place, config, data, setup.layout)
         experiment.save_scalers(place, data)
     distributed.wait_for_all("run directory described")
     train_shard = data.shards["train"]
@@ -149,7 +166,7 @@ def _train_and_test(config: ConfigDict, setup: Setup, place: Experiment, record:
     recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer, config.profile)
     with Checkpoints(place.checkpoints) as checkpoints, recorder:
         arrays, progress = train.fit(config, trainer, source, setup.evaluator, checkpoints, recorder)
-    results.write(config, place, data, source.layout, setup.evaluator, arrays, progress)
+    results.write(config, place, data, setup.layout, setup.evaluator, arrays, progress)
 
 
 def say(message: str) -> None:

@@ -14,8 +14,8 @@ TEMPORARY_SHARE = 0.5
 # Samples that a core takes through a model at a time: what they leave behind for the gradient stays in its
 # cache. Measured in benchmarks/README.md.
 CPU_MICRO_BATCH = 64
-# Of a container (cgroup, version 2), as seen from inside.
-_LIMIT, _IN_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+# Limits of containers and batch jobs (cgroups, version 2), and which one this process is in.
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def free_bytes(device: jax.Device) -> int:
@@ -23,27 +23,49 @@ def free_bytes(device: jax.Device) -> int:
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
-    free = [psutil.virtual_memory().available]
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        free.append(limit - psutil.Process().memory_info().vms)
-    if _LIMIT.exists() and _LIMIT.read_text().strip().isdecimal():
-        free.append(int(_LIMIT.read_text()) - int(_IN_USE.read_text()))
+    free = [psutil.virtual_memory().available, *_left_in_cgroups()]
+    in_use = psutil.Process().memory_info()
+    # What counts as data is known on Linux only.
+    used = {resource.RLIMIT_AS: in_use.vms, resource.RLIMIT_DATA: getattr(in_use, "data", in_use.rss)}
+    limits = {kind: resource.getrlimit(kind)[0] for kind in used}
+    free += [limit - used[kind] for kind, limit in limits.items() if limit != resource.RLIM_INFINITY]
     return max(min(free), 0) // jax.local_device_count()
 
 
-def largest_micro_batch(compiled_with: Callable, num_local: int, mesh: jax.sharding.Mesh):
+def _left_in_cgroups() -> list[int]:
+    """What the limits of the process's cgroup, and of those that it lies in, leave of memory."""
+    if not _OWN_CGROUP.exists():
+        return []
+    lines = _OWN_CGROUP.read_text().splitlines()
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder, left = _CGROUPS / own, []
+    for place in (folder, *folder.parents):
+        if not place.is_relative_to(_CGROUPS):
+            break
+        limit = place / "memory.max"
+        if limit.exists() and limit.read_text().strip().isdecimal():
+            statistics = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+            # Files that were read are kept as long as nobody needs their room.
+            in_use = int((place / "memory.current").read_text()) - int(statistics["inactive_file"])
+            left.append(int(limit.read_text()) - in_use)
+    return left
+
+
+def largest_micro_batch(
+    compiled_with: Callable, num_local: int, mesh: jax.sharding.Mesh, most: int | None = None
+):
     """Compiles a step for the most samples at a time that the memory of the devices holds.
 
     Args:
       compiled_with: `(micro_batch_size) -> jax.stages.Compiled`.
       num_local: a device's share of the batch.
+      most: samples at a time to begin with; None: on a CPU CPU_MICRO_BATCH, elsewhere all.
 
     Returns:
       The micro-batch size, the same in all processes, and what was compiled for it.
     """
     device = mesh.local_devices[0]
-    size = min(num_local, CPU_MICRO_BATCH) if device.platform == "cpu" else num_local
+    size = min(num_local, most or (CPU_MICRO_BATCH if device.platform == "cpu" else num_local))
     limit = distributed.smallest(int(TEMPORARY_SHARE * free_bytes(device)))
     while True:
         compiled = compiled_with(size)

@@ -1,6 +1,7 @@
 """The optimizer, its learning-rate schedule, and the average of the parameters."""
 
 import optax
+from jax.flatten_util import ravel_pytree
 
 FINAL_LEARNING_RATE_RATIO = 1e-3
 
@@ -24,16 +25,19 @@ def create(
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
 
-    Its state also keeps a running average of the parameters, for `average` to read.
+    Its state also keeps a running average of the parameters, for `average` to read. It sees all parameters as
+    one vector: many small arrays cost more to start on than to work through.
 
     Args:
       learning_rate: the peak; it and `weight_decay` may be traced.
       shape: as `schedule_shape` makes it.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay),
-        _averaging(average_decay),
+    return optax.flatten(
+        optax.chain(
+            optax.clip_by_global_norm(clip_norm),
+            optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay),
+            _averaging(average_decay),
+        )
     )
 
 
@@ -48,14 +52,16 @@ def _averaging(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(ema.init, update)
 
 
-def average(opt_state: optax.OptState, decay: float):
+def average(opt_state: optax.OptState, decay: float, params: dict) -> dict:
     """The average of the parameters over the steps done (at least one), the last ones weighing most.
 
     Args:
       opt_state: the state of an optimizer made by `create`.
       decay: its `average_decay`.
+      params: some parameters of the model, for their shapes.
 
     Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with exponential weights, `decay` a step.
     """
     *_, state = opt_state
-    return optax.tree.bias_correction(state.ema, decay, state.count)
+    _, unravel = ravel_pytree(params)
+    return unravel(optax.tree.bias_correction(state.ema, decay, state.count))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from starjax import files
 
@@ -65,14 +65,11 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         )
         label = f"{LABELS.get(key, key)} [{unit(key)}]"
         if is_log:
-            # Plain numbers; a range of less than two decades needs more of them than the powers of ten.
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
-                axis.set_major_formatter(ScalarFormatter())
-                axis.set_minor_formatter(NullFormatter())
+                _plain_numbers(axis, low, high)
         axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
         r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
-        axes.set_title(f"test: R² = {r2:.3f} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
+        axes.set_title(f"test: R² = {_signed(r2, 3)} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
         axes.legend(loc="lower right", frameon=False, fontsize=9)
         figure.colorbar(density, ax=axes, label="samples")
     return figure
@@ -99,7 +96,8 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int]) -> Figure
     axes.plot(best["epoch"], best["val_huber"], "o", color="#f0a830", markeredgecolor="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
-    axes.legend(framealpha=1, edgecolor="none", fontsize=9)
+    _plain_numbers(axes.yaxis, *axes.get_ylim())
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8, columnspacing=1)
     return figure
 
 
@@ -118,11 +116,12 @@ def architectures(table: pd.DataFrame) -> Figure:
             is_here = (table["target"] == target) & (table["features"] == features)
             rows = table[is_here & (table["data_set"] == data_set)]
             _dots_by_model(axes, rows, models)
-            name = features if table["data_set"].nunique() == 1 else f"{features}, data {data_set}"
-            axes.set_title(name if rows.empty else f"{name}\nbest: {_best(rows)}", fontsize=9)
+            name = features if table["data_set"].nunique() == 1 else f"{features}\n{data_set}"
+            axes.set_title(f"{name}\n{'no run' if rows.empty else f'best: {_best(rows)}'}", fontsize=9)
         axes_of_target[0].set_ylabel(f"{LABELS.get(target, target)}: R² per snapshot\n(scaled units)")
     for axes in panels[-1]:
         axes.set(xlabel="learned parameters", xscale="log")
+        _plain_numbers(axes.xaxis, *axes.get_xlim())
     handles = [line for line in panels[0, 0].get_lines() if line.get_label() in models]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
     return figure
@@ -150,7 +149,22 @@ def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
 
 def _best(rows: pd.DataFrame) -> str:
     best = rows.loc[rows["snapshot_scaled_r2"].fillna(-np.inf).idxmax()]
-    return f"{best['architecture']}, {best['snapshot_scaled_r2']:.2f}"
+    return f"{best['architecture']}, {_signed(best['snapshot_scaled_r2'], 2)}"
+
+
+def _signed(value: float, digits: int) -> str:
+    """A number with the minus sign that the axes have."""
+    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _plain_numbers(axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis as plain numbers: in a short range as many as a linear one has, else by decades."""
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A trace of an epoch, and how long the devices did nothing in it."""
+"""A trace of the training steps of an epoch, and how long the devices did nothing in it."""
 
 import contextlib
 import re

@@ -59,6 +59,8 @@ class Recorder:
         """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped."""
         if not self._is_writer:
             return
+        if epoch:
+            print(f"going on after epoch {epoch}", flush=True)
         self._ends = [time.perf_counter()]
         self._rows = rows_until(self._experiment.metrics, epoch)
         self._timings = rows_until(self._experiment.timing, epoch)
@@ -88,8 +90,8 @@ class Recorder:
         if is_traced:
             idle = json.loads((self._experiment.profile / "idle.json").read_text())
             print(
-                f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of "
-                f"{idle['seconds']:.2f} s; the trace lies in {self._experiment.profile}",
+                f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of the "
+                f"{idle['seconds']:.2f} s of its training steps; the trace lies in {self._experiment.profile}",
                 flush=True,
             )
 

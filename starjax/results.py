@@ -38,7 +38,7 @@ def write(
     """Tests what was trained and writes all of it; called by all processes.
 
     Args:
-      layout: of the training stars (see `placement.Source`).
+      layout: how the run lies on its devices (see `main.Setup`).
       arrays, progress: as `train.fit` returns them.
     """
     prediction_ExNxT, target_NxT = evaluator.predict(arrays["best"], "test")
@@ -176,7 +176,7 @@ def report(place: Experiment, best: Experiment | None = None) -> None:
 
 
 def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
-    table = Table(title="members by validation loss", title_justify="left")
+    table = Table(title="members by validation loss; validation", title_justify="left")
     columns = {
         name: name.replace("_", " ")
         for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_huber")
@@ -184,14 +184,14 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
     for key in target_keys:
         name = names.of_keys((key,), names.TARGET_SETS)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
-        columns[f"val_{key}_scaled_r2"] = f"R² {name}"
+        columns[f"val_{key}_scaled_r2"] = f"R² {name} [scaled]"
     shown = [name for name in columns if name in members]
     for name in shown:
         table.add_column(columns[name], justify="right")
     for row in members.to_dict("records"):
         undefined = "failed" if row["is_failed"] else "–"
-        values = (row[name] for name in shown)
-        table.add_row(
-            *(undefined if pd.isna(v) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
-        )
+        values = {name: row[name] for name in shown}
+        # Hyperparameters as they were given, what was measured with as many digits for all.
+        texts = {name: f"{v:.4{'f' if name.startswith('val') else 'g'}}" for name, v in values.items()}
+        table.add_row(*(undefined if pd.isna(v) else texts[name] for name, v in values.items()))
     console.print(table)

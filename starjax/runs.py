@@ -62,6 +62,8 @@ def read(directory: Path) -> pd.DataFrame:
     if set(content["test"]) != set(table["target_key"]):
         raise RunError(f"{place.test_table.name} and {place.test_metrics.name} have other targets")
     described = _describe(place, record)
+    if content["members"] > 1 and _is_sweep(record["config"].get("sweep", {})):
+        raise RunError("is a sweep, of many kinds of runs; the best stands beside it as a run of its own")
     described |= {name: content[name] for name in NUMBERS}
     fields = {f"config.{name}": _plain(value) for name, value in _flat(record["config"]).items()}
     rows = []
@@ -93,7 +95,7 @@ def _describe(place: Experiment, record: dict) -> dict:
             "architecture": names.architecture(model["name"], hparams),
             "model": model["name"],
             "features": names.of_keys(data["feature_keys"], names.FEATURE_SETS),
-            "data_set": record["dataset"]["fingerprint"][:8],
+            "data_set": f"{Path(record['dataset']['name']).name}-{record['dataset']['fingerprint'][:8]}",
             "num_params": models.num_params(model, len(data["feature_keys"]), len(data["target_keys"])),
         }
     except (KeyError, TypeError, AttributeError) as error:
@@ -127,6 +129,11 @@ def _read_table(place: Experiment) -> pd.DataFrame:
     if not np.isfinite(numbers.to_numpy(np.float64)).all():
         raise RunError(f"{place.test_table.name} holds values that are not finite")
     return table
+
+
+def _is_sweep(sweep: dict) -> bool:
+    """Whether members differ in more than their seeds."""
+    return any(values for name, values in _flat(sweep).items() if name != "seed")
 
 
 def _flat(config: dict) -> dict:

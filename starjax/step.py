@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -27,15 +28,7 @@ def slot_choices(num_star_per_sample: int, is_superlinear: bool) -> tuple[int, .
     """
     if not is_superlinear or jax.default_backend() != "cpu":
         return (num_star_per_sample,)
-    return tuple(sorted({-int(-share * num_star_per_sample // 1) for share in CPU_SLOT_SHARES}))
-
-
-def initial_state(params: dict, optimizer: optax.GradientTransformation) -> dict:
-    """What a run changes as it goes, of one model.
-
-    The optimizer sees all parameters as one vector: many small arrays cost more to start on than to work through.
-    """
-    return {"params": params, "opt_state": optimizer.init(ravel_pytree(params)[0])}
+    return tuple(sorted({math.ceil(share * num_star_per_sample) for share in CPU_SLOT_SHARES}))
 
 
 def make_train_steps(
@@ -102,9 +95,9 @@ def make_train_steps(
             zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))
             totals = jax.lax.fori_loop(0, len(row_NxM), accumulate, distributed.vary(zeros))
             gradient_P, totals = distributed.total(totals)
-            mean_gradient_P = gradient_P / totals[SUMS.index("num_sample")]
-            updates_P, opt_state = optimizer.update(mean_gradient_P, state["opt_state"], params_P)
-            params = unravel(optax.apply_updates(params_P, updates_P))
+            gradients = unravel(gradient_P / totals[SUMS.index("num_sample")])
+            updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
+            params = optax.apply_updates(state["params"], updates)
             return {"params": params, "opt_state": opt_state}, sums + totals
 
         zeros = jnp.zeros_like(jax.tree.leaves(state["params"])[0], shape=len(SUMS))

@@ -4,6 +4,7 @@ python -m starjax.summary --runs=output/experiments
 """
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -109,13 +110,13 @@ def summarize(directories: Iterable[Path], out: Path, metrics: Sequence[str] = M
             content.to_parquet(temporary, index=False)
     plots.save(plots.architectures(table), out / "architectures.png")
     report(ranking, metrics, len(table[TASK].drop_duplicates()))
-    print(f"wrote {out} with runs.csv, ranking.csv (and .parquet), architectures.png")
+    print(f"wrote {os.path.relpath(out)} with runs.csv, ranking.csv (and .parquet), architectures.png")
     return ranking
 
 
 def report(ranking: pd.DataFrame, metrics: Sequence[str], num_task: int) -> None:
     """Prints the ranking."""
-    title = f"mean percentile over {num_task} task(s); 100 would be better than all others in each"
+    title = f"mean percentile over {num_task} task(s); 50 is the middle of each task's runs"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("architecture", no_wrap=True)
@@ -132,7 +133,9 @@ def report(ranking: pd.DataFrame, metrics: Sequence[str], num_task: int) -> None
             str(row["runs"]),
             *(f"{value:.1f}" for value in values),
         )
-    Console(width=100).print(table)
+    Console(width=120).print(table)
+    if (ranking["tasks"] < num_task).any():
+        print("not every architecture has runs in every task: places are among the runs of a task only")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -158,6 +161,10 @@ def main(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.runs)
     if not folder.is_dir():
         raise SummaryError(f"--runs={folder} is not a folder")
+    if (folder / "config.json").exists():
+        raise SummaryError(
+            f"--runs={folder} is a run itself: name the folder that it lies in, {folder.parent}"
+        )
     directories = sorted(path for path in folder.iterdir() if path.is_dir())
     out = Path(arguments.out) if arguments.out else folder.resolve().parent / "summary"
     summarize(directories, out, tuple(arguments.metrics.split(",")))

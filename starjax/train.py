@@ -87,6 +87,9 @@ def fit(
             recorder.epoch(epoch, rows, progress)
         # After its rows of metrics, so that a checkpoint never lacks one.
         checkpoints.save(epoch, arrays, [dataclasses.asdict(p) for p in progress])
+    last = max(p.epoch for p in progress)
+    if distributed.is_main_process() and last < max_epochs:
+        print(f"stopped after epoch {last}: no better validation loss for {patience} epochs", flush=True)
     return arrays, progress
 
 

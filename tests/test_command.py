@@ -187,6 +187,8 @@ def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
             "data.dataset='/nowhere' lacks",
         ),
         (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
+        (["--config=configs/deep_sets.py", "--config.output_base=README.md"], "README.md is no folder"),
+        (["--config=configs/deep_sets.py", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
         (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
@@ -209,4 +211,5 @@ def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_pat
     assert done.returncode == 1
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert "compiling" not in done.stdout
     assert not list(tmp_path.iterdir())

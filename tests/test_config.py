@@ -51,7 +51,7 @@ def test_an_unknown_field_is_refused():
         ("train.micro_batch_size", "0", "'auto' or a number from 1 on"),
         ("train.max_epochs", 0, "at least 1"),
         ("train.patience", 0, "at least 1"),
-        ("model.dropout", 1.0, "below 1"),
+        ("model.dropout", 1.0, "to 0.99"),
         ("model.name", "perceptron", "perceptron.*set_transformer"),
     ],
 )

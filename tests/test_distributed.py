@@ -22,7 +22,7 @@ def mesh_of(num_device):
 
 def lone(optimizer, params):
     """State and members of a run of one model."""
-    state = jax.tree.map(lambda x: x[None], step.initial_state(params, optimizer))
+    state = jax.tree.map(lambda x: x[None], {"params": params, "opt_state": optimizer.init(params)})
     return state, {**ensemble.Members((2,), {}).arrays(), "key": jax.random.key_data(jax.random.key(2))[None]}
 
 

@@ -209,7 +209,7 @@ def test_drawn_values_lie_within_their_bounds_and_are_always_the_same(config):
         ),
         (
             {"ensemble.size": 2, "sweep.dropout": (0.1, 1.2)},
-            r"member 1 of config.sweep: config.model.dropout=1.2 should be at least 0 and below 1",
+            r"member 1 of config.sweep: config.model.dropout=1.2 should be from 0 to 0.99",
         ),
         (
             {

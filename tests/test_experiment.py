@@ -5,8 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
+from ml_collections import ConfigDict
 
-from starjax import errors, main, train
+from starjax import errors, main, memory, models, train
 from starjax.data import dataset, placement, shard
 from starjax.experiment import ExperimentError, locate
 
@@ -85,11 +86,33 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
     monkeypatch.undo()
     place = locate(config)
     record = json.loads(place.config.read_text())
-    assert record["layout"] == {"placement": "sharded", "num_share": 8, "num_step": 3}
+    assert record["layout"] == {
+        "placement": "sharded",
+        "num_share": 8,
+        "num_step": 3,
+        "micro_batch_size": 4,
+    }
     record["layout"]["num_share"] = 4
     place.config.write_text(json.dumps(record))
     with pytest.raises(ExperimentError, match=r"sharded among 4 device\(s\).*sharded among 8 device"):
         main.run(config)
+
+
+def test_a_run_goes_on_with_the_micro_batches_it_began_with(
+    config, tmp_path, stop_after, monkeypatch, capsys
+):
+    config.model = ConfigDict({"name": "set_transformer", **models.hyperparameters("set_transformer")})
+    uninterrupted = deterministic_files(main.run(config))
+    config.output_base = str(tmp_path / "stopped")
+    killed = stop_after(2)
+    with pytest.raises(killed):
+        main.run(config)
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "CPU_MICRO_BATCH", 1)  # what would be chosen for a new run
+    assert deterministic_files(main.run(config)) == uninterrupted
+    printed = capsys.readouterr().out
+    assert "going on after epoch 1\n" in printed
+    assert printed.count("4 at a time on each device") == 3
 
 
 def test_a_finished_run_is_left_alone(config, capsys):

@@ -67,7 +67,8 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     best_epoch = json.loads(place.test_metrics.read_text())["best_epoch"]
     history = pd.read_csv(place.metrics).set_index("epoch")
 
-    setup = main.set_up(config, *main.load(config))
+    data, chosen = main.load(config)
+    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
     with Checkpoints(place.checkpoints) as checkpoints:
         state = setup.trainer.initial_state
         arrays, _ = checkpoints.restore(checkpoints.latest, like={"state": state, "best": state["params"]})

@@ -195,6 +195,12 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     damaged(done, "other-metrics")[0].joinpath("test_metrics.json").write_text(
         (done / "test_metrics.json").read_text().replace('"time"', '"age"')
     )
+    copy, _ = damaged(done, "sweep")
+    record = json.loads((done / "config.json").read_text())
+    record["config"]["sweep"]["log_uniform"]["dropout"] = [0.1, 0.2]
+    copy.joinpath("config.json").write_text(json.dumps(record))
+    content = json.loads((done / "test_metrics.json").read_text())
+    copy.joinpath("test_metrics.json").write_text(json.dumps(content | {"members": 4}))
     _, table = damaged(done, "half-table")
     table.write_bytes(table.read_bytes()[:1000])
     damaged(done, "no-table")[1].unlink()
@@ -217,6 +223,7 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
         "nan-table nan-table-test.parquet holds values that are not finite",
         "'gnn' is not a model",
         "summary_stats has no hyperparameter wide",
+        "sweep is a sweep",
     ):
         assert said in printed
     assert set(pd.read_csv(tmp_path / "summary" / "runs.csv")["run"]) == {"done"}
@@ -226,7 +233,7 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     ("arguments", "said"),
     [
         (["--runs={folder}/nowhere"], "is not a folder"),
-        (["--runs={folder}/done"], "no finished run"),
+        (["--runs={folder}/done"], "is a run itself"),
         (["--runs={folder}", "--metrics=snapshot_scaled_mape"], "choose among sample_scaled_mae"),
         (["--runs={folder}", "--metrics="], "choose among"),
         (["--runs={folder}", "--metrics=snapshot_scaled_bias"], "snapshot_scaled_bias"),

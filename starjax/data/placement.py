@@ -2,7 +2,7 @@
 
     replicated   every device holds all snapshots; a batch is any samples of the epoch
     sharded      each device holds snapshots of its own, and draws its share of every batch from them
-    streamed     the shard stays on the host, mapped into memory; each device is sent some of its snapshots ahead
+    streamed     the shard stays on the host's disk; each device is sent some of its snapshots ahead
                  of use, others in every epoch together
 
 Every sample of an epoch is seen once in all three, and is the same sample in all three: what differs is which
@@ -23,6 +23,8 @@ from starjax.data import sampler
 from starjax.data.sampler import MAX_STAR, SamplerConfig, Stars
 from starjax.data.shard import Shard, ShardError
 
+# Samples of an epoch that 32-bit numbers can tell apart, with room for a last batch that is not full.
+MAX_SAMPLE = 2**31 - 2**24
 PLACEMENTS = ("replicated", "sharded", "streamed")
 # What `auto` lets the stars take of the memory that a device has left.
 SHARE = 0.25
@@ -37,6 +39,7 @@ class Source:
 
     Attributes:
       placement: one of PLACEMENTS.
+      mesh: the devices.
       num_share: devices that have stars of their own; 1 where all have the same.
       num_step: steps of an epoch.
       like: shapes and shardings of what `chunks` yields.
@@ -44,6 +47,7 @@ class Source:
     """
 
     placement: str
+    mesh: jax.sharding.Mesh
     num_share: int
     num_step: int
     like: Stars
@@ -81,7 +85,17 @@ def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
 
 
 def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, mesh) -> Source:
-    """Places the training samples of a scaled shard."""
+    """Places the training samples of a scaled shard.
+
+    Raises:
+      ShardError: there are more stars on a device, or samples in an epoch, than 32-bit numbers can tell apart.
+    """
+    num_sample = shard.num_snapshot * config.num_sample_per_snapshot
+    if num_sample >= MAX_SAMPLE:
+        raise ShardError(
+            f"{shard.num_snapshot} training snapshots, data.num_sample_per_snapshot={config.num_sample_per_snapshot} "
+            f"times each, are {num_sample} samples an epoch; at most {MAX_SAMPLE - 1} can be told apart"
+        )
     if placement == "replicated":
         return _replicated(shard, config, batch_size, mesh)
     chunk_bytes = math.inf if placement == "sharded" else CHUNK_BYTES
@@ -103,7 +117,7 @@ def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, 
     if placement == "sharded":
         stars = distributed.from_each_device(read(0, 0), mesh)
         return Source(
-            placement, num_share, num_step[0], _like(stars), lambda epoch: iter([(stars, num_step[0])])
+            placement, mesh, num_share, num_step[0], _like(stars), lambda epoch: iter([(stars, num_step[0])])
         )
 
     def chunks(epoch):
@@ -112,13 +126,13 @@ def place(shard: Shard, placement: str, config: SamplerConfig, batch_size: int, 
             yield distributed.from_each_device(on_host, mesh), num
 
     like = _like(distributed.from_each_device(read(0, 0), mesh))
-    return Source(placement, num_share, sum(num_step), like, chunks)
+    return Source(placement, mesh, num_share, sum(num_step), like, chunks)
 
 
 def _replicated(shard, config, batch_size, mesh) -> Source:
     stars = distributed.replicate(sampler.place(shard), mesh)
     num_step = math.ceil(sampler.num_sample(stars, config) / batch_size)
-    return Source("replicated", 1, num_step, _like(stars), lambda epoch: iter([(stars, num_step)]))
+    return Source("replicated", mesh, 1, num_step, _like(stars), lambda epoch: iter([(stars, num_step)]))
 
 
 def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
@@ -204,6 +218,9 @@ def _plan(shard: Shard, num_device: int, chunk_bytes: float, *, is_shuffled: boo
     most = max(map(len, blocks))
     bytes_of_block = 4 * shard.feature.shape[0] * shard.feature.shape[1] * BLOCK / shard.num_snapshot
     num_block = min(most, max(1, int(min(chunk_bytes / bytes_of_block, most))))
+    # Shared out evenly, lest the last chunk be the same few snapshots in every epoch.
+    num_chunk = math.ceil(most / num_block)
+    num_block = math.ceil(most / num_chunk)
     stars = [np.sort(shard.ptr[b[:, 1]] - shard.ptr[b[:, 0]]) for b in blocks]
     capacity = max(int(s[-num_block:].sum()) for s in stars)
     if capacity >= MAX_STAR:
@@ -211,4 +228,4 @@ def _plan(shard: Shard, num_device: int, chunk_bytes: float, *, is_shuffled: boo
             f"{capacity} stars of {shard.num_snapshot} snapshots would lie on one device, which takes at most {MAX_STAR - 1}: "
             "set config.data.placement to streamed"
         )
-    return _Plan(tuple(blocks), num_block, math.ceil(most / num_block), capacity, is_shuffled)
+    return _Plan(tuple(blocks), num_block, num_chunk, capacity, is_shuffled)

@@ -68,7 +68,10 @@ class Shard:
 def _columns(array, present, wanted, field):
     missing = [key for key in wanted if key not in present]
     if missing:
-        raise ShardError(f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}")
+        several = """; give several as '("a", "b")'""" if any("," in key for key in missing) else ""
+        raise ShardError(
+            f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}{several}"
+        )
     column = tuple(present.index(key) for key in wanted)
     if isinstance(array, MappedColumns):
         return array.select(column)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from starjax.models import mlp
+
 # Weights of a tile. On a CPU they should stay in the cache of a core, on an accelerator fill it without
 # filling its memory (256 MiB an array). Measured in benchmarks/README.md.
 CPU_TILE, ACCELERATOR_TILE = 2**17, 2**26
@@ -145,7 +147,8 @@ def _backward_tile(k_HxDxK, v_HxDxK, bias_K, q_HxDxQ, attended_HxDxQ, log_sum_Hx
 
 def _product(axes, a, b):
     """An einsum in the precision of `a`, its sums at least float32."""
-    return jnp.einsum(axes, a, b.astype(a.dtype), preferred_element_type=_sum_dtype(a))
+    options = {"precision": mlp.precision(a.dtype), "preferred_element_type": _sum_dtype(a)}
+    return jnp.einsum(axes, a, b.astype(a.dtype), **options)
 
 
 def _sum_dtype(x):

@@ -5,6 +5,7 @@ Within a model features stand on the axis before the last and stars (or, for who
 machine, while rows of stars are not (benchmarks/README.md).
 """
 
+import functools
 import itertools
 import math
 
@@ -29,6 +30,11 @@ def compute_dtype(name: str):
     return jnp.bfloat16 if name == "bfloat16" else None
 
 
+def precision(dtype) -> jax.lax.Precision:
+    """That of products: what float32 says is what it is, which by default it is not on GPUs (TF32) and TPUs (bfloat16)."""
+    return jax.lax.Precision.DEFAULT if dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+
+
 def uniform_fan_in(fan_in: int):
     """Initializer U(-1/sqrt(fan_in), 1/sqrt(fan_in)), used for weights and biases alike."""
     bound = fan_in**-0.5
@@ -49,7 +55,8 @@ class Linear(nnx.Linear):
     def after(self, other: "Linear"):
         """Kernel and bias of the one map that is this one applied after `other`."""
         kernel, bias = self.kernel[...], self.bias[...]
-        return other.kernel[...] @ kernel, other.bias[...] @ kernel + bias
+        product = functools.partial(jnp.matmul, precision=precision(kernel.dtype))
+        return product(other.kernel[...], kernel), product(other.bias[...], kernel) + bias
 
 
 def affine(kernel_IxO, bias_O, x, dtype=None):
@@ -57,7 +64,7 @@ def affine(kernel_IxO, bias_O, x, dtype=None):
     x, kernel_IxO, bias_O = nnx.nn.dtypes.promote_dtype((x, kernel_IxO, bias_O), dtype=dtype)
     # A matrix for each sample, the same one: XLA then multiplies them in place, without transposing the stars.
     kernel = jnp.broadcast_to(kernel_IxO.T, (*x.shape[:-2], *kernel_IxO.T.shape))
-    return kernel @ x + bias_O.reshape(*[1] * (x.ndim - 2), -1, 1)
+    return jnp.matmul(kernel, x, precision=precision(x.dtype)) + bias_O.reshape(*[1] * (x.ndim - 2), -1, 1)
 
 
 def linear(num_in: int, num_out: int, rngs: nnx.Rngs, dtype=None) -> Linear:

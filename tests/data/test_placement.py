@@ -1,5 +1,6 @@
 """Wherever the stars are, every sample of an epoch is seen once, and is the same sample."""
 
+import dataclasses
 import functools
 import shutil
 
@@ -50,7 +51,7 @@ def sums_of_epoch(whole, name, num_device, epoch):
     steps = distributed.on_mesh(
         train_steps, mesh, arguments=("members", "members", stars_lie, "same", "same", "same")
     )
-    state = jax.tree.map(lambda x: x[None], step.initial_state(params, optimizer))
+    state = jax.tree.map(lambda x: x[None], {"params": params, "opt_state": optimizer.init(params)})
     state, members = distributed.share_members((state, ensemble.Members((2,), {}).arrays()), mesh)
     found, done = [], 0
     for stars, num_step in source.chunks(epoch):
@@ -187,6 +188,22 @@ def test_validation_and_test_stars_lie_on_every_device(whole):
     free_bytes = 2.2 * placement.num_bytes(whole)
     assert placement.choose({"train": whole}, 8, free_bytes) == "sharded"
     assert placement.choose({"train": whole, "val": whole, "test": whole}, 8, free_bytes) == "streamed"
+
+
+@pytest.mark.parametrize("name", placement.PLACEMENTS)
+def test_more_samples_than_can_be_told_apart_are_refused(whole, name):
+    many = dataclasses.replace(CONFIG, num_sample_per_snapshot=10**8)
+    with pytest.raises(shard.ShardError, match="num_sample_per_snapshot=100000000"):
+        placement.place(whole, name, many, BATCH_SIZE, mesh_of(1))
+
+
+def test_no_chunk_is_the_same_few_snapshots_in_every_epoch(whole, small_chunks, monkeypatch):
+    # Eighteen whole blocks and a short one: of 18 in a chunk, one would be left for the second, always the last.
+    monkeypatch.setattr(placement, "CHUNK_BYTES", 4 * whole.feature.size * 18 * 2 / 37)
+    source = placement.place(whole, "streamed", CONFIG, BATCH_SIZE, mesh_of(1))
+    chunks = [identities(source, epoch) for epoch in range(3)]
+    assert [[len(chunk) for chunk in epoch] for epoch in chunks] == [[20, 17]] * 3
+    assert len({tuple(sorted(epoch[-1])) for epoch in chunks}) == 3
 
 
 def test_a_data_set_without_scaled_shards_is_scaled_in_memory(small):

@@ -153,3 +153,18 @@ def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
         # The largest of 32,640 normal deviates: beyond 6 with a chance of 6e-5.
         assert np.abs(z).max() < 6
         assert abs(z[np.triu_indices(num, 1)].std() - 1) < 0.03
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
+def test_products_are_what_the_dtype_says_on_every_device(name, dtype, precision):
+    """By default, float32 products are cut to TF32 or bfloat16 on GPUs and TPUs."""
+    params, apply = functional.split(models.create(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype))
+    features, mask = jnp.ones((2, NUM_SLOT, NUM_FEATURE)), jnp.ones((2, NUM_SLOT), bool)
+    gradient = jax.jit(jax.grad(lambda p: apply(p, features, mask).sum()))
+    lines = gradient.lower(params).as_text().splitlines()
+    products = [line for line in lines if "stablehlo.dot_general" in line]
+    # Of weights only, which stay float32, or of what is computed in `dtype`.
+    of_dtype = [line for line in products if dtype == "float32" or "bf16" in line]
+    assert len(of_dtype) > 4
+    assert all(f"precision = [{precision}, {precision}]" in line for line in of_dtype)

@@ -1,0 +1,61 @@
+"""The benchmarks stand ready: they run, and what they compare computes the same."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import all as all_benchmarks
+from benchmarks import attention, ensemble, large_sets, sampler, train_step
+from starjax.models.attention import attention as ours
+
+CASE = "Deep Sets (8, 4)/(8, 4)"
+
+
+@pytest.mark.usefixtures("all_optimizations")
+@pytest.mark.parametrize("name", [name for name in attention.contenders() if name != "ours"])
+def test_ways_of_attention_agree(name):
+    rng = np.random.default_rng(0)
+    q, k, v, gradient = (jnp.asarray(rng.normal(size=(3, 2, 4, 10)), jnp.float32) for _ in range(4))
+    mask = jnp.arange(10) < jnp.array([10, 4, 1])[:, None]
+
+    def result(function):
+        attended, pull = jax.vjp(lambda *x: function(*x, mask), q, k, v)
+        return attended, pull(gradient)
+
+    expected, found = result(ours), result(attention.contenders()[name])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (sampler, []),
+        (train_step, ["--num_worker", "--num_turn=1", "--max_step=2", f"--case={CASE}"]),
+        (ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"]),
+    ],
+)
+def test_a_benchmark_ends_in_a_table_and_json(module, arguments, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    monkeypatch.setattr("sys.argv", ["benchmark", f"--out={out}", *arguments])
+    monkeypatch.setattr(sampler, "BATCH_SIZE", 64)
+    monkeypatch.setattr(train_step, "LEAST_SECONDS", 0.01)
+    module.main()
+    content = json.loads(out.read_text())
+    assert content["machine"]["versions"]["jax"] == jax.__version__
+    assert all(row["samples_per_s"] > 0 for row in content["rows"])
+    assert content["title"].split(";")[0] in capsys.readouterr().out
+
+
+def test_many_stars_are_measured_in_time_and_memory():
+    row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
+    assert row["temporary_MiB"] > 0
+    assert row["samples_per_s"] > 0
+
+
+def test_all_names_benchmarks_that_are_there():
+    folder = all_benchmarks.Path(all_benchmarks.__file__).parent
+    assert all((folder / f"{name.removesuffix('_bfloat16')}.py").exists() for name in all_benchmarks.PLAN)
