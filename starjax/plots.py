@@ -116,7 +116,10 @@ def architectures(table: pd.DataFrame) -> Figure:
             is_here = (table["target"] == target) & (table["features"] == features)
             rows = table[is_here & (table["data_set"] == data_set)]
             _dots_by_model(axes, rows, models)
-            name = features if table["data_set"].nunique() == 1 else f"{features}\n{data_set}"
+            name = features
+            if table["data_set"].nunique() > 1:
+                path = table.loc[table["data_set"] == data_set, "config.data.dataset"].iloc[0]
+                name = f"{features}\n{Path(path).name}, {data_set}"
             axes.set_title(f"{name}\n{'no run' if rows.empty else f'best: {_best(rows)}'}", fontsize=9)
         axes_of_target[0].set_ylabel(f"{LABELS.get(target, target)}: R² per snapshot\n(scaled units)")
     for axes in panels[-1]:

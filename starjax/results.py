@@ -175,8 +175,15 @@ def report(place: Experiment, best: Experiment | None = None) -> None:
         print(f"best member     {best.directory}, a run of its own")
 
 
+def _cell(name: str, value: float) -> str:
+    """Whole numbers and hyperparameters as they were given, what was measured with as many digits for all."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if name.startswith("val") else f"{value:.4g}"
+
+
 def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
-    table = Table(title="members by validation loss; validation", title_justify="left")
+    table = Table(title="members by validation loss, on the validation samples", title_justify="left")
     columns = {
         name: name.replace("_", " ")
         for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_huber")
@@ -190,8 +197,5 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
         table.add_column(columns[name], justify="right")
     for row in members.to_dict("records"):
         undefined = "failed" if row["is_failed"] else "–"
-        values = {name: row[name] for name in shown}
-        # Hyperparameters as they were given, what was measured with as many digits for all.
-        texts = {name: f"{v:.4{'f' if name.startswith('val') else 'g'}}" for name, v in values.items()}
-        table.add_row(*(undefined if pd.isna(v) else texts[name] for name, v in values.items()))
+        table.add_row(*(undefined if pd.isna(row[name]) else _cell(name, row[name]) for name in shown))
     console.print(table)

@@ -95,7 +95,7 @@ def _describe(place: Experiment, record: dict) -> dict:
             "architecture": names.architecture(model["name"], hparams),
             "model": model["name"],
             "features": names.of_keys(data["feature_keys"], names.FEATURE_SETS),
-            "data_set": f"{Path(record['dataset']['name']).name}-{record['dataset']['fingerprint'][:8]}",
+            "data_set": record["dataset"]["fingerprint"][:8],
             "num_params": models.num_params(model, len(data["feature_keys"]), len(data["target_keys"])),
         }
     except (KeyError, TypeError, AttributeError) as error:
