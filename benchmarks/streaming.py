@@ -6,7 +6,7 @@
 Generated clusters of 100 stars with 11 features, in the proportions of a full data set (300 million stars: 13 GB).
 Each run is a process of its own, and each epoch begins with the files out of the system's cache (where it can be told so).
 With --memory_gibibytes only the streamed run is made, by a process that may not allocate more than that (RLIMIT_DATA,
-which does not count files that are mapped: what of them stays in the system's cache, the system decides).
+what of the files stays in its cache, the system decides).
 """
 
 import concurrent.futures

@@ -19,7 +19,7 @@ CASE = "Deep Sets (8, 4)/(8, 4)"
 def test_ways_of_attention_agree(name):
     rng = np.random.default_rng(0)
     q, k, v, gradient = (jnp.asarray(rng.normal(size=(3, 2, 4, 10)), jnp.float32) for _ in range(4))
-    mask = jnp.arange(10) < jnp.array([10, 4, 1])[:, None]
+    mask = jnp.arange(10)[None] < jnp.array([10, 4, 1])[:, None]
 
     def result(function):
         attended, pull = jax.vjp(lambda *x: function(*x, mask), q, k, v)
