@@ -12,14 +12,15 @@ from starjax import assemble, distributed
 from starjax.data import dataset, sampler, symmetry
 
 BATCH_SIZE = 4096
+# Numbers that each device copies.
+COPY_SIZE = 2**26
 
 
 def copy_bytes_per_s() -> float:
-    """What the device reads and writes when it copies 256 MiB, all its devices together."""
+    """What the device reads and writes when it copies 256 MiB each, all its devices together."""
     mesh = distributed.make_mesh()
-    size = 2**26
     x = distributed.from_each_device(
-        {i: np.zeros(size, np.float32) for i in distributed.local_positions(mesh)}, mesh
+        {i: np.zeros(COPY_SIZE, np.float32) for i in distributed.local_positions(mesh)}, mesh
     )
     num_copy = 10
     copies = jax.jit(lambda x: jax.lax.fori_loop(0, num_copy, lambda i, x: x + 1, x))

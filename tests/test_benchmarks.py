@@ -42,6 +42,7 @@ def test_a_benchmark_ends_in_a_table_and_json(module, arguments, tmp_path, monke
     out = tmp_path / "out.json"
     monkeypatch.setattr("sys.argv", ["benchmark", f"--out={out}", *arguments])
     monkeypatch.setattr(sampler, "BATCH_SIZE", 64)
+    monkeypatch.setattr(sampler, "COPY_SIZE", 2**12)
     monkeypatch.setattr(train_step, "LEAST_SECONDS", 0.01)
     module.main()
     content = json.loads(out.read_text())
