@@ -191,7 +191,7 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
     for key in target_keys:
         name = names.of_keys((key,), names.TARGET_SETS)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
-        columns[f"val_{key}_scaled_r2"] = f"R² {name} [scaled]"
+        columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
     shown = [name for name in columns if name in members]
     for name in shown:
         table.add_column(columns[name], justify="right")
