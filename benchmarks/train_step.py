@@ -7,6 +7,7 @@ Runs of many steps on the packaged sample, 128 stars a sample; the medians are g
 machine of changing speed is the same for all.
 """
 
+import collections
 import importlib.util
 import json
 import os
@@ -57,7 +58,7 @@ def measure(case: str, options) -> dict:
     config.model.dtype = options.dtype
     training = training_lib.set_up(config)
     step = training.trainer
-    ours, theirs = [], {}
+    ours, theirs = [], collections.defaultdict(list)
     batch = [f"--batch_size={batch_size}"]
     steps = [f"--max_step={options.torch_step}"]
     for _ in range(options.num_turn):
@@ -65,11 +66,9 @@ def measure(case: str, options) -> dict:
         for num_worker in options.num_worker if has("torch") else []:
             name = f"PyTorch_{num_worker}_workers"
             found = rates_of("torch_baseline", case, f"--num_worker={num_worker}", *steps, *batch)
-            theirs[name] = theirs.get(name, []) + found
+            theirs[name] += found
         if options.num_worker and has("bayesflow") and config.model.name == "set_transformer":
-            theirs["BayesFlow"] = theirs.get("BayesFlow", []) + rates_of(
-                "bayesflow_baseline", case, *steps, *batch
-            )
+            theirs["BayesFlow"] += rates_of("bayesflow_baseline", case, *steps, *batch)
     row = {
         "model": case,
         "batch": batch_size,

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
-from starjax import errors, metrics, models, names
+from starjax import ensemble, errors, metrics, models, names
 from starjax.experiment import Experiment, read_record
 
 UNITS = ("scaled", "physical")
@@ -62,8 +63,6 @@ def read(directory: Path) -> pd.DataFrame:
     if set(content["test"]) != set(table["target_key"]):
         raise RunError(f"{place.test_table.name} and {place.test_metrics.name} have other targets")
     described = _describe(place, record)
-    if content["members"] > 1 and _is_sweep(record["config"].get("sweep", {})):
-        raise RunError("is a sweep, of many kinds of runs; the best stands beside it as a run of its own")
     described |= {name: content[name] for name in NUMBERS}
     fields = {f"config.{name}": _plain(value) for name, value in _flat(record["config"]).items()}
     rows = []
@@ -81,6 +80,8 @@ def read(directory: Path) -> pd.DataFrame:
 def _describe(place: Experiment, record: dict) -> dict:
     """What a run is, from its record."""
     try:
+        if record["config"]["ensemble"]["size"] > 1 and ensemble.is_sweep(ConfigDict(record["config"])):
+            raise RunError("is a sweep, of many kinds of runs; the best stands beside it as a run of its own")
         data, model = record["config"]["data"], record["config"]["model"]
         model = {name: tuple(v) if isinstance(v, list) else v for name, v in model.items()}
         hparams = {name: value for name, value in model.items() if name != "name"}
@@ -129,11 +130,6 @@ def _read_table(place: Experiment) -> pd.DataFrame:
     if not np.isfinite(numbers.to_numpy(np.float64)).all():
         raise RunError(f"{place.test_table.name} holds values that are not finite")
     return table
-
-
-def _is_sweep(sweep: dict) -> bool:
-    """Whether members differ in more than their seeds."""
-    return any(values for name, values in _flat(sweep).items() if name != "seed")
 
 
 def _flat(config: dict) -> dict:

@@ -66,14 +66,7 @@ def make_train_steps(
     def train_member(state, member, stars, epoch, first_step, num_step):
         own_hparams = hparams | member["hparams"]
         optimizer = optimizer_of(own_hparams)
-        samples = _Samples(
-            stars,
-            sampler.order_key(member["key"], stars),
-            sampler.purpose_key(member["key"], "train"),
-            epoch,
-            config,
-            turn,
-        )
+        samples = _Samples.of_member(member["key"], stars, epoch, config, turn)
         row_NxM, num_row = distributed.local_rows(batch_size, micro_batch_size, is_sharded=is_sharded)
 
         def step(number, carry):
@@ -126,6 +119,12 @@ class _Samples:
     epoch: jax.Array
     config: sampler.SamplerConfig
     turn: Callable | None
+
+    @classmethod
+    def of_member(cls, run_key, stars, epoch, config, turn) -> "_Samples":
+        """Those of the member whose run has the data `run_key` of its key."""
+        order_key = sampler.order_key(run_key, stars)
+        return cls(stars, order_key, sampler.purpose_key(run_key, "train"), epoch, config, turn)
 
     def at(self, position: jax.Array):
         """What stands at positions of the epoch (-1: none): the numbers of samples, and whether they are real."""

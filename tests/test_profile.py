@@ -104,5 +104,5 @@ def test_a_second_run_finds_what_the_first_compiled(small, tmp_path):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
     assert found[0]["cache_misses"] > 0
-    assert found[1].get("cache_misses", 0) == 0
+    assert "cache_misses" not in found[1]
     assert found[1]["cache_hits"] > 10

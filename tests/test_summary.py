@@ -197,10 +197,9 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     )
     copy, _ = damaged(done, "sweep")
     record = json.loads((done / "config.json").read_text())
+    record["config"]["ensemble"]["size"] = 4
     record["config"]["sweep"]["log_uniform"]["dropout"] = [0.1, 0.2]
     copy.joinpath("config.json").write_text(json.dumps(record))
-    content = json.loads((done / "test_metrics.json").read_text())
-    copy.joinpath("test_metrics.json").write_text(json.dumps(content | {"members": 4}))
     _, table = damaged(done, "half-table")
     table.write_bytes(table.read_bytes()[:1000])
     damaged(done, "no-table")[1].unlink()
