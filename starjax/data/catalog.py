@@ -1,0 +1,222 @@
+"""Observed member lists: what a file says about stars, in the names and units of Gaia, checked.
+
+A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is missing),
+`source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from astropy import units as u
+from astropy.table import Column, MaskedColumn, Table
+
+from starjax import errors
+from starjax.data import catalog_files
+
+_MOTION = u.mas / u.yr
+UNITS = {
+    "ra": u.deg,
+    "dec": u.deg,
+    "parallax": u.mas,
+    "parallax_error": u.mas,
+    "pmra": _MOTION,
+    "pmra_error": _MOTION,
+    "pmdec": _MOTION,
+    "pmdec_error": _MOTION,
+    "radial_velocity": u.km / u.s,
+    "radial_velocity_error": u.km / u.s,
+    "distance": u.pc,
+    "distance_error": u.pc,
+    "phot_g_mean_mag": u.mag,
+    "bp_rp": u.mag,
+    "log_L_L_sol": u.dimensionless_unscaled,
+}
+IDENTITIES = ("source_id", "cluster")
+# What a value must be between, the ends included; `ra` may be counted from -180 or from 0.
+_ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
+_MAX_ROWS_NAMED = 5
+
+
+class CatalogError(errors.StarjaxError):
+    """A member list that cannot be used: file, columns, rows, and what to do."""
+
+
+def read(path: Path, columns: Mapping[str, str] = {}) -> Table:
+    """Reads a member list: CSV, ECSV, Parquet, FITS or VOTable, by the ending of its name, also with .gz.
+
+    Units that the file states are converted; where it states none, they are those of `UNITS`.
+
+    Args:
+      columns: the file's names by ours, where they differ: {'ra': 'RAJ2000'}.
+
+    Raises:
+      CatalogError: the file is missing, damaged or of an unknown format; a column is missing, there twice, or
+        in a unit of another kind; a value is not a number, infinite, or impossible.
+    """
+    path = Path(path)
+    try:
+        table = catalog_files.load(path)
+    except catalog_files.FileError as error:
+        raise CatalogError(f"{path}: {error}") from error
+    return checked(table, str(path), columns)
+
+
+def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
+    """The member list that a table of any kind holds; `name` is what it is called in errors. As `read`, but in memory."""
+    taken = _names(table, name, columns)
+    if len(table) == 0:
+        raise CatalogError(f"{name} holds no stars")
+    found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name})
+    for ours, theirs in taken.items():
+        called = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
+        if ours == "source_id":
+            found[ours] = _identities(table[theirs], called)
+        elif ours == "cluster":
+            found[ours] = _cluster_names(table[theirs], called)
+        else:
+            values = _in_unit(_numbers(table[theirs], called), table[theirs].unit, UNITS[ours], called)
+            _check_values(ours, values, called)
+            found[ours] = Column(values, unit=UNITS[ours])
+    _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in taken.items()})
+    return found
+
+
+def clusters(table: Table) -> dict[str, Table]:
+    """The stars of each cluster by its name, in the order of the list; all of them by the file's name if it names none."""
+    if "cluster" not in table.colnames:
+        return {catalog_files.stem(Path(table.meta["file"])): table}
+    names = np.asarray(table["cluster"])
+    return {str(name): table[names == name] for name in pd.unique(names)}
+
+
+def rows(numbers: Iterable[int]) -> str:
+    """Row numbers as a message names them."""
+    numbers = [int(number) for number in numbers]
+    named = ", ".join(map(str, numbers[:_MAX_ROWS_NAMED]))
+    more = f" and {len(numbers) - _MAX_ROWS_NAMED} more" if len(numbers) > _MAX_ROWS_NAMED else ""
+    return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"
+
+
+def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """The table's names of the columns it has, by ours."""
+    unknown = [ours for ours in columns if ours not in UNITS and ours not in IDENTITIES]
+    if unknown:
+        known = ", ".join([*UNITS, *IDENTITIES])
+        raise CatalogError(
+            f"columns: {', '.join(unknown)} is not a column of a member list; those are {known}"
+        )
+    absent = [theirs for theirs in columns.values() if theirs not in table.colnames]
+    wanted = {ours: ours for ours in [*UNITS, *IDENTITIES]} | dict(columns)
+    absent += [wanted[ours] for ours in ("ra", "dec") if wanted[ours] not in table.colnames]
+    if absent:
+        raise CatalogError(
+            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has {', '.join(table.colnames)}: "
+            "say which is which by columns, such as ra=RAJ2000"
+        )
+    return {ours: theirs for ours, theirs in wanted.items() if theirs in table.colnames}
+
+
+def _is_missing(column: Column) -> np.ndarray:
+    return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
+
+
+def _numbers(column: Column, called: str) -> np.ndarray:
+    """The values of a column as float64, NaN where they are missing."""
+    if column.ndim != 1:
+        raise CatalogError(f"{called} holds {column.shape[1:]} values a row instead of one number")
+    missing = _is_missing(column)
+    if column.dtype.kind in "iuf":
+        return np.where(missing, np.nan, np.asarray(column).astype(np.float64))
+    if column.dtype.kind == "b":
+        raise CatalogError(f"{called} holds true and false instead of numbers")
+    texts = np.where(missing, "", np.asarray(column).astype(str)).astype(object)
+    texts = pd.Series(texts).str.strip()
+    texts[texts.str.lower().isin(catalog_files.MISSING)] = "nan"
+    values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
+    if len(bad):
+        hint = "; angles are to be in degrees as decimal numbers" if "ra" in called or "dec" in called else ""
+        raise CatalogError(f"{called} holds {texts[bad[0]]!r} instead of a number in {rows(bad + 1)}{hint}")
+    return values
+
+
+def _in_unit(values: np.ndarray, stated: u.UnitBase | None, ours: u.UnitBase, called: str) -> np.ndarray:
+    """Converts to our unit; a logarithm of solar luminosities, and any kind of magnitude, are taken as they are."""
+    if stated is None or stated == ours or str(stated) == "":
+        return values
+    is_logarithm = isinstance(stated, u.function.FunctionUnitBase) or stated in (u.dex, u.mag)
+    if is_logarithm and ours in (u.mag, u.dimensionless_unscaled):
+        of_kind = u.mag if ours == u.mag else u.dex
+        if stated == of_kind or getattr(stated, "function_unit", None) == of_kind:
+            return values
+    try:
+        if ours == u.dimensionless_unscaled:
+            raise u.UnitConversionError
+        return (values * stated).to_value(ours)
+    except (u.UnitConversionError, TypeError) as error:
+        wanted = str(ours) or "log10 of solar luminosities, without a unit"
+        raise CatalogError(f"{called} is in {stated}, which cannot be converted to {wanted}") from error
+
+
+def _check_values(ours: str, values: np.ndarray, called: str) -> None:
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        raise CatalogError(f"{called} is infinite in {rows(bad + 1)}: leave missing values empty")
+    if ours in _ALLOWED:
+        low, high = _ALLOWED[ours]
+        bad = np.flatnonzero((values < low) | (values > high))
+        if len(bad):
+            raise CatalogError(
+                f"{called} is {values[bad[0]]:g} in {rows(bad + 1)}, not between {low} and {high} degrees"
+            )
+    if ours == "distance" or ours.endswith("_error"):
+        bad = np.flatnonzero(values <= 0 if ours == "distance" else values < 0)
+        if len(bad):
+            raise CatalogError(f"{called} is {values[bad[0]]:g} in {rows(bad + 1)}: it should be positive")
+
+
+def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
+    """Refuses positions that would fit into the range of radians, and would make a cluster of a few hundredths of a parsec.
+
+    What radians taken for degrees make of a cluster is 57 times too small.
+    """
+    if stated["ra"] is not None or "parallax" not in table.colnames:
+        return
+    ra, dec, parallax = (np.asarray(table[name]) for name in ("ra", "dec", "parallax"))
+    if np.nanmax(np.abs(ra)) > 2 * np.pi or np.nanmax(np.abs(dec)) > np.pi / 2:
+        return
+    spread = np.nanmedian(np.abs(dec - np.nanmedian(dec)))
+    usual = np.nanmedian(parallax)
+    if usual > 0 and np.radians(spread) * 1000 / usual < 0.05:
+        raise CatalogError(
+            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster of "
+            f"{np.radians(spread) * 1000 / usual:.1g} pc: convert them, or state the unit in the file"
+        )
+
+
+def _identities(column: Column, called: str) -> Column:
+    """Whole numbers as int64, anything else as text."""
+    missing = _is_missing(column)
+    if column.dtype.kind in "iu":
+        return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
+    texts = np.where(missing, "", np.asarray(column).astype(str)).astype(object)
+    texts = pd.Series(texts).str.strip()
+    missing |= texts.str.lower().isin(catalog_files.MISSING).to_numpy()
+    if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
+        raise CatalogError(
+            f"{called} holds floating-point numbers, which keep 16 of the digits of an identity: write whole numbers"
+        )
+    if texts[~missing].str.fullmatch(r"\d{1,18}").all():
+        numbers = [0 if is_missing else int(text) for text, is_missing in zip(texts, missing, strict=True)]
+        return MaskedColumn(np.array(numbers, np.int64), mask=missing)
+    return MaskedColumn(texts.to_numpy().astype(str), mask=missing)
+
+
+def _cluster_names(column: Column, called: str) -> Column:
+    names = pd.Series(np.asarray(column).astype(str)).str.strip()
+    bad = np.flatnonzero(_is_missing(column) | names.str.lower().isin(catalog_files.MISSING))
+    if len(bad):
+        raise CatalogError(f"{called} is empty in {rows(bad + 1)}: every star needs the name of its cluster")
+    return Column(names.to_numpy().astype(str))

@@ -1,0 +1,230 @@
+"""Observed member lists into the features that runs are trained on, in physical units."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from astropy.coordinates import SkyCoord
+from astropy.stats import mad_std
+from astropy.table import Table
+from scipy.spatial import cKDTree
+
+from starjax.data import catalog, observe_notes, photometry, sky
+from starjax.data.geometry import (
+    MEMBER_WITHIN,
+    Geometry,
+    ObserveError,
+    View,
+    check_number,
+    filled_errors,
+    members,
+)
+
+_SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
+_PROJECTED = ("y", "z", "vy", "vz")
+KNOWN = (*_SKY, "dist_pc", "rv_kms", "x", "y", "z", "vx", "vy", "vz", "log_L_L_sol")
+# Stars nearer to each other than this are one [arcsec].
+_SAME_PLACE_ARCSEC = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """The members of a cluster as a run sees them.
+
+    Attributes:
+      feature: (n, F), in the order of the keys asked for.
+      table: n rows: `row` in the list, `source_id` where there is one, what was measured, and all that was
+        derived: features, errors `vx_error vy_error vz_error` [km/s], `dist_error_pc`; NaN where not known.
+      centre: (ra, dec) [deg, ICRS].
+      distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
+      radial_velocity_kms: of the cluster; NaN where nothing tells it.
+      space_velocity: of the cluster, to the Galactic centre, in its rotation, to its north pole [km/s],
+        relative to the Sun; without what is not known.
+      notes: how values were found, and every treatment of stars with their number, a sentence each.
+    """
+
+    feature: np.ndarray
+    table: pd.DataFrame
+    centre: tuple[float, float]
+    distance_pc: float
+    distance_error_pc: float
+    radial_velocity_kms: float
+    space_velocity: np.ndarray
+    notes: tuple[str, ...]
+
+
+def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members:
+    """The features of one cluster's member list (see `catalog.read`).
+
+    The observer looks along x. `lon_deg lat_deg` are offsets from the centre along Galactic longitude and latitude;
+    `pm_lon_coslat_mas_yr pm_lat_mas_yr rv_kms` are what is left when the cluster's space velocity, seen where the star
+    stands, is taken out; `dist_pc` is the star's own distance, see `motion.combine_parallaxes`.
+    Without x and vx, `y z` are across the line of sight to the centre, and `vy vz` are the velocities along
+    longitude and latitude. With x or vx all six are along the Galaxy's axes, z to its pole.
+
+    Raises:
+      ObserveError: a feature is not known or the list does not have what it needs; see also `geometry.members`.
+    """
+    keys = tuple(feature_keys)
+    unknown = [key for key in keys if key not in KNOWN]
+    if unknown:
+        raise ObserveError(
+            f"{', '.join(unknown)} cannot be had from a member list; what can is {', '.join(KNOWN)}"
+        )
+    stars, notes = _distinct(_frame(table))
+    stars, missing = _complete(stars, keys)
+    notes += missing
+    geometry, stars, left_out = members(stars, view)
+    if len(left_out):
+        notes.append(
+            f"{len(left_out)} stars move or stand more than {MEMBER_WITHIN:g} standard deviations from the rest and were left "
+            f"out as non-members ({catalog.rows(left_out['row'].sort_values())})."
+        )
+    stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
+    luminosity, of_luminosity = _luminosity(stars, view)
+    stars = stars.assign(log_L_L_sol=luminosity)
+    described = observe_notes.of_geometry(stars, geometry, view, keys)
+    stars, dropped = _with_values(stars, geometry, keys, view)
+    check_number(stars, "are left with all that the features need")
+    velocity = np.zeros(3) if geometry.motion is None else geometry.motion.velocity
+    is_radial_known = geometry.motion is not None and geometry.motion.source != "unknown"
+    return Members(
+        feature=stars[list(keys)].to_numpy(np.float64),
+        table=stars.reset_index(drop=True),
+        centre=geometry.centre,
+        distance_pc=geometry.distance_pc,
+        distance_error_pc=geometry.distance_error_pc,
+        radial_velocity_kms=float(velocity[0]) if is_radial_known else np.nan,
+        space_velocity=sky.to_galactic(velocity, geometry.centre),
+        notes=(*notes, *described, *of_luminosity, *dropped),
+    )
+
+
+def _is_galactic(keys: tuple[str, ...]) -> bool:
+    return "x" in keys or "vx" in keys
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    """All columns that a list can have, NaN where this one has none."""
+    identity = ["source_id"] if "source_id" in table.colnames else []
+    stars = table[["row", *identity]].to_pandas()
+    measured = {name: np.asarray(table[name]) if name in table.colnames else np.nan for name in catalog.UNITS}
+    return stars.assign(**measured)
+
+
+def _distinct(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Without stars that have no position, or that are there before."""
+    notes = []
+    placed = stars[["ra", "dec"]].notna().all(axis=1)
+    if not placed.all():
+        notes.append(f"{_left_out(stars[~placed])} no position.")
+        stars = stars[placed]
+    check_number(stars, "have a position")
+    if "source_id" in stars:
+        again = stars["source_id"].notna() & stars["source_id"].duplicated()
+        if again.any():
+            notes.append(f"{_left_out(stars[again])} a source_id that an earlier row has.")
+            stars = stars[~again]
+    unit = SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
+    pairs = cKDTree(unit).query_pairs(np.radians(_SAME_PLACE_ARCSEC / 3600), output_type="ndarray")
+    if len(pairs):
+        again = stars.index[np.unique(pairs.max(axis=1))]
+        notes.append(f'{_left_out(stars.loc[again])} a place within {_SAME_PLACE_ARCSEC}" of an earlier row.')
+        stars = stars.drop(again)
+    return stars, notes
+
+
+def _left_out(stars: pd.DataFrame) -> str:
+    verb = "star was left out because it has" if len(stars) == 1 else "stars were left out because they have"
+    return f"{len(stars)} {verb} ({catalog.rows(stars['row'])})"
+
+
+def _complete(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
+    """Without stars that have no proper motion, where the features need one."""
+    moving = [key for key in keys if key.startswith(("pm_", "v", "rv_"))]
+    if not moving:
+        return stars, []
+    absent = [name for name in ("pmra", "pmdec") if stars[name].isna().all()]
+    if absent:
+        raise ObserveError(f"{', '.join(moving)} need {' and '.join(absent)}, which the list does not have")
+    has_motion = stars[["pmra", "pmdec"]].notna().all(axis=1)
+    if has_motion.all():
+        return stars, []
+    return stars[has_motion], [f"{_left_out(stars[~has_motion])} no proper motion."]
+
+
+def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
+    """What positions, distances and velocities say in terms of the features, and the errors."""
+    velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
+    tangential, distance, axes = geometry.tangential, geometry.star_distance, geometry.axes
+    across = tangential.residual(velocity)
+    radial = stars["radial_velocity"].to_numpy() - axes[:, 0] @ velocity
+    place = distance[:, None] * axes[:, 0] - [geometry.distance_pc, 0, 0]
+    moves = np.column_stack([radial, across])
+    move_errors = np.column_stack([filled_errors(stars, ("radial_velocity_error",)), tangential.error])
+    if is_galactic:
+        tilt = sky.galactic_tilt(geometry.centre)
+        place = place @ tilt.T
+        turn = np.einsum("ij,nkj->nik", tilt, axes)
+        moves = np.einsum("nik,nk->ni", turn, moves)
+        move_errors = np.sqrt(np.einsum("nik,nk->ni", turn**2, move_errors**2))
+    motions = across / (sky.KMS_PER_PC_MAS_YR * distance[:, None])
+    named = {"lon_deg": np.degrees(geometry.lon), "lat_deg": np.degrees(geometry.lat)}
+    named |= {"pm_lon_coslat_mas_yr": motions[:, 0], "pm_lat_mas_yr": motions[:, 1]}
+    named |= {"dist_pc": distance, "dist_error_pc": geometry.star_distance_error, "rv_kms": radial}
+    for i, axis in enumerate("xyz"):
+        named |= {axis: place[:, i], f"v{axis}": moves[:, i], f"v{axis}_error": move_errors[:, i]}
+    return named
+
+
+def _luminosity(stars: pd.DataFrame, view: View) -> tuple[np.ndarray, list[str]]:
+    """log10 of luminosity [Lsun] as listed, else from photometry at the star's own distance; NaN where neither tells it."""
+    if stars["log_L_L_sol"].notna().any():
+        return stars["log_L_L_sol"].to_numpy(), []
+    magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
+    low, high = photometry.COLOUR_RANGE
+    intrinsic = photometry.intrinsic_colour(colour, view.extinction_v_mag)
+    is_beyond = (intrinsic < low) | (intrinsic > high)
+    notes = []
+    if is_beyond.any():
+        notes.append(
+            f"{is_beyond.sum()} stars are bluer than BP-RP {low:g} or redder than {high:g} mag: their bolometric correction "
+            "is that of the end of the range."
+        )
+    luminosity = photometry.log_luminosity(magnitude, colour, stars["dist_pc"], view.extinction_v_mag)
+    return luminosity.to_numpy(), notes
+
+
+def _with_values(
+    stars: pd.DataFrame, geometry: Geometry, keys: tuple[str, ...], view: View
+) -> tuple[pd.DataFrame, list[str]]:
+    """The stars that have what the features need; those that lack it are an error, or left out and counted."""
+    notes = []
+    is_galactic = _is_galactic(keys)
+    radial = [key for key in keys if key in ("rv_kms", "vx") or (is_galactic and key in ("vy", "vz"))]
+    no_radial = stars["radial_velocity"].isna() if radial else np.zeros(len(stars), bool)
+    no_parallax = ~np.isfinite(geometry.parallaxes.deviation) & is_galactic
+    if no_radial.any() or no_parallax.any():
+        raise ObserveError(
+            f"{', '.join(dict.fromkeys([*radial, *(['x'] if 'x' in keys else [])]))} need radial velocity and parallax of every "
+            f"star; of {len(stars)} members {no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax above "
+            f"zero with an error. Use a run trained on {' '.join(_PROJECTED)}, or on {' '.join(_SKY)}, which need neither"
+        )
+    if radial and view.clip:
+        error = filled_errors(stars, ("radial_velocity_error",))[:, 0]
+        scatter = np.hypot(error, mad_std(stars["rv_kms"]))
+        deviates = np.abs(stars["rv_kms"]) > MEMBER_WITHIN * scatter
+        if deviates.any():
+            notes.append(
+                f"{deviates.sum()} stars were left out because their radial velocity is more than {MEMBER_WITHIN:g} standard "
+                f"deviations from the rest, as in a binary ({catalog.rows(stars['row'][deviates])})."
+            )
+            stars = stars[~deviates]
+    if "log_L_L_sol" in keys:
+        dark = stars["log_L_L_sol"].isna()
+        if dark.all():
+            raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
+        if dark.any():
+            notes.append(f"{_left_out(stars[dark])} no luminosity, or no magnitude and colour.")
+            stars = stars[~dark]
+    return stars, notes

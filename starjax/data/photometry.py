@@ -1,0 +1,81 @@
+"""Luminosities from Gaia's magnitudes and colours, and back along the main sequence.
+
+The bolometric correction is that of the mean dwarf sequence of Pecaut & Mamajek 2013 (ApJS 208, 9), in Mamajek's
+version of 2024.05.15 with Gaia columns: BC_G = M_bol - M_G, where a star of one solar luminosity has M_bol = 4.74.
+Giants of the same colour differ by about 0.1 mag, that is 0.04 in log L; white dwarfs by more.
+"""
+
+import numpy as np
+
+MAGNITUDE_OF_SUN = 4.74  # bolometric, IAU 2015 resolution B2
+
+# BP-RP, M_G, M_bol [mag] of B9 A0 A2 A5 A7 F0 F2 F5 F8 G0 G2 G5 G8 K0 K2 K3 K4 K5 K6 K7 M0 M1 M2 M2.5 M3 M3.5 M4 M4.5 M5
+# M5.5 M6 M7 dwarfs. Hotter and cooler stars have no colour in the table, or one that does not rise along it.
+_DWARFS = np.array(
+    [
+        (-0.120, 0.515, 0.08),
+        (-0.037, 1.00, 0.78),
+        (0.068, 1.345, 1.28),
+        (0.194, 1.98, 2.01),
+        (0.263, 2.19, 2.24),
+        (0.377, 2.51, 2.58),
+        (0.490, 2.89, 2.97),
+        (0.587, 3.26, 3.35),
+        (0.694, 3.90, 4.01),
+        (0.784, 4.325, 4.42),
+        (0.823, 4.635, 4.72),
+        (0.850, 4.801, 4.88),
+        (0.900, 5.098, 5.16),
+        (0.983, 5.553, 5.59),
+        (1.10, 5.83, 5.81),
+        (1.19, 6.22, 6.17),
+        (1.34, 6.59, 6.46),
+        (1.43, 6.85, 6.65),
+        (1.53, 7.15, 6.89),
+        (1.70, 7.57, 7.23),
+        (1.84, 8.10, 7.65),
+        (2.09, 8.82, 8.22),
+        (2.23, 9.29, 8.59),
+        (2.39, 9.67, 8.82),
+        (2.50, 10.05, 9.21),
+        (2.78, 10.82, 9.82),
+        (2.94, 11.21, 10.10),
+        (3.16, 12.04, 10.74),
+        (3.35, 12.45, 11.04),
+        (3.71, 13.35, 11.72),
+        (4.16, 14.26, 12.19),
+        (4.65, 14.72, 12.71),
+    ]
+)
+_COLOUR, _MAGNITUDE_G, _MAGNITUDE_BOL = _DWARFS.T
+COLOUR_RANGE = (_COLOUR[0], _COLOUR[-1])
+
+# Of A_V, for a G2 V star behind the extinction curve of Cardelli et al. 1989 and O'Donnell 1994 with R_V = 3.1, in the
+# passbands of Gaia EDR3, as the PARSEC isochrones list them (stev.oapd.inaf.it/cmd). They depend on colour by some 10 %.
+EXTINCTION_G, EXTINCTION_BP, EXTINCTION_RP = 0.83627, 1.08337, 0.63439
+
+
+def bolometric_correction(bp_rp: np.ndarray) -> np.ndarray:
+    """What is added to a magnitude in G [mag] at an intrinsic colour BP-RP [mag]; beyond `COLOUR_RANGE`, as at its end."""
+    return np.interp(bp_rp, _COLOUR, _MAGNITUDE_BOL - _MAGNITUDE_G)
+
+
+def intrinsic_colour(bp_rp: np.ndarray, extinction_v_mag: float) -> np.ndarray:
+    """BP-RP [mag] without the reddening that comes with an extinction A_V."""
+    return bp_rp - (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
+
+
+def log_luminosity(
+    magnitude_g: np.ndarray, bp_rp: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
+) -> np.ndarray:
+    """log10 of the bolometric luminosity [Lsun] of apparent magnitudes and colours [mag], as observed."""
+    absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
+    bolometric = absolute_g + bolometric_correction(intrinsic_colour(bp_rp, extinction_v_mag))
+    return (MAGNITUDE_OF_SUN - bolometric) / 2.5
+
+
+def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun]; beyond the sequence's ends, of the colour of its end."""
+    bolometric = MAGNITUDE_OF_SUN - 2.5 * log_luminosity
+    bp_rp = np.interp(bolometric, _MAGNITUDE_BOL, _COLOUR)
+    return bolometric - bolometric_correction(bp_rp), bp_rp
