@@ -77,8 +77,8 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
         notes.append(
-            f"{len(left_out)} stars move or stand more than {MEMBER_WITHIN:g} standard deviations from the rest and were left "
-            f"out as non-members ({catalog.rows(left_out['row'].sort_values())})."
+            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion or parallax: "
+            f"{_counted(left_out.sort_values('row'))}."
         )
     stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
     luminosity, of_luminosity = _luminosity(stars, view)
@@ -117,26 +117,27 @@ def _distinct(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     notes = []
     placed = stars[["ra", "dec"]].notna().all(axis=1)
     if not placed.all():
-        notes.append(f"{_left_out(stars[~placed])} no position.")
+        notes.append(f"Left out for want of a position: {_counted(stars[~placed])}.")
         stars = stars[placed]
     check_number(stars, "have a position")
     if "source_id" in stars:
         again = stars["source_id"].notna() & stars["source_id"].duplicated()
         if again.any():
-            notes.append(f"{_left_out(stars[again])} a source_id that an earlier row has.")
+            notes.append(f"Left out because an earlier row has the same source_id: {_counted(stars[again])}.")
             stars = stars[~again]
     unit = SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
     pairs = cKDTree(unit).query_pairs(np.radians(_SAME_PLACE_ARCSEC / 3600), output_type="ndarray")
     if len(pairs):
         again = stars.index[np.unique(pairs.max(axis=1))]
-        notes.append(f'{_left_out(stars.loc[again])} a place within {_SAME_PLACE_ARCSEC}" of an earlier row.')
+        notes.append(
+            f'Left out because an earlier row is within {_SAME_PLACE_ARCSEC}": {_counted(stars.loc[again])}.'
+        )
         stars = stars.drop(again)
     return stars, notes
 
 
-def _left_out(stars: pd.DataFrame) -> str:
-    verb = "star was left out because it has" if len(stars) == 1 else "stars were left out because they have"
-    return f"{len(stars)} {verb} ({catalog.rows(stars['row'])})"
+def _counted(stars: pd.DataFrame) -> str:
+    return f"{observe_notes.count(len(stars))} ({catalog.rows(stars['row'])})"
 
 
 def _complete(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
@@ -150,7 +151,7 @@ def _complete(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame,
     has_motion = stars[["pmra", "pmdec"]].notna().all(axis=1)
     if has_motion.all():
         return stars, []
-    return stars[has_motion], [f"{_left_out(stars[~has_motion])} no proper motion."]
+    return stars[has_motion], [f"Left out for want of a proper motion: {_counted(stars[~has_motion])}."]
 
 
 def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
@@ -188,8 +189,8 @@ def _luminosity(stars: pd.DataFrame, view: View) -> tuple[np.ndarray, list[str]]
     notes = []
     if is_beyond.any():
         notes.append(
-            f"{is_beyond.sum()} stars are bluer than BP-RP {low:g} or redder than {high:g} mag: their bolometric correction "
-            "is that of the end of the range."
+            f"Of a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the nearer end was taken: "
+            f"{_counted(stars[is_beyond])}."
         )
     luminosity = photometry.log_luminosity(magnitude, colour, stars["dist_pc"], view.extinction_v_mag)
     return luminosity.to_numpy(), notes
@@ -216,8 +217,8 @@ def _with_values(
         deviates = np.abs(stars["rv_kms"]) > MEMBER_WITHIN * scatter
         if deviates.any():
             notes.append(
-                f"{deviates.sum()} stars were left out because their radial velocity is more than {MEMBER_WITHIN:g} standard "
-                f"deviations from the rest, as in a binary ({catalog.rows(stars['row'][deviates])})."
+                f"Left out because their radial velocities are more than {MEMBER_WITHIN:g} standard deviations from the rest, as "
+                f"those of binaries: {_counted(stars[deviates])}."
             )
             stars = stars[~deviates]
     if "log_L_L_sol" in keys:
@@ -225,6 +226,8 @@ def _with_values(
         if dark.all():
             raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
         if dark.any():
-            notes.append(f"{_left_out(stars[dark])} no luminosity, or no magnitude and colour.")
+            notes.append(
+                f"Left out for want of a luminosity, or of magnitude and colour: {_counted(stars[dark])}."
+            )
             stars = stars[~dark]
     return stars, notes

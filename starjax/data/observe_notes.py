@@ -9,6 +9,10 @@ from starjax.data.geometry import Geometry, View
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
+def count(num_star: int) -> str:
+    return "1 star" if num_star == 1 else f"{num_star} stars"
+
+
 def of_geometry(stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]) -> list[str]:
     """How centre, distances and motion of the cluster were found."""
     notes = [_of_centre(geometry, view), *_of_distance(stars, geometry, view)]
@@ -36,7 +40,7 @@ def _of_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[st
         notes = [f"Distance {geometry.distance_pc:.4g} pc (given)."]
     else:
         notes = [
-            f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from {parallaxes.num_used} stars and a "
+            f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from {count(parallaxes.num_used)} and a "
             f"zero point of parallaxes of {view.parallax_zero_point_mas:g} mas."
         ]
     if stars["distance"].notna().any() and stars["distance_error"].isna().all():
@@ -48,7 +52,7 @@ def _of_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[st
     without = int((~np.isfinite(parallaxes.deviation)).sum())
     if without:
         notes.append(
-            f"{without} stars have no parallax above zero with an error, and stand at the cluster's distance."
+            f"Put at the cluster's distance, for want of a parallax above zero with an error: {count(without)}."
         )
     return notes
 
@@ -65,7 +69,7 @@ def _of_motion(geometry: Geometry) -> list[str]:
     notes = [
         {
             "given": f"{value} km/s (given).",
-            "stars": f"{value} ± {motion.radial_error:.2g} km/s, median of {motion.num_radial} stars.",
+            "stars": f"{value} ± {motion.radial_error:.2g} km/s, median of {count(motion.num_radial)}.",
             "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from how proper motions converge: none is listed. "
             "If the cluster itself expands or shrinks, that counts as radial velocity.",
             "unknown": "Radial velocity unknown: proper motions do not tell it, and none is listed or given. If the cluster "
