@@ -137,8 +137,9 @@ def _numbers(column: Column, called: str) -> np.ndarray:
     values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
     if len(bad):
-        hint = "; angles are to be in degrees as decimal numbers" if "ra" in called or "dec" in called else ""
-        raise CatalogError(f"{called} holds {texts[bad[0]]!r} instead of a number in {rows(bad + 1)}{hint}")
+        raise CatalogError(
+            f"{called} holds {texts[bad[0]]!r} instead of a decimal number in {rows(bad + 1)}: leave missing values empty"
+        )
     return values
 
 
@@ -151,13 +152,14 @@ def _in_unit(values: np.ndarray, stated: u.UnitBase | None, ours: u.UnitBase, ca
         of_kind = u.mag if ours == u.mag else u.dex
         if stated == of_kind or getattr(stated, "function_unit", None) == of_kind:
             return values
+    wanted = str(ours) or "log10 of solar luminosities, without a unit"
+    refusal = CatalogError(f"{called} is in {stated}, which cannot be converted to {wanted}")
+    if ours == u.dimensionless_unscaled:
+        raise refusal
     try:
-        if ours == u.dimensionless_unscaled:
-            raise u.UnitConversionError
         return (values * stated).to_value(ours)
-    except (u.UnitConversionError, TypeError) as error:
-        wanted = str(ours) or "log10 of solar luminosities, without a unit"
-        raise CatalogError(f"{called} is in {stated}, which cannot be converted to {wanted}") from error
+    except (ValueError, TypeError) as error:  # also of units that astropy does not know
+        raise refusal from error
 
 
 def _check_values(ours: str, values: np.ndarray, called: str) -> None:
@@ -208,9 +210,9 @@ def _identities(column: Column, called: str) -> Column:
         raise CatalogError(
             f"{called} holds floating-point numbers, which keep 16 of the digits of an identity: write whole numbers"
         )
-    if texts[~missing].str.fullmatch(r"\d{1,18}").all():
-        numbers = [0 if is_missing else int(text) for text, is_missing in zip(texts, missing, strict=True)]
-        return MaskedColumn(np.array(numbers, np.int64), mask=missing)
+    # Up to 18 digits fit into 64 bits, and of 19 those of Gaia.
+    if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
+        return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
     return MaskedColumn(texts.to_numpy().astype(str), mask=missing)
 
 
