@@ -13,7 +13,7 @@ _FIRST_BACKGROUND_SHARE = 0.05
 # Beyond it members and background could change their parts.
 _MAX_BACKGROUND_SHARE = 0.3
 _MAX_ITERATIONS = 500
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-6
 # The median of the squared length of a two-dimensional normal vector, per component.
 _MEDIAN_SQUARE = 2 * np.log(2)
 
