@@ -14,7 +14,7 @@ MIN_STARS = 10
 # Stars beyond this many standard deviations from the rest, in motion or parallax, count as non-members.
 MEMBER_WITHIN = 5.0
 # Nearer, farther and faster than any cluster of the Galaxy: wrong units most likely.
-_DISTANCES_PC = (5.0, 50_000.0)
+_DISTANCES_PC = (5.0, 20_000.0)
 _MAX_SPEED_KMS = 1000.0
 
 

@@ -12,25 +12,32 @@ from astropy.stats import mad_std
 # km/s of 1 mas/yr at 1 pc: an astronomical unit a year, by a thousand.
 KMS_PER_PC_MAS_YR = (1 * u.AU / u.yr).to_value(u.km / u.s) / 1000
 
+# Where tails end, in standard deviations of the core.
+_TAILS_WITHIN = 10.0
+
 
 def median_centre(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
     """The point (ra, dec) [deg] about which the offsets of the stars have a median of zero in longitude and latitude.
 
     A tenth of stars scattered around leave it, all on one side they move it by 0.13 standard deviations.
     """
-    stars = SkyCoord(ra, dec, unit="deg").galactic
-    middle = np.median(stars.cartesian.xyz.value, axis=1)
-    centre = SkyCoord(*middle, representation_type="cartesian", frame="galactic").spherical
-    centre = SkyCoord(centre.lon, centre.lat, frame="galactic")
+    stars = SkyCoord(ra, dec, unit="deg").galactic.cartesian.xyz.value.T
+    centre = np.median(stars, axis=0)
     for _ in range(50):
-        offset = stars.transform_to(_offset_frame(centre))
-        lon, lat = np.median(offset.lon.wrap_at("180d").deg), np.median(offset.lat.deg)
-        moved = SkyCoord(lon, lat, unit="deg", frame=_offset_frame(centre)).galactic
-        # Offsets of an offset do not carry over: only place and frame do.
-        centre = SkyCoord(moved.l, moved.b, frame="galactic")
-        if np.hypot(lon, lat) < 1e-9:
+        (axes,) = local_axes(*_angles(centre[None]))
+        offset = np.median(_angles(stars @ axes.T), axis=1, keepdims=True)
+        centre = local_axes(*offset)[0, 0] @ axes
+        if np.hypot(*offset).item() < 1e-12:
             break
-    return float(centre.icrs.ra.deg), float(centre.icrs.dec.deg)
+    lon, lat = _angles(centre[None])
+    found = SkyCoord(lon[0], lat[0], unit="rad", frame="galactic").icrs
+    return float(found.ra.deg), float(found.dec.deg)
+
+
+def _angles(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitudes and latitudes [rad] of vectors (n, 3)."""
+    x, y, z = vectors.T
+    return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
 def _offset_frame(centre: SkyCoord):
@@ -65,9 +72,17 @@ def local_axes(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
 
 
 def angular_dispersion(lon: np.ndarray, lat: np.ndarray) -> float:
-    """Standard deviation of the stars about their median along one direction of the sky [rad], from absolute deviations."""
-    along = np.cos(lat) * np.sin(lon), np.sin(lat)
-    return float(np.sqrt(np.mean([mad_std(one) ** 2 for one in along])))
+    """Standard deviation of the stars along one direction of the sky [rad], with the tails but without what is far beyond.
+
+    From absolute deviations alone it would be that of the core, and the parallaxes of stars in tidal tails would count
+    as errors.
+    """
+    variances = []
+    for along in (np.cos(lat) * np.sin(lon), np.sin(lat)):
+        deviation = along - np.median(along)
+        within = np.abs(deviation) <= _TAILS_WITHIN * mad_std(along)
+        variances.append(np.mean(deviation[within] ** 2))
+    return float(np.sqrt(np.mean(variances)))
 
 
 def galactic_tilt(centre: tuple[float, float]) -> np.ndarray:
