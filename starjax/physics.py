@@ -198,12 +198,12 @@ def estimates(
     position, velocity, error = columns[:, 0:2], columns[:, 2:4], columns[:, 4:6]
     num = len(columns)
     if num < MIN_STARS:
-        return _nothing(num, 0, f"{num} stars: at least {MIN_STARS} are needed")
+        return _nothing(num, 0, f"too few stars, {num}: at least {MIN_STARS} are needed")
     motion = kinematics.dispersion(velocity, error)
     is_member = motion.membership >= 0.5
     num_member = int(is_member.sum())
     if num_member < MIN_STARS:
-        return _nothing(num, num_member, f"{num_member} members: at least {MIN_STARS} are needed")
+        return _nothing(num, num_member, f"too few members, {num_member}: at least {MIN_STARS} are needed")
     place = position[is_member] - kinematics.geometric_median(position[is_member])
     members = Members(
         place,
