@@ -30,6 +30,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.data.dataset = "sample"
     # Columns of a star that the model sees.
     config.data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
+    # Those of them that turn a training cluster but that the model does not see. With ('x', 'vx') hidden it
+    # sees clusters as the sky shows them, across the line of sight, in training from random directions.
+    config.data.hidden_keys = ()
     # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
     config.data.target_keys = ("total_mass_within_2x_r_tidal",)
     # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;
@@ -55,6 +58,14 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
 
     # The model's name, and its hyperparameters as its class documents them.
     config.model = ConfigDict({"name": model, **models.hyperparameters(model)})
+
+    # What the model gives: 'point', a value of each target; 'mixture', a distribution over all of them.
+    config.head = "point"
+    config.mixture = ConfigDict()
+    # Gaussians of the mixture, each with a full covariance of the targets.
+    config.mixture.num_component = 3
+    # Least width of each, in scaled units.
+    config.mixture.min_scale = 0.02
 
     config.optim = ConfigDict()
     # Peak learning rate of AdamW; it falls along a cosine to 1e-3 of this at max_epochs.

@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from starjax import distributed, ensemble, functional, memory, models, optim, step
+from starjax import config as config_lib
+from starjax import distributed, ensemble, functional, heads, memory, models, optim, step
 from starjax.data import placement, sampler, symmetry
 from starjax.data.dataset import Dataset
 
@@ -22,6 +23,7 @@ class Trainer:
 
     Attributes:
       apply: the model as a pure function.
+      head: what its outputs mean.
       members: which models are trained.
       mesh: the devices.
       initial_state: `{'params', 'opt_state'}`, members first.
@@ -35,6 +37,7 @@ class Trainer:
     """
 
     apply: Callable
+    head: heads.PointHead | heads.MixtureHead
     members: ensemble.Members
     mesh: jax.sharding.Mesh
     initial_state: dict
@@ -54,7 +57,40 @@ def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
         drop_probability=data.drop_probability,
         drop_ratio_range=tuple(data.drop_ratio_range),
         feature_clip=data.feature_clip,
+        columns=tuple(i for i, key in enumerate(data.feature_keys) if key not in data.hidden_keys),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as a config describes it.
+
+    Attributes:
+      new: `(key) -> module`, freshly initialized.
+      apply: the model as a pure function (see `functional.split`).
+      head: what its outputs mean.
+    """
+
+    new: Callable[[jax.Array], nnx.Module]
+    apply: Callable
+    head: heads.PointHead | heads.MixtureHead
+
+
+def model(config: ConfigDict) -> Model:
+    """The model of a config; nothing is computed."""
+    hparams = {name: value for name, value in config.model.items() if name != "name"}
+    new = functools.partial(models.create, config.model.name, *config_lib.shape(config), **hparams)
+    _, apply = functional.split(nnx.eval_shape(lambda: new(jax.random.key(0))))
+    return Model(new, apply, heads.create(config))
+
+
+def abstract_state(config: ConfigDict) -> dict:
+    """Shapes of `{'params', 'opt_state'}` of all members of a run, on the first device."""
+    optimizer = _optimizer_of(config, num_step_per_epoch=1)(_hparams(config))
+    seeds = ensemble.members(config).seeds
+    shapes = jax.eval_shape(lambda: _initial_states(model(config).new, optimizer, seeds))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
 
 
 def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: int | None = None) -> Trainer:
@@ -64,35 +100,17 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: i
       most: samples at most that a device takes at a time where the config leaves it open ('auto').
     """
     mesh = source.mesh
-    members = ensemble.members(config)
-    new_model = functools.partial(
-        models.create,
-        config.model.name,
-        len(config.data.feature_keys),
-        len(config.data.target_keys),
-        **{name: value for name, value in config.model.items() if name != "name"},
-    )
-    _, apply = functional.split(nnx.eval_shape(lambda: new_model(jax.random.key(0))))
-    shape = optim.schedule_shape(
-        config.train.max_epochs * source.num_step, config.optim.warmup_epochs * source.num_step
-    )
-
-    def optimizer_of(hparams):
-        return optim.create(
-            hparams["learning_rate"],
-            shape,
-            hparams["weight_decay"],
-            config.optim.clip_norm,
-            config.optim.average_decay,
-        )
-
-    state = _initial_states(new_model, optimizer_of(_hparams(config)), members.seeds)
+    members, made = ensemble.members(config), model(config)
+    optimizer_of = _optimizer_of(config, source.num_step)
+    state = _initial_states(made.new, optimizer_of(_hparams(config)), members.seeds)
     state = distributed.share_members(state, mesh)
     like = (state, distributed.share_members(members.arrays(), mesh), source.like)
-    micro_batch_size, train_steps = _compile(config, data, source, apply, optimizer_of, like, most)
+    micro_batch_size, train_steps = _compile(config, data, source, made, optimizer_of, like, most)
+    schedule = _schedule(config, source.num_step)
     peak = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
-        apply,
+        made.apply,
+        made.head,
         members,
         mesh,
         state,
@@ -100,8 +118,29 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: i
         micro_batch_size,
         train_steps,
         jax.jit(functools.partial(_averaged, decay=config.optim.average_decay)),
-        lambda number: peak * float(shape(number)),
+        lambda number: peak * float(schedule(number)),
     )
+
+
+def _schedule(config: ConfigDict, num_step_per_epoch: int) -> optax.Schedule:
+    epochs = (config.train.max_epochs, config.optim.warmup_epochs)
+    return optim.schedule_shape(*(num * num_step_per_epoch for num in epochs))
+
+
+def _optimizer_of(config: ConfigDict, num_step_per_epoch: int) -> Callable:
+    """The optimizer with the hyperparameters of a member."""
+    schedule = _schedule(config, num_step_per_epoch)
+
+    def optimizer_of(hparams):
+        return optim.create(
+            hparams["learning_rate"],
+            schedule,
+            hparams["weight_decay"],
+            config.optim.clip_norm,
+            config.optim.average_decay,
+        )
+
+    return optimizer_of
 
 
 def _hparams(config: ConfigDict) -> dict:
@@ -130,7 +169,7 @@ def _compile(
     config: ConfigDict,
     data: Dataset,
     source: placement.Source,
-    apply: Callable,
+    made: Model,
     optimizer_of: Callable,
     like: tuple,
     most: int | None,
@@ -142,7 +181,8 @@ def _compile(
     is_superlinear = models.model_class(config.model.name).IS_SUPERLINEAR
     steps_of = functools.partial(
         step.make_train_steps,
-        apply,
+        made.apply,
+        made.head,
         optimizer_of,
         sampler_config(config),
         config.train.batch_size,

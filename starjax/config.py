@@ -7,7 +7,7 @@ import operator
 import flax.traverse_util
 from ml_collections import ConfigDict
 
-from starjax import ensemble, models
+from starjax import ensemble, heads, models
 from starjax.data import placement
 from starjax.errors import ConfigError
 
@@ -21,7 +21,7 @@ def check(config: ConfigDict, num_device: int) -> None:
     Raises:
       ConfigError: names the field, what was given and what is allowed.
     """
-    parts = ("seed", "data", "model", "optim", "ensemble", "sweep", "train")
+    parts = ("seed", "data", "model", "head", "mixture", "optim", "ensemble", "sweep", "train")
     missing = [name for name in parts if name not in config]
     if missing:
         raise ConfigError(
@@ -33,7 +33,7 @@ def check(config: ConfigDict, num_device: int) -> None:
         if not is_allowed:
             raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
     # What its class refuses.
-    models.num_params(dict(config.model.items()), len(config.data.feature_keys), len(config.data.target_keys))
+    models.num_params(dict(config.model.items()), *shape(config))
     if config.ensemble.size > 1 or ensemble.is_sweep(config):
         _check_members(config, num_device)
 
@@ -47,6 +47,10 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "profile": (0 <= config.profile <= train.max_epochs, "0, for none, up to train.max_epochs"),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
+        "data.hidden_keys": (
+            set(data.hidden_keys) < set(data.feature_keys),
+            f"some of data.feature_keys={tuple(data.feature_keys)!r}, not all",
+        ),
         "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
         "data.feature_clip": (data.feature_clip > 0, "positive"),
         "data.num_star_per_sample": (data.num_star_per_sample >= 1, "at least 1"),
@@ -60,6 +64,9 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             data.placement in ("auto", *placement.PLACEMENTS),
             f"auto, {', '.join(placement.PLACEMENTS)}",
         ),
+        "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
+        "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
+        "mixture.min_scale": (config.mixture.min_scale > 0, "positive"),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
@@ -143,6 +150,22 @@ def _is_range(bounds) -> bool:
 
 def _is_distinct(keys) -> bool:
     return len(keys) > 0 and len(set(keys)) == len(keys)
+
+
+def shape(config: ConfigDict) -> tuple[int, int]:
+    """How many features of a star a model sees, and how many outputs it has."""
+    return len(config.data.feature_keys) - len(config.data.hidden_keys), heads.create(config).num_output
+
+
+def restored(content: dict) -> ConfigDict:
+    """The config that `resolved` made `content` of, lists being tuples again; without its place."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {name: plain(inner) for name, inner in value.items()}
+        return tuple(map(plain, value)) if isinstance(value, list) else value
+
+    return ConfigDict(plain(content)).lock()
 
 
 def resolved(config: ConfigDict) -> dict:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from starjax import distributed, ensemble, metrics
+from starjax import distributed, ensemble, heads, metrics
 from starjax.data import sampler
 from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
@@ -27,6 +27,7 @@ class Evaluator:
 
     Attributes:
       apply: the model as a pure function.
+      head: what its outputs mean.
       config: what a sample is; its dropping of stars is left out.
       batch_size: samples of a step over all devices.
       micro_batch_size: samples that a device draws and sends through each of its members at a time.
@@ -37,6 +38,7 @@ class Evaluator:
     """
 
     apply: Callable
+    head: heads.PointHead | heads.MixtureHead
     config: sampler.SamplerConfig
     batch_size: int
     micro_batch_size: int
@@ -68,9 +70,9 @@ class Evaluator:
             def predict_step(step):
                 # Rows that fill up the last micro-batch are -1, and cut off here.
                 position_NxM = jnp.maximum((first_step + step) * num_row + row_NxM, 0)
-                predicted_ExNxMxT = jnp.moveaxis(jax.lax.map(predict_micro_batch, position_NxM), 0, 1)
-                predicted_ExBxT = predicted_ExNxMxT.reshape(-1, row_NxM.size, len(self.target_keys))
-                return predicted_ExBxT[:, :num_local]
+                output_ExNxMxO = jnp.moveaxis(jax.lax.map(predict_micro_batch, position_NxM), 0, 1)
+                output_ExBxO = output_ExNxMxO.reshape(-1, row_NxM.size, self.head.num_output)
+                return output_ExBxO[:, :num_local]
 
             return jnp.moveaxis(jax.lax.map(predict_step, step_S), 0, 1)
 
@@ -78,18 +80,21 @@ class Evaluator:
         return distributed.on_mesh(predict_steps, self.mesh, arguments=arguments, result="rows")
 
     def predict(self, params: dict, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled predictions of all members, and targets, of all samples of a split.
+        """What all members give for all samples of a split (see `heads`), and the scaled targets.
 
         Row i is sample i % num_sample_per_snapshot of snapshot i // num_sample_per_snapshot, whatever
         the batch size and the number of devices; the samples are the same for all members and all runs.
 
         Returns:
-          float32 (E, n_sample, T) and (n_sample, T).
+          float32 (E, n_sample, O) and (n_sample, T).
         """
         key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), split)
         rows = [self._predict_chunk(params, stars, key) for stars in self.chunks(split)]
-        target = np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
-        return np.concatenate(rows, axis=1), target
+        return np.concatenate(rows, axis=1), self.targets(split)
+
+    def targets(self, split: str) -> np.ndarray:
+        """The scaled targets of all samples of a split, float32 (n_sample, T)."""
+        return np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
 
     def _predict_chunk(self, params: dict, stars: sampler.Stars, key: jax.Array) -> np.ndarray:
         num_sample = int(sampler.num_sample(stars, self.config))
@@ -99,12 +104,16 @@ class Evaluator:
         predicted = [
             self._predict_steps(params, stars, key, call * len(step_S), step_S) for call in range(num_call)
         ]
-        rows = [distributed.gather(x).reshape(len(x), -1, len(self.target_keys)) for x in predicted]
+        rows = [distributed.gather(x).reshape(len(x), -1, self.head.num_output) for x in predicted]
         return np.concatenate(rows, axis=1)[:, :num_sample]
 
-    def metrics(self, prediction: np.ndarray, target: np.ndarray) -> dict:
+    def points(self, output_ExNxO: np.ndarray) -> np.ndarray:
+        """The expected scaled targets (…, T)."""
+        return np.asarray(self.head.mean(output_ExNxO))
+
+    def metrics(self, prediction_NxT: np.ndarray, target_NxT: np.ndarray) -> dict:
         """Metrics by target, scaled and physical."""
-        return metrics.by_target(prediction, target, self.target_keys, self.scalers)
+        return metrics.by_target(prediction_NxT, target_NxT, self.target_keys, self.scalers)
 
     def table(self, prediction_ExNxT: np.ndarray, target_NxT: np.ndarray, split: str) -> pd.DataFrame:
         """One row a sample and target, with what is known of the snapshot (time in Myr, distance in pc).

@@ -13,7 +13,7 @@ from starjax import errors, files
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 3
+FORMAT = 4
 _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
@@ -66,6 +66,22 @@ class Experiment:
     @property
     def test_metrics(self) -> Path:
         return self.directory / "test_metrics.json"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.directory / f"{self.name}-test-snapshots.parquet"
+
+    @property
+    def calibration(self) -> Path:
+        return self.directory / "calibration.json"
+
+    @property
+    def coverage(self) -> Path:
+        return self.directory / "coverage.csv"
+
+    @property
+    def training_set(self) -> Path:
+        return self.directory / "training_set.npz"
 
     @property
     def profile(self) -> Path:

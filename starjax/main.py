@@ -130,6 +130,7 @@ def set_up(
     }
     evaluator = evaluate.Evaluator(
         apply=trainer.apply,
+        head=trainer.head,
         config=assemble.sampler_config(config),
         batch_size=config.train.batch_size,
         micro_batch_size=trainer.micro_batch_size,

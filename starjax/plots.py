@@ -17,6 +17,7 @@ LABELS = {
     "mass": r"mass within 2 $r_{\rm tidal}$",
     "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$",
 }
+LABELS_PLAIN = {"time": "age", "total_mass_within_2x_r_tidal": "mass"}
 UNITS = {
     "time": "Myr",
     "total_mass": "Msun",
@@ -32,6 +33,11 @@ def unit(key: str) -> str:
     return UNITS.get(key, "physical")
 
 
+def is_logarithmic(key: str) -> bool:
+    """Whether a target is shown by its logarithm: masses span two orders of magnitude, ages begin at zero."""
+    return key.startswith("total_mass")
+
+
 def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     """Density of the test samples, predicted against true, one panel a target.
 
@@ -44,8 +50,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     for axes, key in zip(np.atleast_1d(figure.subplots(1, len(keys))), keys, strict=True):
         rows = table[table["target_key"] == key]
         true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
-        # Masses span two orders of magnitude; ages begin at zero.
-        is_log = key != "time" and true.min() > 0 and predicted.min() > 0
+        is_log = is_logarithmic(key) and true.min() > 0 and predicted.min() > 0
         scale = "log" if is_log else "linear"
         low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
         density = axes.hexbin(
@@ -66,7 +71,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         label = f"{LABELS.get(key, key)} [{unit(key)}]"
         if is_log:
             for axis in (axes.xaxis, axes.yaxis):
-                _plain_numbers(axis, low, high)
+                plain_numbers(axis, low, high)
         axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
         r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
         axes.set_title(f"test: R² = {_signed(r2, 3)} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
@@ -75,7 +80,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     return figure
 
 
-def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int]) -> Figure:
+def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name: str) -> Figure:
     """Loss by epoch of each member, from the content of metrics.csv, with the epochs that were tested."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -85,7 +90,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int]) -> Figure
         for _, rows in metrics.groupby("member"):
             axes.plot(
                 rows["epoch"],
-                rows[f"{split}_huber"],
+                rows[f"{split}_loss"],
                 color=colour,
                 linewidth=width,
                 label=labels.pop(split, None),
@@ -93,10 +98,12 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int]) -> Figure
     is_best = metrics["epoch"] == metrics["member"].map(dict(enumerate(best_epochs)))
     label = f"best epoch, {best_epochs[0]}" if len(best_epochs) == 1 else "best epochs"
     best = metrics[is_best]
-    axes.plot(best["epoch"], best["val_huber"], "o", color="#f0a830", markeredgecolor="black", label=label)
+    axes.plot(best["epoch"], best["val_loss"], "o", color="#f0a830", markeredgecolor="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="Huber loss [scaled units]", yscale="log")
-    _plain_numbers(axes.yaxis, *axes.get_ylim())
+    axes.set(xlabel="epoch", ylabel=loss_name)
+    if metrics[["train_loss", "val_loss"]].min(axis=None) > 0:
+        axes.set_yscale("log")
+        plain_numbers(axes.yaxis, *axes.get_ylim())
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8, columnspacing=1)
     return figure
 
@@ -124,7 +131,7 @@ def architectures(table: pd.DataFrame) -> Figure:
         axes_of_target[0].set_ylabel(f"{LABELS.get(target, target)}: R² per snapshot\n(scaled units)")
     for axes in panels[-1]:
         axes.set(xlabel="learned parameters", xscale="log")
-        _plain_numbers(axes.xaxis, *axes.get_xlim())
+        plain_numbers(axes.xaxis, *axes.get_xlim())
     handles = [line for line in panels[0, 0].get_lines() if line.get_label() in models]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
     return figure
@@ -160,7 +167,7 @@ def _signed(value: float, digits: int) -> str:
     return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _plain_numbers(axis, low: float, high: float) -> None:
+def plain_numbers(axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis as plain numbers: in a short range as many as a linear one has, else by decades."""
     if high < 10 * low:
         axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))

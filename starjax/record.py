@@ -141,11 +141,11 @@ class Recorder:
 
 def _losses(epoch: int, rows: Sequence[dict], progress: Sequence[Progress]) -> str:
     """The losses of an epoch, as people read them; of many members their means."""
-    train, val = (statistics.fmean(row[split]["huber"] for row in rows) for split in ("train", "val"))
+    train, val = (statistics.fmean(row[split]["loss"] for row in rows) for split in ("train", "val"))
     is_best = [p.best_epoch == epoch for p in progress]
     if len(progress) == 1:
         return f"loss {train:.4f}  validation {val:.4f}{' *' if is_best[0] else '  '}"
-    low, high = (choose(row["val"]["huber"] for row in rows) for choose in (min, max))
+    low, high = (choose(row["val"]["loss"] for row in rows) for choose in (min, max))
     return (
         f"{len(rows)} members  loss {train:.4f}  validation {val:.4f} ({low:.4f} to {high:.4f})"
         f"  {sum(is_best):>{len(str(len(progress)))}} better"

@@ -10,11 +10,24 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from starjax import distributed, ensemble, experiment, files, losses, names, plots
+from starjax import (
+    calibration,
+    coverage,
+    distributed,
+    ensemble,
+    experiment,
+    files,
+    names,
+    novelty,
+    plots,
+    snapshot_plots,
+    snapshots,
+)
 from starjax import record as record_lib
 from starjax.checkpoint import Checkpoints
 from starjax.data.dataset import Dataset
@@ -41,54 +54,57 @@ def write(
       layout: how the run lies on its devices (see `main.Setup`).
       arrays, progress: as `train.fit` returns them.
     """
-    prediction_ExNxT, target_NxT = evaluator.predict(arrays["best"], "test")
+    output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
+    judge = snapshots.Judge(evaluator, data)
     if len(progress) == 1:
-        _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best=0)
+        _write_test(place, judge, output_ExNxO, progress, best=0)
         return
-    table = members_table(config, evaluator, arrays["best"], progress)
+    table = members_table(config, evaluator, output_ExNxO["val"], progress)
     best = int(table["member"].iloc[0])
     if ensemble.is_sweep(config):
         alone = best_of(place)
         _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
-        _write_best(alone, evaluator, arrays, progress, best, prediction_ExNxT, target_NxT)
+        _write_best(alone, judge, arrays, progress, best, output_ExNxO)
     if distributed.is_main_process():
         is_there = [not p.is_failed for p in progress]
         with files.written_whole(place.members) as temporary:
             table.to_csv(temporary, index=False)
-        _write_members(place, evaluator, prediction_ExNxT, np.flatnonzero(is_there).tolist())
-    _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best)
+        _write_members(place, evaluator, output_ExNxO["test"], np.flatnonzero(is_there).tolist())
+    _write_test(place, judge, output_ExNxO, progress, best)
 
 
 def members_table(
-    config: ConfigDict, evaluator: Evaluator, params: dict, progress: Sequence[Progress]
+    config: ConfigDict, evaluator: Evaluator, output_ExNxO: np.ndarray, progress: Sequence[Progress]
 ) -> pd.DataFrame:
     """One row a member, those of the lowest validation loss first and failed ones last.
 
-    The loss, `val_huber`, has config.optim.huber_delta for all of them, lest members be held against different ones.
+    `output_ExNxO` is of the validation samples. The loss, `val_loss`, has config.optim.huber_delta for all of them, lest members be held against different ones.
     """
-    members = ensemble.members(config)
-    prediction_ExNxT, target_NxT = evaluator.predict(params, "val")
+    members, target_NxT = ensemble.members(config), evaluator.targets("val")
     rows = []
     for i, member in enumerate(progress):
         row = {"member": i, "seed": members.seeds[i]}
         row |= {name: values[i] for name, values in members.hparams.items()}
         row |= {"epochs": member.epoch, "best_epoch": member.best_epoch, "is_failed": member.is_failed}
         if not member.is_failed:
-            loss = losses.huber(prediction_ExNxT[i], target_NxT, config.optim.huber_delta).mean()
-            row["val_huber"] = float(loss)
-            for key, by_units in evaluator.metrics(prediction_ExNxT[i], target_NxT).items():
+            loss = evaluator.head.loss(output_ExNxO[i], target_NxT, config.optim.huber_delta).mean()
+            row["val_loss"] = float(loss)
+            for key, by_units in evaluator.metrics(evaluator.points(output_ExNxO[i]), target_NxT).items():
                 row |= {
                     f"val_{key}_{units}_{m}": by_units[units][m] for units in by_units for m in MEMBER_METRICS
                 }
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["val_huber", "member"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["val_loss", "member"], ignore_index=True)
 
 
-def _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best: int) -> None:
-    """The test table and figures, and last the test metrics, whose presence says that the run is finished."""
+def _write_test(place, judge: snapshots.Judge, output_ExNxO: dict, progress, best: int) -> None:
+    """Calibration, test tables and figures, and last the test metrics, whose presence says that the run is finished."""
     if distributed.is_main_process():
-        prediction_ExNxT = prediction_ExNxT[[not p.is_failed for p in progress]]
+        evaluator, is_there = judge.evaluator, [not p.is_failed for p in progress]
+        output_ExNxO = {split: output[is_there] for split, output in output_ExNxO.items()}
+        prediction_ExNxT, target_NxT = evaluator.points(output_ExNxO["test"]), evaluator.targets("test")
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
+        figures = _write_judgement(place, judge, output_ExNxO)
         content = {
             "best_epoch": progress[best].best_epoch,
             "epochs": max(p.epoch for p in progress),
@@ -97,10 +113,10 @@ def _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best: 
         }
         with files.written_whole(place.test_table) as temporary:
             table.to_parquet(temporary, index=False)
-        figures = {
+        figures |= {
             "predicted-against-true": plots.predicted_against_true(table, content["test"]),
             "training-curves": plots.training_curves(
-                pd.read_csv(place.metrics), [p.best_epoch for p in progress]
+                pd.read_csv(place.metrics), [p.best_epoch for p in progress], evaluator.head.loss_name
             ),
         }
         for name, figure in figures.items():
@@ -109,17 +125,35 @@ def _write_test(place, evaluator, prediction_ExNxT, target_NxT, progress, best: 
     distributed.wait_for_all("test metrics")
 
 
+def _write_judgement(place: Experiment, judge: snapshots.Judge, output_ExNxO: dict) -> dict[str, Figure]:
+    """What it takes to answer with an uncertainty, and how good that is on the test snapshots; returns figures of it."""
+    calibrated = judge.calibrate(output_ExNxO["val"])
+    calibration.save(place.calibration, calibrated, judge.evaluator.target_keys)
+    novelty.save(place.training_set, judge.reference)
+    table = judge.table(output_ExNxO["test"], calibrated, "test")
+    with files.written_whole(place.snapshots) as temporary:
+        table.to_parquet(temporary, index=False)
+    by_bins = coverage.by_bins(table)
+    with files.written_whole(place.coverage) as temporary:
+        by_bins.to_csv(temporary, index=False)
+    return {
+        "errors": snapshot_plots.errors(table),
+        "calibration": snapshot_plots.calibration_curves(table, by_bins),
+    }
+
+
 def best_of(place: Experiment) -> Experiment:
     """Where the best member of a sweep stands as a run of its own."""
     return Experiment(place.directory.with_name(f"{place.name}-best"))
 
 
-def _write_members(place: Experiment, evaluator: Evaluator, prediction_ExNxT, numbers: Sequence[int]) -> None:
+def _write_members(place: Experiment, evaluator: Evaluator, output_ExNxO, numbers: Sequence[int]) -> None:
     """The test table of the members that `numbers` name, one after another: all at once may be too large."""
     with files.written_whole(place.test_table_of_members) as temporary, contextlib.ExitStack() as stack:
         writer = None
         for number in numbers:
-            rows = pa.Table.from_pandas(evaluator.table_of_member(prediction_ExNxT[number], number))
+            rows = evaluator.table_of_member(evaluator.points(output_ExNxO[number]), number)
+            rows = pa.Table.from_pandas(rows)
             writer = writer or stack.enter_context(pq.ParquetWriter(temporary, rows.schema))
             writer.write_table(rows)
 
@@ -139,7 +173,7 @@ def _describe_best(alone, place, config, data, layout, progress: Progress, best:
     distributed.wait_for_all("directory of the best member")
 
 
-def _write_best(alone, evaluator, arrays, progress, best: int, prediction_ExNxT, target_NxT) -> None:
+def _write_best(alone, judge: snapshots.Judge, arrays, progress, best: int, output_ExNxO: dict) -> None:
     """Writes what the best member learned and how it does, as a run of its own would."""
     one = slice(best, best + 1)
     own = jax.tree.map(lambda x: distributed.gather(x)[one], arrays)
@@ -147,7 +181,8 @@ def _write_best(alone, evaluator, arrays, progress, best: int, prediction_ExNxT,
         if checkpoints.latest is None:
             own = distributed.share_members(own, distributed.make_mesh())
             checkpoints.save(progress[best].epoch, own, [dataclasses.asdict(progress[best])])
-    _write_test(alone, evaluator, prediction_ExNxT[one], target_NxT, progress[one], best=0)
+    own_outputs = {split: output[one] for split, output in output_ExNxO.items()}
+    _write_test(alone, judge, own_outputs, progress[one], best=0)
 
 
 def report(place: Experiment, best: Experiment | None = None) -> None:
@@ -186,7 +221,7 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
     table = Table(title="members by validation loss, on the validation samples", title_justify="left")
     columns = {
         name: name.replace("_", " ")
-        for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_huber")
+        for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_loss")
     }
     for key in target_keys:
         name = names.of_keys((key,), names.TARGET_SETS)

@@ -9,6 +9,7 @@ import pandas as pd
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from starjax import config as config_lib
 from starjax import ensemble, errors, metrics, models, names
 from starjax.experiment import Experiment, read_record
 
@@ -97,7 +98,7 @@ def _describe(place: Experiment, record: dict) -> dict:
             "model": model["name"],
             "features": names.of_keys(data["feature_keys"], names.FEATURE_SETS),
             "data_set": record["dataset"]["fingerprint"][:8],
-            "num_params": models.num_params(model, len(data["feature_keys"]), len(data["target_keys"])),
+            "num_params": models.num_params(model, *config_lib.shape(config_lib.restored(record["config"]))),
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{place.config.name} is damaged ({type(error).__name__}: {error})") from error

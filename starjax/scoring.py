@@ -1,10 +1,9 @@
 """How good predictive distributions and intervals are, in float64."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 from scipy.special import logsumexp, ndtr, ndtri
 
 from starjax.errors import StarjaxError
@@ -51,15 +50,6 @@ class Mixture:
                 "up to one, and sigma to be above zero"
             )
 
-    def expectation(self) -> np.ndarray:
-        """Mean of each distribution (n,)."""
-        return np.sum(self.weight * self.mean, axis=1)
-
-    def std(self) -> np.ndarray:
-        """Standard deviation of each distribution (n,)."""
-        away = self.mean - self.expectation()[:, None]
-        return np.sqrt(np.sum(self.weight * (self.sigma**2 + away**2), axis=1))
-
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
         """Probability of each to lie below `x`, (n,) or one value for all; (n,)."""
         return np.sum(self.weight * ndtr(self._standardized(x)), axis=1)
@@ -89,10 +79,6 @@ class Mixture:
             low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
         return low + (high - low) / 2
 
-    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends (n,) of the central interval that holds `level` of each distribution."""
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
-
     def crps(self, truth: np.ndarray) -> np.ndarray:
         """Continuous ranked probability score (n,), in the units of the truth (n,); lower is better.
 
@@ -115,19 +101,6 @@ class Mixture:
 
     def _standardized(self, x):
         return (np.asarray(x, np.float64)[..., None] - self.mean) / self.sigma
-
-
-def pooled(mixtures: Sequence[Mixture]) -> Mixture:
-    """The distribution of one drawn from equally likely ones: members of an ensemble, or samples of a cluster.
-
-    Args:
-      mixtures: of the same n values each.
-    """
-    return Mixture(
-        np.concatenate([one.weight for one in mixtures], axis=1) / len(mixtures),
-        np.concatenate([one.mean for one in mixtures], axis=1),
-        np.concatenate([one.sigma for one in mixtures], axis=1),
-    )
 
 
 def grouped_standard_error(
@@ -157,51 +130,6 @@ def grouped_standard_error(
     drawn = rng.integers(len(size), size=(num, len(size)))
     found = [statistic(values[np.concatenate([rows_of[group] for group in draw])]) for draw in drawn]
     return np.std(found, axis=0, ddof=1)
-
-
-def coverage_table(
-    truth: np.ndarray,
-    intervals: dict[float, tuple[np.ndarray, np.ndarray]],
-    groups: np.ndarray,
-    bins: np.ndarray,
-    num: int,
-    rng: np.random.Generator,
-) -> pd.DataFrame:
-    """How often intervals hold the truth, and how wide they are: over all values, and by bin.
-
-    Args:
-      truth: (n,).
-      intervals: lower and upper ends (n,) by the share of truths that they are to hold.
-      groups: (n,), the run of each.
-      bins: (n,), label of the bin of each, such as `pandas.cut` gives.
-      num: draws of the bootstrap over runs.
-
-    Returns:
-      `bin level num_value num_group coverage coverage_error width`, a row a bin and level, first those of the bin
-      'all'; an end belongs to its interval, and the width is the mean.
-    """
-    truth, groups, bins = np.asarray(truth), np.asarray(groups), np.asarray(bins)
-    is_held = np.stack([(low <= truth) & (truth <= high) for low, high in intervals.values()], axis=1)
-    width = np.stack([high - low for low, high in intervals.values()], axis=1)
-    tables = []
-    chosen_by = [("all", np.full(len(truth), True)), *((name, bins == name) for name in np.unique(bins))]
-    for name, chosen in chosen_by:
-        held, runs = is_held[chosen].astype(np.float64), groups[chosen]
-        table = {
-            "bin": name,
-            "level": list(intervals),
-            "num_value": len(runs),
-            "num_group": len(np.unique(runs)),
-            "coverage": held.mean(axis=0),
-            "coverage_error": grouped_standard_error(held, runs, _mean_of_rows, num, rng),
-            "width": width[chosen].mean(axis=0),
-        }
-        tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _mean_of_rows(values):
-    return values.mean(axis=0)
 
 
 def _row_each(truth, num):

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from starjax import distributed, ensemble, losses
+from starjax import distributed, ensemble, heads
 from starjax.data import sampler
 
 # What is summed over the samples of an epoch.
-SUMS = ("huber", "mae", "mse", "num_sample")
+SUMS = ("loss", "mae", "mse", "num_sample")
 # Of the slots of a sample: what samples of few stars may be computed with on a CPU.
 CPU_SLOT_SHARES = (0.5, 0.75, 1)
 
@@ -33,6 +33,7 @@ def slot_choices(num_star_per_sample: int, is_superlinear: bool) -> tuple[int, .
 
 def make_train_steps(
     apply,
+    head: heads.PointHead | heads.MixtureHead,
     optimizer_of: Callable[[dict], optax.GradientTransformation],
     config: sampler.SamplerConfig,
     batch_size: int,
@@ -47,6 +48,7 @@ def make_train_steps(
     The last step of an epoch may have fewer samples than `batch_size`; its empty rows weigh nothing.
 
     Args:
+      head: what the outputs of the model mean.
       optimizer_of: the optimizer with some hyperparameters, of which its state does not depend.
       hparams: of all members, by name; a member's own ones go before. Needed is `huber_delta`, and what
         `optimizer_of` reads; `dropout`, where it is there, goes before that of the model.
@@ -58,7 +60,7 @@ def make_train_steps(
 
     Returns:
       `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, of states and members (see
-      `ensemble.Members.arrays`) along a first axis, with sums over the real samples of the steps done: huber,
+      `ensemble.Members.arrays`) along a first axis, with sums over the real samples of the steps done: loss,
       mae, mse (means over targets) and num_sample. A member that is not active does none.
     """
     slots = slots or (config.num_star_per_sample,)
@@ -79,7 +81,7 @@ def make_train_steps(
 
             def accumulate(micro, total):
                 loss = functools.partial(
-                    _loss, apply=apply, hparams=own_hparams, is_real_M=is_real_NxM[micro]
+                    _loss, apply=apply, head=head, hparams=own_hparams, is_real_M=is_real_NxM[micro]
                 )
                 batch = samples.draw(pair_NxM[micro])
                 gradients, found = _gradient(loss, own_params, batch, slots, choice_N[micro])
@@ -162,14 +164,14 @@ def _gradient(loss: Callable, params, batch, slots: tuple[int, ...], choice):
     return jax.lax.switch(choice, [functools.partial(with_slots, num_slot) for num_slot in slots])
 
 
-def _loss(params, batch, *, apply, hparams: dict, is_real_M):
+def _loss(params, batch, *, apply, head, hparams: dict, is_real_M):
     """The sum of the loss over some samples, and all SUMS over the real ones of them."""
     features_MxKxF, mask_MxK, target_MxT, dropout_key_M = batch
     dropout = hparams.get("dropout")
-    prediction_MxT = apply(params, features_MxKxF, mask_MxK, dropout_key_M, dropout)
-    error_MxT = prediction_MxT - target_MxT
+    output_MxO = apply(params, features_MxKxF, mask_MxK, dropout_key_M, dropout)
+    error_MxT = head.mean(output_MxO) - target_MxT
     of_sample = (
-        losses.huber(prediction_MxT, target_MxT, hparams["huber_delta"]),
+        head.loss(output_MxO, target_MxT, hparams["huber_delta"]),
         jnp.abs(error_MxT).mean(axis=-1),
         (error_MxT**2).mean(axis=-1),
         jnp.ones_like(error_MxT[:, 0]),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, ensemble, errors, losses
+from starjax import assemble, distributed, ensemble, errors
 from starjax import progress as progress_bars
 from starjax.checkpoint import Checkpoints
 from starjax.data import placement
@@ -94,7 +94,7 @@ def fit(
 
 
 def _after(progress: Progress, train: dict, val: dict) -> Progress:
-    return progress.after(val["huber"], is_finite=all(map(math.isfinite, (val["huber"], *train.values()))))
+    return progress.after(val["loss"], is_finite=all(map(math.isfinite, (val["loss"], *train.values()))))
 
 
 @jax.jit
@@ -109,14 +109,14 @@ def _validate(
     config: ConfigDict, trainer: assemble.Trainer, evaluator: Evaluator, params: dict
 ) -> list[dict]:
     """Loss and metrics of each member on the validation samples."""
-    prediction_ExNxT, target_NxT = evaluator.predict(params, "val")
+    output_ExNxO, target_NxT = evaluator.predict(params, "val")
     delta = trainer.members.each("huber_delta", config.optim.huber_delta)
     return [
         {
-            "huber": float(losses.huber(prediction_NxT, target_NxT, delta[i]).mean()),
-            **evaluator.metrics(prediction_NxT, target_NxT),
+            "loss": float(evaluator.head.loss(output_NxO, target_NxT, delta[i]).mean()),
+            **evaluator.metrics(evaluator.points(output_NxO), target_NxT),
         }
-        for i, prediction_NxT in enumerate(prediction_ExNxT)
+        for i, output_NxO in enumerate(output_ExNxO)
     ]
 
 
@@ -127,7 +127,7 @@ def _check_failed(
     rate = members.each("learning_rate", config.optim.learning_rate)
     new = [i for i, p in enumerate(progress) if p.is_failed and p.epoch == epoch - 1]
     for i in new:
-        message = f"the loss is not finite in epoch {epoch} (training {train[i]['huber']}, validation {val[i]['huber']})"
+        message = f"the loss is not finite in epoch {epoch} (training {train[i]['loss']}, validation {val[i]['loss']})"
         if len(progress) > 1 and distributed.is_main_process():
             print(
                 f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}", flush=True

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, ensemble, errors, evaluate, functional, losses, models, step
+from starjax import distributed, ensemble, errors, evaluate, functional, heads, losses, models, step
 from starjax.data import bundle, sampler, scaler
 
 CONFIG = sampler.SamplerConfig(
@@ -28,7 +28,9 @@ def lone(optimizer, params):
 
 def compiled(apply, optimizer, mesh, **options):
     hparams = {"huber_delta": 1.0}
-    train_steps = step.make_train_steps(apply, lambda _: optimizer, CONFIG, BATCH_SIZE, hparams, **options)
+    train_steps = step.make_train_steps(
+        apply, heads.PointHead(2), lambda _: optimizer, CONFIG, BATCH_SIZE, hparams, **options
+    )
     return distributed.on_mesh(train_steps, mesh, arguments=("members", "members", *["same"] * 4))
 
 
@@ -157,6 +159,7 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
         chunk = distributed.replicate(stars, mesh)
         evaluator = evaluate.Evaluator(
             apply,
+            heads.PointHead(2),
             CONFIG,
             batch_size,
             micro_batch_size,
@@ -181,7 +184,9 @@ def test_predicting_takes_no_more_memory_for_a_larger_batch(stars):
     params = jax.tree.map(lambda x: x[None], params)
     found = []
     for batch_size in (32, 512):
-        evaluator = evaluate.Evaluator(apply, CONFIG, batch_size, 8, mesh_of(1), ("a",), None, {}, {}.get)
+        evaluator = evaluate.Evaluator(
+            apply, heads.PointHead(1), CONFIG, batch_size, 8, mesh_of(1), ("a",), None, {}, {}.get
+        )
         lowered = evaluator._predict_steps.lower(params, stars, jax.random.key(0), 0, np.arange(3))
         found.append(lowered.compile().memory_analysis().temp_size_in_bytes)
     # 8 samples of 16 stars have 64 KiB of weights a head; 480 predictions more are 2 KiB a step.

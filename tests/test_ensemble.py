@@ -78,10 +78,10 @@ def test_members_of_an_ensemble_differ_by_their_seeds_alone(config):
     np.testing.assert_allclose(table["spread_physical"], np.std(physical, axis=0, ddof=1), rtol=1e-6)
     members = pd.read_csv(place.members)
     assert sorted(members["seed"]) == [0, 1, 2, 3]
-    assert members["val_huber"].is_monotonic_increasing
+    assert members["val_loss"].is_monotonic_increasing
     history = pd.read_csv(place.metrics)
-    best = history.groupby("member")["val_huber"].min()
-    np.testing.assert_allclose(members["val_huber"], best[members["member"]], rtol=1e-5)
+    best = history.groupby("member")["val_loss"].min()
+    np.testing.assert_allclose(members["val_loss"], best[members["member"]], rtol=1e-5)
     assert not place.directory.with_name("together-best").exists()  # none was looked for
 
 

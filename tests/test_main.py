@@ -49,10 +49,10 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
 
     history = pd.read_csv(place.metrics)
     assert list(history["epoch"]) == [1, 2, 3, 4]
-    assert {"train_huber", "val_huber", f"val_{MASS}_physical_mae", "val_time_scaled_r2"} <= set(history)
+    assert {"train_loss", "val_loss", f"val_{MASS}_physical_mae", "val_time_scaled_r2"} <= set(history)
     assert set(pd.read_csv(place.timing)) == {"epoch", "seconds", "samples_per_s", "device_memory_bytes"}
     events = EventAccumulator(str(place.events)).Reload().Tags()["scalars"]
-    assert {"train/huber", "val/huber", "timing/samples_per_s", "learning_rate"} <= set(events)
+    assert {"train/loss", "val/loss", "timing/samples_per_s", "learning_rate"} <= set(events)
     assert {path.suffix for path in place.figures.iterdir()} == {".png"}
     assert not list(place.directory.rglob("*partial*"))
     printed = capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     assert np.abs(found - evaluator.predict(arrays["state"]["params"], "test")[0][0, :, 0]).max() > 1e-3
     prediction, target = evaluator.predict(arrays["best"], "val")
     loss = losses.huber(prediction[0], target, config.optim.huber_delta).mean()
-    assert history.loc[best_epoch, "val_huber"] == pytest.approx(float(loss), rel=1e-5)
+    assert history.loc[best_epoch, "val_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_eight_devices_are_used_here():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs import common
-from starjax import assemble, distributed, errors, main, stopping, train
+from starjax import assemble, distributed, errors, losses, main, stopping, train
 from starjax.data import dataset
 from starjax.experiment import locate
 
@@ -23,7 +23,7 @@ def first_steps(config, small, num_step=3):
     [(stars, _)] = source.chunks(0)
     members = distributed.share_members(trainer.members.arrays(), source.mesh)
     state, sums = trainer.train_steps(trainer.initial_state, members, stars, *map(np.int32, (0, 0, num_step)))
-    return state, float(sums["huber"][0] / sums["num_sample"][0]), trainer.average
+    return state, float(sums["loss"][0] / sums["num_sample"][0]), trainer.average
 
 
 @pytest.mark.parametrize("micro_batch_size", ["auto", "2"])
@@ -80,14 +80,14 @@ def test_the_best_epoch_is_the_one_tested_not_the_last():
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(config, monkeypatch):
-    real, calls = train.losses.huber, []
+    real, calls = losses.huber, []
 
     def evaluate_nan_in_third_epoch(prediction, target, delta):
         if isinstance(prediction, np.ndarray):
             calls.append(1)
         return real(prediction, target, delta) * (np.nan if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(train.losses, "huber", evaluate_nan_in_third_epoch)
+    monkeypatch.setattr(losses, "huber", evaluate_nan_in_third_epoch)
     with pytest.raises(errors.StarjaxError, match="not finite in epoch 3"):
         main.run(config)
     place = locate(config)
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
 
 def test_a_member_fails_only_where_a_loss_is_not_finite():
-    good, bad = {"huber": 1.0}, {"huber": float("nan")}
+    good, bad = {"loss": 1.0}, {"loss": float("nan")}
     progress = stopping.Progress(epoch=2, best_epoch=1, best_loss=0.5)
     assert train._after(progress, good, good) == stopping.Progress(epoch=3, best_epoch=1, best_loss=0.5)
     for found in (train._after(progress, bad, good), train._after(progress, good, bad)):

@@ -65,6 +65,7 @@ class SamplerConfig:
       drop_probability: chance that a snapshot of at least K stars loses some of its slots.
       drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
       feature_clip: scaled features beyond this magnitude are cut to it.
+      columns: the features that a sample shows, by number; None: all. The others are seen by `turn` only.
     """
 
     num_star_per_sample: int
@@ -72,6 +73,7 @@ class SamplerConfig:
     drop_probability: float = 0.0
     drop_ratio_range: tuple[float, float] = (0.0, 0.0)
     feature_clip: float = math.inf
+    columns: tuple[int, ...] | None = None
 
     def without_drop(self) -> "SamplerConfig":
         """The same, with every slot kept: what validation and test use."""
@@ -85,7 +87,7 @@ def num_sample(stars: Stars, config: SamplerConfig):
 
 
 # What a run draws for; each has a key of its own.
-PURPOSES = ("order", "train", "val", "test")
+PURPOSES = ("order", "train", "val", "test", "predict")
 
 
 def purpose_key(run_key_data: jax.Array, purpose: str) -> jax.Array:
@@ -168,6 +170,8 @@ def draw_batch(
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
+        if config.columns is not None and len(config.columns) < features_KxF.shape[1]:
+            features_KxF = features_KxF[:, np.array(config.columns)]
         # After the turn, which needs to know where a star is.
         return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
 

@@ -50,6 +50,11 @@ class Shard:
     def num_snapshot(self) -> int:
         return len(self.ptr) - 1
 
+    @property
+    def group(self) -> np.ndarray:
+        """(n_snapshot,), what snapshots have in common that are not independent: their run; alone, where it is unknown."""
+        return np.arange(self.num_snapshot) if self.run_id is None else self.run_id
+
     def select(self, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> "Shard":
         """The same snapshots with only the named columns, in the order named.
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import distributed, ensemble, functional, models, step
+from starjax import distributed, ensemble, functional, heads, models, step
 from starjax.data import dataset, placement, sampler, shard
 
 CONFIG = sampler.SamplerConfig(
@@ -45,7 +45,13 @@ def sums_of_epoch(whole, name, num_device, epoch):
     params, apply = functional.split(models.create("deep_sets", 2, 1, jax.random.key(1), dropout=0.0))
     optimizer = optax.sgd(0.0)
     train_steps = step.make_train_steps(
-        apply, lambda _: optimizer, CONFIG, BATCH_SIZE, {"huber_delta": 1.0}, is_sharded=source.is_sharded
+        apply,
+        heads.PointHead(1),
+        lambda _: optimizer,
+        CONFIG,
+        BATCH_SIZE,
+        {"huber_delta": 1.0},
+        is_sharded=source.is_sharded,
     )
     stars_lie = "shares" if source.is_sharded else "same"
     steps = distributed.on_mesh(

@@ -1,0 +1,143 @@
+"""Intervals that hold what they say: measured on the validation runs, kept with the run.
+
+Snapshots of one simulation are not independent, simulations are. A score of one snapshot drawn from each validation
+run is exchangeable with that of a snapshot of a new run, so that the usual split-conformal quantile of these scores
+covers it as often as it says (Dunn, Wasserman & Ramdas 2022, arXiv:1809.07441, "subsampling once"). The quantile
+is averaged over many such draws, lest it depend on one of them.
+
+The score is by how much the predictive interval of a level has to be stretched about its median to reach the truth
+(conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in its multiplicative form).
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from starjax import errors, files
+from starjax.scoring import Mixture
+
+# Shares of clusters that intervals are to hold.
+LEVELS = (0.68, 0.95)
+# Draws of one snapshot from each run, and their seed.
+NUM_DRAW, SEED = 1000, 0
+
+
+class CalibrationError(errors.StarjaxError):
+    """A calibration that cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What validation taught of the errors of each target, in scaled units.
+
+    Attributes:
+      sigma: (T,) root mean square error, each run counting as one.
+      stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
+      num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
+        score stands in for it.
+    """
+
+    sigma: np.ndarray
+    stretch: np.ndarray
+    num_run: int
+
+    def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
+        """Calibrated bounds in scaled units, (levels, 2, n, T), of the predictive distribution of each target."""
+        bounds = np.empty((len(LEVELS), 2, len(predictive[0].weight), len(predictive)))
+        for target, one in enumerate(predictive):
+            median = one.quantile(0.5)
+            for i, level in enumerate(LEVELS):
+                for j, end in enumerate(_ends(level)):
+                    away = one.quantile(end) - median
+                    bounds[i, j, :, target] = median + self.stretch[i, target] * away
+        return bounds
+
+
+def _ends(level: float) -> tuple[float, float]:
+    return (1 - level) / 2, (1 + level) / 2
+
+
+def root_mean_square(error_NxT: np.ndarray, group_N: np.ndarray) -> np.ndarray:
+    """Root of the mean over groups of their mean square errors (T,)."""
+    _, number_N = np.unique(group_N, return_inverse=True)
+    size_G = np.bincount(number_N)
+    return np.sqrt(((error_NxT**2) / size_G[number_N][:, None]).sum(axis=0) / len(size_G))
+
+
+def fit(
+    predictive: Sequence[Mixture], target_NxT: np.ndarray, group_N: np.ndarray, sigma_T: np.ndarray
+) -> Calibration:
+    """Measures how far predictive intervals have to be stretched.
+
+    Args:
+      predictive: distributions of each target, of n snapshots.
+      target_NxT: what is true, scaled.
+      group_N: the run of each snapshot.
+      sigma_T: as `root_mean_square` gives it.
+    """
+    stretch = np.empty((len(LEVELS), len(predictive)))
+    for target, one in enumerate(predictive):
+        for i, level in enumerate(LEVELS):
+            score_N = _stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
+            stretch[i, target] = quantile_of_groups(score_N, group_N, level)
+    return Calibration(np.asarray(sigma_T, np.float64), stretch, len(np.unique(group_N)))
+
+
+def _stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
+    median_N = predictive.quantile(0.5)
+    low_N, high_N = (predictive.quantile(end) for end in _ends(level))
+    away_N = target_N - median_N
+    return away_N / np.where(away_N < 0, low_N - median_N, high_N - median_N)
+
+
+def quantile_of_groups(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+    """The score that one of a new group stays below with probability `level`.
+
+    Of k groups the ceil(level (k + 1))-th lowest score of one member each, averaged over draws of the members.
+    """
+    _, number_N = np.unique(group_N, return_inverse=True)
+    order_N = np.argsort(number_N, kind="stable")
+    size_G = np.bincount(number_N)
+    first_G = np.cumsum(size_G) - size_G
+    rng = np.random.default_rng(SEED)
+    member_DxG = (rng.random((NUM_DRAW, len(size_G))) * size_G).astype(int)
+    drawn_DxG = np.sort(score_N[order_N[first_G + member_DxG]], axis=1)
+    rank = min(math.ceil(level * (len(size_G) + 1)), len(size_G))
+    return float(drawn_DxG[:, rank - 1].mean())
+
+
+def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> None:
+    """Writes a calibration as JSON that people can read."""
+    content = {
+        "num_run": calibration.num_run,
+        "targets": {
+            key: {
+                "sigma": float(calibration.sigma[i]),
+                "stretch": {str(level): float(calibration.stretch[n, i]) for n, level in enumerate(LEVELS)},
+            }
+            for i, key in enumerate(target_keys)
+        },
+    }
+    files.write_json(path, content)
+
+
+def load(path: Path, target_keys: Sequence[str]) -> Calibration:
+    """Reads a calibration.
+
+    Raises:
+      CalibrationError: the file is missing, damaged, or of other targets.
+    """
+    try:
+        content = json.loads(path.read_text())
+        targets = [content["targets"][key] for key in target_keys]
+        sigma = np.array([float(one["sigma"]) for one in targets])
+        stretch = np.array([[float(one["stretch"][str(level)]) for one in targets] for level in LEVELS])
+        return Calibration(sigma, stretch, int(content["num_run"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CalibrationError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"
+        ) from error

@@ -1,0 +1,137 @@
+"""The figure of one observed cluster: the sky, what a run says, and where that stands among what it was trained on."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from starjax import answers, plots
+from starjax.data.observe import Members
+from starjax.scoring import Mixture
+from starjax.trained import Answer, Trained
+
+# Points of a curve.
+NUM_POINT = 600
+# Share of the sky's width that an arrow of a typical star takes.
+_ARROW_SHARE = 0.05
+_DARK, _WARM = "#0b3c6f", "#f0a830"
+
+
+def cluster(run: Trained, members: Members, answer: Answer, name: str, number: int) -> Figure:
+    """The figure of the cluster that is the `number`-th of the answer."""
+    num_target = len(run.target_keys)
+    figure = Figure(figsize=(4.4 * (2 + num_target), 4.2), layout="constrained")
+    panels = figure.subplots(1, 2 + num_target)
+    _sky(panels[0], members, name)
+    rows = answer.table[answer.table["cluster"] == name].set_index("target_key")
+    for axes, key, predictive in zip(panels[1:], run.target_keys, answer.predictive, strict=False):
+        same = np.full(NUM_POINT, number)
+        along_curve = Mixture(predictive.weight[same], predictive.mean[same], predictive.sigma[same])
+        _posterior(axes, run, key, along_curve, rows.loc[key])
+    _training_set(panels[-1], run, rows)
+    return figure
+
+
+def _sky(axes: Axes, members: Members, name: str) -> None:
+    """Stars and their motions within the cluster."""
+    stars = members.table
+    lon, lat = stars["lon_deg"].to_numpy(), stars["lat_deg"].to_numpy()
+    motions = stars["pm_lon_coslat_mas_yr"].to_numpy(), stars["pm_lat_mas_yr"].to_numpy()
+    typical = float(np.median(np.hypot(*motions)))
+    half = 1.1 * max(np.abs(np.concatenate([lon, lat])).max(), 1e-6)
+    axes.plot(lon, lat, ".", color=_DARK, markersize=3)
+    if typical > 0:
+        scale = typical / (2 * half * _ARROW_SHARE)
+        arrows = axes.quiver(
+            lon, lat, *motions, angles="xy", scale_units="xy", scale=scale, color="0.5", width=0.003, zorder=0
+        )
+        label = f"{typical:.2g} mas/yr"
+        axes.quiverkey(arrows, 0.78, 0.95, typical, label, labelpos="E", fontproperties={"size": 8})
+    # Longitude grows to the left, as the sky is seen.
+    axes.set(xlim=(half, -half), ylim=(-half, half), aspect="equal")
+    axes.set(xlabel="offset in Galactic longitude [deg]", ylabel="offset in Galactic latitude [deg]")
+    ra, dec = members.centre
+    axes.set_title(
+        f"{name}: {len(stars)} stars at {members.distance_pc:,.0f} pc\n(ra, dec) = ({ra:.2f}°, {dec:+.2f}°)",
+        fontsize=10,
+    )
+
+
+def _posterior(axes: Axes, run: Trained, key: str, predictive: Mixture, row) -> None:
+    """The density of a target in scaled units, over physical ones, with the calibrated intervals.
+
+    Args:
+      predictive: NUM_POINT times the distribution, one for each point of the curve.
+    """
+    scaler = run.target_scalers.of(key)
+    center, width = row["prediction_scaled"], row["p97.5_scaled"] - row["p2.5_scaled"]
+    scaled = np.linspace(center - width, center + width, NUM_POINT)
+    physical = scaler.inverse(scaled)
+    density = np.exp(-predictive.log_score(scaled))
+    axes.plot(physical, density, color="black", linewidth=1.5)
+    for (low, high), shade, level in zip(
+        answers.PERCENTILES[::-1], ("0.88", "0.75"), ("95 %", "68 %"), strict=True
+    ):
+        inside = (scaled >= row[f"{low}_scaled"]) & (scaled <= row[f"{high}_scaled"])
+        axes.fill_between(physical, density, where=inside, color=shade, label=f"{level}, calibrated")
+    axes.axvline(row["prediction_physical"], color=_WARM, linewidth=2, label="median")
+    if plots.is_logarithmic(key):
+        axes.set_xscale("log")
+        plots.plain_numbers(axes.xaxis, physical.min(), physical.max())
+    low, high = row["p16_physical"], row["p84_physical"]
+    axes.set(
+        xlabel=f"{plots.LABELS.get(key, key)} [{plots.unit(key)}]", yticks=[], ylabel="probability density"
+    )
+    axes.set(ylim=(0, 1.35 * density.max()), xlim=(max(physical.min(), 0), physical.max()))
+    axes.set_title(
+        f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {plots.unit(key)}", fontsize=10
+    )
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
+
+
+def _training_set(axes: Axes, run: Trained, rows) -> None:
+    """The training clusters, and this one among them: two targets against each other, or one against the number of stars."""
+    keys = list(run.target_keys)
+    reference = run.reference
+    known = (
+        [*reference.target.T, reference.num_star][:2]
+        if len(keys) > 1
+        else [reference.num_star, reference.target[:, 0]]
+    )
+    names = keys[:2] if len(keys) > 1 else ["num_star", keys[0]]
+    axes.plot(*known, ".", color="0.6", markersize=3, label="training clusters")
+    place, errors = [], []
+    for name in names:
+        if name == "num_star":
+            place.append(rows["num_star"].iloc[0])
+            errors.append([[0.0], [0.0]])
+            continue
+        value, low, high = (rows.loc[name, f"{what}_physical"] for what in ("prediction", "p16", "p84"))
+        place.append(value)
+        errors.append([[value - low], [high - value]])
+    axes.errorbar(
+        *place,
+        xerr=errors[0],
+        yerr=errors[1],
+        fmt="o",
+        color="black",
+        markerfacecolor=_WARM,
+        label="this cluster",
+    )
+    for name, axis, set_scale, set_label in zip(
+        names,
+        (axes.xaxis, axes.yaxis),
+        (axes.set_xscale, axes.set_yscale),
+        (axes.set_xlabel, axes.set_ylabel),
+        strict=True,
+    ):
+        label = (
+            "number of stars"
+            if name == "num_star"
+            else f"{plots.LABELS.get(name, name)} [{plots.unit(name)}]"
+        )
+        set_label(label)
+        if name == "num_star" or plots.is_logarithmic(name):
+            set_scale("log")
+            plots.plain_numbers(axis, *axis.get_view_interval())
+    axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f} (above 1: unlike training)", fontsize=10)
+    axes.legend(loc="best", frameon=False, fontsize=8)

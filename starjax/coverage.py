@@ -1,0 +1,76 @@
+"""How often intervals hold the truth, and how wide they are: over all snapshots, and by what the clusters are like."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from starjax import calibration, scoring
+from starjax.answers import PERCENTILES
+
+# Bins of a quantity with many values; each has as many snapshots.
+NUM_BIN = 4
+# Draws of the bootstrap over runs, and their seed.
+NUM_BOOTSTRAP, SEED = 1000, 0
+# What snapshots are binned by, beside the truth of each target.
+BINNED_BY = ("num_star", "distance_pc", "time_myr")
+
+
+def by_bins(snapshots: pd.DataFrame) -> pd.DataFrame:
+    """One row a target and bin; first, `by` 'all', that of all snapshots.
+
+    Args:
+      snapshots: as `snapshots.Judge.table` gives them.
+
+    Returns:
+      `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on, its standard error
+      `coverage_68_error` by a bootstrap over runs, and `width_68`, the median width [physical]; `mae`, `bias`
+      [physical], of the medians; `crps_scaled`, `log_score_scaled`; `pit_mean` and `pit_std` (0.5 and 0.289 where distributions are right).
+    """
+    rows = []
+    for key, rows_of_target in snapshots.groupby("target_key", sort=False):
+        by = {name: rows_of_target[name] for name in BINNED_BY if name in rows_of_target}
+        by |= {
+            of: rows["target_physical"].to_numpy() for of, rows in snapshots.groupby("target_key", sort=False)
+        }
+        rows.append({"target_key": key, "by": "all"} | _row(rows_of_target))
+        for name, values in by.items():
+            for low, high, is_inside in bins(np.asarray(values)):
+                row = {"target_key": key, "by": name, "low": low, "high": high}
+                rows.append(row | _row(rows_of_target[is_inside]))
+    first = ["target_key", "by", "low", "high"]
+    table = pd.DataFrame(rows)
+    return table[first + [name for name in table if name not in first]]
+
+
+def bins(values: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Least and most of each bin, and which values lie in it: single values where there are few, else quantiles."""
+    number, known = np.unique(values), values
+    if len(number) > NUM_BIN:
+        edges = np.quantile(values, np.linspace(0, 1, NUM_BIN + 1)[1:-1])
+        known = np.searchsorted(edges, values, side="right")
+    for one in np.unique(known):
+        inside = known == one
+        yield float(values[inside].min()), float(values[inside].max()), inside
+
+
+def _row(rows: pd.DataFrame) -> dict:
+    group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
+    found = {"num_snapshot": len(rows), "num_run": group.nunique()}
+    for level, (low, high) in zip(calibration.LEVELS, PERCENTILES, strict=True):
+        name = f"{100 * level:.0f}"
+        is_within = rows[f"is_within_{name}"].to_numpy(np.float64)
+        error = scoring.grouped_standard_error(
+            is_within, group.to_numpy(), np.mean, NUM_BOOTSTRAP, np.random.default_rng(SEED)
+        )
+        found[f"coverage_{name}"], found[f"coverage_{name}_error"] = is_within.mean(), error
+        found[f"width_{name}"] = (rows[f"{high}_physical"] - rows[f"{low}_physical"]).median()
+    away = rows["prediction_physical"] - rows["target_physical"]
+    return found | {
+        "mae": away.abs().mean(),
+        "bias": away.mean(),
+        "crps_scaled": rows["crps_scaled"].mean(),
+        "log_score_scaled": rows["log_score_scaled"].mean(),
+        "pit_mean": rows["pit"].mean(),
+        "pit_std": rows["pit"].std(ddof=0),
+    }

@@ -1,0 +1,130 @@
+"""What a model's outputs mean: a value of each target, or a distribution over all of them.
+
+Both heads share one contract, in scaled units. `num_output` is what the model gives for each set; `loss` is what
+training minimizes, of each sample; `mean` the expected targets; `marginals` the predictive distribution of each target.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from starjax import losses
+from starjax.scoring import Mixture
+
+HEADS = ("point", "mixture")
+
+
+@dataclasses.dataclass(frozen=True)
+class PointHead:
+    """The outputs are the targets; trained by the Huber loss."""
+
+    num_target: int
+    loss_name = "Huber loss [scaled units]"
+
+    @property
+    def num_output(self) -> int:
+        return self.num_target
+
+    def loss(self, output_BxT, target_BxT, huber_delta) -> jax.Array:
+        """(B,); `huber_delta` as `losses.huber` takes it."""
+        return losses.huber(output_BxT, target_BxT, huber_delta)
+
+    def mean(self, output_BxT) -> jax.Array:
+        """(B, T)."""
+        return output_BxT
+
+    def marginals(self, output_NxT: np.ndarray, sigma_T: np.ndarray) -> list[Mixture]:
+        """A Gaussian about each value, as wide as errors were in validation: `sigma_T`."""
+        mean_TxNx1 = np.asarray(output_NxT, np.float64).T[..., None]
+        return [
+            Mixture(np.ones_like(mean_Nx1), mean_Nx1, np.full_like(mean_Nx1, sigma))
+            for mean_Nx1, sigma in zip(mean_TxNx1, sigma_T, strict=True)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureHead:
+    """A mixture of C Gaussians with full covariance over the T targets (Bishop 1994), trained by its likelihood.
+
+    The covariance of a component is S U (S U)^T: S holds scales on its diagonal, U is lower triangular with ones on
+    its diagonal (Williams 1996).
+
+    Attributes:
+      num_component: C.
+      min_scale: least scale of a component, in scaled units: a likelihood has no upper bound without one.
+    """
+
+    num_target: int
+    num_component: int
+    min_scale: float
+    loss_name = "negative log-likelihood [nat]"
+
+    @property
+    def num_output(self) -> int:
+        num_lower = self.num_target * (self.num_target - 1) // 2
+        return self.num_component * (1 + 2 * self.num_target + num_lower)
+
+    def parameters(self, output_BxO):
+        """log weights (B, C), means and scales (B, C, T), and the entries of U below its diagonal, row by row (B, C, L)."""
+        num_target = self.num_target
+        of_component = output_BxO.reshape(*output_BxO.shape[:-1], self.num_component, -1)
+        logit, mean, raw, lower = jnp.split(of_component, [1, 1 + num_target, 1 + 2 * num_target], axis=-1)
+        return jax.nn.log_softmax(logit[..., 0]), mean, self.min_scale + jax.nn.softplus(raw), lower
+
+    def loss(self, output_BxO, target_BxT, huber_delta) -> jax.Array:
+        """Negative log-likelihood [nat] of all targets together, (B,).
+
+        Raises:
+          ValueError: the targets are not those of the head.
+        """
+        del huber_delta  # of the other head
+        if target_BxT.shape[-1] != self.num_target:
+            raise ValueError(f"target {target_BxT.shape} should have {self.num_target} column(s)")
+        log_weight_BxC, mean_BxCxT, scale_BxCxT, lower_BxCxL = self.parameters(output_BxO)
+        away_BxCxT = (target_BxT[..., None, :] - mean_BxCxT) / scale_BxCxT
+        normal = []
+        for row, lower in enumerate(_rows(lower_BxCxL, self.num_target)):
+            done = sum((lower[..., j] * normal[j] for j in range(row)), jnp.zeros_like(away_BxCxT[..., 0]))
+            normal.append(away_BxCxT[..., row] - done)
+        square_BxC = sum(z**2 for z in normal)
+        log_volume_BxC = jnp.log(scale_BxCxT).sum(axis=-1) + self.num_target / 2 * math.log(2 * math.pi)
+        return -jax.nn.logsumexp(log_weight_BxC - square_BxC / 2 - log_volume_BxC, axis=-1)
+
+    def mean(self, output_BxO) -> jax.Array:
+        """(B, T)."""
+        log_weight_BxC, mean_BxCxT, _, _ = self.parameters(output_BxO)
+        return (jnp.exp(log_weight_BxC)[..., None] * mean_BxCxT).sum(axis=-2)
+
+    def marginals(self, output_NxO: np.ndarray, sigma_T=None) -> list[Mixture]:
+        """The distribution of each target; `sigma_T` is for the other head."""
+        del sigma_T
+        log_weight_NxC, mean_NxCxT, scale_NxCxT, lower_NxCxL = (
+            np.asarray(x, np.float64) for x in self.parameters(output_NxO)
+        )
+        weight_NxC = np.exp(log_weight_NxC)
+        weight_NxC /= weight_NxC.sum(axis=-1, keepdims=True)
+        return [
+            Mixture(
+                weight_NxC,
+                mean_NxCxT[..., row],
+                scale_NxCxT[..., row] * np.sqrt(1 + (lower**2).sum(axis=-1)),
+            )
+            for row, lower in enumerate(_rows(lower_NxCxL, self.num_target))
+        ]
+
+
+def _rows(lower, num_target: int):
+    """The rows of U below its diagonal: the i-th has i entries."""
+    return [lower[..., i * (i - 1) // 2 : i * (i + 1) // 2] for i in range(num_target)]
+
+
+def create(config: ConfigDict) -> PointHead | MixtureHead:
+    """The head that a config asks for."""
+    num_target = len(config.data.target_keys)
+    if config.head == "mixture":
+        return MixtureHead(num_target, config.mixture.num_component, config.mixture.min_scale)
+    return PointHead(num_target)

@@ -1,0 +1,149 @@
+"""How unlike a cluster is to all that a run was trained on.
+
+A cluster is described by what its stars look like to the model: the logarithm of their number, and quantiles of each
+scaled feature. Its novelty is the mean distance to the nearest training clusters, where directions in which these
+vary together count as one (whitened by the shrunk covariance of Ledoit & Wolf 2004), in units of the distance that
+few clusters of the validation runs exceed, to which training is as new as a like simulation can be. Nearest neighbours
+need no shape of the training set, such as one cloud: simulations of unlike kinds are several.
+"""
+
+import dataclasses
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf
+from sklearn.neighbors import NearestNeighbors
+
+from starjax import calibration, errors, files
+from starjax.data.bundle import ScalerBundle
+from starjax.data.shard import Shard
+
+QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+NUM_NEIGHBOUR = 5
+# Of clusters like those trained on, the share that is called new.
+FALSE_ALARMS = 0.05
+# Training clusters that are remembered, at most.
+MAX_REFERENCE = 4096
+
+
+class NoveltyError(errors.StarjaxError):
+    """A record of training clusters that cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The training clusters of a run, as `describe` sees them.
+
+    Attributes:
+      center, whitening: (S,), (S, S); clusters are compared as (description - center) @ whitening.
+      known: (n, S), training clusters so whitened.
+      threshold: the mean distance to the nearest of them at which a cluster has novelty 1.
+      num_star, target: (n,), (n, T), their stars and what is true of them, in physical units.
+      range_keys, ranges: names of what training was limited to, and (len(range_keys), 2) least and most of each.
+    """
+
+    center: np.ndarray
+    whitening: np.ndarray
+    known: np.ndarray
+    threshold: float
+    num_star: np.ndarray
+    target: np.ndarray
+    range_keys: tuple[str, ...]
+    ranges: np.ndarray
+
+    def novelty(self, description_NxS: np.ndarray) -> np.ndarray:
+        """(N,); above 1 a cluster is unlike anything seen."""
+        return _distance(self.known, (description_NxS - self.center) @ self.whitening) / self.threshold
+
+    def range_of(self, key: str) -> tuple[float, float]:
+        """Least and most of `key` in training; all numbers, where training did not know it."""
+        if key not in self.range_keys:
+            return -np.inf, np.inf
+        low, high = self.ranges[self.range_keys.index(key)].tolist()
+        return low, high
+
+
+def describe(feature_NxF: np.ndarray, feature_clip: float) -> np.ndarray:
+    """Log number of stars, and QUANTILES of each scaled feature, of one cluster: (1 + 7 F,)."""
+    clipped = np.clip(np.asarray(feature_NxF, np.float64), -feature_clip, feature_clip)
+    return np.concatenate([[np.log(len(clipped))], np.quantile(clipped, QUANTILES, axis=0).ravel()])
+
+
+def describe_all(
+    shard: Shard, columns: Sequence[int], feature_clip: float, snapshots: np.ndarray | None = None
+) -> np.ndarray:
+    """Descriptions of snapshots of a scaled shard, of all or of those named: (n, S)."""
+    snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
+    rows = [slice(shard.ptr[i], shard.ptr[i + 1]) for i in snapshots]
+    return np.stack([describe(shard.feature[one][:, list(columns)], feature_clip) for one in rows])
+
+
+def some(num_snapshot: int) -> np.ndarray:
+    """The numbers of MAX_REFERENCE snapshots, evenly spread, or of all where they are fewer."""
+    return np.unique(np.linspace(0, num_snapshot - 1, MAX_REFERENCE).astype(int))
+
+
+def learn(train: Shard, val: Shard, target_scalers: ScalerBundle, columns, feature_clip: float) -> Reference:
+    """Learns from scaled shards what is usual in training, and what is rare among validation runs.
+
+    Args:
+      columns, feature_clip: what of the features the model sees.
+    """
+    chosen, chosen_val = some(train.num_snapshot), some(val.num_snapshot)
+    train_NxS = describe_all(train, columns, feature_clip, chosen)
+    val_NxS = describe_all(val, columns, feature_clip, chosen_val)
+    center = train_NxS.mean(axis=0)
+    covariance, _ = ledoit_wolf(train_NxS)
+    values, vectors = np.linalg.eigh(covariance)
+    whitening = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max()))
+    known = (train_NxS - center) @ whitening
+    distance = _distance(known, (val_NxS - center) @ whitening)
+    threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
+    target = target_scalers.inverse(train.target.astype(np.float64), train.target_keys)
+    limited = dict(zip(train.target_keys, target.T, strict=True)) | {"num_star": np.diff(train.ptr)}
+    if train.distance_pc is not None:
+        limited["distance_pc"] = train.distance_pc
+    return Reference(
+        center,
+        whitening,
+        known,
+        threshold,
+        np.diff(train.ptr)[chosen],
+        target[chosen],
+        tuple(limited),
+        np.array([[values.min(), values.max()] for values in limited.values()], np.float64),
+    )
+
+
+def _distance(known: np.ndarray, whitened: np.ndarray) -> np.ndarray:
+    """Mean distance to the nearest of what is known."""
+    nearest = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOUR, len(known))).fit(known)
+    distance, _ = nearest.kneighbors(whitened)
+    return distance.mean(axis=1)
+
+
+def save(path: Path, reference: Reference) -> None:
+    """Writes a reference as `.npz`."""
+    arrays = dataclasses.asdict(reference)
+    with files.written_whole(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def load(path: Path) -> Reference:
+    """Reads a reference.
+
+    Raises:
+      NoveltyError: the file is missing or damaged.
+    """
+    names = [field.name for field in dataclasses.fields(Reference)]
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in names}
+        plain = {"threshold": float(found["threshold"]), "range_keys": tuple(map(str, found["range_keys"]))}
+        return Reference(**found | plain)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise NoveltyError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"
+        ) from error

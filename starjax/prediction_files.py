@@ -1,0 +1,107 @@
+"""What a prediction for observed clusters leaves behind: tables, figures, and what is printed."""
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+from astropy.table import Table
+from rich.console import Console
+from rich.table import Table as ConsoleTable
+
+from starjax import answers, cluster_plots, files, plots
+from starjax.data.observe import Members
+from starjax.trained import Answer, Trained
+
+TABLE = "prediction"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a run says of the clusters of a list.
+
+    Attributes:
+      table: one row a cluster (see `predict.table_of`).
+      members: of each cluster, the stars that the answer is from, and what was done with the others.
+      answer: the distributions behind the table.
+    """
+
+    table: pd.DataFrame
+    members: dict[str, Members]
+    answer: Answer
+
+
+def is_there(out: Path) -> bool:
+    """Whether a folder holds a prediction."""
+    return (out / f"{TABLE}.parquet").exists()
+
+
+def write(prediction: Prediction, run: Trained, out: Path) -> list[Path]:
+    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster; returns what was written."""
+    table = prediction.table
+    stars = pd.concat(
+        [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
+    )
+    writers = {
+        f"{TABLE}.parquet": lambda path: table.to_parquet(path, index=False),
+        f"{TABLE}.csv": lambda path: table.to_csv(path, index=False),
+        f"{TABLE}.ecsv": lambda path: _with_units(table).write(path, format="ascii.ecsv", overwrite=True),
+        "stars.parquet": lambda path: stars.to_parquet(path, index=False),
+    }
+    for name, writer in writers.items():
+        with files.written_whole(out / name) as temporary:
+            writer(temporary)
+    paths = [out / name for name in writers]
+    for number, (name, one) in enumerate(prediction.members.items()):
+        path = out / f"{_file_name(name)}.png"
+        plots.save(cluster_plots.cluster(run, one, prediction.answer, name, number), path)
+        paths.append(path)
+    return paths
+
+
+def _with_units(table: pd.DataFrame) -> Table:
+    found = Table.from_pandas(table)
+    for name in found.colnames:
+        of_target = next((key for key in plots.UNITS if name == key or name.startswith(f"{key}_")), None)
+        unit = (
+            plots.UNITS[of_target]
+            if of_target
+            else next((unit for ending, unit in (("_pc", "pc"), ("_kms", "km/s")) if ending in name), None)
+        )
+        unit = "Msun" if name.startswith("mass_") else unit
+        if unit and found[name].dtype.kind == "f":
+            found[name].unit = unit
+    return found
+
+
+def _file_name(cluster: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in cluster)
+
+
+def report(prediction: Prediction, run: Trained) -> None:
+    """Prints a short table, and what should be known about each cluster."""
+    shown = ConsoleTable(title=f"{run.place.name}: 68 % intervals", title_justify="left")
+    for column in (
+        "cluster",
+        "stars",
+        *(f"{plots.LABELS_PLAIN.get(k, k)} [{plots.unit(k)}]" for k in run.target_keys),
+    ):
+        shown.add_column(column, justify="left" if column == "cluster" else "right")
+    for column in ("virial mass [Msun]", "novelty", "believe"):
+        shown.add_column(column, justify="right")
+    low, high = answers.PERCENTILES[0]
+    for row in prediction.table.to_dict("records"):
+        values = [
+            f"{row[key]:,.0f} ({row[f'{key}_{low}']:,.0f} to {row[f'{key}_{high}']:,.0f})"
+            for key in run.target_keys
+        ]
+        virial = f"{row['mass_virial']:,.0f} ± {row['mass_virial_error']:,.0f}"
+        believe = "with care" if row["is_flagged"] else "yes"
+        shown.add_row(
+            row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", believe
+        )
+    Console(width=110).print(shown)
+    for row in prediction.table.to_dict("records"):
+        if row["is_flagged"]:
+            print(f"{row['cluster']}, with care: {row['flags']}")
+        for note in prediction.members[row["cluster"]].notes:
+            print(f"{row['cluster']}: {note}")

@@ -1,0 +1,71 @@
+"""The snapshots of a split: what a run says of each, beside the truth, its novelty and classical estimates."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+
+from starjax import answers, classical, novelty
+from starjax.calibration import Calibration
+from starjax.data.dataset import Dataset
+from starjax.evaluate import Evaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What it takes to judge the answers of a run.
+
+    Attributes:
+      evaluator: made the predictions.
+      data: the data set.
+    """
+
+    evaluator: Evaluator
+    data: Dataset
+
+    @functools.cached_property
+    def reference(self) -> novelty.Reference:
+        """What the run was trained on."""
+        shards, config = self.data.shards, self.evaluator.config
+        return novelty.learn(
+            shards["train"], shards["val"], self.data.target_scalers, self._columns, config.feature_clip
+        )
+
+    def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:
+        """From the outputs of all samples of the validation runs."""
+        shard = self.data.shards["val"]
+        return answers.calibrate(self._outputs(output_ExNxO), shard.target, shard.group)
+
+    def table(self, output_ExNxO: np.ndarray, calibrated: Calibration, split: str) -> pd.DataFrame:
+        """One row a snapshot and target.
+
+        Returns:
+          the columns of `answers.against_truth`, a snapshot being called `snapshot_id`; `num_star`, `novelty`; what is
+          known of `run_id`, `time_myr`, `distance_pc`; and classical masses (see `classical.of_shard`).
+        """
+        evaluator, shard = self.evaluator, self.data.shards[split]
+        found = answers.against_truth(
+            self._outputs(output_ExNxO),
+            calibrated,
+            shard.target,
+            evaluator.target_keys,
+            self.data.target_scalers,
+        ).rename(columns={"cluster": "snapshot_id"})
+        known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
+        of_snapshot = {name: value for name, value in known.items() if value is not None}
+        description = novelty.describe_all(shard, self._columns, evaluator.config.feature_clip)
+        of_snapshot |= {"num_star": np.diff(shard.ptr), "novelty": self.reference.novelty(description)}
+        of_snapshot |= classical.of_shard(shard, self.data.feature_scalers)
+        number = found["snapshot_id"].to_numpy()
+        return found.assign(**{name: np.asarray(value)[number] for name, value in of_snapshot.items()})
+
+    @property
+    def _columns(self) -> tuple[int, ...]:
+        return self.evaluator.config.columns
+
+    def _outputs(self, output_ExNxO: np.ndarray) -> answers.Outputs:
+        num_member, _, num_output = output_ExNxO.shape
+        num_sample = self.evaluator.config.num_sample_per_snapshot
+        by_snapshot = output_ExNxO.reshape(num_member, -1, num_sample, num_output)
+        return answers.Outputs(by_snapshot, self.evaluator.head)

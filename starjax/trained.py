@@ -1,0 +1,181 @@
+"""A finished run, ready to answer: what `starjax.load` returns."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from starjax import answers, assemble, calibration, distributed, errors, evaluate, experiment, novelty
+from starjax import config as config_lib
+from starjax.checkpoint import Checkpoints
+from starjax.data import bundle, dataset, placement
+from starjax.data.bundle import ScalerBundle
+from starjax.data.shard import Shard
+from starjax.experiment import Experiment
+from starjax.scoring import Mixture
+
+# Samples that go through the members at a time; clusters are few, and may have many stars.
+BATCH_SIZE = 8
+
+
+class TrainedError(errors.StarjaxError):
+    """A run directory that cannot answer, with what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a run says of clusters.
+
+    Attributes:
+      table: one row a cluster and target (see `answers.table`); `cluster` is the name, beside it `num_star`, `novelty`.
+      predictive: the distribution of each target in scaled units, before calibration, one row a cluster.
+    """
+
+    table: pd.DataFrame
+    predictive: Sequence[Mixture]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+      place: its directory.
+      record: what describes it (see `experiment.read_record`).
+      config: its resolved config.
+      epochs: the epoch of each member that answers.
+      params: of the members that answer, along the first axis.
+      feature_scalers, target_scalers: to and from scaled units.
+      calibrated: what validation taught of its errors.
+      reference: what it was trained on.
+    """
+
+    place: Experiment
+    record: dict
+    config: ConfigDict
+    epochs: tuple[int, ...]
+    params: dict
+    feature_scalers: ScalerBundle
+    target_scalers: ScalerBundle
+    calibrated: calibration.Calibration
+    reference: novelty.Reference
+
+    @property
+    def feature_keys(self) -> tuple[str, ...]:
+        """What the model sees of a star."""
+        hidden = self.config.data.hidden_keys
+        return tuple(key for key in self.config.data.feature_keys if key not in hidden)
+
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        return tuple(self.config.data.target_keys)
+
+    def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int | None = None) -> Answer:
+        """What the run says of clusters, given the physical features (n, F) of their stars by name.
+
+        Args:
+          num_draws: samples of a cluster that has more stars than a sample holds; by default as many as in training.
+        """
+        shard = self._shard(list(clusters.values()))
+        outputs = self._outputs(shard, num_draws or self.config.data.num_sample_per_snapshot)
+        predictive = outputs.pooled(self.calibrated.sigma)
+        found = answers.table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
+        columns = tuple(range(len(self.feature_keys)))
+        description = novelty.describe_all(shard, columns, self.config.data.feature_clip)
+        number = found["cluster"].to_numpy()
+        found = found.assign(
+            cluster=np.array(list(clusters), dtype=object)[number],
+            num_star=np.diff(shard.ptr)[number],
+            novelty=self.reference.novelty(description)[number],
+        )
+        return Answer(found, predictive)
+
+    def _shard(self, features: Sequence[np.ndarray]) -> Shard:
+        physical = np.concatenate(features).astype(np.float64)
+        return Shard(
+            feature=self.feature_scalers.transform(physical, self.feature_keys).astype(np.float32),
+            feature_keys=self.feature_keys,
+            target=np.zeros((len(features), len(self.target_keys)), np.float32),
+            target_keys=self.target_keys,
+            ptr=np.cumsum([0, *map(len, features)]),
+        )
+
+    def _outputs(self, shard: Shard, num_draws: int) -> answers.Outputs:
+        if np.diff(shard.ptr).max() <= self.config.data.num_star_per_sample:
+            num_draws = 1  # each would be all stars again
+        model = assemble.model(self.config)
+        mesh = distributed.make_mesh(devices=jax.local_devices()[:1])
+        sample_config = dataclasses.replace(
+            assemble.sampler_config(self.config), num_sample_per_snapshot=num_draws, columns=None
+        )
+        evaluator = evaluate.Evaluator(
+            apply=model.apply,
+            head=model.head,
+            config=sample_config,
+            batch_size=BATCH_SIZE,
+            micro_batch_size=BATCH_SIZE,
+            mesh=mesh,
+            target_keys=self.target_keys,
+            scalers=self.target_scalers,
+            shards={"predict": shard},
+            chunks=lambda split: placement.in_order(shard, "replicated", mesh),
+        )
+        output_ExNxO, _ = evaluator.predict(distributed.share_members(self.params, mesh), "predict")
+        by_cluster = output_ExNxO.reshape(len(output_ExNxO), -1, num_draws, model.head.num_output)
+        return answers.Outputs(by_cluster, model.head)
+
+
+def load(run: Path | str) -> Trained:
+    """Reads a finished run.
+
+    Raises:
+      TrainedError, ExperimentError, ScalerError, CalibrationError, NoveltyError: the directory holds no finished run,
+        or a file of it cannot be used.
+    """
+    place = Experiment(Path(run))
+    if not place.config.exists():
+        raise TrainedError(
+            f"{place.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
+        )
+    record = experiment.read_record(place)
+    config = config_lib.restored(record["config"])
+    if not place.test_metrics.exists():
+        raise TrainedError(f"{place.directory} is not finished: give its training command again, it goes on")
+    epochs, params = _best(place, config)
+    scalers = [_scalers(place, name) for name in dataset.BUNDLES.values()]
+    return Trained(
+        place,
+        record,
+        config,
+        epochs,
+        params,
+        *scalers,
+        calibration.load(place.calibration, config.data.target_keys),
+        novelty.load(place.training_set),
+    )
+
+
+def _best(place: Experiment, config: ConfigDict) -> tuple[tuple[int, ...], dict]:
+    """Best epoch and its parameters of each member that has not failed."""
+    state = assemble.abstract_state(config)
+    like = {"state": state, "best": state["params"]}
+    with Checkpoints(place.checkpoints) as checkpoints:
+        if checkpoints.latest is None:
+            raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
+        arrays, progress = checkpoints.restore(checkpoints.latest, like)
+    is_there = np.array([not member["is_failed"] for member in progress])
+    epochs = tuple(member["best_epoch"] for member in progress if not member["is_failed"])
+    return epochs, jax.tree.map(lambda x: np.asarray(x)[is_there], arrays["best"])
+
+
+def _scalers(place: Experiment, name: str) -> ScalerBundle:
+    try:
+        return bundle.load(place.directory / name)
+    except FileNotFoundError as error:
+        raise TrainedError(
+            f"{place.directory / name} is missing: restore it, or train the run again"
+        ) from error

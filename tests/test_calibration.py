@@ -1,0 +1,88 @@
+"""Calibrated intervals: they hold new groups as often as they say, and are what the module writes and reads."""
+
+import numpy as np
+import pytest
+
+from starjax import calibration
+from starjax.scoring import Mixture
+
+
+def mock(rng, num_group, num_each, sigma=1.0):
+    """Predictions and truths of groups whose errors are correlated: a part is common, and groups differ in their width.
+
+    The predicted width is wrong by a factor, and the errors have heavier tails than a Gaussian.
+    """
+    group = np.repeat(np.arange(num_group), num_each)
+    width = np.exp(rng.normal(0, 0.3, num_group))[group]
+    common, own = rng.standard_t(4, num_group)[group], rng.standard_t(4, num_group * num_each)
+    mean = rng.normal(size=len(group))
+    truth = mean + width * sigma * (0.8 * common + 0.6 * own)
+    predictive = Mixture(np.ones((len(group), 1)), mean[:, None], 0.5 * width[:, None])
+    return predictive, truth[:, None], group
+
+
+def coverage(calibrated, predictive, truth):
+    low, high = np.moveaxis(calibrated.intervals([predictive]), 1, 0)
+    return ((low <= truth) & (truth <= high)).mean(axis=(1, 2))
+
+
+def test_intervals_hold_new_groups_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    predictive, truth, group = mock(rng, 600, 12)
+    calibrated = calibration.fit([predictive], truth, group, np.ones(1))
+    assert (calibrated.stretch > 1).all()  # the widths were too small by half
+    tested = mock(rng, 4000, 12)
+    assert coverage(calibrated, *tested[:2]) == pytest.approx(calibration.LEVELS, abs=0.02)
+
+
+def test_of_few_groups_intervals_hold_no_less_than_they_say():
+    """Nineteen runs, as in the packaged sample. The coverage of one calibration scatters; its mean is that of a whole rank."""
+    rng = np.random.default_rng(2)
+    tested = mock(rng, 2000, 1)
+    found = []
+    for _ in range(100):
+        predictive, truth, group = mock(rng, 19, 14)
+        calibrated = calibration.fit([predictive], truth, group, np.ones(1))
+        found.append(coverage(calibrated, *tested[:2]))
+    mean = np.mean(found, axis=0)
+    assert (mean >= calibration.LEVELS).all()
+    assert mean == pytest.approx([14 / 20, 19 / 20], abs=0.03)
+
+
+def test_each_run_counts_as_one_however_many_snapshots_it_has():
+    group = np.array([0] * 99 + [1])
+    error = np.where(group == 0, 1.0, 3.0)[:, None]
+    assert calibration.root_mean_square(error, group) == pytest.approx(np.sqrt((1 + 9) / 2))
+    # Half of the runs have a score of 3: the median of one of each is the larger or the smaller, not that of rows.
+    assert calibration.quantile_of_groups(error[:, 0], group, 0.6) == 3
+
+
+def test_groups_need_not_stand_together():
+    rng = np.random.default_rng(0)
+    score, group = rng.random(60), np.repeat(np.arange(20), 3)
+    order = rng.permutation(60)
+    together = calibration.quantile_of_groups(np.sort(score), group, 0.68)
+    assert together == pytest.approx(
+        calibration.quantile_of_groups(np.sort(score)[order], group[order], 0.68), 0.02
+    )
+
+
+def test_with_one_snapshot_a_run_it_is_the_split_conformal_quantile():
+    score = np.arange(1.0, 20.0)  # 19 runs
+    assert calibration.quantile_of_groups(score, np.arange(19), 0.68) == 14  # ceil(0.68 * 20)
+    assert calibration.quantile_of_groups(score, np.arange(19), 0.95) == 19
+    assert calibration.quantile_of_groups(score[:5], np.arange(5), 0.95) == 5  # too few: the largest
+
+
+def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
+    written = calibration.Calibration(np.array([0.25, 2.0]), np.array([[1.0, 1.5], [1.25, 3.0]]), 19)
+    path = tmp_path / "calibration.json"
+    calibration.save(path, written, ("a", "b"))
+    found = calibration.load(path, ("b", "a"))
+    np.testing.assert_array_equal(found.sigma, [2.0, 0.25])
+    np.testing.assert_array_equal(found.stretch, [[1.5, 1.0], [3.0, 1.25]])
+    assert found.num_run == 19
+    for content in ("{", "{}", "[]", '{"num_run": 3, "targets": {"a": {"sigma": "x"}}}'):
+        path.write_text(content)
+        with pytest.raises(calibration.CalibrationError, match=r"calibration\.json.*restore"):
+            calibration.load(path, ("a",))

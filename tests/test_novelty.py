@@ -1,0 +1,98 @@
+"""Novelty: what is usual stays below 1 about as often as said, what is not is above, and files are read back."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from starjax import novelty
+from starjax.data import dataset, shard
+
+KEYS = ("y", "z", "vy", "vz", "log_L_L_sol")
+TARGETS = ("time", "total_mass_within_2x_r_tidal")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return dataset.load("sample", KEYS, TARGETS)
+
+
+@pytest.fixture(scope="module")
+def reference(sample):
+    return novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, range(5), 10.0)
+
+
+def test_few_clusters_of_new_runs_are_called_new(sample, reference):
+    found = reference.novelty(novelty.describe_all(sample.shards["test"], range(5), 10.0))
+    assert 0.002 < np.mean(found > 1) < 0.15  # one in twenty by plan; of twenty runs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stars: stars * [3, 3, 1, 1, 1],  # thrice as wide as a cluster of as many stars
+        lambda stars: stars * [1, 1, 5, 5, 1],  # five times as fast
+        lambda stars: stars + np.array([0, 0, 0, 0, 1.5]),  # all stars brighter
+        lambda stars: stars[stars[:, 4] > np.median(stars[:, 4])],  # the faint half is lost
+    ],
+    ids=["wide", "fast", "bright", "shallow"],
+)
+def test_what_was_not_seen_is_new(sample, reference, change):
+    test = sample.shards["test"]
+    chosen = [i for i in range(0, test.num_snapshot, 5) if np.diff(test.ptr)[i] > 100]
+    usual, changed = [], []
+    for i in chosen:
+        stars = test.feature[test.ptr[i] : test.ptr[i + 1]]
+        usual.append(novelty.describe(stars, 10.0))
+        changed.append(novelty.describe(change(stars), 10.0))
+    before, after = reference.novelty(np.stack(usual)), reference.novelty(np.stack(changed))
+    assert np.median(after) > max(1, 1.5 * np.median(before))
+
+
+def test_a_description_knows_no_order_and_no_empty_slots(sample):
+    stars = sample.shards["val"].feature[:50]
+    described = novelty.describe(stars, 10.0)
+    assert described.shape == (1 + 5 * len(novelty.QUANTILES),)
+    np.testing.assert_allclose(novelty.describe(stars[::-1], 10.0), described)
+    assert described[0] == pytest.approx(np.log(50))
+
+
+def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatch):
+    monkeypatch.setattr(novelty, "MAX_REFERENCE", 100)
+    few = novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, range(5), 10.0)
+    assert few.known.shape == (100, 36)
+    raw = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", "train")).select(KEYS, TARGETS)
+    for found in (few, reference):
+        assert found.range_of("num_star") == (np.diff(raw.ptr).min(), np.diff(raw.ptr).max())
+        assert found.range_of("distance_pc") == (50, 600)
+        for i, key in enumerate(TARGETS):
+            assert found.range_of(key) == pytest.approx(
+                (raw.target[:, i].min(), raw.target[:, i].max()), rel=1e-5, abs=1e-4
+            )
+    assert reference.range_of("metallicity") == (-np.inf, np.inf)
+
+
+def test_runs_that_are_not_known_are_snapshots(sample):
+    shards = {
+        name: dataclasses.replace(s, run_id=None, distance_pc=None) for name, s in sample.shards.items()
+    }
+    found = novelty.learn(shards["train"], shards["val"], sample.target_scalers, range(5), 10.0)
+    assert found.threshold > 0
+    assert found.range_of("distance_pc") == (-np.inf, np.inf)
+
+
+def test_what_is_written_is_read_and_what_is_damaged_is_told(reference, tmp_path, sample):
+    path = tmp_path / "training_set.npz"
+    novelty.save(path, reference)
+    found = novelty.load(path)
+    described = novelty.describe_all(sample.shards["val"], range(5), 10.0, np.arange(3))
+    np.testing.assert_array_equal(found.novelty(described), reference.novelty(described))
+    assert found.range_keys == reference.range_keys
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"PK" + whole[2:200]):
+        path.write_bytes(content)
+        with pytest.raises(novelty.NoveltyError, match=r"training_set\.npz.*restore"):
+            novelty.load(path)
+    path.unlink()
+    with pytest.raises(novelty.NoveltyError, match=r"training_set\.npz"):
+        novelty.load(path)
