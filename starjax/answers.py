@@ -51,6 +51,19 @@ class Outputs:
         return [Mixture(regroup(m.weight) / share, regroup(m.mean), regroup(m.sigma)) for m in each]
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a run says of clusters.
+
+    Attributes:
+      table: one row a cluster and target (see `table`); `cluster` is the name, beside it `num_star`, `novelty`.
+      predictive: the distribution of each target in scaled units, before calibration, one row a cluster.
+    """
+
+    table: pd.DataFrame
+    predictive: Sequence[Mixture]
+
+
 def calibrate(outputs: Outputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:
     """What the errors on validation clusters, of runs `group_N`, teach of the next ones'."""
     error_NxT = outputs.points.mean(axis=(0, 2)) - target_NxT

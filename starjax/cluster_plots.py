@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from starjax import answers, plots
+from starjax.answers import Answer
 from starjax.data.observe import Members
 from starjax.scoring import Mixture
-from starjax.trained import Answer, Trained
+from starjax.trained import Trained
 
 # Points of a curve.
 NUM_POINT = 600

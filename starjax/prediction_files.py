@@ -1,6 +1,5 @@
 """What a prediction for observed clusters leaves behind: tables, figures, and what is printed."""
 
-import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -9,25 +8,10 @@ from rich.console import Console
 from rich.table import Table as ConsoleTable
 
 from starjax import answers, cluster_plots, files, plots
-from starjax.data.observe import Members
-from starjax.trained import Answer, Trained
+from starjax.prediction import Prediction
+from starjax.trained import Trained
 
 TABLE = "prediction"
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a run says of the clusters of a list.
-
-    Attributes:
-      table: one row a cluster (see `predict.table_of`).
-      members: of each cluster, the stars that the answer is from, and what was done with the others.
-      answer: the distributions behind the table.
-    """
-
-    table: pd.DataFrame
-    members: dict[str, Members]
-    answer: Answer
 
 
 def is_there(out: Path) -> bool:

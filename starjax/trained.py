@@ -1,42 +1,45 @@
 """A finished run, ready to answer: what `starjax.load` returns."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
+from astropy.table import Table
 from ml_collections import ConfigDict
 
-from starjax import answers, assemble, calibration, distributed, errors, evaluate, experiment, novelty
+from starjax import (
+    answers,
+    assemble,
+    calibration,
+    distributed,
+    ensemble,
+    errors,
+    evaluate,
+    experiment,
+    novelty,
+    prediction,
+)
 from starjax import config as config_lib
+from starjax.answers import Answer
 from starjax.checkpoint import Checkpoints
-from starjax.data import bundle, dataset, placement
+from starjax.data import bundle, catalog, dataset, observe, placement
 from starjax.data.bundle import ScalerBundle
+from starjax.data.geometry import View
 from starjax.data.shard import Shard
 from starjax.experiment import Experiment
-from starjax.scoring import Mixture
+from starjax.prediction import Prediction
 
 # Samples that go through the members at a time; clusters are few, and may have many stars.
 BATCH_SIZE = 8
+EVERYTHING_FROM_LIST = View()
 
 
 class TrainedError(errors.StarjaxError):
     """A run directory that cannot answer, with what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a run says of clusters.
-
-    Attributes:
-      table: one row a cluster and target (see `answers.table`); `cluster` is the name, beside it `num_star`, `novelty`.
-      predictive: the distribution of each target in scaled units, before calibration, one row a cluster.
-    """
-
-    table: pd.DataFrame
-    predictive: Sequence[Mixture]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,43 @@ class Trained:
     @property
     def target_keys(self) -> tuple[str, ...]:
         return tuple(self.config.data.target_keys)
+
+    def predict(
+        self,
+        table: Table | pd.DataFrame | Path | str,
+        view: View = EVERYTHING_FROM_LIST,
+        num_draws: int | None = None,
+    ) -> Prediction:
+        """Answers for the member lists of clusters.
+
+        Args:
+          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in. With a column
+            `cluster`, the stars of many.
+          view: what is stated instead of taken from the list; it holds for all clusters.
+          num_draws: as in `answer`.
+
+        Raises:
+          CatalogError, TrainedError: the table cannot be used, or that of a cluster, which is named.
+        """
+        stars = (
+            catalog.read(table)
+            if isinstance(table, Path | str)
+            else catalog.checked(_as_table(table), "the table")
+        )
+        members = {}
+        for name, of_cluster in catalog.clusters(stars).items():
+            try:
+                members[name] = observe.features(of_cluster, self.feature_keys, view)
+            except errors.StarjaxError as error:
+                raise TrainedError(f"cluster {name}: {error}") from error
+        answer = self.answer({name: one.feature for name, one in members.items()}, num_draws)
+        found = prediction.table_of(self.target_keys, self.reference, members, answer)
+        found = found.assign(
+            run=str(self.place.directory),
+            epochs=", ".join(map(str, self.epochs)),
+            version=importlib.metadata.version("starjax"),
+        )
+        return Prediction(found, members, answer)
 
     def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int | None = None) -> Answer:
         """What the run says of clusters, given the physical features (n, F) of their stars by name.
@@ -129,6 +169,10 @@ class Trained:
         return answers.Outputs(by_cluster, model.head)
 
 
+def _as_table(table: Table | pd.DataFrame) -> Table:
+    return Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
+
+
 def load(run: Path | str) -> Trained:
     """Reads a finished run.
 
@@ -145,6 +189,10 @@ def load(run: Path | str) -> Trained:
     config = config_lib.restored(record["config"])
     if not place.test_metrics.exists():
         raise TrainedError(f"{place.directory} is not finished: give its training command again, it goes on")
+    if ensemble.is_sweep(config) and config.ensemble.size > 1:
+        raise TrainedError(
+            f"{place.directory} is a sweep, of many kinds of runs: name the best of them, {place.directory}-best"
+        )
     epochs, params = _best(place, config)
     scalers = [_scalers(place, name) for name in dataset.BUNDLES.values()]
     return Trained(

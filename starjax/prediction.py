@@ -1,0 +1,96 @@
+"""The answer for observed clusters as one table: values, intervals, doubts, and classical estimates from the same stars."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from starjax import answers, physics, plots
+from starjax.answers import Answer
+from starjax.data import sky
+from starjax.data.observe import Members
+from starjax.novelty import Reference
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a run says of the clusters of a list.
+
+    Attributes:
+      table: one row a cluster (see `table_of`).
+      members: of each cluster, the stars that the answer is from, and what was done with the others.
+      answer: the distributions behind the table.
+    """
+
+    table: pd.DataFrame
+    members: dict[str, Members]
+    answer: Answer
+
+
+def table_of(
+    target_keys: Sequence[str], reference: Reference, members: Mapping[str, Members], answer: Answer
+) -> pd.DataFrame:
+    """One row a cluster.
+
+    Returns:
+      `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
+      intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`; `novelty`, `is_flagged` and
+      `flags`, why; `distance_pc`, `radial_velocity_kms`; classical estimates with standard errors: `sigma_1d_kms`,
+      `r_half_projected_pc`, `mass_virial` and so on; `notes` on the list.
+    """
+    rows = []
+    for name, one in members.items():
+        of_cluster = answer.table[answer.table["cluster"] == name].set_index("target_key")
+        row = {"cluster": name}
+        for key in target_keys:
+            row |= {key: of_cluster.loc[key, "prediction_physical"]}
+            bounds = [bound for pair in answers.PERCENTILES for bound in pair]
+            row |= {f"{key}_{bound}": of_cluster.loc[key, f"{bound}_physical"] for bound in bounds}
+            row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
+        row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
+        found = reasons(target_keys, reference, row | {"distance_pc": one.distance_pc})
+        row |= {"is_flagged": bool(found), "flags": "; ".join(found)}
+        row |= {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
+        rows.append(row | classical(one) | {"notes": " ".join(one.notes)})
+    return pd.DataFrame(rows)
+
+
+def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> list[str]:
+    """Why the answer for a cluster should not be believed as it stands; none where nothing speaks against it."""
+    found = []
+    if row["novelty"] > 1:
+        found.append(f"unlike the clusters trained on: novelty {row['novelty']:.1f}, above 1")
+    for key, what in (("num_star", "stars"), ("distance_pc", "pc away")):
+        low, high = reference.range_of(key)
+        if not low <= row[key] <= high:
+            found.append(f"{row[key]:,.0f} {what}, trained on {low:,.0f} to {high:,.0f}")
+    low_bound, high_bound = answers.PERCENTILES[0]
+    for key in target_keys:
+        low, high = reference.range_of(key)
+        # A range that begins at zero ends there for all clusters.
+        reaches_down = low > 0 and row[f"{key}_{low_bound}"] < low
+        if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
+            name, unit = plots.LABELS_PLAIN.get(key, key), plots.unit(key)
+            found.append(f"{name} reaches the end of what was trained on, {low:,.0f} to {high:,.0f} {unit}")
+    return found
+
+
+def classical(members: Members) -> dict[str, float]:
+    """Classical estimates from the same stars, and their standard errors."""
+    stars = members.table
+    lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
+    place = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
+    scale = sky.KMS_PER_PC_MAS_YR * stars["dist_pc"]
+    moves = scale * stars["pm_lon_coslat_mas_yr"], scale * stars["pm_lat_mas_yr"]
+    columns = (*place, *moves, stars["vy_error"], stars["vz_error"])
+    estimates = physics.estimates(*(column.to_numpy() for column in columns))
+    found = {}
+    for name, mass in estimates.mass.items():
+        found |= {f"mass_{name}": mass.value, f"mass_{name}_error": mass.standard_error}
+    for name in ("sigma_1d_kms", "r_half_projected_pc"):
+        found |= {
+            name: getattr(estimates, name).value,
+            f"{name}_error": getattr(estimates, name).standard_error,
+        }
+    return found
