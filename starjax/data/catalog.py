@@ -1,7 +1,7 @@
 """Observed member lists: what a file says about stars, in the names and units of Gaia, checked.
 
-A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is missing),
-`source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
+A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is
+missing), `source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ def read(path: Path, columns: Mapping[str, str] = {}) -> Table:
 
 
 def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
-    """The member list that a table of any kind holds; `name` is what it is called in errors. As `read`, but in memory."""
+    """As `read`, of a table in memory; `name` is what it is called in errors."""
     taken = _names(table, name, columns)
     if len(table) == 0:
         raise CatalogError(f"{name} holds no stars")
@@ -84,7 +84,7 @@ def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
 
 
 def clusters(table: Table) -> dict[str, Table]:
-    """The stars of each cluster by its name, in the order of the list; all of them by the file's name if it names none."""
+    """The stars of each cluster by its name, in the order of the list; all by the file's if there is none."""
     if "cluster" not in table.colnames:
         return {catalog_files.stem(Path(table.meta["file"])): table}
     names = np.asarray(table["cluster"])
@@ -144,7 +144,7 @@ def _numbers(column: Column, called: str) -> np.ndarray:
 
 
 def _in_unit(values: np.ndarray, stated: u.UnitBase | None, ours: u.UnitBase, called: str) -> np.ndarray:
-    """Converts to our unit; a logarithm of solar luminosities, and any kind of magnitude, are taken as they are."""
+    """Converts to our unit; logarithms of luminosities and all kinds of magnitudes stay as they are."""
     if stated is None or stated == ours or str(stated) == "":
         return values
     is_logarithm = isinstance(stated, u.function.FunctionUnitBase) or stated in (u.dex, u.mag)
@@ -180,7 +180,7 @@ def _check_values(ours: str, values: np.ndarray, called: str) -> None:
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
-    """Refuses positions that would fit into the range of radians, and would make a cluster of a few hundredths of a parsec.
+    """Refuses positions in the range of radians that would make a cluster of hundredths of a parsec.
 
     What radians taken for degrees make of a cluster is 57 times too small.
     """

@@ -20,8 +20,8 @@ from starjax.data import catalog, dataset, photometry, shard
 
 FILE = Path(__file__).parent / "example" / "members.ecsv"
 
-# A snapshot of a test run, and where and how the cluster is put: Galactic coordinates [deg], velocity relative to the Sun
-# towards the Galactic centre, along its rotation and towards its pole [km/s].
+# A snapshot of a test run, and where and how the cluster is put: Galactic coordinates [deg], velocity
+# relative to the Sun towards the Galactic centre, along its rotation and towards its pole [km/s].
 SPLIT, RUN_ID, TIME_MYR = "test", "Rad08-zmet0006-M6-0023", 103.7941
 LONGITUDE, LATITUDE, VELOCITY = 150.0, -15.0, (-15.0, -20.0, -8.0)
 SEED = 0
@@ -45,7 +45,7 @@ class ExampleError(errors.StarjaxError):
 
 
 def make(random: np.random.Generator) -> Table:
-    """The member list of the chosen snapshot, in the order of right ascension; each `source_id` is made up."""
+    """The member list of the chosen snapshot, by right ascension; each `source_id` is made up."""
     stars, distance_pc = _snapshot()
     stars = _merged(stars[stars[:, 6] > _DARK_LOG_L])
     sky = _placed(stars[:, :3], stars[:, 3:6], distance_pc)
@@ -68,7 +68,7 @@ def make(random: np.random.Generator) -> Table:
 
 
 def _snapshot() -> tuple[np.ndarray, float]:
-    """Stars (n, 7) with x y z [pc] vx vy vz [km/s] log_L_L_sol, and the distance [pc] the snapshot is seen from."""
+    """Stars (n, 7) with x y z [pc] vx vy vz [km/s] log_L_L_sol, and the distance of the observer [pc]."""
     whole = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", SPLIT))
     whole = whole.select(("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol"), ("time",))
     (chosen,) = np.flatnonzero((whole.run_id == RUN_ID) & (np.abs(whole.target[:, 0] - TIME_MYR) < 0.01))
@@ -77,14 +77,14 @@ def _snapshot() -> tuple[np.ndarray, float]:
 
 
 def _merged(stars: np.ndarray) -> np.ndarray:
-    """With the light of stars at the same place together: the simulation lists both stars of a close binary there."""
+    """With the light of stars at one place together: the simulation lists both stars of close binaries."""
     merged, which = np.unique(stars[:, :6], axis=0, return_inverse=True)
     luminosity = np.bincount(which, 10 ** stars[:, 6])
     return np.column_stack([merged, np.log10(luminosity)])
 
 
 def _placed(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> SkyCoord:
-    """The stars on the sky: the simulation's x points away from the Sun within the Galaxy's plane, its z to the pole."""
+    """The stars on the sky: the simulation's x points away from the Sun in the plane, its z to the pole."""
     lon, lat = np.radians([LONGITUDE, LATITUDE])
     turn = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
     centre = distance_pc * np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
@@ -94,7 +94,7 @@ def _placed(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> S
 
 
 def astrometric_error_mas(magnitude: np.ndarray) -> np.ndarray:
-    """Standard errors of Gaia DR3's parallaxes [mas], from the science performance pages of Gaia (cosmos.esa.int)."""
+    """Standard errors of Gaia DR3's parallaxes [mas], by its science performance pages (cosmos.esa.int)."""
     z = 10 ** (0.4 * (np.maximum(magnitude, 13.0) - 15.0))
     return np.sqrt(40 + 800 * z + 30 * z**2) / 1000
 

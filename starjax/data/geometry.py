@@ -106,7 +106,7 @@ class Geometry:
         )
 
     def deviation(self) -> np.ndarray:
-        """How far each star is from the rest in motion or parallax, whichever is more (n,) [standard deviations]."""
+        """How far each star is from the rest in motion or parallax (n,) [standard deviations]."""
         deviation = np.nan_to_num(np.abs(self.parallaxes.deviation))
         if self.motion is None:
             return deviation
@@ -144,7 +144,7 @@ def check_number(stars: pd.DataFrame, what: str) -> None:
 
 
 def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
-    """`parallax` and `parallax_error` [mas] of each star, from its distance where the list has one; NaN where not above zero."""
+    """`parallax` and `parallax_error` [mas] of each star, or of its distance; NaN if not above zero."""
     value = stars["parallax"] - view.parallax_zero_point_mas
     error = stars["parallax_error"]
     if error.isna().all() and value.notna().any():
@@ -200,7 +200,7 @@ def _solve(stars: pd.DataFrame, view: View) -> Geometry:
 
 
 def filled_errors(stars: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
-    """Errors (n, number of columns); where one is missing the median of the others, where all are missing, 0."""
+    """Errors (n, number of columns); the median of the others where one is missing, 0 where all are."""
     return stars[list(columns)].fillna(stars[list(columns)].median()).fillna(0.0).to_numpy()
 
 

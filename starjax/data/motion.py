@@ -1,7 +1,8 @@
 """How far a cluster is, and how it moves: from parallaxes, proper motions and radial velocities of its stars.
 
-One space velocity moves all stars of a cluster; what each shows of it depends on where it stands (perspective). The fits
-leave out stars far from the rest, again in every round, and weigh each by its error and the stars' own scatter.
+One space velocity moves all stars of a cluster; what each shows of it depends on where it stands
+(perspective). The fits leave out stars far from the rest, again in every round, and weigh each by its error
+and the stars' own scatter.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from astropy.stats import mad_std
 # A star enters a fit within this many standard deviations.
 _FIT_WITHIN = 4.0
 _ROUNDS = 50
-# Without radial velocities the perspective tells one, and is asked where the standard error is below this [km/s].
+# Where no star has a radial velocity, the perspective tells it if its standard error is below this [km/s].
 MAX_PERSPECTIVE_ERROR_KMS = 5.0
 # Far below any cluster's motions [km/s]; stars that move exactly alike deviate by 0 instead of 0/0.
 _LEAST_SCATTER_KMS = 1e-6
@@ -46,8 +47,8 @@ def combine_parallaxes(
 
     The cluster is taken to be as deep as it is wide, so that true parallaxes have a standard deviation of
     `dispersion` times the cluster's. The cluster's is the mean, weighted by both variances. The star's own is
-    the mean of what was measured and of the cluster's, each weighted by its inverse variance: nearly what was measured
-    in a near cluster, nearly the cluster's in a far one.
+    the mean of what was measured and of the cluster's, each weighted by its inverse variance: nearly what was
+    measured in a near cluster, nearly the cluster's in a far one.
 
     Args:
       measured, error: parallaxes (n,) [mas], NaN where there is none.
@@ -111,7 +112,7 @@ class Motion:
 
     Attributes:
       velocity: along the axes of the offset frame (3,) [km/s]; its first component is the radial velocity.
-      source: where the radial velocity is from: 'given', 'stars', 'perspective', or 'unknown', which counts as 0.
+      source: of the radial velocity: 'given', 'stars', 'perspective', or 'unknown', which counts as 0.
       radial_error: its standard error [km/s]; 0 where it was given or is unknown.
       num_radial: stars whose radial velocities were used.
     """
@@ -125,8 +126,8 @@ class Motion:
 def fit(stars: Tangential, radial: np.ndarray, radial_error: np.ndarray, given: float | None) -> Motion:
     """The space velocity that leaves the least squares of tangential velocities.
 
-    Its radial component is `given` [km/s], else the median over the stars that have a radial velocity, without those
-    far from it, else what the perspective tells, if that is precise enough.
+    Its radial component is `given` [km/s], else the median over the stars that have a radial velocity,
+    without those far from it, else what the perspective tells, if that is precise enough.
 
     Args:
       radial, radial_error: radial velocities (n,) [km/s], NaN where there is none.
@@ -165,7 +166,7 @@ def _scatter(values: np.ndarray) -> float:
 
 
 def _least_squares(stars: Tangential, radial: float | None) -> tuple[np.ndarray, float]:
-    """The mean velocity (3,) [km/s], and the standard error of its first component where that is not known."""
+    """The mean velocity (3,) [km/s], and the standard error of its first component where that is fitted."""
     free = slice(0, 3) if radial is None else slice(1, 3)
     velocity = np.array([radial or 0.0, *np.median(stars.velocity, axis=0)])
     used = np.zeros(len(stars.velocity), bool)

@@ -39,7 +39,7 @@ class Members:
       distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
       radial_velocity_kms: of the cluster; NaN where nothing tells it.
       space_velocity: of the cluster, to the Galactic centre, in its rotation, to its north pole [km/s],
-        relative to the Sun; without what is not known.
+        relative to the Sun; without its radial part where nothing tells that, NaN without proper motions.
       notes: how values were found, and every treatment of stars with their number, a sentence each.
     """
 
@@ -56,14 +56,15 @@ class Members:
 def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members:
     """The features of one cluster's member list (see `catalog.read`).
 
-    The observer looks along x. `lon_deg lat_deg` are offsets from the centre along Galactic longitude and latitude;
-    `pm_lon_coslat_mas_yr pm_lat_mas_yr rv_kms` are what is left when the cluster's space velocity, seen where the star
-    stands, is taken out; `dist_pc` is the star's own distance, see `motion.combine_parallaxes`.
-    Without x and vx, `y z` are across the line of sight to the centre, and `vy vz` are the velocities along
-    longitude and latitude. With x or vx all six are along the Galaxy's axes, z to its pole.
+    The observer looks along x. `lon_deg lat_deg` are offsets from the centre along Galactic longitude and
+    latitude; `pm_lon_coslat_mas_yr pm_lat_mas_yr rv_kms` are what is left when the cluster's space velocity,
+    seen where the star stands, is taken out; `dist_pc` is the star's own distance, see
+    `motion.combine_parallaxes`. Without x and vx, `y z` are across the line of sight to the centre, and `vy
+    vz` are the velocities along longitude and latitude. With x or vx all six are along the Galaxy's axes, z
+    to its pole.
 
     Raises:
-      ObserveError: a feature is not known or the list does not have what it needs; see also `geometry.members`.
+      ObserveError: a feature is not known or lacks what it needs; see also `geometry.members`.
     """
     keys = tuple(feature_keys)
     unknown = [key for key in keys if key not in KNOWN]
@@ -81,12 +82,12 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
             f"{_counted(left_out.sort_values('row'))}."
         )
     stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
-    luminosity, of_luminosity = _luminosity(stars, view)
+    luminosity, of_luminosity = _luminosity(stars, keys, view)
     stars = stars.assign(log_L_L_sol=luminosity)
     described = observe_notes.of_geometry(stars, geometry, view, keys)
     stars, dropped = _with_values(stars, geometry, keys, view)
     check_number(stars, "are left with all that the features need")
-    velocity = np.zeros(3) if geometry.motion is None else geometry.motion.velocity
+    velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
     is_radial_known = geometry.motion is not None and geometry.motion.source != "unknown"
     return Members(
         feature=stars[list(keys)].to_numpy(np.float64),
@@ -178,28 +179,28 @@ def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> d
     return named
 
 
-def _luminosity(stars: pd.DataFrame, view: View) -> tuple[np.ndarray, list[str]]:
-    """log10 of luminosity [Lsun] as listed, else from photometry at the star's own distance; NaN where neither tells it."""
+def _luminosity(stars: pd.DataFrame, keys: tuple[str, ...], view: View) -> tuple[np.ndarray, list[str]]:
+    """log10 of luminosity [Lsun], as listed or from photometry at the star's distance; NaN where unknown."""
     if stars["log_L_L_sol"].notna().any():
         return stars["log_L_L_sol"].to_numpy(), []
     magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
     low, high = photometry.COLOUR_RANGE
     intrinsic = photometry.intrinsic_colour(colour, view.extinction_v_mag)
     is_beyond = (intrinsic < low) | (intrinsic > high)
-    notes = []
+    notes = [f"Luminosities from G and BP-RP with an extinction A_V of {view.extinction_v_mag:g} mag."]
     if is_beyond.any():
         notes.append(
             f"Of a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the nearer end was taken: "
             f"{_counted(stars[is_beyond])}."
         )
     luminosity = photometry.log_luminosity(magnitude, colour, stars["dist_pc"], view.extinction_v_mag)
-    return luminosity.to_numpy(), notes
+    return luminosity.to_numpy(), notes if "log_L_L_sol" in keys else []
 
 
 def _with_values(
     stars: pd.DataFrame, geometry: Geometry, keys: tuple[str, ...], view: View
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The stars that have what the features need; those that lack it are an error, or left out and counted."""
+    """The stars that have what the features need; others are an error, or left out and counted."""
     notes = []
     is_galactic = _is_galactic(keys)
     radial = [key for key in keys if key in ("rv_kms", "vx") or (is_galactic and key in ("vy", "vz"))]

@@ -1,16 +1,17 @@
 """Luminosities from Gaia's magnitudes and colours, and back along the main sequence.
 
-The bolometric correction is that of the mean dwarf sequence of Pecaut & Mamajek 2013 (ApJS 208, 9), in Mamajek's
-version of 2024.05.15 with Gaia columns: BC_G = M_bol - M_G, where a star of one solar luminosity has M_bol = 4.74.
-Giants of the same colour differ by about 0.1 mag, that is 0.04 in log L; white dwarfs by more.
+The bolometric correction is that of the mean dwarf sequence of Pecaut & Mamajek 2013 (ApJS 208, 9), in
+Mamajek's version of 2024.05.15 with Gaia columns: BC_G = M_bol - M_G, where a star of one solar luminosity
+has M_bol = 4.74. Giants and white dwarfs are not part of it, and get that of a dwarf of their colour.
 """
 
 import numpy as np
 
 MAGNITUDE_OF_SUN = 4.74  # bolometric, IAU 2015 resolution B2
 
-# BP-RP, M_G, M_bol [mag] of B9 A0 A2 A5 A7 F0 F2 F5 F8 G0 G2 G5 G8 K0 K2 K3 K4 K5 K6 K7 M0 M1 M2 M2.5 M3 M3.5 M4 M4.5 M5
-# M5.5 M6 M7 dwarfs. Hotter and cooler stars have no colour in the table, or one that does not rise along it.
+# BP-RP, M_G, M_bol [mag] of B9 A0 A2 A5 A7 F0 F2 F5 F8 G0 G2 G5 G8 K0 K2 K3 K4 K5 K6 K7 M0 M1 M2 M2.5 M3 M3.5
+# M4 M4.5 M5 M5.5 M6 M7 dwarfs. Hotter and cooler stars have no colour in the table, or one that does not rise
+# along it.
 _DWARFS = np.array(
     [
         (-0.120, 0.515, 0.08),
@@ -50,13 +51,14 @@ _DWARFS = np.array(
 _COLOUR, _MAGNITUDE_G, _MAGNITUDE_BOL = _DWARFS.T
 COLOUR_RANGE = (_COLOUR[0], _COLOUR[-1])
 
-# Of A_V, for a G2 V star behind the extinction curve of Cardelli et al. 1989 and O'Donnell 1994 with R_V = 3.1, in the
-# passbands of Gaia EDR3, as the PARSEC isochrones list them (stev.oapd.inaf.it/cmd). They depend on colour by some 10 %.
+# Of A_V, for a G2 V star behind the extinction curve of Cardelli et al. 1989 and O'Donnell 1994 with R_V =
+# 3.1, in the passbands of Gaia EDR3, as the PARSEC isochrones list them (stev.oapd.inaf.it/cmd). They depend
+# on colour by some 10 %.
 EXTINCTION_G, EXTINCTION_BP, EXTINCTION_RP = 0.83627, 1.08337, 0.63439
 
 
 def bolometric_correction(bp_rp: np.ndarray) -> np.ndarray:
-    """What is added to a magnitude in G [mag] at an intrinsic colour BP-RP [mag]; beyond `COLOUR_RANGE`, as at its end."""
+    """What is added to G [mag] at an intrinsic BP-RP [mag]; beyond `COLOUR_RANGE`, that of its end."""
     return np.interp(bp_rp, _COLOUR, _MAGNITUDE_BOL - _MAGNITUDE_G)
 
 
@@ -75,7 +77,7 @@ def log_luminosity(
 
 
 def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun]; beyond the sequence's ends, of the colour of its end."""
+    """M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun]; beyond the sequence, BP-RP of its end."""
     bolometric = MAGNITUDE_OF_SUN - 2.5 * log_luminosity
     bp_rp = np.interp(bolometric, _MAGNITUDE_BOL, _COLOUR)
     return bolometric - bolometric_correction(bp_rp), bp_rp

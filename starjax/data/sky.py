@@ -1,7 +1,7 @@
-"""The sky as the simulations show it: offset coordinates centred on a cluster, along Galactic longitude and latitude.
+"""The sky as the simulations show it: offsets from a cluster along Galactic longitude and latitude.
 
-Axes of the offset frame: x from the observer to the cluster's centre, y along increasing Galactic longitude, z towards
-the Galactic north. Vectors of stars have shape (n, 3).
+Axes of the offset frame: x from the observer to the cluster's centre, y along increasing Galactic longitude,
+z towards the Galactic north. Vectors of stars have shape (n, 3).
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _TAILS_WITHIN = 10.0
 
 
 def median_centre(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
-    """The point (ra, dec) [deg] about which the offsets of the stars have a median of zero in longitude and latitude.
+    """The point (ra, dec) [deg] from which the offsets of the stars have medians of zero.
 
     A tenth of stars scattered around leave it, all on one side they move it by 0.13 standard deviations.
     """
@@ -52,7 +52,7 @@ def offsets(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tup
 
 
 def turn_of_axes(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
-    """How components along ra and dec become components along `lon` and `lat` of the offset frame: (n, 2, 2)."""
+    """Turns components along ra and dec into those along `lon` and `lat` of the offset frame: (n, 2, 2)."""
     frame = _offset_frame(SkyCoord(*centre, unit="deg"))
     one, none = np.ones(len(ra)) * u.mas / u.yr, np.zeros(len(ra)) * u.mas / u.yr
     along = []
@@ -63,7 +63,7 @@ def turn_of_axes(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -
 
 
 def local_axes(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Unit vectors away from the observer, along `lon` and along `lat` [rad] at each star, in axes of the frame: (n, 3, 3)."""
+    """Unit vectors away from the observer, along `lon` and along `lat` [rad] at each star: (n, 3, 3)."""
     cos_lon, sin_lon, cos_lat, sin_lat = np.cos(lon), np.sin(lon), np.cos(lat), np.sin(lat)
     away = [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
     along_lon = [-sin_lon, cos_lon, np.zeros_like(lon)]
@@ -72,10 +72,10 @@ def local_axes(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
 
 
 def angular_dispersion(lon: np.ndarray, lat: np.ndarray) -> float:
-    """Standard deviation of the stars along one direction of the sky [rad], with the tails but without what is far beyond.
+    """Standard deviation of the stars along one direction of the sky [rad], tails included.
 
-    From absolute deviations alone it would be that of the core, and the parallaxes of stars in tidal tails would count
-    as errors.
+    From absolute deviations alone it would be that of the core, and the parallaxes of stars in tidal tails
+    would count as errors.
     """
     variances = []
     for along in (np.cos(lat) * np.sin(lon), np.sin(lat)):
@@ -86,14 +86,14 @@ def angular_dispersion(lon: np.ndarray, lat: np.ndarray) -> float:
 
 
 def galactic_tilt(centre: tuple[float, float]) -> np.ndarray:
-    """Turns vectors of the offset frame so that z points to the Galactic pole, and x and y lie in the plane: (3, 3)."""
+    """Turns the offset frame so that z points to the Galactic pole and x and y lie in the plane: (3, 3)."""
     latitude = SkyCoord(*centre, unit="deg").galactic.b.rad
     cos, sin = np.cos(latitude), np.sin(latitude)
     return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
 
 def to_galactic(vector: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
-    """A vector (3,) of the offset frame along the Galaxy's axes: to its centre, its rotation, its north pole (U, V, W)."""
+    """A vector (3,) of the frame along the Galaxy's axes, to centre, rotation and pole (U, V, W)."""
     galactic = SkyCoord(*centre, unit="deg").galactic
     (axes,) = local_axes(np.atleast_1d(galactic.l.rad), np.atleast_1d(galactic.b.rad))
     return vector @ axes

@@ -42,6 +42,8 @@ def test_places_alone_need_no_motion(cluster, view):
     table.remove_columns(["pmra", "pmdec", "radial_velocity"])
     members = observe.features(table, ("z", "x", "lon_deg"), view)
     np.testing.assert_allclose(members.feature[:, :2], cluster.place[:, [2, 0]], atol=1e-4)
+    assert np.isnan(members.radial_velocity_kms)
+    assert np.isnan(members.space_velocity).all()
     with pytest.raises(ObserveError, match="vy need pmra and pmdec, which the list does not have"):
         observe.features(table, ("y", "vy"), view)
 
