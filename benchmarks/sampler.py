@@ -34,7 +34,7 @@ def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
     mesh = distributed.make_mesh()
     stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
     turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers) if has_turns else None
-    sample_config = assemble.sampler_config(config)
+    sample_config = assemble.sampler_config(config, data.feature_scalers)
     key = jax.random.key(0)
 
     def draw(stars):

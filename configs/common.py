@@ -33,6 +33,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Those of them that turn a training cluster but that the model does not see. With ('x', 'vx') hidden it
     # sees clusters as the sky shows them, across the line of sight, in training from random directions.
     config.data.hidden_keys = ()
+    # Places and velocities are measured from the median star of each sample, as those of observed clusters have to
+    # be. False: from the origin of the data set, whose distance tells of a simulation's age.
+    config.data.centred = False
     # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
     config.data.target_keys = ("total_mass_within_2x_r_tidal",)
     # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from starjax import config as config_lib
 from starjax import distributed, ensemble, functional, heads, memory, models, optim, step
-from starjax.data import placement, sampler, symmetry
+from starjax.data import centring, placement, sampler, symmetry
+from starjax.data.bundle import ScalerBundle
 from starjax.data.dataset import Dataset
 
 
@@ -48,16 +49,26 @@ class Trainer:
     learning_rate: Callable[[int], np.ndarray]
 
 
-def sampler_config(config: ConfigDict) -> sampler.SamplerConfig:
-    """What a training sample is."""
+def sampler_config(
+    config: ConfigDict, scalers: ScalerBundle, feature_keys: Sequence[str] | None = None
+) -> sampler.SamplerConfig:
+    """What a training sample is.
+
+    Args:
+      scalers: of the features.
+      feature_keys: those that the stars have, if not all that the config names.
+    """
     data = config.data
+    keys = data.feature_keys if feature_keys is None else feature_keys
     return sampler.SamplerConfig(
         num_star_per_sample=data.num_star_per_sample,
         num_sample_per_snapshot=data.num_sample_per_snapshot,
         drop_probability=data.drop_probability,
         drop_ratio_range=tuple(data.drop_ratio_range),
         feature_clip=data.feature_clip,
-        columns=tuple(i for i, key in enumerate(data.feature_keys) if key not in data.hidden_keys),
+        columns=tuple(i for i, key in enumerate(keys) if key not in data.hidden_keys),
+        centred=centring.columns(keys) if data.centred else (),
+        zeros=centring.zeros(keys, scalers) if data.centred else (),
     )
 
 
@@ -184,7 +195,7 @@ def _compile(
         made.apply,
         made.head,
         optimizer_of,
-        sampler_config(config),
+        sampler_config(config, data.feature_scalers),
         config.train.batch_size,
         _hparams(config),
         turn,

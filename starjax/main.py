@@ -107,7 +107,7 @@ def place_stars(config: ConfigDict, data: dataset.Dataset, chosen: str) -> place
     """Places the training stars as `chosen`, one of `placement.PLACEMENTS`."""
     # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
     mesh = distributed.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
-    shard, sample_config = data.shards["train"], assemble.sampler_config(config)
+    shard, sample_config = data.shards["train"], assemble.sampler_config(config, data.feature_scalers)
     return placement.place(shard, chosen, sample_config, config.train.batch_size, mesh)
 
 
@@ -131,7 +131,7 @@ def set_up(
     evaluator = evaluate.Evaluator(
         apply=trainer.apply,
         head=trainer.head,
-        config=assemble.sampler_config(config),
+        config=assemble.sampler_config(config, data.feature_scalers),
         batch_size=config.train.batch_size,
         micro_batch_size=trainer.micro_batch_size,
         mesh=mesh,

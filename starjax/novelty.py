@@ -1,7 +1,7 @@
 """How unlike a cluster is to all that a run was trained on.
 
 A cluster is described by what its stars look like to the model: the logarithm of their number, and quantiles of each
-scaled feature. Its novelty is the mean distance to the nearest training clusters, where directions in which these
+scaled feature, places and velocities about their median. Its novelty is the mean distance to the nearest training clusters, where directions in which these
 vary together count as one (whitened by the shrunk covariance of Ledoit & Wolf 2004), in units of the distance that
 few clusters of the validation runs exceed, to which training is as new as a like simulation can be. Nearest neighbours
 need no shape of the training set, such as one cloud: simulations of unlike kinds are several.
@@ -17,6 +17,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 
 from starjax import calibration, errors, files
+from starjax.data import centring
 from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
 
@@ -65,19 +66,23 @@ class Reference:
         return low, high
 
 
-def describe(feature_NxF: np.ndarray, feature_clip: float) -> np.ndarray:
-    """Log number of stars, and QUANTILES of each scaled feature, of one cluster: (1 + 7 F,)."""
-    clipped = np.clip(np.asarray(feature_NxF, np.float64), -feature_clip, feature_clip)
+def describe(feature_NxF: np.ndarray, feature_keys: Sequence[str], feature_clip: float) -> np.ndarray:
+    """Log number of stars, and QUANTILES of each scaled feature about the centre, of one cluster: (1 + 7 F,)."""
+    stars = np.array(feature_NxF, np.float64)
+    centred = list(centring.columns(feature_keys))
+    stars[:, centred] -= np.median(stars[:, centred], axis=0)
+    clipped = np.clip(stars, -feature_clip, feature_clip)
     return np.concatenate([[np.log(len(clipped))], np.quantile(clipped, QUANTILES, axis=0).ravel()])
 
 
 def describe_all(
-    shard: Shard, columns: Sequence[int], feature_clip: float, snapshots: np.ndarray | None = None
+    shard: Shard, feature_keys: Sequence[str], feature_clip: float, snapshots: np.ndarray | None = None
 ) -> np.ndarray:
     """Descriptions of snapshots of a scaled shard, of all or of those named: (n, S)."""
     snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
     rows = [slice(shard.ptr[i], shard.ptr[i + 1]) for i in snapshots]
-    return np.stack([describe(shard.feature[one][:, list(columns)], feature_clip) for one in rows])
+    columns = [shard.feature_keys.index(key) for key in feature_keys]
+    return np.stack([describe(shard.feature[one][:, columns], feature_keys, feature_clip) for one in rows])
 
 
 def some(num_snapshot: int) -> np.ndarray:
@@ -85,15 +90,17 @@ def some(num_snapshot: int) -> np.ndarray:
     return np.unique(np.linspace(0, num_snapshot - 1, MAX_REFERENCE).astype(int))
 
 
-def learn(train: Shard, val: Shard, target_scalers: ScalerBundle, columns, feature_clip: float) -> Reference:
+def learn(
+    train: Shard, val: Shard, target_scalers: ScalerBundle, feature_keys, feature_clip: float
+) -> Reference:
     """Learns from scaled shards what is usual in training, and what is rare among validation runs.
 
     Args:
-      columns, feature_clip: what of the features the model sees.
+      feature_keys, feature_clip: what of the features the model sees.
     """
     chosen, chosen_val = some(train.num_snapshot), some(val.num_snapshot)
-    train_NxS = describe_all(train, columns, feature_clip, chosen)
-    val_NxS = describe_all(val, columns, feature_clip, chosen_val)
+    train_NxS = describe_all(train, feature_keys, feature_clip, chosen)
+    val_NxS = describe_all(val, feature_keys, feature_clip, chosen_val)
     center = train_NxS.mean(axis=0)
     covariance, _ = ledoit_wolf(train_NxS)
     values, vectors = np.linalg.eigh(covariance)

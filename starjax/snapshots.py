@@ -29,7 +29,7 @@ class Judge:
         """What the run was trained on."""
         shards, config = self.data.shards, self.evaluator.config
         return novelty.learn(
-            shards["train"], shards["val"], self.data.target_scalers, self._columns, config.feature_clip
+            shards["train"], shards["val"], self.data.target_scalers, self._feature_keys, config.feature_clip
         )
 
     def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:
@@ -54,15 +54,16 @@ class Judge:
         ).rename(columns={"cluster": "snapshot_id"})
         known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
         of_snapshot = {name: value for name, value in known.items() if value is not None}
-        description = novelty.describe_all(shard, self._columns, evaluator.config.feature_clip)
+        description = novelty.describe_all(shard, self._feature_keys, evaluator.config.feature_clip)
         of_snapshot |= {"num_star": np.diff(shard.ptr), "novelty": self.reference.novelty(description)}
         of_snapshot |= classical.of_shard(shard, self.data.feature_scalers)
         number = found["snapshot_id"].to_numpy()
         return found.assign(**{name: np.asarray(value)[number] for name, value in of_snapshot.items()})
 
     @property
-    def _columns(self) -> tuple[int, ...]:
-        return self.evaluator.config.columns
+    def _feature_keys(self) -> tuple[str, ...]:
+        keys = self.data.shards["train"].feature_keys
+        return tuple(keys[i] for i in self.evaluator.config.columns)
 
     def _outputs(self, output_ExNxO: np.ndarray) -> answers.Outputs:
         num_member, _, num_output = output_ExNxO.shape

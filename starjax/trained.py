@@ -124,8 +124,7 @@ class Trained:
         outputs = self._outputs(shard, num_draws or self.config.data.num_sample_per_snapshot)
         predictive = outputs.pooled(self.calibrated.sigma)
         found = answers.table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
-        columns = tuple(range(len(self.feature_keys)))
-        description = novelty.describe_all(shard, columns, self.config.data.feature_clip)
+        description = novelty.describe_all(shard, self.feature_keys, self.config.data.feature_clip)
         number = found["cluster"].to_numpy()
         found = found.assign(
             cluster=np.array(list(clusters), dtype=object)[number],
@@ -150,7 +149,8 @@ class Trained:
         model = assemble.model(self.config)
         mesh = distributed.make_mesh(devices=jax.local_devices()[:1])
         sample_config = dataclasses.replace(
-            assemble.sampler_config(self.config), num_sample_per_snapshot=num_draws, columns=None
+            assemble.sampler_config(self.config, self.feature_scalers, self.feature_keys),
+            num_sample_per_snapshot=num_draws,
         )
         evaluator = evaluate.Evaluator(
             apply=model.apply,

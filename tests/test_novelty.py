@@ -19,11 +19,11 @@ def sample():
 
 @pytest.fixture(scope="module")
 def reference(sample):
-    return novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, range(5), 10.0)
+    return novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, KEYS, 10.0)
 
 
 def test_few_clusters_of_new_runs_are_called_new(sample, reference):
-    found = reference.novelty(novelty.describe_all(sample.shards["test"], range(5), 10.0))
+    found = reference.novelty(novelty.describe_all(sample.shards["test"], KEYS, 10.0))
     assert 0.002 < np.mean(found > 1) < 0.15  # one in twenty by plan; of twenty runs
 
 
@@ -43,23 +43,23 @@ def test_what_was_not_seen_is_new(sample, reference, change):
     usual, changed = [], []
     for i in chosen:
         stars = test.feature[test.ptr[i] : test.ptr[i + 1]]
-        usual.append(novelty.describe(stars, 10.0))
-        changed.append(novelty.describe(change(stars), 10.0))
+        usual.append(novelty.describe(stars, KEYS, 10.0))
+        changed.append(novelty.describe(change(stars), KEYS, 10.0))
     before, after = reference.novelty(np.stack(usual)), reference.novelty(np.stack(changed))
     assert np.median(after) > max(1, 1.5 * np.median(before))
 
 
 def test_a_description_knows_no_order_and_no_empty_slots(sample):
     stars = sample.shards["val"].feature[:50]
-    described = novelty.describe(stars, 10.0)
+    described = novelty.describe(stars, KEYS, 10.0)
     assert described.shape == (1 + 5 * len(novelty.QUANTILES),)
-    np.testing.assert_allclose(novelty.describe(stars[::-1], 10.0), described)
+    np.testing.assert_allclose(novelty.describe(stars[::-1], KEYS, 10.0), described)
     assert described[0] == pytest.approx(np.log(50))
 
 
 def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatch):
     monkeypatch.setattr(novelty, "MAX_REFERENCE", 100)
-    few = novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, range(5), 10.0)
+    few = novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, KEYS, 10.0)
     assert few.known.shape == (100, 36)
     raw = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", "train")).select(KEYS, TARGETS)
     for found in (few, reference):
@@ -76,7 +76,7 @@ def test_runs_that_are_not_known_are_snapshots(sample):
     shards = {
         name: dataclasses.replace(s, run_id=None, distance_pc=None) for name, s in sample.shards.items()
     }
-    found = novelty.learn(shards["train"], shards["val"], sample.target_scalers, range(5), 10.0)
+    found = novelty.learn(shards["train"], shards["val"], sample.target_scalers, KEYS, 10.0)
     assert found.threshold > 0
     assert found.range_of("distance_pc") == (-np.inf, np.inf)
 
@@ -85,7 +85,7 @@ def test_what_is_written_is_read_and_what_is_damaged_is_told(reference, tmp_path
     path = tmp_path / "training_set.npz"
     novelty.save(path, reference)
     found = novelty.load(path)
-    described = novelty.describe_all(sample.shards["val"], range(5), 10.0, np.arange(3))
+    described = novelty.describe_all(sample.shards["val"], KEYS, 10.0, np.arange(3))
     np.testing.assert_array_equal(found.novelty(described), reference.novelty(described))
     assert found.range_keys == reference.range_keys
     whole = path.read_bytes()

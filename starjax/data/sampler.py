@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from starjax.data import permutation
+from starjax.data import centring, permutation
 from starjax.data.shard import Shard, ShardError
 
 # Stars that 32-bit row numbers can tell apart.
@@ -66,6 +66,7 @@ class SamplerConfig:
       drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
       feature_clip: scaled features beyond this magnitude are cut to it.
       columns: the features that a sample shows, by number; None: all. The others are seen by `turn` only.
+      centred, zeros: features of which the median over the stars of a sample is shifted to a scaled value (see `centring`).
     """
 
     num_star_per_sample: int
@@ -74,6 +75,8 @@ class SamplerConfig:
     drop_ratio_range: tuple[float, float] = (0.0, 0.0)
     feature_clip: float = math.inf
     columns: tuple[int, ...] | None = None
+    centred: tuple[int, ...] = ()
+    zeros: tuple[float, ...] = ()
 
     def without_drop(self) -> "SamplerConfig":
         """The same, with every slot kept: what validation and test use."""
@@ -170,6 +173,8 @@ def draw_batch(
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
+        if config.centred:
+            features_KxF = _centred(features_KxF, mask_K, config)
         if config.columns is not None and len(config.columns) < features_KxF.shape[1]:
             features_KxF = features_KxF[:, np.array(config.columns)]
         # After the turn, which needs to know where a star is.
@@ -177,6 +182,14 @@ def draw_batch(
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
     return features_BxKxF, mask_BxK, stars.target[snapshot], rest_key_B
+
+
+def _centred(features_KxF, mask_K, config: SamplerConfig):
+    """The same sample, seen from its centre; empty slots stay zero."""
+    columns = np.array(config.centred)
+    chosen_KxC = features_KxF[:, columns]
+    shift_C = np.array(config.zeros, np.float32) - centring.median(chosen_KxC, mask_K)
+    return features_KxF.at[:, columns].add(jnp.where(mask_K[:, None], shift_C[None], 0))
 
 
 def _sample_keys(stars: Stars, key, epoch, snapshot, sample):

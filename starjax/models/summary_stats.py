@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from starjax.models import mlp, sorting
+from starjax import sorting
+from starjax.models import mlp
 
 QUANTILES = (0.25, 0.75)
 

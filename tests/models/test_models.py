@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax import functional, models
-from starjax.models import mlp, sorting, summary_stats
+from starjax import functional, models, sorting
+from starjax.models import mlp, summary_stats
 
 NUM_SLOT, NUM_FEATURE = 12, 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
