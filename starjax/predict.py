@@ -11,7 +11,6 @@ from pathlib import Path
 from absl.flags import argparse_flags
 
 from starjax import command, errors, files, prediction_files, trained
-from starjax.data import catalog
 from starjax.data.geometry import View
 
 
@@ -67,9 +66,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise PredictError(f"{out} holds a prediction: name another --out, or give --overwrite")
     if arguments.num_draws is not None and arguments.num_draws < 1:
         raise PredictError(f"--num_draws={arguments.num_draws} should be at least 1")
-    table = catalog.read(Path(arguments.catalog), _columns(arguments.columns))
     run = trained.load(arguments.run)
-    found = run.predict(table, view, arguments.num_draws)
+    found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
     named = found.table.assign(catalog=arguments.catalog, catalog_sha256=files.sha256(arguments.catalog))
     found = dataclasses.replace(found, table=named)
     written = prediction_files.write(found, run, out)

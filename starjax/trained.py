@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,7 +36,8 @@ from starjax.prediction import Prediction
 
 # Samples that go through the members at a time; clusters are few, and may have many stars.
 BATCH_SIZE = 8
-EVERYTHING_FROM_LIST = View()
+# Defaults of what can be stated beside a list.
+EVERYTHING_FROM_LIST, NO_OTHER_NAMES = View(), types.MappingProxyType({})
 
 
 class TrainedError(errors.StarjaxError):
@@ -82,23 +84,25 @@ class Trained:
         table: Table | pd.DataFrame | Path | str,
         view: View = EVERYTHING_FROM_LIST,
         num_draws: int | None = None,
+        columns: Mapping[str, str] = NO_OTHER_NAMES,
     ) -> Prediction:
         """Answers for the member lists of clusters.
 
         Args:
-          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in. With a column
-            `cluster`, the stars of many.
+          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in. With a
+            column `cluster`, the stars of many.
           view: what is stated instead of taken from the list; it holds for all clusters.
           num_draws: as in `answer`.
+          columns: the table's names by ours, where they differ.
 
         Raises:
           CatalogError, TrainedError: the table cannot be used, or that of a cluster, which is named.
         """
-        stars = (
-            catalog.read(table)
-            if isinstance(table, Path | str)
-            else catalog.checked(_as_table(table), "the table")
-        )
+        if isinstance(table, Path | str):
+            stars = catalog.read(Path(table), columns)
+        else:
+            table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
+            stars = catalog.checked(table, "the table", columns)
         members = {}
         for name, of_cluster in catalog.clusters(stars).items():
             try:
@@ -167,10 +171,6 @@ class Trained:
         output_ExNxO, _ = evaluator.predict(distributed.share_members(self.params, mesh), "predict")
         by_cluster = output_ExNxO.reshape(len(output_ExNxO), -1, num_draws, model.head.num_output)
         return answers.Outputs(by_cluster, model.head)
-
-
-def _as_table(table: Table | pd.DataFrame) -> Table:
-    return Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
 
 
 def load(run: Path | str) -> Trained:

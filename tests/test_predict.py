@@ -1,0 +1,271 @@
+"""From a member list to an answer: the same as evaluation gives, whole, flagged where it should be, and refused in words."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+import starjax
+from configs import common
+from starjax import experiment, main, predict, prediction, trained
+from starjax.data import catalog, dataset, shard
+from starjax.data.geometry import View
+from starjax.novelty import Reference
+
+TARGETS = ("time", "total_mass_within_2x_r_tidal")
+FEATURES = ("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol")
+EXAMPLE = Path(catalog.__file__).parent / "example" / "members.ecsv"
+VISIBLE = ("y", "z", "vy", "vz", "log_L_L_sol")
+
+
+def config_of(small, base, **changes):
+    config = common.get_config("deep_sets")
+    config.output_base, config.data.dataset = str(base), str(small)
+    config.data.feature_keys, config.data.hidden_keys = FEATURES, ("x", "vx")
+    config.data.target_keys, config.data.centred = TARGETS, True
+    config.data.num_sample_per_snapshot, config.data.num_star_per_sample = 4, 1024
+    config.train.batch_size, config.train.max_epochs = 32, 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def mixture(small, base):
+    """A run with a distribution over both targets that sees all stars."""
+    return main.run(config_of(small, base, name="mixture", head="mixture"))
+
+
+@pytest.fixture(scope="module")
+def ensemble(small, base):
+    """Two members of points, which see 64 stars at a time."""
+    changes = {"name": "ensemble", "ensemble.size": 2, "data.num_star_per_sample": 64}
+    return main.run(config_of(small, base, **changes))
+
+
+@pytest.fixture(scope="module")
+def stars():
+    return catalog.read(EXAMPLE)
+
+
+def test_a_loaded_run_answers_as_it_was_tested(mixture, small):
+    run = starjax.load(mixture.directory)
+    raw = shard.load(dataset.shard_path(small, "raw", "test")).select(VISIBLE, TARGETS)
+    clusters = {str(i): raw.feature[raw.ptr[i] : raw.ptr[i + 1]] for i in range(raw.num_snapshot)}
+    found = run.answer(clusters).table
+    tested = pd.read_parquet(mixture.snapshots)
+    np.testing.assert_array_equal(found["cluster"].astype(int), tested["snapshot_id"])
+    for name in (
+        "prediction_scaled",
+        "p16_scaled",
+        "p97.5_scaled",
+        "prediction_physical",
+        "novelty",
+        "num_star",
+    ):
+        np.testing.assert_allclose(found[name], tested[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_example_is_answered_whole(mixture, stars):
+    found = starjax.load(str(mixture.directory)).predict(stars)
+    [row] = found.table.to_dict("records")
+    assert row["cluster"] == "the table"
+    assert row["num_star"] == len(found.members["the table"].feature)
+    for key in TARGETS:
+        ends = [row[f"{key}_{p}"] for p in ("p2.5", "p16", "p84", "p97.5")]
+        assert ends == sorted(ends)
+        assert ends[1] <= row[key] <= ends[2]
+        assert row[f"{key}_spread_members"] == 0
+    assert row["distance_pc"] == pytest.approx(200, abs=1)
+    assert 100 < row["mass_projected_virial"] < 1000
+    assert row["mass_virial_error"] > 0
+    assert row["run"] == str(mixture.directory)
+    assert "zero point" in row["notes"]
+
+
+def test_the_order_of_the_rows_is_nothing(mixture, stars):
+    run = trained.load(mixture.directory)
+    shuffled = stars[np.random.default_rng(0).permutation(len(stars))]
+    columns = [*TARGETS, "novelty", "mass_virial", "distance_pc"]
+    first, second = (run.predict(table).table[columns] for table in (stars, shuffled))
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+
+
+def test_clusters_of_one_list_are_answered_as_each_alone(mixture, stars):
+    run = trained.load(mixture.directory)
+    few = stars[::2]
+    both = Table(np.concatenate([stars.as_array(), few.as_array()]), names=stars.colnames)
+    both["cluster"] = ["whole"] * len(stars) + ["half"] * len(few)
+    both["source_id"] = np.arange(len(both))
+    found = run.predict(both.to_pandas()).table.set_index("cluster")
+    assert list(found.index) == ["whole", "half"]
+    for name, table in (("whole", stars), ("half", few)):
+        alone = run.predict(table).table.iloc[0]
+        for column in (*TARGETS, "novelty", "mass_wolf"):
+            assert found.loc[name, column] == pytest.approx(alone[column], rel=1e-4)
+
+
+def test_a_cluster_of_more_stars_than_slots_is_drawn_many_times(ensemble, stars):
+    run = trained.load(ensemble.directory)
+    assert len(run.epochs) == 2
+    [row] = run.predict(stars).table.to_dict("records")
+    assert row["time_spread_members"] > 0
+    assert row["time_spread_draws"] > 0
+    again = run.predict(stars).table.iloc[0]
+    assert again["time"] == row["time"]
+    [one_draw] = run.predict(stars, num_draws=1).table.to_dict("records")
+    assert one_draw["time_spread_draws"] == 0
+    many = run.predict(stars, num_draws=200).table.iloc[0]
+    assert abs(many["time"] - row["time"]) < 4 * row["time_spread_draws"]
+
+
+def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
+    run = trained.load(mixture.directory)
+    found = run.predict(stars, View(distance_pc=250.0, radial_velocity_kms=10.0)).table.iloc[0]
+    assert (found["distance_pc"], found["radial_velocity_kms"]) == pytest.approx((250, 10))
+
+
+def reference(**ranges):
+    keys = tuple(ranges)
+    one = np.ones((1, 1))
+    return Reference(one[0], one, one, 1.0, one[0], one, keys, np.array(list(ranges.values()), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"novelty": 1.3}, "novelty 1.3"),
+        ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
+        ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
+        ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
+        ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
+        ({"mass_p16": 3.0}, "mass reaches the end"),
+        ({"time_p16": -3.0}, None),  # ages begin at zero, for all clusters
+        ({"time_p84": 400.0}, "age reaches the end of what was trained on, 0 to 380 Myr"),
+    ],
+)
+def test_flags_tell_why(changes, said):
+    known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
+    row = {"novelty": 0.6, "num_star": 200, "distance_pc": 200.0}
+    row |= {
+        "time": 100.0,
+        "time_p16": 60.0,
+        "time_p84": 150.0,
+        "mass": 90.0,
+        "mass_p16": 80.0,
+        "mass_p84": 100.0,
+    }
+    found = prediction.reasons(("time", "mass"), known, row | changes)
+    assert len(found) == (said is not None)
+    if said:
+        assert said in found[0]
+
+
+def run_command(*arguments):
+    predict.main(predict.parse(["predict", *arguments]))
+
+
+def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [f"--run={mixture.directory}", f"--catalog={EXAMPLE}", f"--out={out}"]
+    run_command(*arguments)
+    printed = capsys.readouterr().out
+    assert "age [Myr]" in printed
+    assert "members: Distance 199." in printed
+    assert {path.name for path in out.iterdir()} == {
+        *("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet", "members.png")
+    }
+    parquet, text = pd.read_parquet(out / "prediction.parquet"), pd.read_csv(out / "prediction.csv")
+    assert list(parquet) == list(text)
+    ecsv = Table.read(out / "prediction.ecsv")
+    assert str(ecsv["time_p16"].unit) == "Myr"
+    assert str(ecsv["mass_virial_error"].unit) == "solMass"
+    assert len(parquet["catalog_sha256"][0]) == 64
+    with pytest.raises(predict.PredictError, match="--overwrite"):
+        run_command(*arguments)
+    run_command(*arguments, "--overwrite", "--distance_pc=210")
+    assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--columns=ra", "ra should be OURS=THEIRS"),
+        ("--centre=12", "ra,dec in degrees"),
+        ("--centre=a,b", "ra,dec in degrees"),
+        ("--num_draws=0", "at least 1"),
+        ("--distance_pc=-3", "positive"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(mixture, tmp_path, option, said):
+    with pytest.raises(starjax.errors.StarjaxError, match=said):
+        run_command(f"--run={mixture.directory}", f"--catalog={EXAMPLE}", f"--out={tmp_path / 'o'}", option)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
+    with pytest.raises(trained.TrainedError, match=r"cluster the table: only 8 stars .* 10"):
+        trained.load(mixture.directory).predict(stars[:8])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", "holds no run"),
+        ("test_metrics.json", "not finished"),
+        ("calibration.json", "calibration.json cannot be read"),
+        ("training_set.npz", "training_set.npz cannot be read"),
+        ("feature_scaler_bundle.joblib", "feature_scaler_bundle.joblib is missing"),
+        ("checkpoints", "holds no checkpoint"),
+    ],
+)
+def test_a_run_that_lacks_a_file_says_which(mixture, tmp_path, name, said):
+    copy = experiment.Experiment(tmp_path / mixture.name)
+    shutil.copytree(mixture.directory, copy.directory)
+    path = copy.directory / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(starjax.errors.StarjaxError, match=said):
+        trained.load(copy.directory)
+
+
+def test_a_sweep_names_its_best_member(small, base):
+    changes = {
+        "name": "sweep",
+        "ensemble.size": 2,
+        "sweep.learning_rate": (1e-3, 1e-2),
+        "data.num_star_per_sample": 32,
+    }
+    place = main.run(config_of(small, base, **changes))
+    with pytest.raises(trained.TrainedError, match="sweep-best"):
+        trained.load(place.directory)
+    best = trained.load(f"{place.directory}-best")
+    assert len(best.epochs) == 1
+
+
+def test_what_is_kept_with_the_run_is_calibrated_on_validation_and_tested_on_test(mixture):
+    content = json.loads(mixture.calibration.read_text())
+    assert set(content["targets"]) == set(TARGETS)
+    table = pd.read_csv(mixture.coverage)
+    tested = pd.read_parquet(mixture.snapshots)
+    for key in TARGETS:
+        whole = table[(table["target_key"] == key) & (table["by"] == "all")].iloc[0]
+        rows = tested[tested["target_key"] == key]
+        assert whole["num_snapshot"] == len(rows)
+        assert whole["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
+        is_within = rows["target_scaled"].between(rows["p16_scaled"], rows["p84_scaled"])
+        assert whole["coverage_68"] == pytest.approx(is_within.mean())
+    assert {"num_star", "distance_pc", "time", *TARGETS} <= set(table["by"]) | {"time_myr"}
+    assert tested["mass_projected_virial"].notna().any()
+    assert {"errors.png", "calibration.png"} <= {path.name for path in mixture.figures.iterdir()}
