@@ -30,6 +30,8 @@ def by_bins(snapshots: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, rows_of_target in snapshots.groupby("target_key", sort=False):
         by = {name: rows_of_target[name] for name in BINNED_BY if name in rows_of_target}
+        if "time" in set(snapshots["target_key"]):
+            by.pop("time_myr", None)  # the same
         by |= {
             of: rows["target_physical"].to_numpy() for of, rows in snapshots.groupby("target_key", sort=False)
         }

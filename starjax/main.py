@@ -20,6 +20,7 @@ from starjax import (
     experiment,
     functional,
     memory,
+    outcome,
     results,
     train,
 )
@@ -83,7 +84,7 @@ def run(config: ConfigDict) -> Experiment:
             print(
                 f"config.profile={config.profile}: this epoch was not trained here, so that there is no trace"
             )
-        results.report(place, best)
+        outcome.report(place, best)
     return place
 
 

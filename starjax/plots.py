@@ -17,7 +17,7 @@ LABELS = {
     "mass": r"mass within 2 $r_{\rm tidal}$",
     "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$",
 }
-LABELS_PLAIN = {"time": "age", "total_mass_within_2x_r_tidal": "mass"}
+_PLAIN_LABELS = {"time": "age", "total_mass_within_2x_r_tidal": "mass"}
 UNITS = {
     "time": "Myr",
     "total_mass": "Msun",
@@ -31,6 +31,11 @@ UNITS = {
 def unit(key: str) -> str:
     """The unit of a target, as far as it is known."""
     return UNITS.get(key, "physical")
+
+
+def plain_label(key: str) -> str:
+    """A target as text of one word, where it has one."""
+    return _PLAIN_LABELS.get(key, key)
 
 
 def is_logarithmic(key: str) -> bool:

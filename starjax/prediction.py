@@ -71,7 +71,7 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
         # A range that begins at zero ends there for all clusters.
         reaches_down = low > 0 and row[f"{key}_{low_bound}"] < low
         if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
-            name, unit = plots.LABELS_PLAIN.get(key, key), plots.unit(key)
+            name, unit = plots.plain_label(key), plots.unit(key)
             found.append(f"{name} reaches the end of what was trained on, {low:,.0f} to {high:,.0f} {unit}")
     return found
 

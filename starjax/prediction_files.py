@@ -67,7 +67,7 @@ def report(prediction: Prediction, run: Trained) -> None:
     for column in (
         "cluster",
         "stars",
-        *(f"{plots.LABELS_PLAIN.get(k, k)} [{plots.unit(k)}]" for k in run.target_keys),
+        *(f"{plots.plain_label(k)} [{plots.unit(k)}]" for k in run.target_keys),
     ):
         shown.add_column(column, justify="left" if column == "cluster" else "right")
     for column in ("virial mass [Msun]", "novelty", "believe"):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import jax
@@ -12,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from starjax import (
     calibration,
@@ -22,7 +19,6 @@ from starjax import (
     ensemble,
     experiment,
     files,
-    names,
     novelty,
     plots,
     snapshot_plots,
@@ -183,54 +179,3 @@ def _write_best(alone, judge: snapshots.Judge, arrays, progress, best: int, outp
             checkpoints.save(progress[best].epoch, own, [dataclasses.asdict(progress[best])])
     own_outputs = {split: output[one] for split, output in output_ExNxO.items()}
     _write_test(alone, judge, own_outputs, progress[one], best=0)
-
-
-def report(place: Experiment, best: Experiment | None = None) -> None:
-    """Prints the test metrics of a finished run, and where everything lies; of a sweep also where its best member is."""
-    content = json.loads(place.test_metrics.read_text())
-    what = f"epoch {content['best_epoch']} of {content['epochs']}"
-    if content["members"] > 1:
-        what = f"mean of {content['members']} members"
-    table = Table(title=f"test, {what}", title_justify="left")
-    for column in ("target", "units", "MAE", "RMSE", "R²"):
-        table.add_column(column, justify="left" if column in ("target", "units") else "right")
-    for key, by_units in content["test"].items():
-        for units, values in by_units.items():
-            unit = plots.unit(key) if units == "physical" else "scaled"
-            table.add_row(key, unit, *(f"{values[name]:.3f}" for name in ("mae", "rmse", "r2")))
-    console = Console(width=100)
-    paths = [place.test_table, place.metrics, place.figures, place.checkpoints, place.events]
-    if place.members.exists():
-        _report_members(console, pd.read_csv(place.members), list(content["test"]))
-        paths[1:1] = [place.test_table_of_members, place.members]
-    console.print(table)
-    print(f"run directory   {place.directory}")
-    print("with            " + ", ".join(path.name for path in paths if path.exists()))
-    if best and best.test_metrics.exists():
-        print(f"best member     {best.directory}, a run of its own")
-
-
-def _cell(name: str, value: float) -> str:
-    """Whole numbers and hyperparameters as they were given, what was measured with as many digits for all."""
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.4f}" if name.startswith("val") else f"{value:.4g}"
-
-
-def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
-    table = Table(title="members by validation loss, on the validation samples", title_justify="left")
-    columns = {
-        name: name.replace("_", " ")
-        for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_loss")
-    }
-    for key in target_keys:
-        name = names.of_keys((key,), names.TARGET_SETS)
-        columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
-        columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
-    shown = [name for name in columns if name in members]
-    for name in shown:
-        table.add_column(columns[name], justify="right")
-    for row in members.to_dict("records"):
-        undefined = "failed" if row["is_failed"] else "–"
-        table.add_row(*(undefined if pd.isna(row[name]) else _cell(name, row[name]) for name in shown))
-    console.print(table)

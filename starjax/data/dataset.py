@@ -66,12 +66,12 @@ def load(
       DatasetError: the directory or a file of it is missing.
       shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a key.
     """
-    directory = _directory(name)
-    paths = [directory / file for file in BUNDLES.values()]
-    scaled = {split: split_files.find(directory, "scaled", split) for split in SPLITS}
+    folder = directory(name)
+    paths = [folder / file for file in BUNDLES.values()]
+    scaled = {split: split_files.find(folder, "scaled", split) for split in SPLITS}
     kinds = {split: "scaled" if there else "raw" for split, there in scaled.items()}
     for split, kind in kinds.items():
-        paths += split_files.find(directory, kind, split) or [shard_path(directory, kind, split)]
+        paths += split_files.find(folder, kind, split) or [shard_path(folder, kind, split)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise DatasetError(
@@ -82,20 +82,21 @@ def load(
     shards = {}
     for split, kind in kinds.items():
         is_mapped = mapped and kind == "scaled" and all(map(shard.can_be_mapped, scaled[split]))
-        whole = load_split(directory, kind, split, mapped=is_mapped)
+        whole = load_split(folder, kind, split, mapped=is_mapped)
         time_myr = _time_myr(whole, kind, target_scalers)
         shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
             shards[split] = scale(shards[split], feature_scalers, target_scalers)
-    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(directory, paths, mapped))
+    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(folder, paths, mapped))
 
 
 def num_bytes(name: str) -> int:
     """Bytes of the scaled shards of a data set; of one that has none, 0."""
-    return sum(p.stat().st_size for s in SPLITS for p in split_files.find(_directory(name), "scaled", s))
+    return sum(p.stat().st_size for s in SPLITS for p in split_files.find(directory(name), "scaled", s))
 
 
-def _directory(name: str) -> Path:
+def directory(name: str) -> Path:
+    """Where a data set lies; that called 'sample' is packaged."""
     return SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
 
 

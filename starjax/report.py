@@ -1,0 +1,194 @@
+"""A finished run as one HTML page that needs nothing beside it.
+
+python -m starjax.report --run=RUN_DIR
+"""
+
+import argparse
+import base64
+import dataclasses
+import importlib.resources
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from absl.flags import argparse_flags
+from flax.traverse_util import flatten_dict
+
+from starjax import calibration, command, errors, experiment, files, novelty, plots
+from starjax.data import dataset
+from starjax.experiment import Experiment
+
+# The figures of a run, and what they show.
+CAPTIONS = {
+    "predicted-against-true": "Predicted against true, test samples.",
+    "errors": "Errors of the test snapshots, by what the clusters are like.",
+    "calibration": "How often the truth of a test snapshot lies below each predicted quantile, and in calibrated intervals.",
+    "training-curves": "Loss by epoch.",
+}
+# What a bin is of, as people call it.
+BINNED_BY = {"all": "all", "num_star": "stars", "distance_pc": "distance [pc]", "time_myr": "time [Myr]"}
+
+
+class ReportError(errors.StarjaxError):
+    """A run of which no page can be made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HtmlTable:
+    """Text in rows and columns."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A PNG in base64, and its caption."""
+
+    content: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page, called `key` in links to it."""
+
+    key: str
+    title: str
+    text: str = ""
+    tables: Sequence[HtmlTable] = ()
+    figures: Sequence[Figure] = ()
+    card: str = ""
+
+
+def page(place: Experiment) -> str:
+    """The page of a finished run.
+
+    Raises:
+      ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
+    """
+    if not place.config.exists():
+        raise ReportError(f"{place.directory} holds no run")
+    if not place.test_metrics.exists():
+        raise ReportError(f"{place.directory} is not finished: give its training command again, it goes on")
+    record = experiment.read_record(place)
+    try:
+        tested = json.loads(place.test_metrics.read_text())
+        coverage, history = pd.read_csv(place.coverage), pd.read_csv(place.metrics)
+        sections = [
+            _results(place, tested),
+            _calibration(place, coverage),
+            _training(place, tested, history),
+            _config(record),
+            _data_card(record, novelty.load(place.training_set)),
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, errors.StarjaxError):
+            raise
+        raise ReportError(f"{place.directory}: {error}: restore the file, or train the run again") from error
+    config = record["config"]
+    summary = f"{config['model']['name']}, trained on the data set {record['dataset']['name']}, starjax {record['versions']['starjax']}"
+    source = importlib.resources.files("starjax").joinpath("report.html").read_text()
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    return template.render(name=place.name, summary=summary, sections=sections)
+
+
+def _results(place: Experiment, tested: dict) -> Section:
+    rows = [
+        [
+            key,
+            plots.unit(key) if units == "physical" else "scaled",
+            *(f"{values[m]:.3f}" for m in ("mae", "rmse", "r2")),
+        ]
+        for key, by_units in tested["test"].items()
+        for units, values in by_units.items()
+    ]
+    text = f"Test samples; best epoch {tested['best_epoch']} of {tested['epochs']}, {tested['members']} member(s)."
+    table = HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)
+    return Section("results", "Results", text, [table], _figures(place, "predicted-against-true", "errors"))
+
+
+def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
+    names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
+    columns = ["target", "by", "from", "to", "snapshots", "runs"]
+    columns += [f"{what} {name} %" for name in names for what in ("held by", "width of")] + [
+        "MAE",
+        "CRPS (scaled)",
+    ]
+    rows = []
+    for row in coverage.to_dict("records"):
+        by = BINNED_BY[row["by"]] if row["by"] in BINNED_BY else f"true {plots.plain_label(row['by'])}"
+        ends = ["" if np.isnan(row[end]) else f"{row[end]:z,.0f}" for end in ("low", "high")]
+        cells = [row["target_key"], by, *ends, f"{row['num_snapshot']}", f"{row['num_run']}"]
+        for name in names:
+            cells.append(f"{row[f'coverage_{name}']:.3f} ± {row[f'coverage_{name}_error']:.3f}")
+            cells.append(f"{row[f'width_{name}']:,.1f}")
+        rows.append([*cells, f"{row['mae']:,.1f}", f"{row['crps_scaled']:.3f}"])
+    text = (
+        "How often calibrated intervals hold the truth of a test snapshot, with standard errors by a bootstrap over runs, "
+        "and how wide they are, in physical units."
+    )
+    return Section(
+        "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(place, "calibration")
+    )
+
+
+def _training(place: Experiment, tested: dict, history: pd.DataFrame) -> Section:
+    shown = ["epoch", "member", "learning_rate", "train_loss", "val_loss"]
+    best = history[history["epoch"] == tested["best_epoch"]]
+    rows = [[f"{row[name]:.6g}" for name in shown] for row in best.to_dict("records")]
+    text = f"{history['epoch'].max()} epochs; the best one:"
+    return Section("training", "Training", text, [HtmlTable(shown, rows)], _figures(place, "training-curves"))
+
+
+def _config(record: dict) -> Section:
+    fields = flatten_dict(record["config"], sep=".")
+    rows = [[f"config.{name}", json.dumps(value)] for name, value in fields.items()]
+    rows += [[f"version of {name}", version] for name, version in record["versions"].items()]
+    return Section("config", "Config", tables=[HtmlTable(("field", "value"), rows)])
+
+
+def _data_card(record: dict, reference: novelty.Reference) -> Section:
+    """What the data set says of itself, where it still is, and the ranges that were trained on."""
+    rows = [
+        [key, f"{low:,.4g}", f"{high:,.4g}"]
+        for key, (low, high) in zip(reference.range_keys, reference.ranges, strict=True)
+    ]
+    text = f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; the training split holds:"
+    directory = dataset.directory(record["dataset"]["name"])
+    cards = [directory / name for name in ("README.md", dataset.CONFIG_FILE)]
+    card = next((path.read_text() for path in cards if path.exists()), "")
+    return Section("data", "Data card", text, [HtmlTable(("", "least", "most"), rows)], card=card)
+
+
+def _figures(place: Experiment, *names: str) -> list[Figure]:
+    return [
+        Figure(base64.b64encode((place.figures / f"{name}.png").read_bytes()).decode(), CAPTIONS[name])
+        for name in names
+    ]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options of the command."""
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m starjax.report", description="Makes one HTML page of a finished run."
+    )
+    parser.add_argument("--run", required=True, help="run directory")
+    parser.add_argument("--out", help="the page to write [default: report.html in the run directory]")
+    return parser.parse_args(argv[1:])
+
+
+def main(arguments: argparse.Namespace) -> None:
+    place = Experiment(Path(arguments.run))
+    content = page(place)
+    out = Path(arguments.out) if arguments.out else place.directory / "report.html"
+    with files.written_whole(out) as temporary:
+        temporary.write_text(content)
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    command.run(main, flags_parser=parse)

@@ -1,0 +1,121 @@
+"""The page of a run: whole in one file, and as a real browser shows it."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from configs import common
+from starjax import experiment, main, report
+
+CHROMIUM = shutil.which("chromium")
+# What the browser found, written where --dump-dom shows it.
+PROBE = """<script>addEventListener('load', () => {
+  const found = {headings: [...document.querySelectorAll('h1, h2')].map(h => h.textContent),
+                 images: [...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width]),
+                 width: document.documentElement.scrollWidth};
+  document.body.insertAdjacentHTML('beforeend', '<p id="found">' + JSON.stringify(found).replaceAll('&', '+').replaceAll('<', '(').replaceAll('>', ')') + '</p>');
+});</script>"""
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    config = common.get_config("deep_sets")
+    config.output_base, config.data.dataset = str(tmp_path_factory.mktemp("report")), str(small)
+    config.data.target_keys = ("time", "total_mass_within_2x_r_tidal")
+    config.train.batch_size, config.train.max_epochs = 32, 2
+    config.name = "of <two> & more"
+    return main.run(config)
+
+
+def browse(path):
+    """What a browser finds on a page, and what it says on its console."""
+    done = subprocess.run(
+        [
+            *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            *("--enable-logging=stderr", "--window-size=1200,900", "--virtual-time-budget=5000"),
+            *(f"--user-data-dir={path.parent / 'profile'}", "--dump-dom", path.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.slow
+def test_a_browser_shows_headings_and_images_without_complaint(finished, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(report.page(finished).replace("</body>", PROBE + "</body>"))
+    shown, console = browse(page)
+    assert not console
+    # The last: the probe holds its own text, too.
+    found = json.loads(re.findall(r'<p id="found">(\{.*?)</p>', shown)[-1])
+    assert found["headings"] == [
+        "of <two> & more",
+        "Results",
+        "Calibration",
+        "Training",
+        "Config",
+        "Data card",
+    ]
+    assert len(found["images"]) == 4
+    assert all(natural > 300 and shown > 300 for natural, shown in found["images"])
+    assert found["width"] <= 1200  # wide tables scroll by themselves
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.slow
+def test_what_a_browser_complains_of_is_seen(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<!DOCTYPE html><title>t</title><script>nothing()</script><img src=missing.png>")
+    assert any("nothing is not defined" in line for line in browse(page)[1])
+
+
+def test_the_page_needs_nothing_beside_it_and_says_what_the_run_is(finished):
+    content = report.page(finished)
+    sources = []
+
+    class Sources(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            sources.extend(value for name, value in attributes if name in ("src", "href"))
+
+    Sources().feed(content)
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "of &lt;two&gt; &amp; more" in content
+    assert "config.optim.learning_rate" in content
+    assert json.loads(finished.config.read_text())["dataset"]["fingerprint"][:16] in content
+
+
+def test_the_command_writes_it_into_the_run_or_elsewhere(finished, tmp_path, capsys):
+    report.main(report.parse(["report", f"--run={finished.directory}"]))
+    assert (finished.directory / "report.html").read_text() == report.page(finished)
+    report.main(report.parse(["report", f"--run={finished.directory}", f"--out={tmp_path / 'a' / 'b.html'}"]))
+    assert (tmp_path / "a" / "b.html").exists()
+    assert "wrote" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", "holds no run"),
+        ("test_metrics.json", "not finished"),
+        ("coverage.csv", "coverage.csv.*train the run again"),
+        ("figures", "png.*train the run again"),
+    ],
+)
+def test_a_run_that_lacks_a_file_says_which(finished, tmp_path, name, said):
+    copy = experiment.Experiment(tmp_path / finished.name)
+    shutil.copytree(finished.directory, copy.directory)
+    path = copy.directory / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(ValueError, match=said):
+        report.page(copy)
