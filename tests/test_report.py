@@ -57,7 +57,7 @@ def test_a_browser_shows_headings_and_images_without_complaint(finished, tmp_pat
     # The last: the probe holds its own text, too.
     found = json.loads(re.findall(r'<p id="found">(\{.*?)</p>', shown)[-1])
     assert found["headings"] == [
-        "of <two> & more",
+        "of (two) + more",
         "Results",
         "Calibration",
         "Training",
