@@ -1,4 +1,4 @@
-"""Sorting of short columns by a fixed network of comparisons.
+"""Sorting of short columns by a fixed network of comparisons, and quantiles of what is sorted.
 
 XLA's own sort calls a comparison function for every pair of values; a network is minima and maxima of
 whole arrays, which run as wide as the machine is: 20 times faster at 128 values on a CPU
@@ -30,3 +30,23 @@ def sort(x_KxN):
             stride //= 2
         length *= 2
     return x[:num_value]
+
+
+def sorted_stars(features_BxKxF, mask_BxK):
+    """Each feature sorted upwards over the stars, empty slots behind them as infinities: (K, B, F)."""
+    return sort(jnp.moveaxis(jnp.where(mask_BxK[..., None], features_BxKxF, jnp.inf), 1, 0))
+
+
+def at_rank(sorted_KxBxF, n_Bx1, rank_Bx1):
+    """The values (B, F) at a rank, counted from 0, of `sorted_stars` of n stars each; 0 of an empty set."""
+    value_BxF = jnp.take_along_axis(sorted_KxBxF, jnp.maximum(rank_Bx1, 0)[None], axis=0)[0]
+    return jnp.where(n_Bx1 > 0, value_BxF, 0)
+
+
+def quantile(sorted_KxBxF, n_Bx1, q: float):
+    """The quantile (B, F) of `sorted_stars` of n stars each, linearly interpolated; 0 of an empty set."""
+    rank_Bx1 = q * jnp.maximum(n_Bx1 - 1, 0).astype(sorted_KxBxF.dtype)
+    low_Bx1 = jnp.floor(rank_Bx1).astype(n_Bx1.dtype)
+    high_Bx1 = jnp.minimum(low_Bx1 + 1, n_Bx1 - 1)
+    low_BxF, high_BxF = at_rank(sorted_KxBxF, n_Bx1, low_Bx1), at_rank(sorted_KxBxF, n_Bx1, high_Bx1)
+    return low_BxF + (rank_Bx1 - low_Bx1) * (high_BxF - low_BxF)

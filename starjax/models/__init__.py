@@ -14,12 +14,14 @@ from flax import nnx
 from starjax.errors import ConfigError
 from starjax.models.deep_sets import DeepSets
 from starjax.models.set_transformer import SetTransformer
+from starjax.models.soft_groups import SoftGroups
 from starjax.models.summary_stats import SummaryStats
 
 MODELS = {
     "summary_stats": SummaryStats,
     "deep_sets": DeepSets,
     "set_transformer": SetTransformer,
+    "soft_groups": SoftGroups,
 }
 
 

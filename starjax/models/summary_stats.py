@@ -1,5 +1,7 @@
 """Summary statistics of each feature over the stars, then one network."""
 
+import functools
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -53,21 +55,9 @@ def summary_statistics(features_BxKxF, mask_BxK):
     mean_BxF = star_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1, 1)
     squared_BxKxF = jnp.where(real_BxKx1, (star_BxKxF - mean_BxF[:, None]) ** 2, 0)
     std_BxF = jnp.sqrt(squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1))
-    # Empty slots sort behind every star.
-    star_KxBxF = jnp.moveaxis(jnp.where(real_BxKx1, features_BxKxF, jnp.inf), 1, 0)
-    sorted_KxBxF = sorting.sort(star_KxBxF)
-
-    def at_rank(rank_Bx1):
-        value_BxF = jnp.take_along_axis(sorted_KxBxF, jnp.maximum(rank_Bx1, 0)[None], axis=0)[0]
-        return jnp.where(n_Bx1 > 0, value_BxF, 0)
-
-    def quantile(q):
-        rank_Bx1 = q * jnp.maximum(n_Bx1 - 1, 0).astype(features_BxKxF.dtype)
-        low_Bx1 = jnp.floor(rank_Bx1).astype(n_Bx1.dtype)
-        high_Bx1 = jnp.minimum(low_Bx1 + 1, n_Bx1 - 1)
-        low_BxF, high_BxF = at_rank(low_Bx1), at_rank(high_Bx1)
-        return low_BxF + (rank_Bx1 - low_Bx1) * (high_BxF - low_BxF)
-
+    sorted_KxBxF = sorting.sorted_stars(features_BxKxF, mask_BxK)
+    at_rank = functools.partial(sorting.at_rank, sorted_KxBxF, n_Bx1)
+    quantile = functools.partial(sorting.quantile, sorted_KxBxF, n_Bx1)
     statistics = [
         n_Bx1.astype(mean_BxF.dtype),
         mean_BxF,

@@ -1,0 +1,110 @@
+"""Soft groups of stars: how many there are in each, where they are and how they spread; and quantiles of all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from starjax import sorting
+from starjax.models import mlp
+
+QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+# Stars added to each group, at the origin: few stars tell little, and none are no infinity.
+PRIOR_NUM = 0.5
+# Of the packaged sample, to the nearest power of ten.
+TYPICAL_NUM = 100
+
+
+class SoftGroups(nnx.Module):
+    """A network divides every star among groups; how many there are in each, and their moments, tell of the set.
+
+    What is pooled are logarithms of numbers, means of the features of each group and of their products, and
+    quantiles of each feature over all stars. The output is a linear map of that beside a network: the logarithm of
+    a mass is nearly linear in the number of stars and the quantiles of their luminosities, and a network alone
+    learns a plain slope late. Features are seen through arcsinh, lest a few stars decide. Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al.
+    2016, arXiv:1511.07247).
+
+    Hyperparameters:
+      num_groups: the groups that each star is divided among.
+      gate_hidden_dims: hidden widths of the network that divides them.
+      hidden_dims: hidden widths of the network on what is pooled.
+      dropout: rate within that network, in [0, 1).
+      dtype: what the products of networks are computed in, 'float32' or 'bfloat16'; moments are float32.
+    """
+
+    IS_SUPERLINEAR = True
+
+    def __init__(
+        self,
+        num_feature: int,
+        num_output: int,
+        *,
+        rngs: nnx.Rngs,
+        num_groups: int = 8,
+        gate_hidden_dims: tuple[int, ...] = (16,),
+        hidden_dims: tuple[int, ...] = (32,),
+        dropout: float = 0.1,
+        dtype: str = "float32",
+    ):
+        options = {"rngs": rngs, "dtype": mlp.compute_dtype(dtype)}
+        # Orthogonal weights tell stars apart from the first step on, so that no two groups begin alike.
+        self.gate = mlp.MLP(
+            num_feature, gate_hidden_dims, num_groups, dropout=0.0, layer=mlp.orthogonal, **options
+        )
+        num_moment = num_feature + num_feature * (num_feature + 1) // 2
+        num_pooled = 1 + len(QUANTILES) * num_feature + num_groups * (1 + num_moment)
+        self.linear = mlp.MLP(num_pooled, (), num_output, dropout=0.0, **options)
+        self.mlp = mlp.MLP(num_pooled, hidden_dims, num_output, dropout=dropout, **options)
+
+    def __call__(self, features_BxKxF, mask_BxK, key=None):
+        """(B, K, F), (B, K) -> (B, n_output)."""
+        star_BxKxF = jnp.arcsinh(jnp.where(mask_BxK[..., None], features_BxKxF, 0))
+        logit_BxGxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2))
+        share_BxGxK = jax.nn.softmax(logit_BxGxK.astype(star_BxKxF.dtype), axis=1)
+        pooled_BxP = pool(star_BxKxF, share_BxGxK, mask_BxK)
+        return self.linear.of_sets(pooled_BxP) + self.mlp.of_sets(pooled_BxP, key)
+
+
+def pool(star_BxKxF, share_BxGxK, mask_BxK):
+    """What is told of a set: quantiles of each feature, number and moments of each group.
+
+    Args:
+      star_BxKxF: the features of each star.
+      share_BxGxK: how much of each star belongs to each group.
+      mask_BxK: True where a slot holds a star.
+
+    Returns:
+      (B, 1 + 9 F + G (1 + F + F (F + 1) / 2)): the logarithm of the number of stars; the QUANTILES of each feature;
+      the logarithm of each group's number of stars; of each group, the means of features, and of their products.
+    """
+    n_Bx1 = mask_BxK.sum(axis=1, keepdims=True)
+    sorted_KxBxF = sorting.sorted_stars(star_BxKxF, mask_BxK)
+    quantile_BxF = [sorting.quantile(sorted_KxBxF, n_Bx1, q) for q in QUANTILES]
+    number_BxG, moment_BxGxM = moments(star_BxKxF, jnp.where(mask_BxK[:, None], share_BxGxK, 0))
+    parts = [
+        log_number(n_Bx1),
+        *quantile_BxF,
+        log_number(number_BxG * number_BxG.shape[1]),
+        moment_BxGxM.reshape(len(moment_BxGxM), -1),
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def log_number(number):
+    """The logarithm of a number of stars, in units of a typical one; finite for none."""
+    return jnp.log((number + PRIOR_NUM) / TYPICAL_NUM)
+
+
+def moments(star_BxKxF, weight_BxGxK):
+    """Numbers (B, G) of stars, and means (B, G, F + F (F + 1) / 2) of features and of products of any two.
+
+    The means are drawn to 0 as if by PRIOR_NUM further stars.
+    """
+    star_BxFxK = jnp.moveaxis(star_BxKxF, 1, 2)
+    first, second = np.triu_indices(star_BxFxK.shape[1])
+    term_BxMxK = jnp.concatenate([star_BxFxK, star_BxFxK[:, first] * star_BxFxK[:, second]], axis=1)
+    number_BxG = weight_BxGxK.sum(axis=2)
+    total_BxGxM = jnp.einsum(
+        "bgk,bmk->bgm", weight_BxGxK, term_BxMxK, precision=mlp.precision(term_BxMxK.dtype)
+    )
+    return number_BxG, total_BxGxM / (number_BxG + PRIOR_NUM)[..., None]

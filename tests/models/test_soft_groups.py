@@ -1,0 +1,104 @@
+"""What soft groups pool, against plain numpy, and at the edges: no star, one star, stars all alike."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from starjax import functional, models
+from starjax.models import soft_groups
+
+NUM_SLOT, NUM_FEATURE, NUM_GROUP = 12, 3, 4
+
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+pool = jax.jit(soft_groups.pool)
+
+
+def make_set(seed, num_star):
+    """One sample: features, shares that sum to 1 for each star, and mask; empty slots hold numbers too."""
+    star_key, share_key = jax.random.split(jax.random.key(seed))
+    star_BxKxF = 2 * jax.random.normal(star_key, (1, NUM_SLOT, NUM_FEATURE))
+    share_BxGxK = jax.nn.softmax(jax.random.normal(share_key, (1, NUM_GROUP, NUM_SLOT)), axis=1)
+    return star_BxKxF, share_BxGxK, jnp.arange(NUM_SLOT)[None] < num_star
+
+
+def expected_pool(star_KxF, share_GxK):
+    """The same for real stars alone, one group and one product after another."""
+    num_star, num_feature = star_KxF.shape
+    pooled = [np.log((num_star + 0.5) / 100)]
+    levels = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+    pooled += list(np.quantile(star_KxF, levels, axis=0).ravel())
+    pooled += [np.log((len(share_GxK) * share_K.sum() + 0.5) / 100) for share_K in share_GxK]
+    for share_K in share_GxK:
+        columns = list(star_KxF.T)
+        columns += [
+            star_KxF[:, i] * star_KxF[:, j] for i in range(num_feature) for j in range(i, num_feature)
+        ]
+        pooled += [(share_K * column).sum() / (share_K.sum() + 0.5) for column in columns]
+    return np.array(pooled)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), num_star=st.integers(1, NUM_SLOT))
+def test_pooled_are_the_numbers_of_numpy(seed, num_star):
+    star, share, mask = make_set(seed, num_star)
+    found = pool(star, share, mask)[0]
+    real = np.asarray(star[0, :num_star], np.float64), np.asarray(share[0, :, :num_star], np.float64)
+    np.testing.assert_allclose(found, expected_pool(*real), rtol=1e-4, atol=1e-5)
+
+
+def test_of_no_stars_all_is_zero_but_the_numbers():
+    found = pool(*make_set(0, 0))[0]
+    is_number = np.zeros(len(found), bool)
+    is_number[[0, *(1 + 9 * NUM_FEATURE + np.arange(NUM_GROUP))]] = True
+    np.testing.assert_allclose(found[is_number], np.log(0.5 / 100), rtol=1e-6)
+    np.testing.assert_array_equal(found[~is_number], 0)
+
+
+def test_twice_the_stars_change_the_logarithms_of_numbers_by_that_of_two():
+    """Extensive in the logarithm: a mass may be a linear function of it."""
+    star, share, mask = make_set(1, NUM_SLOT)
+    # So many that the half star that each number begins with does not count.
+    many, more = (
+        (jnp.tile(star, (1, n, 1)), jnp.tile(share, (1, 1, n)), jnp.tile(mask, (1, n))) for n in (200, 400)
+    )
+    difference = pool(*more)[0] - pool(*many)[0]
+    is_number = [0, *(1 + 9 * NUM_FEATURE + np.arange(NUM_GROUP))]
+    np.testing.assert_allclose(difference[jnp.array(is_number)], np.log(2), atol=2e-3)
+    np.testing.assert_allclose(np.delete(difference, is_number), 0, atol=5e-2)
+
+
+@pytest.mark.parametrize("num_star", [0, 1, 2, NUM_SLOT])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 1e4])
+def test_gradients_are_finite_where_stars_are_all_alike_or_far_apart(num_star, spread):
+    params, apply = functional.split(models.create("soft_groups", NUM_FEATURE, 5, jax.random.key(2)))
+    star, _, mask = make_set(3, num_star)
+
+    def total(params, features):
+        return apply(params, features, mask).sum()
+
+    found = jax.value_and_grad(total, argnums=(0, 1))(params, 1 + spread * star)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    if num_star:
+        assert np.abs(found[1][1][0, :num_star]).max() > 0
+
+
+def test_a_network_begins_with_groups_that_differ_and_outputs_of_order_one():
+    """Stars scaled as those of the packaged sample are; no group is empty, none is like another."""
+    model = models.create("soft_groups", 5, 2, jax.random.key(4))
+    features = jax.random.normal(jax.random.key(5), (16, 200, 5))
+    mask = jnp.ones((16, 200), bool)
+    share_BxGxK = jax.nn.softmax(model.gate(jnp.moveaxis(jnp.arcsinh(features), 1, 2)), axis=1)
+    number_G = share_BxGxK.mean(axis=(0, 2))
+    assert number_G.min() > 0.02
+    correlation = np.corrcoef(np.moveaxis(np.asarray(share_BxGxK), 1, 0).reshape(len(number_G), -1))
+    assert np.abs(correlation[np.triu_indices(len(number_G), 1)]).max() < 0.95
+    assert np.abs(model(features, mask)).max() < 5
+
+
+def test_any_number_of_groups_outputs_and_hidden_layers():
+    hparams = {"num_groups": 1, "gate_hidden_dims": (), "hidden_dims": ()}
+    model = models.create("soft_groups", 3, 12, jax.random.key(0), **hparams)
+    assert model(jnp.ones((2, 6, 3)), jnp.ones((2, 6), bool)).shape == (2, 12)
