@@ -13,19 +13,23 @@ QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 PRIOR_NUM = 0.5
 # Of the packaged sample, to the nearest power of ten.
 TYPICAL_NUM = 100
+# Of the logarithms that are summed up: no star outweighs the others by more than e^20.
+MAX_TERM = 10.0
 
 
 class SoftGroups(nnx.Module):
     """A network divides every star among groups; how many there are in each, and their moments, tell of the set.
 
-    What is pooled are logarithms of numbers, means of the features of each group and of their products, and
-    quantiles of each feature over all stars. The output is a linear map of that beside a network: the logarithm of
-    a mass is nearly linear in the number of stars and the quantiles of their luminosities, and a network alone
-    learns a plain slope late. Features are seen through arcsinh, lest a few stars decide. Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al.
-    2016, arXiv:1511.07247).
+    What is pooled are logarithms of numbers, means of the features of each group and of their products,
+    quantiles of each feature over all stars, and logarithms of sums over stars of what the same network makes of each,
+    as a mass is the sum of its stars'. The output is a linear map of that beside a network, which alone would learn a
+    plain slope late. Features are seen through arcsinh, lest a few stars decide.
+    Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
+    arXiv:1511.07247).
 
     Hyperparameters:
       num_groups: the groups that each star is divided among.
+      num_sums: the sums whose logarithms are taken.
       gate_hidden_dims: hidden widths of the network that divides them.
       hidden_dims: hidden widths of the network on what is pooled.
       dropout: rate within that network, in [0, 1).
@@ -41,6 +45,7 @@ class SoftGroups(nnx.Module):
         *,
         rngs: nnx.Rngs,
         num_groups: int = 8,
+        num_sums: int = 4,
         gate_hidden_dims: tuple[int, ...] = (16,),
         hidden_dims: tuple[int, ...] = (32,),
         dropout: float = 0.1,
@@ -49,19 +54,22 @@ class SoftGroups(nnx.Module):
         options = {"rngs": rngs, "dtype": mlp.compute_dtype(dtype)}
         # Orthogonal weights tell stars apart from the first step on, so that no two groups begin alike.
         self.gate = mlp.MLP(
-            num_feature, gate_hidden_dims, num_groups, dropout=0.0, layer=mlp.orthogonal, **options
+            num_feature, gate_hidden_dims, num_groups + num_sums, dropout=0.0, layer=mlp.orthogonal, **options
         )
+        self.num_groups = num_groups
         num_moment = num_feature + num_feature * (num_feature + 1) // 2
-        num_pooled = 1 + len(QUANTILES) * num_feature + num_groups * (1 + num_moment)
+        num_pooled = 1 + len(QUANTILES) * num_feature + num_groups * (1 + num_moment) + num_sums
         self.linear = mlp.MLP(num_pooled, (), num_output, dropout=0.0, **options)
         self.mlp = mlp.MLP(num_pooled, hidden_dims, num_output, dropout=dropout, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
         """(B, K, F), (B, K) -> (B, n_output)."""
         star_BxKxF = jnp.arcsinh(jnp.where(mask_BxK[..., None], features_BxKxF, 0))
-        logit_BxGxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2))
-        share_BxGxK = jax.nn.softmax(logit_BxGxK.astype(star_BxKxF.dtype), axis=1)
-        pooled_BxP = pool(star_BxKxF, share_BxGxK, mask_BxK)
+        found_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
+        logit_BxGxK, term_BxSxK = jnp.split(found_BxDxK, [self.num_groups], axis=1)
+        share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
+        sums_BxS = log_sum(term_BxSxK, mask_BxK)
+        pooled_BxP = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS], axis=1)
         return self.linear.of_sets(pooled_BxP) + self.mlp.of_sets(pooled_BxP, key)
 
 
@@ -93,6 +101,12 @@ def pool(star_BxKxF, share_BxGxK, mask_BxK):
 def log_number(number):
     """The logarithm of a number of stars, in units of a typical one; finite for none."""
     return jnp.log((number + PRIOR_NUM) / TYPICAL_NUM)
+
+
+def log_sum(term_BxSxK, mask_BxK):
+    """The logarithms (B, S) of the sums over stars of exp(term), in units of a typical number of stars; finite for none."""
+    term_BxSxK = MAX_TERM * jnp.tanh(term_BxSxK / MAX_TERM)
+    return log_number(jnp.where(mask_BxK[:, None], jnp.exp(term_BxSxK), 0).sum(axis=2))
 
 
 def moments(star_BxKxF, weight_BxGxK):

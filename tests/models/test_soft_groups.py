@@ -90,12 +90,21 @@ def test_a_network_begins_with_groups_that_differ_and_outputs_of_order_one():
     model = models.create("soft_groups", 5, 2, jax.random.key(4))
     features = jax.random.normal(jax.random.key(5), (16, 200, 5))
     mask = jnp.ones((16, 200), bool)
-    share_BxGxK = jax.nn.softmax(model.gate(jnp.moveaxis(jnp.arcsinh(features), 1, 2)), axis=1)
+    found_BxDxK = model.gate(jnp.moveaxis(jnp.arcsinh(features), 1, 2))
+    share_BxGxK = jax.nn.softmax(found_BxDxK[:, : model.num_groups], axis=1)
     number_G = share_BxGxK.mean(axis=(0, 2))
     assert number_G.min() > 0.02
     correlation = np.corrcoef(np.moveaxis(np.asarray(share_BxGxK), 1, 0).reshape(len(number_G), -1))
     assert np.abs(correlation[np.triu_indices(len(number_G), 1)]).max() < 0.95
     assert np.abs(model(features, mask)).max() < 5
+
+
+def test_logarithms_of_sums_are_those_of_the_real_stars():
+    term = np.random.default_rng(0).normal(size=(1, 2, NUM_SLOT)) * 3
+    for num_star in (0, 1, NUM_SLOT):
+        found = soft_groups.log_sum(jnp.asarray(term, jnp.float32), jnp.arange(NUM_SLOT)[None] < num_star)[0]
+        real = np.exp(10 * np.tanh(term[0, :, :num_star] / 10)).sum(axis=1)
+        np.testing.assert_allclose(found, np.log((real + 0.5) / 100), rtol=1e-5)
 
 
 def test_any_number_of_groups_outputs_and_hidden_layers():
