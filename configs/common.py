@@ -49,6 +49,11 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.data.drop_probability = 0.6
     # Lower and upper bound of the fraction that it then loses.
     config.data.drop_ratio_range = (0.1, 0.9)
+    # What a survey misses, in training, validation and test alike: stars fainter than a limit, drawn for each sample
+    # uniformly between two luminosities [log10 Lsun], and a fraction of the others, drawn between two fractions.
+    # Never fewer than 10 stars are left. (): samples lack none.
+    config.data.faint_limit_range = ()
+    config.data.loss_ratio_range = ()
     # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
     # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
     # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.

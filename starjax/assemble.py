@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from starjax import config as config_lib
 from starjax import distributed, ensemble, functional, heads, memory, models, optim, step
-from starjax.data import centring, placement, sampler, symmetry
+from starjax.data import centring, incompleteness, placement, sampler, symmetry
 from starjax.data.bundle import ScalerBundle
 from starjax.data.dataset import Dataset
 
@@ -69,6 +69,7 @@ def sampler_config(
         columns=tuple(i for i, key in enumerate(keys) if key not in data.hidden_keys),
         centred=centring.columns(keys) if data.centred else (),
         zeros=centring.zeros(keys, scalers) if data.centred else (),
+        losses=incompleteness.of_config(config, tuple(keys), scalers),
     )
 
 

@@ -8,7 +8,7 @@ import flax.traverse_util
 from ml_collections import ConfigDict
 
 from starjax import ensemble, heads, models
-from starjax.data import placement
+from starjax.data import incompleteness, placement
 from starjax.errors import ConfigError
 
 # Where a run lies and how it starts, not what comes out of it.
@@ -59,6 +59,16 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "data.drop_ratio_range": (
             _is_range(data.drop_ratio_range),
             "two fractions between 0 and 1, the lower first",
+        ),
+        "data.faint_limit_range": (
+            not data.faint_limit_range
+            or (_is_ascending(data.faint_limit_range) and incompleteness.LUMINOSITY in data.feature_keys),
+            f"(), or two luminosities [log10 Lsun], the fainter first, with {incompleteness.LUMINOSITY} among "
+            "data.feature_keys",
+        ),
+        "data.loss_ratio_range": (
+            _is_range(data.loss_ratio_range) if data.faint_limit_range else not data.loss_ratio_range,
+            "two fractions between 0 and 1, the lower first, with data.faint_limit_range, and () without",
         ),
         "data.placement": (
             data.placement in ("auto", *placement.PLACEMENTS),
@@ -145,7 +155,11 @@ def _is_number(value, kind) -> bool:
 
 
 def _is_range(bounds) -> bool:
-    return len(bounds) == 2 and 0 <= bounds[0] <= bounds[1] <= 1
+    return _is_ascending(bounds) and bounds[0] >= 0 and bounds[1] <= 1
+
+
+def _is_ascending(bounds) -> bool:
+    return len(bounds) == 2 and bounds[0] <= bounds[1]
 
 
 def _is_distinct(keys) -> bool:

@@ -26,7 +26,7 @@ from starjax import (
 )
 from starjax import config as config_lib
 from starjax.checkpoint import Checkpoints
-from starjax.data import dataset, placement
+from starjax.data import dataset, incompleteness, placement
 from starjax.experiment import Experiment
 from starjax.record import Recorder
 
@@ -91,6 +91,8 @@ def run(config: ConfigDict) -> Experiment:
 def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Dataset, str]:
     """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
 
+    Validation and test clusters are as lists have them (see `incompleteness`); training samples come to be so.
+
     Args:
       record: of the run that is gone on with (see `experiment.read_record`), whose choice stays.
     """
@@ -101,6 +103,7 @@ def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Datase
     # What is too large to be held is not to be read into memory either.
     mapped = wanted != "replicated" and (wanted != "auto" or dataset.num_bytes(name) > placement.SHARE * free)
     data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
+    data = incompleteness.observed(config, data, "val", "test")
     return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
 
 

@@ -26,6 +26,7 @@ from starjax import (
 )
 from starjax import record as record_lib
 from starjax.checkpoint import Checkpoints
+from starjax.data import incompleteness
 from starjax.data.dataset import Dataset
 from starjax.evaluate import Evaluator
 from starjax.experiment import Experiment
@@ -51,7 +52,8 @@ def write(
       arrays, progress: as `train.fit` returns them.
     """
     output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
-    judge = snapshots.Judge(evaluator, data)
+    known = novelty.some(data.shards["train"].num_snapshot)
+    judge = snapshots.Judge(evaluator, incompleteness.observed(config, data, "train", snapshots=known))
     if len(progress) == 1:
         _write_test(place, judge, output_ExNxO, progress, best=0)
         return

@@ -18,7 +18,7 @@ class Judge:
 
     Attributes:
       evaluator: made the predictions.
-      data: the data set.
+      data: the data set, its clusters of all splits as lists have them (see `incompleteness`).
     """
 
     evaluator: Evaluator

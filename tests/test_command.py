@@ -193,7 +193,7 @@ def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
         (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
             ["--config=configs/dataset.py"],
-                "the config has no seed, data, model, head, mixture, optim, ensemble, sweep, train",
+            "the config has no seed, data, model, head, mixture, optim, ensemble, sweep, train",
         ),
         (["--config=configs/common.py:perceptron"], "choose one of summary_stats, deep_sets"),
         (["--config=configs/deep_sets.py", "--config.seed=one"], "--config.seed=one"),

@@ -9,8 +9,8 @@ from astropy.stats import mad_std
 
 from starjax import errors
 from starjax.data import catalog, motion, sky
+from starjax.data.incompleteness import MIN_STARS
 
-MIN_STARS = 10
 # Stars beyond this many standard deviations from the rest, in motion or parallax, count as non-members.
 MEMBER_WITHIN = 5.0
 # Nearer, farther and faster than any cluster of the Galaxy: wrong units most likely.

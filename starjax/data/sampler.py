@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from starjax.data import centring, permutation
+from starjax.data import centring, incompleteness, permutation
 from starjax.data.shard import Shard, ShardError
 
 # Stars that 32-bit row numbers can tell apart.
@@ -66,6 +66,7 @@ class SamplerConfig:
       drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
       feature_clip: scaled features beyond this magnitude are cut to it.
       columns: the features that a sample shows, by number; None: all. The others are seen by `turn` only.
+      losses: which stars it lacks as an observed list does, of all slots that are left; None: none.
       centred, zeros: features of which the median over the stars of a sample is shifted to a scaled value (see `centring`).
     """
 
@@ -77,10 +78,11 @@ class SamplerConfig:
     columns: tuple[int, ...] | None = None
     centred: tuple[int, ...] = ()
     zeros: tuple[float, ...] = ()
+    losses: incompleteness.Losses | None = None
 
     def without_drop(self) -> "SamplerConfig":
-        """The same, with every slot kept: what validation and test use."""
-        return dataclasses.replace(self, drop_probability=0.0)
+        """The same, with every star kept: what validation and test use."""
+        return dataclasses.replace(self, drop_probability=0.0, losses=None)
 
 
 def num_sample(stars: Stars, config: SamplerConfig):
@@ -145,7 +147,7 @@ def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
 
 
 def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig) -> jax.Array:
-    """How many stars the samples hold (B,) that `draw_batch` draws."""
+    """How many slots of the samples (B,) that `draw_batch` draws may hold a star: the first ones."""
 
     def count_one(snapshot, sample):
         draw_key, *_ = _sample_keys(stars, key, epoch, snapshot, sample)
@@ -163,14 +165,17 @@ def draw_batch(
       turn: `(key, features (F, K)) -> features (F, K)`, applied to each sample if given.
 
     Returns:
-      features float32 (B, K, F), mask bool (B, K), target float32 (B, T), and a further key for
+      features float32 (B, K, F), zeros in empty slots; mask bool (B, K), True where a star is; target float32 (B, T), and a further key for
       each sample (B,), for its dropout.
     """
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
-        draw_key, turn_key, rest_key = _sample_keys(stars, key, epoch, snapshot, sample)
+        draw_key, turn_key, rest_key, loss_key = _sample_keys(stars, key, epoch, snapshot, sample)
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
+        if config.losses is not None:
+            mask_K = incompleteness.seen(loss_key, features_KxF, mask_K, config.losses)
+            features_KxF = jnp.where(mask_K[:, None], features_KxF, 0)
         if turn is not None:
             features_KxF = jnp.where(mask_K, turn(turn_key, features_KxF.T), 0).T
         if config.centred:
@@ -193,9 +198,9 @@ def _centred(features_KxF, mask_K, config: SamplerConfig):
 
 
 def _sample_keys(stars: Stars, key, epoch, snapshot, sample):
-    """The keys of one sample: for its stars, for its turn, and for what else is random of it."""
+    """The keys of one sample: for its stars, for its turn, for what else is random of it, and for what it lacks."""
     identity = snapshot if stars.identity is None else stars.identity[snapshot]
-    return jax.random.split(sample_key(key, epoch, identity, sample), 3)
+    return jax.random.split(sample_key(key, epoch, identity, sample), 4)
 
 
 def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax.Array:

@@ -1,0 +1,16 @@
+"""As configs/posterior.py, for lists that lack stars: beyond a magnitude, and at random.
+
+python -m starjax.main --config=configs/posterior_incomplete.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import posterior
+
+
+def get_config() -> ConfigDict:
+    config = posterior.get_config()
+    # From all stars down to those of 0.3 Lsun: G = 18 is 0.004 Lsun at 136 pc, and 0.05 Lsun at 600 pc.
+    config.data.faint_limit_range = (-3.5, -0.5)
+    config.data.loss_ratio_range = (0.0, 0.5)
+    return config
