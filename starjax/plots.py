@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
@@ -41,48 +40,6 @@ def plain_label(key: str) -> str:
 def is_logarithmic(key: str) -> bool:
     """Whether a target is shown by its logarithm: masses span two orders of magnitude, ages begin at zero."""
     return key.startswith("total_mass")
-
-
-def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
-    """Density of the test samples, predicted against true, one panel a target.
-
-    Args:
-      table: the test table, as `Evaluator.table` gives it.
-      metrics: by target, as `Evaluator.metrics` gives them.
-    """
-    keys = list(metrics)
-    figure = Figure(figsize=(5.2 * len(keys), 4.4), layout="constrained")
-    for axes, key in zip(np.atleast_1d(figure.subplots(1, len(keys))), keys, strict=True):
-        rows = table[table["target_key"] == key]
-        true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
-        is_log = is_logarithmic(key) and true.min() > 0 and predicted.min() > 0
-        scale = "log" if is_log else "linear"
-        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
-        density = axes.hexbin(
-            true,
-            predicted,
-            gridsize=40,
-            extent=np.log10((low, high, low, high)) if is_log else (low, high, low, high),
-            xscale=scale,
-            yscale=scale,
-            norm=LogNorm(),
-            cmap="viridis",
-            mincnt=1,
-            linewidths=0.1,
-        )
-        axes.plot(
-            [low, high], [low, high], color="black", linewidth=1, linestyle="--", label="predicted = true"
-        )
-        label = f"{LABELS.get(key, key)} [{unit(key)}]"
-        if is_log:
-            for axis in (axes.xaxis, axes.yaxis):
-                plain_numbers(axis, low, high)
-        axes.set(xlabel=f"true {label}", ylabel=f"predicted {label}")
-        r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
-        axes.set_title(f"test: R² = {_signed(r2, 3)} (scaled), MAE = {mae:.1f} {unit(key)}", fontsize=10)
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
-        figure.colorbar(density, ax=axes, label="samples")
-    return figure
 
 
 def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name: str) -> Figure:
@@ -164,10 +121,10 @@ def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
 
 def _best(rows: pd.DataFrame) -> str:
     best = rows.loc[rows["snapshot_scaled_r2"].fillna(-np.inf).idxmax()]
-    return f"{best['architecture']}, {_signed(best['snapshot_scaled_r2'], 2)}"
+    return f"{best['architecture']}, {signed(best['snapshot_scaled_r2'], 2)}"
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
     """A number with the minus sign that the axes have."""
     return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 

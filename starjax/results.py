@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from starjax import (
     calibration,
     coverage,
+    density_plots,
     distributed,
     ensemble,
     experiment,
@@ -112,7 +113,7 @@ def _write_test(place, judge: snapshots.Judge, output_ExNxO: dict, progress, bes
         with files.written_whole(place.test_table) as temporary:
             table.to_parquet(temporary, index=False)
         figures |= {
-            "predicted-against-true": plots.predicted_against_true(table, content["test"]),
+            "predicted-against-true": density_plots.predicted_against_true(table, content["test"]),
             "training-curves": plots.training_curves(
                 pd.read_csv(place.metrics), [p.best_epoch for p in progress], evaluator.head.loss_name
             ),
