@@ -29,9 +29,16 @@ class Prediction:
 
 
 def table_of(
-    target_keys: Sequence[str], reference: Reference, members: Mapping[str, Members], answer: Answer
+    target_keys: Sequence[str],
+    reference: Reference,
+    members: Mapping[str, Members],
+    answer: Answer,
+    doubts: Sequence[str],
 ) -> pd.DataFrame:
     """One row a cluster.
+
+    Args:
+      doubts: of the run, which flag every cluster.
 
     Returns:
       `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
@@ -49,7 +56,7 @@ def table_of(
             row |= {f"{key}_{bound}": of_cluster.loc[key, f"{bound}_physical"] for bound in bounds}
             row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
         row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
-        found = reasons(target_keys, reference, row | {"distance_pc": one.distance_pc})
+        found = [*doubts, *reasons(target_keys, reference, row | {"distance_pc": one.distance_pc})]
         row |= {"is_flagged": bool(found), "flags": "; ".join(found)}
         row |= {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
         rows.append(row | classical(one) | {"notes": " ".join(one.notes)})

@@ -27,7 +27,7 @@ from starjax import (
 from starjax import config as config_lib
 from starjax.answers import Answer
 from starjax.checkpoint import Checkpoints
-from starjax.data import bundle, catalog, dataset, observe, placement
+from starjax.data import bundle, catalog, centring, dataset, observe, placement
 from starjax.data.bundle import ScalerBundle
 from starjax.data.geometry import View
 from starjax.data.shard import Shard
@@ -79,6 +79,15 @@ class Trained:
     def target_keys(self) -> tuple[str, ...]:
         return tuple(self.config.data.target_keys)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why no answer for an observed cluster should be believed as it stands, whichever it is."""
+        if self.config.data.centred or not centring.columns(self.feature_keys):
+            return ()
+        return (
+            "trained on places and velocities about the simulations' origin, config.data.centred=False, which no list tells",
+        )
+
     def predict(
         self,
         table: Table | pd.DataFrame | Path | str,
@@ -110,7 +119,7 @@ class Trained:
             except errors.StarjaxError as error:
                 raise TrainedError(f"cluster {name}: {error}") from error
         answer = self.answer({name: one.feature for name, one in members.items()}, num_draws)
-        found = prediction.table_of(self.target_keys, self.reference, members, answer)
+        found = prediction.table_of(self.target_keys, self.reference, members, answer, self.doubts)
         found = found.assign(
             run=str(self.place.directory),
             epochs=", ".join(map(str, self.epochs)),
@@ -175,6 +184,14 @@ class Trained:
 
 def load(run: Path | str) -> Trained:
     """Reads a finished run.
+
+    >>> run = starjax.load(run_directory)
+    >>> found = run.predict(catalog_file)  # or an astropy Table, or a pandas DataFrame
+    >>> row = found.table.iloc[0]
+    >>> bool(row["time_p2.5"] <= row["time_p16"] <= row["time"] <= row["time_p84"])
+    True
+    >>> print(found.members[row["cluster"]].notes[0])
+    Left out for want of a proper motion: 3 stars (rows 28, 103, 324).
 
     Raises:
       TrainedError, ExperimentError, ScalerError, CalibrationError, NoveltyError: the directory holds no finished run,

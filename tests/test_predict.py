@@ -1,5 +1,6 @@
 """From a member list to an answer: the same as evaluation gives, whole, flagged where it should be, and refused in words."""
 
+import doctest
 import json
 import shutil
 from pathlib import Path
@@ -131,6 +132,22 @@ def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
     run = trained.load(mixture.directory)
     found = run.predict(stars, View(distance_pc=250.0, radial_velocity_kms=10.0)).table.iloc[0]
     assert (found["distance_pc"], found["radial_velocity_kms"]) == pytest.approx((250, 10))
+
+
+def test_a_run_that_saw_the_simulations_origin_flags_every_answer(ensemble, mixture, stars):
+    seen = trained.load(ensemble.directory)
+    assert seen.doubts == ()
+    with seen.config.unlocked():
+        seen.config.data.centred = False
+    row = seen.predict(stars).table.iloc[0]
+    assert row["is_flagged"]
+    assert row["flags"].startswith("trained on places and velocities about the simulations' origin")
+
+
+def test_the_example_in_the_documentation_holds(mixture):
+    names = {"starjax": starjax, "run_directory": mixture.directory, "catalog_file": EXAMPLE}
+    [example] = doctest.DocTestFinder().find(trained.load, globs=names)
+    assert doctest.DocTestRunner().run(example) == (0, 5)
 
 
 def reference(**ranges):
