@@ -74,6 +74,8 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.mixture.num_component = 3
     # Least width of each, in scaled units.
     config.mixture.min_scale = 0.02
+    # What the expected targets learn from: 'likelihood', as all else of the mixture, or 'huber', the loss of points.
+    config.mixture.means = "likelihood"
 
     config.optim = ConfigDict()
     # Peak learning rate of AdamW; it falls along a cosine to 1e-3 of this at max_epochs.

@@ -77,6 +77,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
         "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
         "mixture.min_scale": (config.mixture.min_scale > 0, "positive"),
+        "mixture.means": (config.mixture.means in heads.MEANS, " or ".join(heads.MEANS)),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),

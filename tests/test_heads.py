@@ -53,12 +53,41 @@ def test_the_loss_is_the_likelihood_of_the_mixture_and_marginals_are_its_own(
 
 
 @hypothesis.given(size=strategies.floats(0, 1e4), seed=strategies.integers(0, 100))
-def test_the_loss_and_its_gradient_are_finite_whatever_the_outputs(size, seed):
-    head = heads.MixtureHead(2, 3, 0.02)
+@hypothesis.settings(deadline=None)
+@pytest.mark.parametrize("means", heads.MEANS)
+def test_the_loss_and_its_gradient_are_finite_whatever_the_outputs(means, size, seed):
+    head = heads.MixtureHead(2, 3, 0.02, means)
     output = jnp.asarray(np.random.default_rng(seed).normal(size=(1, head.num_output)) * size, jnp.float32)
     value, gradient = jax.value_and_grad(lambda x: head.loss(x, jnp.zeros((1, 2)), 1.0)[0])(output)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("num_component", [1, 3])
+def test_means_of_their_own_learn_as_points_and_the_rest_from_the_likelihood_about_them(
+    num_component, float64
+):
+    head = heads.MixtureHead(2, num_component, 0.05, means="huber")
+    by_likelihood = heads.MixtureHead(2, num_component, 0.05)
+    rng = np.random.default_rng(num_component)
+    output, target = jnp.asarray(rng.normal(size=(1, head.num_output))), jnp.asarray(rng.normal(size=(1, 2)))
+    point_loss = heads.PointHead(2).loss(head.mean(output), target, 0.5)
+    np.testing.assert_allclose(
+        head.loss(output, target, 0.5), point_loss + by_likelihood.loss(output, target, None), rtol=1e-12
+    )
+
+    def gradient(loss):
+        found = np.asarray(jax.grad(lambda x: loss(x, target, 0.5)[0])(output))
+        return np.split(found.reshape(num_component, -1), [1, 3], axis=1)
+
+    def of_points(x, target, delta):
+        return heads.PointHead(2).loss(head.mean(x), target, delta)
+
+    # Moving all means alike is the points' business alone; the shape of each component the likelihood's, at its share.
+    _, of_means, of_shapes = gradient(head.loss)
+    np.testing.assert_allclose(of_means.sum(axis=0), gradient(of_points)[1].sum(axis=0), rtol=1e-9)
+    expected = heads.SHAPE_SHARE * gradient(by_likelihood.loss)[2]
+    np.testing.assert_allclose(of_shapes, expected, rtol=1e-9)
 
 
 def test_no_component_is_narrower_than_the_least_scale():
@@ -83,6 +112,6 @@ def test_the_config_chooses():
     config = common.get_config()
     config.data.target_keys = ("time", "total_mass_within_2x_r_tidal")
     assert heads.create(config) == heads.PointHead(2)
-    config.head, config.mixture.num_component = "mixture", 5
-    assert heads.create(config) == heads.MixtureHead(2, 5, config.mixture.min_scale)
+    config.head, config.mixture.num_component, config.mixture.means = "mixture", 5, "huber"
+    assert heads.create(config) == heads.MixtureHead(2, 5, config.mixture.min_scale, "huber")
     assert heads.create(config).num_output == 5 * (1 + 2 + 2 + 1)

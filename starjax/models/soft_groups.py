@@ -22,8 +22,8 @@ class SoftGroups(nnx.Module):
 
     What is pooled are logarithms of numbers, means of the features of each group and of their products,
     quantiles of each feature over all stars, and logarithms of sums over stars of what the same network makes of each,
-    as a mass is the sum of its stars'. The output is a linear map of that beside a network, which alone would learn a
-    plain slope late. Features are seen through arcsinh, lest a few stars decide.
+    as a mass is the sum of its stars'. The output is a linear map of these last logarithms beside a network on all that is
+    pooled: alone, a network learns a plain slope late, and continues it badly to masses larger than any it has seen. Features are seen through arcsinh, lest a few stars decide.
     Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
     arXiv:1511.07247).
 
@@ -59,7 +59,7 @@ class SoftGroups(nnx.Module):
         self.num_groups = num_groups
         num_moment = num_feature + num_feature * (num_feature + 1) // 2
         num_pooled = 1 + len(QUANTILES) * num_feature + num_groups * (1 + num_moment) + num_sums
-        self.linear = mlp.MLP(num_pooled, (), num_output, dropout=0.0, **options)
+        self.linear = mlp.MLP(num_sums, (), num_output, dropout=0.0, **options)
         self.mlp = mlp.MLP(num_pooled, hidden_dims, num_output, dropout=dropout, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
@@ -70,7 +70,7 @@ class SoftGroups(nnx.Module):
         share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
         sums_BxS = log_sum(term_BxSxK, mask_BxK)
         pooled_BxP = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS], axis=1)
-        return self.linear.of_sets(pooled_BxP) + self.mlp.of_sets(pooled_BxP, key)
+        return self.linear.of_sets(sums_BxS) + self.mlp.of_sets(pooled_BxP, key)
 
 
 def pool(star_BxKxF, share_BxGxK, mask_BxK):
