@@ -67,7 +67,7 @@ class Answer:
 def calibrate(outputs: Outputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:
     """What the errors on validation clusters, of runs `group_N`, teach of the next ones'."""
     error_NxT = outputs.points.mean(axis=(0, 2)) - target_NxT
-    sigma_T = calibration.root_mean_square(error_NxT, group_N)
+    sigma_T = np.sqrt((error_NxT**2).mean(axis=0))
     return calibration.fit(outputs.pooled(sigma_T), target_NxT, group_N, sigma_T)
 
 

@@ -1,9 +1,10 @@
 """Intervals that hold what they say: measured on the validation runs, kept with the run.
 
 Snapshots of one simulation are not independent, simulations are. A score of one snapshot drawn from each validation
-run is exchangeable with that of a snapshot of a new run, so that the usual split-conformal quantile of these scores
-covers it as often as it says (Dunn, Wasserman & Ramdas 2022, arXiv:1809.07441, "subsampling once"). The quantile
-is averaged over many such draws, lest it depend on one of them.
+run is exchangeable with that of a snapshot of a new run, so that the split-conformal quantile of these scores
+covers it as often as it says (Dunn, Wasserman & Ramdas 2022, arXiv:1809.07441, "subsampling once"). Runs count by their
+snapshots, as they are met in a test (weighted split-conformal, Tibshirani et al. 2019, arXiv:1904.06019): long ones are old
+and hard. The quantile is averaged over many such draws, lest it depend on one of them.
 
 The score is by how much the predictive interval of a level has to be stretched about its median to reach the truth
 (conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in its multiplicative form).
@@ -11,7 +12,6 @@ The score is by how much the predictive interval of a level has to be stretched 
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Calibration:
     """What validation taught of the errors of each target, in scaled units.
 
     Attributes:
-      sigma: (T,) root mean square error, each run counting as one.
+      sigma: (T,) root mean square error.
       stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
       num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
         score stands in for it.
@@ -61,13 +61,6 @@ def _ends(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
 
 
-def root_mean_square(error_NxT: np.ndarray, group_N: np.ndarray) -> np.ndarray:
-    """Root of the mean over groups of their mean square errors (T,)."""
-    _, number_N = np.unique(group_N, return_inverse=True)
-    size_G = np.bincount(number_N)
-    return np.sqrt(((error_NxT**2) / size_G[number_N][:, None]).sum(axis=0) / len(size_G))
-
-
 def fit(
     predictive: Sequence[Mixture], target_NxT: np.ndarray, group_N: np.ndarray, sigma_T: np.ndarray
 ) -> Calibration:
@@ -77,7 +70,7 @@ def fit(
       predictive: distributions of each target, of n snapshots.
       target_NxT: what is true, scaled.
       group_N: the run of each snapshot.
-      sigma_T: as `root_mean_square` gives it.
+      sigma_T: root mean square errors, to be kept.
     """
     stretch = np.empty((len(LEVELS), len(predictive)))
     for target, one in enumerate(predictive):
@@ -95,9 +88,11 @@ def _stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> 
 
 
 def quantile_of_groups(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
-    """The score that one of a new group stays below with probability `level`.
+    """The score that a member of a new group stays below with probability `level`.
 
-    Of k groups the ceil(level (k + 1))-th lowest score of one member each, averaged over draws of the members.
+    Of the scores of one member of each group, weighed by the groups' sizes, the lowest that this share of all weight does
+    not exceed; the new group's score is beyond all, and its weight what groups are met with. Averaged over draws of
+    the members. Of k groups of one size it is the ceil(level (k + 1))-th lowest; of too few groups, the largest.
     """
     _, number_N = np.unique(group_N, return_inverse=True)
     order_N = np.argsort(number_N, kind="stable")
@@ -105,9 +100,15 @@ def quantile_of_groups(score_N: np.ndarray, group_N: np.ndarray, level: float) -
     first_G = np.cumsum(size_G) - size_G
     rng = np.random.default_rng(SEED)
     member_DxG = (rng.random((NUM_DRAW, len(size_G))) * size_G).astype(int)
-    drawn_DxG = np.sort(score_N[order_N[first_G + member_DxG]], axis=1)
-    rank = min(math.ceil(level * (len(size_G) + 1)), len(size_G))
-    return float(drawn_DxG[:, rank - 1].mean())
+    drawn_DxG = score_N[order_N[first_G + member_DxG]]
+    rank_DxG = np.argsort(drawn_DxG, axis=1)
+    weight_DxG = size_G[rank_DxG].cumsum(axis=1)
+    weight_of_new = (size_G**2).sum() / size_G.sum()
+    # Rounding must not make a whole rank of the weight just reached.
+    needed = level * (size_G.sum() + weight_of_new) * (1 - 1e-12)
+    chosen_Dx1 = np.minimum((weight_DxG < needed).sum(axis=1, keepdims=True), len(size_G) - 1)
+    ascending_DxG = np.take_along_axis(drawn_DxG, rank_DxG, axis=1)
+    return float(np.take_along_axis(ascending_DxG, chosen_Dx1, axis=1).mean())
 
 
 def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> None:

@@ -49,12 +49,31 @@ def test_of_few_groups_intervals_hold_no_less_than_they_say():
     assert mean == pytest.approx([14 / 20, 19 / 20], abs=0.03)
 
 
-def test_each_run_counts_as_one_however_many_snapshots_it_has():
-    group = np.array([0] * 99 + [1])
-    error = np.where(group == 0, 1.0, 3.0)[:, None]
-    assert calibration.root_mean_square(error, group) == pytest.approx(np.sqrt((1 + 9) / 2))
-    # Half of the runs have a score of 3: the median of one of each is the larger or the smaller, not that of rows.
-    assert calibration.quantile_of_groups(error[:, 0], group, 0.6) == 3
+def test_runs_count_by_their_snapshots():
+    """Ten runs of one snapshot with low scores, and ten of nine with high ones."""
+    score = np.concatenate([np.arange(10.0), np.repeat(np.arange(10.0, 20.0), 9)])
+    group = np.concatenate([np.arange(10), np.repeat(np.arange(10, 20), 9)])
+    # The new run weighs (10 + 10 * 81) / 100 = 8.2: half of 108.2 is reached by ten ones and five nines.
+    assert calibration.quantile_of_groups(score, group, 0.5) == 14
+    assert calibration.quantile_of_groups(score, group, 0.08) == 8
+    assert calibration.quantile_of_groups(score, group, 0.95) == 19
+
+
+def test_where_long_runs_are_the_harder_ones_intervals_hold_snapshots_as_often_as_they_say():
+    rng = np.random.default_rng(3)
+
+    def runs(num):
+        size = rng.integers(1, 30, num)
+        group = np.repeat(np.arange(num), size)
+        mean = rng.normal(size=len(group))
+        error = rng.normal(size=num)[group] + rng.normal(size=len(group))
+        predictive = Mixture(np.ones((len(group), 1)), mean[:, None], np.ones((len(group), 1)))
+        return predictive, (mean + error * size[group] / 10)[:, None], group
+
+    predictive, truth, group = runs(800)
+    calibrated = calibration.fit([predictive], truth, group, np.ones(1))
+    tested = runs(4000)
+    assert coverage(calibrated, *tested[:2]) == pytest.approx(calibration.LEVELS, abs=0.02)
 
 
 def test_groups_need_not_stand_together():
