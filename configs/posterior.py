@@ -22,10 +22,12 @@ def get_config() -> ConfigDict:
     # One Gaussian a member: with so few simulations more only learn these by heart.
     config.mixture.num_component = 1
     config.mixture.min_scale = 0.05
-    config.ensemble.size = 2
+    config.mixture.means = "huber"
+    # Below the errors of ages and above those of masses, which would count for little against them.
+    config.optim.huber_delta = 0.2
+    config.ensemble.size = 4
     config.model.num_groups = 12
     config.model.hidden_dims = (32, 32)
-    config.optim.weight_decay = 0.3
     config.train.batch_size = 64
     # Few at a time, so that clusters of few stars are computed with few slots.
     config.train.micro_batch_size = "4"
