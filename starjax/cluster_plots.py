@@ -46,7 +46,7 @@ def _sky(axes: Axes, members: Members, name: str) -> None:
             lon, lat, *motions, angles="xy", scale_units="xy", scale=scale, color="0.5", width=0.003, zorder=0
         )
         label = f"{typical:.2g} mas/yr"
-        axes.quiverkey(arrows, 0.78, 0.95, typical, label, labelpos="E", fontproperties={"size": 8})
+        axes.quiverkey(arrows, 0.62, 0.95, typical, label, labelpos="E", fontproperties={"size": 8})
     # Longitude grows to the left, as the sky is seen.
     axes.set(xlim=(half, -half), ylim=(-half, half), aspect="equal")
     axes.set(xlabel="offset in Galactic longitude [deg]", ylabel="offset in Galactic latitude [deg]")

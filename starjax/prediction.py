@@ -71,7 +71,7 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
     for key, what in (("num_star", "stars"), ("distance_pc", "pc away")):
         low, high = reference.range_of(key)
         if not low <= row[key] <= high:
-            found.append(f"{row[key]:,.0f} {what}, trained on {low:,.0f} to {high:,.0f}")
+            found.append(f"{row[key]:,.0f} {what}, trained on {low:z,.0f} to {high:z,.0f}")
     low_bound, high_bound = answers.PERCENTILES[0]
     for key in target_keys:
         low, high = reference.range_of(key)
@@ -79,7 +79,7 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
         reaches_down = low > 0 and row[f"{key}_{low_bound}"] < low
         if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
             name, unit = plots.plain_label(key), plots.unit(key)
-            found.append(f"{name} reaches the end of what was trained on, {low:,.0f} to {high:,.0f} {unit}")
+            found.append(f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}")
     return found
 
 
