@@ -13,4 +13,7 @@ def get_config() -> ConfigDict:
     # From all stars down to those of 0.3 Lsun: G = 18 is 0.004 Lsun at 136 pc, and 0.05 Lsun at 600 pc.
     config.data.faint_limit_range = (-3.5, -0.5)
     config.data.loss_ratio_range = (0.0, 0.5)
+    # No two epochs show the same lists, so that more of them teach more.
+    config.train.max_epochs = 80
+    config.train.patience = 80
     return config
