@@ -10,7 +10,7 @@ from configs import posterior
 
 def get_config() -> ConfigDict:
     config = posterior.get_config()
-    # From all stars down to those of 0.3 Lsun: G = 18 is 0.004 Lsun at 136 pc, and 0.05 Lsun at 600 pc.
+    # From all stars down to those of 0.3 Lsun: G = 18 is 0.003 Lsun at 136 pc, and 0.03 Lsun at 600 pc.
     config.data.faint_limit_range = (-3.5, -0.5)
     config.data.loss_ratio_range = (0.0, 0.5)
     # No two epochs show the same lists, so that more of them teach more.
