@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from configs import common, deep_sets, set_transformer, summary_stats
+from configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
 from starjax import config as config_lib
 from starjax import environment, models
 
@@ -40,6 +40,14 @@ def test_an_unknown_field_is_refused():
         ("data.drop_probability", 1.5, "between 0 and 1"),
         ("data.drop_ratio_range", (0.9, 0.1), "the lower first"),
         ("data.drop_ratio_range", (0.1,), "two fractions"),
+        ("data.hidden_keys", ("q",), "some of data.feature_keys"),
+        ("data.faint_limit_range", (-3.0, -1.0), "with log_L_L_sol among"),
+        ("data.faint_limit_range", (-1.0,), "the fainter first"),
+        ("data.loss_ratio_range", (0.0, 0.5), "with data.faint_limit_range"),
+        ("head", "gaussian", "point or mixture"),
+        ("mixture.num_component", 0, "at least 1"),
+        ("mixture.min_scale", 0.0, "positive"),
+        ("mixture.means", "median", "likelihood or huber"),
         ("data.placement", "somewhere", "auto, replicated, sharded, streamed"),
         ("optim.learning_rate", 0.0, "positive"),
         ("optim.weight_decay", -1.0, "0 or positive"),
@@ -62,6 +70,19 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
     with pytest.raises(ValueError, match=said) as caught:
         config_lib.check(config, num_device=4)
     assert field in str(caught.value)
+
+
+def test_lists_that_lack_stars_are_asked_for_as_a_whole():
+    config_lib.check(posterior.get_config(), num_device=2)
+    config = posterior_incomplete.get_config()
+    config_lib.check(config, num_device=2)
+    config.data.loss_ratio_range = ()
+    with pytest.raises(ValueError, match=r"loss_ratio_range=\(\) should be two fractions"):
+        config_lib.check(config, num_device=2)
+    config.data.loss_ratio_range = (0.0, 0.0)
+    config.data.faint_limit_range = (-1.0, -2.0)
+    with pytest.raises(ValueError, match="the fainter first"):
+        config_lib.check(config, num_device=2)
 
 
 def test_the_digest_tells_runs_apart_but_not_places():

@@ -40,9 +40,12 @@ class Losses:
 
 
 def of_config(config: ConfigDict, feature_keys: tuple[str, ...], scalers: ScalerBundle) -> Losses | None:
-    """What a config asks for, of features with these names and scalers; None: nothing."""
+    """What a config asks for, of features with these names and scalers; None: nothing.
+
+    Lists to be answered for lack what they lack: they may come without luminosities that the model does not see.
+    """
     data = config.data
-    if not data.faint_limit_range:
+    if not data.faint_limit_range or LUMINOSITY not in feature_keys:
         return None
     scaled = scalers.of(LUMINOSITY).transform(np.array(data.faint_limit_range, np.float64))
     return Losses(feature_keys.index(LUMINOSITY), tuple(scaled.tolist()), tuple(data.loss_ratio_range))

@@ -109,6 +109,7 @@ def test_limits_are_stated_in_physical_units():
     assert found.column == 1
     physical = scalers.of("log_L_L_sol").inverse(np.array(found.faint_limit_range))
     np.testing.assert_allclose(physical, config.data.faint_limit_range)
+    assert incompleteness.of_config(config, ("z",), scalers) is None
     with config.unlocked():
         config.data.faint_limit_range = ()
     assert incompleteness.of_config(config, ("z", "log_L_L_sol"), scalers) is None
