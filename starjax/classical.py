@@ -3,13 +3,12 @@
 import numpy as np
 
 from starjax import physics
+from starjax.data import sky
 from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
 
 PROJECTED = ("y", "z", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
-# km/s of 1 mas/yr at 1 kpc.
-KMS_PER_MAS_YR_KPC = 4.740470463533349
 
 
 def of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:
@@ -29,7 +28,7 @@ def of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:
         stars_4xN = scalers.inverse(scaled, keys).T
         if keys == SKY:
             pc_per_deg = shard.distance_pc[i] * np.pi / 180
-            kms_per_mas_yr = KMS_PER_MAS_YR_KPC * shard.distance_pc[i] / 1000
+            kms_per_mas_yr = sky.KMS_PER_PC_MAS_YR * shard.distance_pc[i]
             stars_4xN = stars_4xN * np.repeat([pc_per_deg, kms_per_mas_yr], 2)[:, None]
         found.append(physics.estimates(*stars_4xN))
     return {f"mass_{name}": np.array([one.mass[name].value for one in found]) for name in physics.ESTIMATORS}

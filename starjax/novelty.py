@@ -91,13 +91,20 @@ def some(num_snapshot: int) -> np.ndarray:
 
 
 def learn(
-    train: Shard, val: Shard, target_scalers: ScalerBundle, feature_keys, feature_clip: float
+    train: Shard,
+    val: Shard,
+    target_scalers: ScalerBundle,
+    feature_keys: Sequence[str],
+    feature_clip: float,
+    whole: Shard | None = None,
 ) -> Reference:
     """Learns from scaled shards what is usual in training, and what is rare among validation runs.
 
     Args:
       feature_keys, feature_clip: what of the features the model sees.
+      whole: all that was trained on, if `train` is some of it: the ranges are of that.
     """
+    whole = train if whole is None else whole
     chosen, chosen_val = some(train.num_snapshot), some(val.num_snapshot)
     train_NxS = describe_all(train, feature_keys, feature_clip, chosen)
     val_NxS = describe_all(val, feature_keys, feature_clip, chosen_val)
@@ -108,10 +115,12 @@ def learn(
     known = (train_NxS - center) @ whitening
     distance = _distance(known, (val_NxS - center) @ whitening)
     threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
-    target = target_scalers.inverse(train.target.astype(np.float64), train.target_keys)
-    limited = dict(zip(train.target_keys, target.T, strict=True)) | {"num_star": np.diff(train.ptr)}
-    if train.distance_pc is not None:
-        limited["distance_pc"] = train.distance_pc
+    target, target_of_all = (
+        target_scalers.inverse(one.target.astype(np.float64), one.target_keys) for one in (train, whole)
+    )
+    limited = dict(zip(whole.target_keys, target_of_all.T, strict=True)) | {"num_star": np.diff(whole.ptr)}
+    if whole.distance_pc is not None:
+        limited["distance_pc"] = whole.distance_pc
     return Reference(
         center,
         whitening,

@@ -47,7 +47,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keep_outliers", action="store_true", help="keep stars that move unlike the rest")
     parser.add_argument(
-        "--num_draws", type=int, help="samples of a cluster that has more stars than a sample holds"
+        "--num_draws",
+        type=int,
+        default=trained.NUM_DRAWS,
+        help="samples of a cluster that has more stars than a sample holds [%(default)s]",
     )
     return parser.parse_args(argv[1:])
 
@@ -64,8 +67,6 @@ def main(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     if prediction_files.is_there(out) and not arguments.overwrite:
         raise PredictError(f"{out} holds a prediction: name another --out, or give --overwrite")
-    if arguments.num_draws is not None and arguments.num_draws < 1:
-        raise PredictError(f"--num_draws={arguments.num_draws} should be at least 1")
     run = trained.load(arguments.run)
     found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
     named = found.table.assign(catalog=arguments.catalog, catalog_sha256=files.sha256(arguments.catalog))

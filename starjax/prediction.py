@@ -12,6 +12,9 @@ from starjax.data import sky
 from starjax.data.observe import Members
 from starjax.novelty import Reference
 
+# Of a cluster's stars, the share that may be left out for want of values before its answer is flagged.
+MOST_LEFT_OUT = 0.05
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -42,9 +45,9 @@ def table_of(
 
     Returns:
       `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
-      intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`; `novelty`, `is_flagged` and
-      `flags`, why; `distance_pc`, `radial_velocity_kms`; classical estimates with standard errors: `sigma_1d_kms`,
-      `r_half_projected_pc`, `mass_virial` and so on; `notes` on the list.
+      intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`, and `num_left_out` for want of
+      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; classical estimates with standard
+      errors: `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
     """
     rows = []
     for name, one in members.items():
@@ -56,6 +59,7 @@ def table_of(
             row |= {f"{key}_{bound}": of_cluster.loc[key, f"{bound}_physical"] for bound in bounds}
             row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
         row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
+        row |= {"num_left_out": one.num_left_out}
         found = [*doubts, *reasons(target_keys, reference, row | {"distance_pc": one.distance_pc})]
         row |= {"is_flagged": bool(found), "flags": "; ".join(found)}
         row |= {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
@@ -72,27 +76,32 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
         low, high = reference.range_of(key)
         if not low <= row[key] <= high:
             found.append(f"{row[key]:,.0f} {what}, trained on {low:z,.0f} to {high:z,.0f}")
+    num_there = row["num_star"] + row["num_left_out"]
+    if row["num_left_out"] > MOST_LEFT_OUT * num_there:
+        found.append(
+            f"{row['num_left_out']:,} of {num_there:,} stars are left out for want of values, and so is their mass"
+        )
     low_bound, high_bound = answers.PERCENTILES[0]
     for key in target_keys:
         low, high = reference.range_of(key)
-        # A range that begins at zero ends there for all clusters.
-        reaches_down = low > 0 and row[f"{key}_{low_bound}"] < low
+        # A range that begins at zero, within rounding, ends there for all clusters.
+        reaches_down = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
         if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
             name, unit = plots.plain_label(key), plots.unit(key)
             found.append(f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}")
     return found
 
 
-def classical(members: Members) -> dict[str, float]:
-    """Classical estimates from the same stars, and their standard errors."""
+def classical(members: Members) -> dict[str, float | str]:
+    """Classical estimates from the same stars, of those that have a motion, and their standard errors; NaN where there is none."""
     stars = members.table
     lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
     place = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
     scale = sky.KMS_PER_PC_MAS_YR * stars["dist_pc"]
     moves = scale * stars["pm_lon_coslat_mas_yr"], scale * stars["pm_lat_mas_yr"]
-    columns = (*place, *moves, stars["vy_error"], stars["vz_error"])
-    estimates = physics.estimates(*(column.to_numpy() for column in columns))
-    found = {}
+    columns = np.stack([*place, *moves, stars["v_lon_error"], stars["v_lat_error"]])
+    estimates = physics.estimates(*columns[:, np.isfinite(columns).all(axis=0)])
+    found = {"classical_note": estimates.note}
     for name, mass in estimates.mass.items():
         found |= {f"mass_{name}": mass.value, f"mass_{name}_error": mass.standard_error}
     for name in ("sigma_1d_kms", "r_half_projected_pc"):

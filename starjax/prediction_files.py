@@ -1,7 +1,10 @@
 """What a prediction for observed clusters leaves behind: tables, figures, and what is printed."""
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from astropy.table import Table
 from rich.console import Console
@@ -20,8 +23,9 @@ def is_there(out: Path) -> bool:
 
 
 def write(prediction: Prediction, run: Trained, out: Path) -> list[Path]:
-    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster; returns what was written."""
-    table = prediction.table
+    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster, in place of what was there; returns what was written."""
+    table, names = prediction.table, _file_names(prediction.members)
+    left_over = _figures_of_before(out) - set(names)
     stars = pd.concat(
         [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
     )
@@ -35,8 +39,10 @@ def write(prediction: Prediction, run: Trained, out: Path) -> list[Path]:
         with files.written_whole(out / name) as temporary:
             writer(temporary)
     paths = [out / name for name in writers]
+    for old in left_over:
+        (out / old).unlink(missing_ok=True)
     for number, (name, one) in enumerate(prediction.members.items()):
-        path = out / f"{_file_name(name)}.png"
+        path = out / names[number]
         plots.save(cluster_plots.cluster(run, one, prediction.answer, name, number), path)
         paths.append(path)
     return paths
@@ -57,8 +63,22 @@ def _with_units(table: pd.DataFrame) -> Table:
     return found
 
 
-def _file_name(cluster: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in cluster)
+def _file_names(clusters: Iterable[str]) -> list[str]:
+    """Of the figure of each cluster; numbered where names would be the same, on any file system."""
+    found: list[str] = []
+    for cluster in clusters:
+        plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in cluster)
+        taken = {name.lower() for name in found}
+        choices = (f"{plain}{ending}.png" for ending in ("", *(f"-{i}" for i in itertools.count(2))))
+        found.append(next(name for name in choices if name.lower() not in taken))
+    return found
+
+
+def _figures_of_before(out: Path) -> set[str]:
+    """The figures of the prediction that a folder holds."""
+    if not is_there(out):
+        return set()
+    return set(_file_names(pd.read_parquet(out / f"{TABLE}.parquet", columns=["cluster"])["cluster"]))
 
 
 def report(prediction: Prediction, run: Trained) -> None:
@@ -79,6 +99,7 @@ def report(prediction: Prediction, run: Trained) -> None:
             for key in run.target_keys
         ]
         virial = f"{row['mass_virial']:,.0f} ± {row['mass_virial_error']:,.0f}"
+        virial = "–" if np.isnan(row["mass_virial"]) else virial
         believe = "with care" if row["is_flagged"] else "yes"
         shown.add_row(
             row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", believe
@@ -87,5 +108,7 @@ def report(prediction: Prediction, run: Trained) -> None:
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
             print(f"{row['cluster']}, with care: {row['flags']}")
+        if row["classical_note"]:
+            print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in prediction.members[row["cluster"]].notes:
             print(f"{row['cluster']}: {note}")

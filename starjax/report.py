@@ -81,7 +81,7 @@ def page(place: Experiment) -> str:
         sections = [
             _results(place, tested),
             _calibration(place, coverage),
-            _training(place, tested, history),
+            _training(place, history),
             _config(record),
             _data_card(record, novelty.load(place.training_set)),
         ]
@@ -106,7 +106,10 @@ def _results(place: Experiment, tested: dict) -> Section:
         for key, by_units in tested["test"].items()
         for units, values in by_units.items()
     ]
-    text = f"Test samples; best epoch {tested['best_epoch']} of {tested['epochs']}, {tested['members']} member(s)."
+    num_member = tested["members"]
+    text = f"Test samples; best epoch {tested['best_epoch']} of {tested['epochs']}."
+    if num_member > 1:
+        text = f"Test samples; mean of {num_member} members, each at its best of {tested['epochs']} epochs."
     table = HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)
     return Section("results", "Results", text, [table], _figures(place, "predicted-against-true", "errors"))
 
@@ -136,11 +139,11 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     )
 
 
-def _training(place: Experiment, tested: dict, history: pd.DataFrame) -> Section:
-    shown = ["epoch", "member", "learning_rate", "train_loss", "val_loss"]
-    best = history[history["epoch"] == tested["best_epoch"]]
+def _training(place: Experiment, history: pd.DataFrame) -> Section:
+    shown = ["member", "epoch", "learning_rate", "train_loss", "val_loss"]
+    best = history.loc[history.groupby("member")["val_loss"].idxmin()]
     rows = [[f"{row[name]:.6g}" for name in shown] for row in best.to_dict("records")]
-    text = f"{history['epoch'].max()} epochs; the best one:"
+    text = f"{history['epoch'].max()} epochs; the best of each member:"
     return Section("training", "Training", text, [HtmlTable(shown, rows)], _figures(place, "training-curves"))
 
 

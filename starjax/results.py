@@ -53,8 +53,9 @@ def write(
       arrays, progress: as `train.fit` returns them.
     """
     output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
-    known = novelty.some(data.shards["train"].num_snapshot)
-    judge = snapshots.Judge(evaluator, incompleteness.observed(config, data, "train", snapshots=known))
+    some = novelty.some(data.shards["train"].num_snapshot)
+    known = incompleteness.observed(config, data, "train", snapshots=some).shards["train"]
+    judge = snapshots.Judge(evaluator, data, known)
     if len(progress) == 1:
         _write_test(place, judge, output_ExNxO, progress, best=0)
         return

@@ -9,6 +9,7 @@ import pandas as pd
 from starjax import answers, classical, novelty
 from starjax.calibration import Calibration
 from starjax.data.dataset import Dataset
+from starjax.data.shard import Shard
 from starjax.evaluate import Evaluator
 
 
@@ -18,18 +19,24 @@ class Judge:
 
     Attributes:
       evaluator: made the predictions.
-      data: the data set, its clusters of all splits as lists have them (see `incompleteness`).
+      data: the data set, its clusters of validation and test as lists have them (see `incompleteness`).
+      known: training clusters as lists have them, all or some.
     """
 
     evaluator: Evaluator
     data: Dataset
+    known: Shard
 
     @functools.cached_property
     def reference(self) -> novelty.Reference:
         """What the run was trained on."""
-        shards, config = self.data.shards, self.evaluator.config
         return novelty.learn(
-            shards["train"], shards["val"], self.data.target_scalers, self._feature_keys, config.feature_clip
+            self.known,
+            self.data.shards["val"],
+            self.data.target_scalers,
+            self._feature_keys,
+            self.evaluator.config.feature_clip,
+            whole=self.data.shards["train"],
         )
 
     def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:

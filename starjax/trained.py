@@ -36,6 +36,8 @@ from starjax.prediction import Prediction
 
 # Samples that go through the members at a time; clusters are few, and may have many stars.
 BATCH_SIZE = 8
+# Samples of a cluster that has more stars than a sample holds.
+NUM_DRAWS = 16
 # Defaults of what can be stated beside a list.
 EVERYTHING_FROM_LIST, NO_OTHER_NAMES = View(), types.MappingProxyType({})
 
@@ -92,7 +94,7 @@ class Trained:
         self,
         table: Table | pd.DataFrame | Path | str,
         view: View = EVERYTHING_FROM_LIST,
-        num_draws: int | None = None,
+        num_draws: int = NUM_DRAWS,
         columns: Mapping[str, str] = NO_OTHER_NAMES,
     ) -> Prediction:
         """Answers for the member lists of clusters.
@@ -127,14 +129,19 @@ class Trained:
         )
         return Prediction(found, members, answer)
 
-    def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int | None = None) -> Answer:
+    def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Answer:
         """What the run says of clusters, given the physical features (n, F) of their stars by name.
 
         Args:
-          num_draws: samples of a cluster that has more stars than a sample holds; by default as many as in training.
+          num_draws: samples of each cluster, if one has more stars than a sample holds.
+
+        Raises:
+          TrainedError: there is no draw.
         """
+        if num_draws < 1:
+            raise TrainedError(f"num_draws={num_draws} should be at least 1")
         shard = self._shard(list(clusters.values()))
-        outputs = self._outputs(shard, num_draws or self.config.data.num_sample_per_snapshot)
+        outputs = self._outputs(shard, num_draws)
         predictive = outputs.pooled(self.calibrated.sigma)
         found = answers.table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
         description = novelty.describe_all(shard, self.feature_keys, self.config.data.feature_clip)

@@ -12,8 +12,8 @@ from astropy.table import Table
 
 import starjax
 from configs import common
-from starjax import experiment, main, predict, prediction, trained
-from starjax.data import catalog, dataset, shard
+from starjax import experiment, main, predict, prediction, prediction_files, trained
+from starjax.data import catalog, dataset, observe, shard
 from starjax.data.geometry import View
 from starjax.novelty import Reference
 
@@ -92,6 +92,47 @@ def test_the_example_is_answered_whole(mixture, stars):
     assert "zero point" in row["notes"]
 
 
+def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, stars):
+    run, few = trained.load(mixture.directory), stars.copy()
+    few["bp_rp"][::3] = np.nan
+    whole, of_few = (run.predict(table).table.iloc[0] for table in (stars, few))
+    assert of_few["num_star"] == whole["num_star"]
+    assert not of_few["flags"].startswith("left out")
+    listed = stars.copy()
+    listed["log_L_L_sol"] = np.where(np.arange(len(stars)) < 50, -1.0, np.nan)
+    found = run.predict(listed).table.iloc[0]
+    assert found["num_star"] == whole["num_star"]
+    assert "as listed, of 50 stars" in found["notes"]
+
+
+def test_an_answer_without_many_of_the_stars_is_flagged(mixture, stars):
+    run, dim = trained.load(mixture.directory), stars.copy()
+    dim["phot_g_mean_mag"][::3] = np.nan
+    row = run.predict(dim).table.iloc[0]
+    assert row["num_left_out"] > 100
+    assert (
+        f"{row['num_left_out']} of {row['num_left_out'] + row['num_star']} stars are left out" in row["flags"]
+    )
+
+
+def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees(stars):
+    table = stars.copy()
+    table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
+    table["radial_velocity_error"] = 3.0
+    keys = ("y", "z", "vy", "vz"), ("x", "y", "z", "vx", "vy", "vz"), ("y", "z")
+    view = View(clip=False)
+    across, galactic, places = (prediction.classical(observe.features(table, k, view)) for k in keys)
+    assert across["mass_virial"] > 0
+    for name, value in across.items():
+        for other in (galactic, places):
+            assert other[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.05)), name
+
+
+def test_figures_of_clusters_do_not_take_each_others_names():
+    found = prediction_files._file_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
+    assert found == ["NGC_752.png", "NGC_752-2.png", "ngc_752-3.png", "M67.png"]
+
+
 def test_the_order_of_the_rows_is_nothing(mixture, stars):
     run = trained.load(mixture.directory)
     shuffled = stars[np.random.default_rng(0).permutation(len(stars))]
@@ -162,6 +203,7 @@ def reference(**ranges):
         ({}, None),
         ({"novelty": 1.3}, "novelty 1.3"),
         ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
+        ({"num_left_out": 20}, "20 of 220 stars are left out"),
         ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
         ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
         ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
@@ -172,7 +214,7 @@ def reference(**ranges):
 )
 def test_flags_tell_why(changes, said):
     known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
-    row = {"novelty": 0.6, "num_star": 200, "distance_pc": 200.0}
+    row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "distance_pc": 200.0}
     row |= {
         "time": 100.0,
         "time_p16": 60.0,
@@ -283,6 +325,6 @@ def test_what_is_kept_with_the_run_is_calibrated_on_validation_and_tested_on_tes
         assert whole["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
         is_within = rows["target_scaled"].between(rows["p16_scaled"], rows["p84_scaled"])
         assert whole["coverage_68"] == pytest.approx(is_within.mean())
-    assert {"num_star", "distance_pc", "time", *TARGETS} <= set(table["by"]) | {"time_myr"}
+    assert {"num_star", "distance_pc", "time", *TARGETS} <= set(table["by"])
     assert tested["mass_projected_virial"].notna().any()
     assert {"errors.png", "calibration.png"} <= {path.name for path in mixture.figures.iterdir()}

@@ -10,6 +10,13 @@ import dataclasses
 import numpy as np
 from astropy.stats import mad_std
 
+from starjax import errors
+
+
+class MotionError(errors.StarjaxError):
+    """Stars that are not one cluster, and what to do."""
+
+
 # A star enters a fit within this many standard deviations.
 _FIT_WITHIN = 4.0
 _ROUNDS = 50
@@ -54,6 +61,9 @@ def combine_parallaxes(
       measured, error: parallaxes (n,) [mas], NaN where there is none.
       dispersion: of the stars on the sky [rad].
       given: the cluster's parallax [mas], if known.
+
+    Raises:
+      MotionError: parallaxes are not those of one cluster.
     """
     known = np.isfinite(measured)
     values, variances = measured[known], error[known] ** 2
@@ -63,6 +73,11 @@ def combine_parallaxes(
         for _ in range(_ROUNDS):
             total = variances + (cluster * dispersion) ** 2
             now = np.abs(values - cluster) < _FIT_WITHIN * np.sqrt(total)
+            if not now.any():
+                raise MotionError(
+                    f"no parallax is near their middle, {cluster:.3g} mas: if the list has several clusters, tell them apart by a "
+                    "column cluster, and if it has one, state distance_pc"
+                )
             cluster = float(np.average(values[now], weights=1 / total[now]))
             if (now == used).all():
                 break

@@ -34,7 +34,9 @@ class Members:
     Attributes:
       feature: (n, F), in the order of the keys asked for.
       table: n rows: `row` in the list, `source_id` where there is one, what was measured, and all that was
-        derived: features, errors `vx_error vy_error vz_error` [km/s], `dist_error_pc`; NaN where not known.
+        derived: features, errors `vx_error vy_error vz_error` and, along Galactic longitude and latitude,
+        `v_lon_error v_lat_error` [km/s], `dist_error_pc`; NaN where not known.
+      num_left_out: stars of the cluster that lack a value that the features need.
       centre: (ra, dec) [deg, ICRS].
       distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
       radial_velocity_kms: of the cluster; NaN where nothing tells it.
@@ -45,6 +47,7 @@ class Members:
 
     feature: np.ndarray
     table: pd.DataFrame
+    num_left_out: int
     centre: tuple[float, float]
     distance_pc: float
     distance_error_pc: float
@@ -73,8 +76,10 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
             f"{', '.join(unknown)} cannot be had from a member list; what can is {', '.join(KNOWN)}"
         )
     stars, notes = _distinct(_frame(table))
+    num_distinct = len(stars)
     stars, missing = _complete(stars, keys)
     notes += missing
+    num_left_out = num_distinct - len(stars)
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
         notes.append(
@@ -85,13 +90,16 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     luminosity, of_luminosity = _luminosity(stars, keys, view)
     stars = stars.assign(log_L_L_sol=luminosity)
     described = observe_notes.of_geometry(stars, geometry, view, keys)
+    num_before = len(stars)
     stars, dropped = _with_values(stars, geometry, keys, view)
+    num_left_out += num_before - len(stars)
     check_number(stars, "are left with all that the features need")
     velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
     is_radial_known = geometry.motion is not None and geometry.motion.source != "unknown"
     return Members(
         feature=stars[list(keys)].to_numpy(np.float64),
         table=stars.reset_index(drop=True),
+        num_left_out=num_left_out,
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,
@@ -164,6 +172,7 @@ def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> d
     place = distance[:, None] * axes[:, 0] - [geometry.distance_pc, 0, 0]
     moves = np.column_stack([radial, across])
     move_errors = np.column_stack([filled_errors(stars, ("radial_velocity_error",)), tangential.error])
+    errors = {"v_lon_error": tangential.error[:, 0], "v_lat_error": tangential.error[:, 1]}
     if is_galactic:
         tilt = sky.galactic_tilt(geometry.centre)
         place = place @ tilt.T
@@ -176,25 +185,45 @@ def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> d
     named |= {"dist_pc": distance, "dist_error_pc": geometry.star_distance_error, "rv_kms": radial}
     for i, axis in enumerate("xyz"):
         named |= {axis: place[:, i], f"v{axis}": moves[:, i], f"v{axis}_error": move_errors[:, i]}
-    return named
+    return named | errors
 
 
 def _luminosity(stars: pd.DataFrame, keys: tuple[str, ...], view: View) -> tuple[np.ndarray, list[str]]:
-    """log10 of luminosity [Lsun], as listed or from photometry at the star's distance; NaN where unknown."""
-    if stars["log_L_L_sol"].notna().any():
-        return stars["log_L_L_sol"].to_numpy(), []
-    magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
+    """log10 of luminosity [Lsun], as listed, else from photometry at the star's distance; NaN where unknown."""
+    listed, magnitude = stars["log_L_L_sol"].to_numpy(), stars["phot_g_mean_mag"].to_numpy()
+    colour, distance, extinction = (
+        stars["bp_rp"].to_numpy(),
+        stars["dist_pc"].to_numpy(),
+        view.extinction_v_mag,
+    )
+    is_measured = np.isnan(listed) & np.isfinite(magnitude)
+    is_colourless = is_measured & np.isnan(colour)
+    of_dwarfs = photometry.colour_on_main_sequence(magnitude, distance, extinction)
+    colour = np.where(is_colourless, of_dwarfs, colour)
     low, high = photometry.COLOUR_RANGE
-    intrinsic = photometry.intrinsic_colour(colour, view.extinction_v_mag)
-    is_beyond = (intrinsic < low) | (intrinsic > high)
-    notes = [f"Luminosities from G and BP-RP with an extinction A_V of {view.extinction_v_mag:g} mag."]
+    intrinsic = photometry.intrinsic_colour(colour, extinction)
+    is_beyond = is_measured & ((intrinsic < low) | (intrinsic > high))
+    notes = []
+    if np.isfinite(listed).any():
+        notes.append(f"Luminosities as listed, of {observe_notes.count(int(np.isfinite(listed).sum()))}.")
+    if is_measured.any():
+        notes.append(
+            f"Luminosities from G and BP-RP with an extinction A_V of {extinction:g} mag, of "
+            f"{observe_notes.count(int(is_measured.sum()))}."
+        )
+    elif extinction:
+        notes.append(
+            f"The extinction A_V of {extinction:g} mag is of no use: no luminosity is from photometry."
+        )
+    if is_colourless.any():
+        notes.append(f"Without BP-RP, taken to be on the main sequence: {_counted(stars[is_colourless])}.")
     if is_beyond.any():
         notes.append(
             f"Of a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the nearer end was taken: "
             f"{_counted(stars[is_beyond])}."
         )
-    luminosity = photometry.log_luminosity(magnitude, colour, stars["dist_pc"], view.extinction_v_mag)
-    return luminosity.to_numpy(), notes if "log_L_L_sol" in keys else []
+    luminosity = photometry.log_luminosity(magnitude, colour, distance, extinction)
+    return np.where(is_measured, luminosity, listed), notes if "log_L_L_sol" in keys else []
 
 
 def _with_values(
@@ -227,8 +256,6 @@ def _with_values(
         if dark.all():
             raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
         if dark.any():
-            notes.append(
-                f"Left out for want of a luminosity, or of magnitude and colour: {_counted(stars[dark])}."
-            )
+            notes.append(f"Left out for want of a luminosity or a magnitude: {_counted(stars[dark])}.")
             stars = stars[~dark]
     return stars, notes

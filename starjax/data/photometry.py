@@ -76,6 +76,15 @@ def log_luminosity(
     return (MAGNITUDE_OF_SUN - bolometric) / 2.5
 
 
+def colour_on_main_sequence(
+    magnitude_g: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
+) -> np.ndarray:
+    """BP-RP [mag], reddened, that dwarfs of apparent G [mag] have; beyond the sequence, that of its end."""
+    absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
+    reddening = (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
+    return np.interp(absolute_g, _MAGNITUDE_G, _COLOUR) + reddening
+
+
 def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun]; beyond the sequence, BP-RP of its end."""
     bolometric = MAGNITUDE_OF_SUN - 2.5 * log_luminosity
