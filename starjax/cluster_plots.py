@@ -17,7 +17,9 @@ _ARROW_SHARE = 0.05
 _DARK, _WARM = "#0b3c6f", "#f0a830"
 
 
-def cluster(run: Trained, members: Members, answer: Answer, name: str, number: int) -> Figure:
+def cluster(
+    run: Trained, members: Members, answer: Answer, name: str, number: int, is_flagged: bool
+) -> Figure:
     """The figure of the cluster that is the `number`-th of the answer."""
     num_target = len(run.target_keys)
     figure = Figure(figsize=(4.4 * (2 + num_target), 4.2), layout="constrained")
@@ -28,7 +30,7 @@ def cluster(run: Trained, members: Members, answer: Answer, name: str, number: i
         same = np.full(NUM_POINT, number)
         along_curve = Mixture(predictive.weight[same], predictive.mean[same], predictive.sigma[same])
         _posterior(axes, run, key, along_curve, rows.loc[key])
-    _training_set(panels[-1], run, rows)
+    _training_set(panels[-1], run, rows, is_flagged)
     return figure
 
 
@@ -79,9 +81,9 @@ def _posterior(axes: Axes, run: Trained, key: str, predictive: Mixture, row) -> 
         axes.set_xscale("log")
         plots.plain_numbers(axes.xaxis, physical.min(), physical.max())
     low, high = row["p16_physical"], row["p84_physical"]
-    axes.set(
-        xlabel=f"{plots.LABELS.get(key, key)} [{plots.unit(key)}]", yticks=[], ylabel="probability density"
-    )
+    scale = ", logarithmic" if plots.is_logarithmic(key) else ""
+    axes.set_xlabel(f"{plots.LABELS.get(key, key)} [{plots.unit(key)}]{scale}")
+    axes.set(yticks=[], ylabel="probability density")
     axes.set(ylim=(0, 1.35 * density.max()), xlim=(max(physical.min(), 0), physical.max()))
     axes.set_title(
         f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {plots.unit(key)}", fontsize=10
@@ -89,7 +91,7 @@ def _posterior(axes: Axes, run: Trained, key: str, predictive: Mixture, row) -> 
     axes.legend(loc="upper right", frameon=False, fontsize=8)
 
 
-def _training_set(axes: Axes, run: Trained, rows) -> None:
+def _training_set(axes: Axes, run: Trained, rows, is_flagged: bool) -> None:
     """The training clusters, and this one among them: two targets against each other, or one against the number of stars."""
     keys = list(run.target_keys)
     reference = run.reference
@@ -134,5 +136,6 @@ def _training_set(axes: Axes, run: Trained, rows) -> None:
         if name == "num_star" or plots.is_logarithmic(name):
             set_scale("log")
             plots.plain_numbers(axis, *axis.get_view_interval())
-    axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f} (above 1: unlike training)", fontsize=10)
+    flag = ", flagged" if is_flagged else ""
+    axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f}{flag} (above 1: unlike training)", fontsize=10)
     axes.legend(loc="best", frameon=False, fontsize=8)

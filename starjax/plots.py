@@ -132,7 +132,7 @@ def signed(value: float, digits: int) -> str:
 def plain_numbers(axis, low: float, high: float) -> None:
     """Ticks of a logarithmic axis as plain numbers: in a short range as many as a linear one has, else by decades."""
     if high < 10 * low:
-        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+        axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
     else:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
     axis.set_major_formatter(ScalarFormatter())

@@ -24,11 +24,13 @@ class Prediction:
       table: one row a cluster (see `table_of`).
       members: of each cluster, the stars that the answer is from, and what was done with the others.
       answer: the distributions behind the table.
+      refused: why there is no answer, by the name of each cluster that has none.
     """
 
     table: pd.DataFrame
     members: dict[str, Members]
     answer: Answer
+    refused: dict[str, str]
 
 
 def table_of(

@@ -15,6 +15,10 @@ from starjax.prediction import Prediction
 from starjax.trained import Trained
 
 TABLE = "prediction"
+COUNTS_ON_WHOLE_LISTS = (
+    "This run takes lists to be whole: one that lacks stars, faint or others, is to it a cluster of less mass. Runs of "
+    "configs/posterior_incomplete.py do not."
+)
 
 
 def is_there(out: Path) -> bool:
@@ -42,8 +46,8 @@ def write(prediction: Prediction, run: Trained, out: Path) -> list[Path]:
     for old in left_over:
         (out / old).unlink(missing_ok=True)
     for number, (name, one) in enumerate(prediction.members.items()):
-        path = out / names[number]
-        plots.save(cluster_plots.cluster(run, one, prediction.answer, name, number), path)
+        path, is_flagged = out / names[number], bool(table["is_flagged"].iloc[number])
+        plots.save(cluster_plots.cluster(run, one, prediction.answer, name, number, is_flagged), path)
         paths.append(path)
     return paths
 
@@ -69,7 +73,8 @@ def _file_names(clusters: Iterable[str]) -> list[str]:
     for cluster in clusters:
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in cluster)
         taken = {name.lower() for name in found}
-        choices = (f"{plain}{ending}.png" for ending in ("", *(f"-{i}" for i in itertools.count(2))))
+        endings = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
+        choices = (f"{plain}{ending}.png" for ending in endings)
         found.append(next(name for name in choices if name.lower() not in taken))
     return found
 
@@ -90,7 +95,7 @@ def report(prediction: Prediction, run: Trained) -> None:
         *(f"{plots.plain_label(k)} [{plots.unit(k)}]" for k in run.target_keys),
     ):
         shown.add_column(column, justify="left" if column == "cluster" else "right")
-    for column in ("virial mass [Msun]", "novelty", "believe"):
+    for column in ("virial mass [Msun]", "novelty", "flagged"):
         shown.add_column(column, justify="right")
     low, high = answers.PERCENTILES[0]
     for row in prediction.table.to_dict("records"):
@@ -100,15 +105,19 @@ def report(prediction: Prediction, run: Trained) -> None:
         ]
         virial = f"{row['mass_virial']:,.0f} ± {row['mass_virial_error']:,.0f}"
         virial = "–" if np.isnan(row["mass_virial"]) else virial
-        believe = "with care" if row["is_flagged"] else "yes"
+        flagged = "yes" if row["is_flagged"] else "no"
         shown.add_row(
-            row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", believe
+            row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", flagged
         )
     Console(width=110).print(shown)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
-            print(f"{row['cluster']}, with care: {row['flags']}")
+            print(f"{row['cluster']}, flagged: {row['flags']}")
         if row["classical_note"]:
             print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in prediction.members[row["cluster"]].notes:
             print(f"{row['cluster']}: {note}")
+    for name, why in prediction.refused.items():
+        print(f"{name}, no answer: {why}")
+    if not run.config.data.faint_limit_range:
+        print(COUNTS_ON_WHOLE_LISTS)

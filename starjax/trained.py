@@ -106,20 +106,25 @@ class Trained:
           num_draws: as in `answer`.
           columns: the table's names by ours, where they differ.
 
+        Returns:
+          the answers; clusters that cannot be answered for are told apart, with the reason.
+
         Raises:
-          CatalogError, TrainedError: the table cannot be used, or that of a cluster, which is named.
+          CatalogError, TrainedError: the table cannot be used, or that of no cluster in it.
         """
         if isinstance(table, Path | str):
             stars = catalog.read(Path(table), columns)
         else:
             table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
             stars = catalog.checked(table, "the table", columns)
-        members = {}
+        members, refused = {}, {}
         for name, of_cluster in catalog.clusters(stars).items():
             try:
                 members[name] = observe.features(of_cluster, self.feature_keys, view)
             except errors.StarjaxError as error:
-                raise TrainedError(f"cluster {name}: {error}") from error
+                refused[name] = str(error)
+        if not members:
+            raise TrainedError("; ".join(f"cluster {name}: {why}" for name, why in refused.items()))
         answer = self.answer({name: one.feature for name, one in members.items()}, num_draws)
         found = prediction.table_of(self.target_keys, self.reference, members, answer, self.doubts)
         found = found.assign(
@@ -127,7 +132,7 @@ class Trained:
             epochs=", ".join(map(str, self.epochs)),
             version=importlib.metadata.version("starjax"),
         )
-        return Prediction(found, members, answer)
+        return Prediction(found, members, answer, refused)
 
     def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Answer:
         """What the run says of clusters, given the physical features (n, F) of their stars by name.

@@ -102,7 +102,7 @@ def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, star
     listed["log_L_L_sol"] = np.where(np.arange(len(stars)) < 50, -1.0, np.nan)
     found = run.predict(listed).table.iloc[0]
     assert found["num_star"] == whole["num_star"]
-    assert "as listed, of 50 stars" in found["notes"]
+    assert "Luminosities as listed, of " in found["notes"]
 
 
 def test_an_answer_without_many_of_the_stars_is_flagged(mixture, stars):
@@ -131,6 +131,27 @@ def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees(stars):
 def test_figures_of_clusters_do_not_take_each_others_names():
     found = prediction_files._file_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
     assert found == ["NGC_752.png", "NGC_752-2.png", "ngc_752-3.png", "M67.png"]
+
+
+def test_a_cluster_that_cannot_be_answered_for_does_not_stop_the_others(mixture, stars, capsys):
+    both = stars.copy()
+    both["cluster"] = np.where(np.arange(len(stars)) < 8, "few", "many")
+    run = trained.load(mixture.directory)
+    found = run.predict(both)
+    assert list(found.table["cluster"]) == ["many"]
+    assert set(found.refused) == {"few"}
+    prediction_files.report(found, run)
+    printed = capsys.readouterr().out
+    assert "few, no answer: only 8 stars" in printed
+    assert prediction_files.COUNTS_ON_WHOLE_LISTS in printed
+
+
+def test_two_clusters_in_one_list_are_told_to_be_told_apart(mixture, stars):
+    both = stars[:200].copy()
+    both["parallax"] = np.where(np.arange(200) < 100, 5.0, 9.0)
+    both["parallax_error"] = 0.01
+    with pytest.raises(trained.TrainedError, match="column cluster"):
+        trained.load(mixture.directory).predict(both)
 
 
 def test_the_order_of_the_rows_is_nothing(mixture, stars):

@@ -200,11 +200,14 @@ def test_luminosities_by_photometry_and_as_listed(cluster, view):
     table["phot_g_mean_mag"] = 4.67 + 5 * np.log10(distance / 10) + 0.83627 * 0.5
     table["bp_rp"] = 0.82 + (1.08337 - 0.63439) * 0.5
     table["bp_rp"][[4, 5, 6]] = [np.nan, 6.0, -0.5]
+    table["phot_g_mean_mag"][7] = np.nan
     members = observe.features(table, keys, dataclasses.replace(view, extinction_v_mag=0.5))
     usual = ~members.table["row"].isin([6, 7])
     np.testing.assert_allclose(members.feature[usual, 4], 0, atol=0.02)
-    assert 5 not in members.table["row"].to_numpy()
-    assert any("magnitude and colour: 1 star (row 5)" in note for note in members.notes)
+    assert 8 not in members.table["row"].to_numpy()
+    assert members.num_left_out == 1
+    assert any("luminosity or a magnitude: 1 star (row 8)" in note for note in members.notes)
+    assert any("on the main sequence: 1 star (row 5)" in note for note in members.notes)
     assert any("of the nearer end was taken: 2 stars (rows 6, 7)" in note for note in members.notes)
     table["log_L_L_sol"] = np.linspace(-3, 2, 400)
     listed = observe.features(table, keys, view)
