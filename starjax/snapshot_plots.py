@@ -96,7 +96,14 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
         pit = np.sort(rows["pit"].to_numpy())
         share = np.arange(1, len(pit) + 1) / len(pit)
         axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="ideal")
-        axes.step(pit, share, where="post", color=_DARK, linewidth=1.5, label="truth below a quantile")
+        axes.step(
+            pit,
+            share,
+            where="post",
+            color=_DARK,
+            linewidth=1.5,
+            label="truth below a quantile, before calibration",
+        )
         overall = table[(table["target_key"] == key) & (table["by"] == "all")].iloc[0]
         names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
         axes.errorbar(
