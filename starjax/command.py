@@ -62,8 +62,8 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
     """Runs `main` on what `flags_parser` makes of the command line.
 
-    A StarjaxError ends the process with status 1 and its message, without a traceback; Ctrl-C ends it with
-    the status that shells give it.
+    A StarjaxError ends the process with status 1 and its message, without a traceback; Ctrl-C, and a reader that
+    closes the pipe, end it with the statuses that shells give them.
     """
 
     def quiet_main(arguments):
@@ -81,6 +81,10 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         app.run(quiet_main, flags_parser=flags_parser)
     except errors.StarjaxError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _stop(*_) -> None:

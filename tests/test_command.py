@@ -213,3 +213,19 @@ def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_pat
     assert "Traceback" not in done.stderr
     assert "compiling" not in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback():
+    program = (
+        "from absl import flags\nfrom starjax import command\n"
+        "def main(arguments):\n"
+        "    for _ in range(100):\n"
+        "        print('x' * 10_000)\n"
+        "command.run(main, flags_parser=flags.FLAGS)"
+    )
+    command_line = [sys.executable, "-c", program]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == ""
+    assert process.returncode == 141

@@ -113,7 +113,7 @@ def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str
     if absent:
         raise CatalogError(
             f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has {', '.join(table.colnames)}: "
-            "say which is which by columns, such as ra=RAJ2000"
+            "say which is which by columns (--columns=ra=RAJ2000)"
         )
     return {ours: theirs for ours, theirs in wanted.items() if theirs in table.colnames}
 
