@@ -167,6 +167,7 @@ def _gradient(loss: Callable, params, batch, slots: tuple[int, ...], choice):
 def _loss(params, batch, *, apply, head, hparams: dict, is_real_M):
     """The sum of the loss over some samples, and all SUMS over the real ones of them."""
     features_MxKxF, mask_MxK, target_MxT, dropout_key_M = batch
+    # The model's own, where members do not differ in it.
     dropout = hparams.get("dropout")
     output_MxO = apply(params, features_MxKxF, mask_MxK, dropout_key_M, dropout)
     error_MxT = head.mean(output_MxO) - target_MxT

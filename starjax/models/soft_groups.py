@@ -22,8 +22,9 @@ class SoftGroups(nnx.Module):
 
     What is pooled are logarithms of numbers, means of the features of each group and of their products,
     quantiles of each feature over all stars, and logarithms of sums over stars of what the same network makes of each,
-    as a mass is the sum of its stars'. The output is a linear map of these last logarithms beside a network on all that is
-    pooled: alone, a network learns a plain slope late, and continues it badly to masses larger than any it has seen. Features are seen through arcsinh, lest a few stars decide.
+    as a mass is the sum of its stars'. The output is a linear map of these last logarithms beside a network on all
+    that is pooled: alone, a network learns a plain slope late, and continues it badly to masses larger than any it has
+    seen. Features are seen through arcsinh, lest a few stars decide.
     Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
     arXiv:1511.07247).
 

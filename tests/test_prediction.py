@@ -1,0 +1,69 @@
+"""The table of an answer: what flags it, classical masses beside it, and the names of its figures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from starjax import prediction, prediction_files
+from starjax.data import catalog, observe
+from starjax.data.geometry import View
+from starjax.novelty import Reference
+
+EXAMPLE = Path(catalog.__file__).parent / "example" / "members.ecsv"
+
+
+def reference(**ranges):
+    keys = tuple(ranges)
+    one = np.ones((1, 1))
+    return Reference(one[0], one, one, 1.0, one[0], one, keys, np.array(list(ranges.values()), np.float64))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"novelty": 1.3}, "novelty 1.3"),
+        ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
+        ({"num_left_out": 20}, "20 of 220 stars are left out"),
+        ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
+        ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
+        ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
+        ({"mass_p16": 3.0}, "mass reaches the end"),
+        ({"time_p16": -3.0}, None),  # ages begin at zero, for all clusters
+        ({"time_p84": 400.0}, "age reaches the end of what was trained on, 0 to 380 Myr"),
+    ],
+)
+def test_flags_tell_why(changes, said):
+    known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
+    row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "distance_pc": 200.0}
+    row |= {
+        "time": 100.0,
+        "time_p16": 60.0,
+        "time_p84": 150.0,
+        "mass": 90.0,
+        "mass_p16": 80.0,
+        "mass_p84": 100.0,
+    }
+    found = prediction.reasons(("time", "mass"), known, row | changes)
+    assert len(found) == (said is not None)
+    if said:
+        assert said in found[0]
+
+
+def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees():
+    table = catalog.read(EXAMPLE)
+    table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
+    table["radial_velocity_error"] = 3.0
+    keys = ("y", "z", "vy", "vz"), ("x", "y", "z", "vx", "vy", "vz"), ("y", "z")
+    view = View(clip=False)
+    across, galactic, places = (prediction.classical(observe.features(table, k, view)) for k in keys)
+    assert across["mass_virial"] > 0
+    for name, value in across.items():
+        for other in (galactic, places):
+            assert other[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.05)), name
+
+
+def test_figures_of_clusters_do_not_take_each_others_names():
+    found = prediction_files._file_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
+    assert found == ["NGC_752.png", "NGC_752-2.png", "ngc_752-3.png", "M67.png"]
