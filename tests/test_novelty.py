@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from starjax import novelty
-from starjax.data import dataset, shard
+from starjax.data import dataset, incompleteness, shard
 
 KEYS = ("y", "z", "vy", "vz", "log_L_L_sol")
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
@@ -62,7 +63,13 @@ def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatc
     few = novelty.learn(sample.shards["train"], sample.shards["val"], sample.target_scalers, KEYS, 10.0)
     assert few.known.shape == (100, 36)
     raw = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", "train")).select(KEYS, TARGETS)
-    for found in (few, reference):
+    # As lists have some of them: what is near is of these, ranges are of all.
+    train = sample.shards["train"]
+    losses = incompleteness.Losses(KEYS.index("log_L_L_sol"), (-9.0, -9.0), (0.3, 0.3))
+    listed = incompleteness.of_shard(train, jax.random.key(0), losses, np.arange(100, 150))
+    of_lists = novelty.learn(listed, sample.shards["val"], sample.target_scalers, KEYS, 10.0, whole=train)
+    assert of_lists.known.shape == (50, 36)
+    for found in (few, of_lists, reference):
         assert found.range_of("num_star") == (np.diff(raw.ptr).min(), np.diff(raw.ptr).max())
         assert found.range_of("distance_pc") == (50, 600)
         for i, key in enumerate(TARGETS):
