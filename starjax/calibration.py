@@ -8,6 +8,9 @@ and hard. The quantile is averaged over many such draws, lest it depend on one o
 
 The score is by how much the predictive interval of a level has to be stretched about its median to reach the truth
 (conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in its multiplicative form).
+
+That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
+arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `stretch_error`.
 """
 
 import dataclasses
@@ -17,13 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from starjax import errors, files
+from starjax import errors, files, scoring
 from starjax.scoring import Mixture
 
 # Shares of clusters that intervals are to hold.
 LEVELS = (0.68, 0.95)
 # Draws of one snapshot from each run, and their seed.
 NUM_DRAW, SEED = 1000, 0
+# Of the bootstrap over runs: draws of the runs, and of a snapshot from each of those drawn.
+NUM_BOOTSTRAP, NUM_DRAW_OF_BOOTSTRAP = 200, 50
 
 
 class CalibrationError(errors.StarjaxError):
@@ -37,12 +42,14 @@ class Calibration:
     Attributes:
       sigma: (T,) root mean square error.
       stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
+      stretch_error: (levels, T) its standard error; NaN where there is but one run.
       num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
         score stands in for it.
     """
 
     sigma: np.ndarray
     stretch: np.ndarray
+    stretch_error: np.ndarray
     num_run: int
 
     def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
@@ -72,22 +79,34 @@ def fit(
       group_N: the run of each snapshot.
       sigma_T: root mean square errors, to be kept.
     """
-    stretch = np.empty((len(LEVELS), len(predictive)))
+    stretch, stretch_error = np.empty((2, len(LEVELS), len(predictive)))
     for target, one in enumerate(predictive):
         for i, level in enumerate(LEVELS):
-            score_N = _stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
+            score_N = stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
             stretch[i, target] = quantile_of_groups(score_N, group_N, level)
-    return Calibration(np.asarray(sigma_T, np.float64), stretch, len(np.unique(group_N)))
+            stretch_error[i, target] = _error_of_quantile(score_N, group_N, level)
+    return Calibration(np.asarray(sigma_T, np.float64), stretch, stretch_error, len(np.unique(group_N)))
 
 
-def _stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
+def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
+    """By how much the interval of a level would have to be stretched about its median to reach the truth, (n,)."""
     median_N = predictive.quantile(0.5)
     low_N, high_N = (predictive.quantile(end) for end in _ends(level))
     away_N = target_N - median_N
     return away_N / np.where(away_N < 0, low_N - median_N, high_N - median_N)
 
 
-def quantile_of_groups(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+def _error_of_quantile(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+    if len(np.unique(group_N)) < 2:
+        return np.nan
+    draws = scoring.groups_drawn(group_N, NUM_BOOTSTRAP, np.random.default_rng(SEED))
+    found = [quantile_of_groups(score_N[rows], label, level, NUM_DRAW_OF_BOOTSTRAP) for rows, label in draws]
+    return float(np.std(found, ddof=1))
+
+
+def quantile_of_groups(
+    score_N: np.ndarray, group_N: np.ndarray, level: float, num_draw: int = NUM_DRAW
+) -> float:
     """The score that a member of a new group stays below with probability `level`.
 
     Of the scores of one member of each group, weighed by the groups' sizes, the lowest that this share of all weight does
@@ -99,7 +118,7 @@ def quantile_of_groups(score_N: np.ndarray, group_N: np.ndarray, level: float) -
     size_G = np.bincount(number_N)
     first_G = np.cumsum(size_G) - size_G
     rng = np.random.default_rng(SEED)
-    member_DxG = (rng.random((NUM_DRAW, len(size_G))) * size_G).astype(int)
+    member_DxG = (rng.random((num_draw, len(size_G))) * size_G).astype(int)
     drawn_DxG = score_N[order_N[first_G + member_DxG]]
     rank_DxG = np.argsort(drawn_DxG, axis=1)
     weight_DxG = size_G[rank_DxG].cumsum(axis=1)
@@ -118,12 +137,17 @@ def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> No
         "targets": {
             key: {
                 "sigma": float(calibration.sigma[i]),
-                "stretch": {str(level): float(calibration.stretch[n, i]) for n, level in enumerate(LEVELS)},
+                "stretch": _by_level(calibration.stretch[:, i]),
+                "stretch_error": _by_level(calibration.stretch_error[:, i]),
             }
             for i, key in enumerate(target_keys)
         },
     }
     files.write_json(path, content)
+
+
+def _by_level(values) -> dict[str, float]:
+    return {str(level): float(value) for level, value in zip(LEVELS, values, strict=True)}
 
 
 def load(path: Path, target_keys: Sequence[str]) -> Calibration:
@@ -136,8 +160,11 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
         content = json.loads(path.read_text())
         targets = [content["targets"][key] for key in target_keys]
         sigma = np.array([float(one["sigma"]) for one in targets])
-        stretch = np.array([[float(one["stretch"][str(level)]) for one in targets] for level in LEVELS])
-        return Calibration(sigma, stretch, int(content["num_run"]))
+        stretch, stretch_error = (
+            np.array([[float(one[name][str(level)]) for one in targets] for level in LEVELS])
+            for name in ("stretch", "stretch_error")
+        )
+        return Calibration(sigma, stretch, stretch_error, int(content["num_run"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"

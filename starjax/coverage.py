@@ -7,6 +7,7 @@ import pandas as pd
 
 from starjax import calibration, scoring
 from starjax.answers import PERCENTILES
+from starjax.calibration import Calibration
 
 # Bins of a quantity with many values; each has as many snapshots.
 NUM_BIN = 4
@@ -16,30 +17,31 @@ NUM_BOOTSTRAP, SEED = 1000, 0
 BINNED_BY = ("num_star", "distance_pc", "time_myr")
 
 
-def by_bins(snapshots: pd.DataFrame) -> pd.DataFrame:
+def by_bins(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataFrame:
     """One row a target and bin; first, `by` 'all', that of all snapshots.
 
     Args:
       snapshots: as `snapshots.Judge.table` gives them.
+      calibrated: what their intervals are from; its targets are theirs, in their order.
 
     Returns:
       `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on, its standard error
-      `coverage_68_error` by a bootstrap over runs, and `width_68`, the median width [physical]; `mae`, `bias`
+      `coverage_68_error` by a bootstrap over runs, of the test and of the validation, and `width_68`, the median width [physical]; `mae`, `bias`
       [physical], of the medians; `crps_scaled`, `log_score_scaled`; `pit_mean` and `pit_std` (0.5 and 0.289 where distributions are right).
     """
     rows = []
-    for key, rows_of_target in snapshots.groupby("target_key", sort=False):
+    for target, (key, rows_of_target) in enumerate(snapshots.groupby("target_key", sort=False)):
         by = {name: rows_of_target[name] for name in BINNED_BY if name in rows_of_target}
         if "time" in set(snapshots["target_key"]):
             by.pop("time_myr", None)  # the same
         by |= {
             of: rows["target_physical"].to_numpy() for of, rows in snapshots.groupby("target_key", sort=False)
         }
-        rows.append({"target_key": key, "by": "all"} | _row(rows_of_target))
+        rows.append({"target_key": key, "by": "all"} | _row(rows_of_target, calibrated, target))
         for name, values in by.items():
             for low, high, is_inside in bins(np.asarray(values)):
                 row = {"target_key": key, "by": name, "low": low, "high": high}
-                rows.append(row | _row(rows_of_target[is_inside]))
+                rows.append(row | _row(rows_of_target[is_inside], calibrated, target))
     first = ["target_key", "by", "low", "high"]
     table = pd.DataFrame(rows)
     return table[first + [name for name in table if name not in first]]
@@ -56,16 +58,28 @@ def bins(values: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
         yield float(values[inside].min()), float(values[inside].max()), inside
 
 
-def _row(rows: pd.DataFrame) -> dict:
+def _error_of_calibration(stretch_needed: pd.Series, stretch: float, stretch_error: float) -> float:
+    """Half of what coverage changes by, were intervals stretched by a standard error less or more."""
+    if np.isnan(stretch_error):
+        return np.nan
+    less, more = ((stretch_needed <= stretch + sign * stretch_error).mean() for sign in (-1, 1))
+    return (more - less) / 2
+
+
+def _row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
     found = {"num_snapshot": len(rows), "num_run": group.nunique()}
-    for level, (low, high) in zip(calibration.LEVELS, PERCENTILES, strict=True):
+    for i, (level, (low, high)) in enumerate(zip(calibration.LEVELS, PERCENTILES, strict=True)):
         name = f"{100 * level:.0f}"
         is_within = rows[f"is_within_{name}"].to_numpy(np.float64)
-        error = scoring.grouped_standard_error(
-            is_within, group.to_numpy(), np.mean, NUM_BOOTSTRAP, np.random.default_rng(SEED)
+        of_test = scoring.grouped_standard_error(
+            is_within, group.to_numpy(), NUM_BOOTSTRAP, np.random.default_rng(SEED)
         )
-        found[f"coverage_{name}"], found[f"coverage_{name}_error"] = is_within.mean(), error
+        of_calibration = _error_of_calibration(
+            rows[f"stretch_needed_{name}"], calibrated.stretch[i, target], calibrated.stretch_error[i, target]
+        )
+        found[f"coverage_{name}"] = is_within.mean()
+        found[f"coverage_{name}_error"] = np.hypot(of_test, of_calibration)
         found[f"width_{name}"] = (rows[f"{high}_physical"] - rows[f"{low}_physical"]).median()
     away = rows["prediction_physical"] - rows["target_physical"]
     return found | {

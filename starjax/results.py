@@ -133,7 +133,7 @@ def _write_judgement(place: Experiment, judge: snapshots.Judge, output_ExNxO: di
     table = judge.table(output_ExNxO["test"], calibrated, "test")
     with files.written_whole(place.snapshots) as temporary:
         table.to_parquet(temporary, index=False)
-    by_bins = coverage.by_bins(table)
+    by_bins = coverage.by_bins(table, calibrated)
     with files.written_whole(place.coverage) as temporary:
         by_bins.to_csv(temporary, index=False)
     return {

@@ -1,7 +1,7 @@
 """How good predictive distributions and intervals are, in float64."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import logsumexp, ndtr, ndtri
@@ -104,32 +104,36 @@ class Mixture:
 
 
 def grouped_standard_error(
-    values: np.ndarray,
-    groups: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray | float],
-    num: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Standard error of a statistic by a bootstrap over whole groups, such as the snapshots of one simulation.
+    values: np.ndarray, groups: np.ndarray, num: int, rng: np.random.Generator
+) -> float:
+    """Standard error of a mean by a bootstrap over whole groups, such as the snapshots of one simulation.
 
     Snapshots of one run are correlated: drawn one by one they would seem to be more than they are.
 
     Args:
-      values: (n, ...), one row a snapshot.
+      values: (n,), one a snapshot.
       groups: (n,), the run of each.
-      statistic: of the rows drawn, `(m, ...) -> (...)`.
       num: number of draws.
 
     Returns:
-      In the shape of the statistic; NaN where there is but one group.
+      the error; NaN where there is but one group.
     """
     _, number, size = np.unique(groups, return_inverse=True, return_counts=True)
     if len(size) < 2:
-        return np.full(np.shape(statistic(values)), np.nan)
-    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(size)[:-1])
+        return np.nan
+    total = np.bincount(number, weights=values)
     drawn = rng.integers(len(size), size=(num, len(size)))
-    found = [statistic(values[np.concatenate([rows_of[group] for group in draw])]) for draw in drawn]
-    return np.std(found, axis=0, ddof=1)
+    return float(np.std(total[drawn].sum(axis=1) / size[drawn].sum(axis=1), ddof=1))
+
+
+def groups_drawn(
+    groups: np.ndarray, num: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of as many groups as there are, drawn with replacement, `num` times; and which of the groups drawn each is of."""
+    _, number, size = np.unique(groups, return_inverse=True, return_counts=True)
+    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(size)[:-1])
+    for draw in rng.integers(len(size), size=(num, len(size))):
+        yield np.concatenate([rows_of[group] for group in draw]), np.repeat(np.arange(len(size)), size[draw])
 
 
 def _row_each(truth, num):

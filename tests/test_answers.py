@@ -1,5 +1,7 @@
 """Answers: what is pooled, what spreads, and that intervals are those of the calibration."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,8 @@ def outputs():
 
 
 def identity(num_target=2):
-    return calibration.Calibration(np.ones(num_target), np.ones((len(calibration.LEVELS), num_target)), 19)
+    ones = np.ones((len(calibration.LEVELS), num_target))
+    return calibration.Calibration(np.ones(num_target), ones, 0.1 * ones, 19)
 
 
 def test_pooled_is_the_mean_of_the_distributions_of_members_and_samples(outputs):
@@ -57,7 +60,7 @@ def test_values_are_medians_and_uncalibrated_bounds_are_quantiles(outputs, scale
 
 def test_stretching_moves_bounds_about_the_median(outputs, scalers):
     predictive = outputs.pooled(np.ones(2))
-    stretched = calibration.Calibration(np.ones(2), np.array([[2.0, 1.0], [1.0, 3.0]]), 19)
+    stretched = dataclasses.replace(identity(), stretch=np.array([[2.0, 1.0], [1.0, 3.0]]))
     plain = answers.table(outputs, predictive, identity(), KEYS, scalers)
     found = answers.table(outputs, predictive, stretched, KEYS, scalers)
     for key, name, factor in (

@@ -139,17 +139,22 @@ def test_groups_are_drawn_whole():
     values = np.repeat(of_group, size) + 0.1 * rng.normal(size=num_group * size)
     groups = np.repeat([f"run-{i}" for i in range(num_group)], size)
     order = rng.permutation(len(values))
-    found = scoring.grouped_standard_error(values[order], groups[order], np.mean, 2000, rng)
+    found = scoring.grouped_standard_error(values[order], groups[order], 2000, rng)
     means = values.reshape(num_group, size).mean(axis=1)
     assert found == pytest.approx(means.std() / np.sqrt(num_group), rel=0.07)
-    alone = scoring.grouped_standard_error(values, np.arange(len(values)), np.mean, 500, rng)
+    alone = scoring.grouped_standard_error(values, np.arange(len(values)), 500, rng)
     assert alone < 0.4 * found
 
 
-def test_standard_error_has_the_shape_of_the_statistic():
+def test_of_one_group_there_is_no_standard_error():
     rng = np.random.default_rng(5)
-    values, groups = rng.normal(size=(40, 2)), np.arange(40) % 7
-    found = scoring.grouped_standard_error(values, groups, lambda rows: np.median(rows, axis=0), 100, rng)
-    assert found.shape == (2,)
-    assert (found > 0).all()
-    assert np.isnan(scoring.grouped_standard_error(values, np.zeros(40), np.mean, 10, rng))
+    assert np.isnan(scoring.grouped_standard_error(rng.normal(size=40), np.zeros(40), 10, rng))
+
+
+def test_groups_are_drawn_whole_and_told_apart():
+    groups = np.array([3, 1, 3, 1, 3, 2])
+    for rows, label in scoring.groups_drawn(groups, 50, np.random.default_rng(0)):
+        assert list(np.unique(label)) == [0, 1, 2]
+        for i in range(3):
+            (of,) = np.unique(groups[rows[label == i]])
+            assert sorted(rows[label == i]) == list(np.flatnonzero(groups == of))

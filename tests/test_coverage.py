@@ -1,0 +1,112 @@
+"""How often intervals hold the truth: the shares, their bins, and how sure of them a few runs make us."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from starjax import answers, calibration, coverage
+from starjax.scoring import Mixture
+
+NUM_TARGET = 2
+
+
+def mock(rng, num_run, num_each, common=0.8):
+    """Runs whose snapshots err alike, of two targets, told by Gaussians that are too narrow by half."""
+    run = np.repeat(np.arange(num_run), num_each)
+    shape = (len(run), NUM_TARGET)
+    mean = rng.normal(size=shape)
+    error = common * rng.normal(size=(num_run, NUM_TARGET))[run] + (1 - common**2) ** 0.5 * rng.normal(
+        size=shape
+    )
+    predictive = [Mixture(np.ones((len(run), 1)), m[:, None], np.full((len(run), 1), 0.5)) for m in mean.T]
+    return predictive, mean + error, run
+
+
+def snapshots(predictive, truth, run, calibrated):
+    """The columns that a table of snapshots has, of targets that are not scaled."""
+    bounds = calibrated.intervals(predictive)
+    tables = []
+    for target, one in enumerate(predictive):
+        columns = {"target_key": f"target {target}", "run_id": run, "target_physical": truth[:, target]}
+        columns |= {"prediction_physical": one.quantile(0.5), "num_star": 10 + np.arange(len(run))}
+        columns |= {"crps_scaled": 0.0, "log_score_scaled": 0.0, "pit": one.pit(truth[:, target])}
+        for level, names, pair in zip(
+            calibration.LEVELS, answers.PERCENTILES, bounds[..., target], strict=True
+        ):
+            columns |= {f"{name}_physical": bound for name, bound in zip(names, pair, strict=True)}
+            columns[f"is_within_{100 * level:.0f}"] = (pair[0] <= truth[:, target]) & (
+                truth[:, target] <= pair[1]
+            )
+            needed = calibration.stretch_needed(one, truth[:, target], level)
+            columns[f"stretch_needed_{100 * level:.0f}"] = needed
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def whole(table):
+    return table[table["by"] == "all"]
+
+
+@pytest.fixture(scope="module")
+def judged():
+    rng = np.random.default_rng(0)
+    predictive, truth, run = mock(rng, 19, 12)
+    calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
+    return snapshots(*mock(rng, 20, 12), calibrated), calibrated
+
+
+def test_rows_are_of_all_snapshots_and_of_bins_that_share_them_out(judged):
+    table, calibrated = judged
+    found = coverage.by_bins(table, calibrated)
+    for key, rows in table.groupby("target_key"):
+        of_target = found[found["target_key"] == key]
+        overall = whole(of_target).iloc[0]
+        assert overall["num_snapshot"] == len(rows) == 240
+        assert overall["num_run"] == 20
+        assert overall["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
+        away = rows["prediction_physical"] - rows["target_physical"]
+        assert overall["mae"] == pytest.approx(away.abs().mean())
+        assert overall["bias"] == pytest.approx(away.mean())
+        assert overall["width_95"] == pytest.approx((rows["p97.5_physical"] - rows["p2.5_physical"]).median())
+        assert set(of_target["by"]) == {"all", "num_star", "target 0", "target 1"}
+        for by, bins in of_target[of_target["by"] != "all"].groupby("by"):
+            assert list(bins["num_snapshot"]) == [60] * 4, by
+            assert bins["coverage_68"].mean() == pytest.approx(overall["coverage_68"])
+            assert (bins["low"].to_numpy()[1:] > bins["high"].to_numpy()[:-1]).all()
+        by_number = of_target[of_target["by"] == "num_star"]
+        assert list(by_number["low"]) == [10, 70, 130, 190]
+        assert by_number["coverage_95"].iloc[2] == pytest.approx(rows["is_within_95"].iloc[120:180].mean())
+
+
+def test_bins_of_few_values_are_these():
+    values = np.array([3.0, 1.0, 3.0, 2.0])
+    assert [(low, high) for low, high, _ in coverage.bins(values)] == [(1, 1), (2, 2), (3, 3)]
+    assert [inside.tolist() for *_, inside in coverage.bins(values)][2] == [True, False, True, False]
+
+
+def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level():
+    """From calibration to calibration as well as from test to test: that of test runs alone is too small."""
+    rng = np.random.default_rng(1)
+    found, said, of_test = [], [], []
+    for _ in range(40):
+        predictive, truth, run = mock(rng, 19, 8)
+        calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
+        table = snapshots(*mock(rng, 20, 8), calibrated)
+        exact = dataclasses.replace(calibrated, stretch_error=np.zeros_like(calibrated.stretch))
+        overall = whole(coverage.by_bins(table, calibrated))
+        found, said = [*found, *overall["coverage_68"]], [*said, *overall["coverage_68_error"]]
+        of_test += list(whole(coverage.by_bins(table, exact))["coverage_68_error"])
+    scatter = np.std(found)
+    assert np.sqrt(np.mean(np.square(said))) == pytest.approx(scatter, rel=0.2)
+    assert np.sqrt(np.mean(np.square(of_test))) < 0.8 * scatter
+
+
+def test_of_one_run_there_is_no_error(judged):
+    table, calibrated = judged
+    found = whole(coverage.by_bins(table[table["run_id"] == 0], calibrated))
+    assert found["coverage_68_error"].isna().all()
+    alone = calibration.fit(*mock(np.random.default_rng(3), 1, 12), np.ones(NUM_TARGET))
+    assert np.isnan(alone.stretch_error).all()
+    assert whole(coverage.by_bins(table, alone))["coverage_68_error"].isna().all()
