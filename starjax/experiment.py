@@ -14,7 +14,18 @@ from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
 FORMAT = 4
-_PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+_PACKAGES = (
+    "starjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "astropy",
+)
 
 
 class ExperimentError(errors.StarjaxError):
@@ -170,9 +181,14 @@ def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: di
         "config": config_lib.resolved(config),
         "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint},
         "layout": layout,
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": versions(),
     }
     files.write_json(experiment.config, record)
+
+
+def versions() -> dict[str, str]:
+    """What results are made with, by package."""
+    return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 
 def read_record(experiment: Experiment) -> dict:

@@ -10,6 +10,8 @@ from rich.table import Table
 from starjax import calibration, ensemble, names, plots
 from starjax.experiment import Experiment
 
+MEMBERS_TITLE = "members by validation loss, on the validation samples"
+
 
 def report(place: Experiment, best: Experiment | None = None) -> None:
     """Prints the test metrics of a finished run, and where everything lies; of a sweep also where its best member is."""
@@ -71,8 +73,8 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4f}" if name.startswith("val") else f"{value:.4g}"
 
 
-def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequence[str]) -> None:
-    table = Table(title="members by validation loss, on the validation samples", title_justify="left")
+def members(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """What is shown of a table of members (see `results.members_table`): titles of its columns, and rows of cells."""
     columns = {
         name: name.replace("_", " ")
         for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_loss")
@@ -81,10 +83,19 @@ def _report_members(console: Console, members: pd.DataFrame, target_keys: Sequen
         name = names.of_keys((key,), names.TARGET_SETS)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
         columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
-    shown = [name for name in columns if name in members]
-    for name in shown:
-        table.add_column(columns[name], justify="right")
-    for row in members.to_dict("records"):
+    shown = [name for name in columns if name in table]
+    rows = []
+    for row in table.to_dict("records"):
         undefined = "failed" if row["is_failed"] else "–"
-        table.add_row(*(undefined if pd.isna(row[name]) else _cell(name, row[name]) for name in shown))
-    console.print(table)
+        rows.append([undefined if pd.isna(row[name]) else _cell(name, row[name]) for name in shown])
+    return [columns[name] for name in shown], rows
+
+
+def _report_members(console: Console, table: pd.DataFrame, target_keys: Sequence[str]) -> None:
+    titles, rows = members(table, target_keys)
+    shown = Table(title=MEMBERS_TITLE, title_justify="left")
+    for title in titles:
+        shown.add_column(title, justify="right")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import markdown_it
+import markupsafe
 import numpy as np
 import pandas as pd
 from absl.flags import argparse_flags
 from flax.traverse_util import flatten_dict
 
-from starjax import calibration, command, errors, experiment, files, novelty, plots
+from starjax import calibration, command, errors, experiment, files, novelty, outcome, plots
 from starjax.data import dataset
 from starjax.experiment import Experiment
 
@@ -38,10 +40,11 @@ class ReportError(errors.StarjaxError):
 
 @dataclasses.dataclass(frozen=True)
 class HtmlTable:
-    """Text in rows and columns."""
+    """Text in rows and columns, and what they are."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    caption: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Section:
     text: str = ""
     tables: Sequence[HtmlTable] = ()
     figures: Sequence[Figure] = ()
-    card: str = ""
+    card: str | markupsafe.Markup = ""
 
 
 def page(place: Experiment) -> str:
@@ -99,7 +102,7 @@ def page(place: Experiment) -> str:
 def _results(place: Experiment, tested: dict) -> Section:
     rows = [
         [
-            key,
+            plots.plain_label(key),
             plots.unit(key) if units == "physical" else "scaled",
             *(f"{values[m]:.3f}" for m in ("mae", "rmse", "r2")),
         ]
@@ -110,8 +113,14 @@ def _results(place: Experiment, tested: dict) -> Section:
     text = f"Test samples; best epoch {tested['best_epoch']} of {tested['epochs']}."
     if num_member > 1:
         text = f"Test samples; mean of {num_member} members, each at its best of {tested['epochs']} epochs."
-    table = HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)
-    return Section("results", "Results", text, [table], _figures(place, "predicted-against-true", "errors"))
+    tables = [HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)]
+    if place.members.exists():
+        tables.append(
+            HtmlTable(
+                *outcome.members(pd.read_csv(place.members), list(tested["test"])), outcome.MEMBERS_TITLE
+            )
+        )
+    return Section("results", "Results", text, tables, _figures(place, "predicted-against-true", "errors"))
 
 
 def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
@@ -123,16 +132,23 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     ]
     rows = []
     for row in coverage.to_dict("records"):
-        by = BINNED_BY[row["by"]] if row["by"] in BINNED_BY else f"true {plots.plain_label(row['by'])}"
+        by = BINNED_BY.get(row["by"]) or f"true {_titled(row['by'])}"
         ends = ["" if np.isnan(row[end]) else f"{row[end]:z,.0f}" for end in ("low", "high")]
-        cells = [row["target_key"], by, *ends, f"{row['num_snapshot']}", f"{row['num_run']}"]
+        unit = plots.unit(row["target_key"])
+        cells = [
+            plots.plain_label(row["target_key"]),
+            by,
+            *ends,
+            f"{row['num_snapshot']}",
+            f"{row['num_run']}",
+        ]
         for name in names:
             cells.append(f"{row[f'coverage_{name}']:.3f} ± {row[f'coverage_{name}_error']:.3f}")
-            cells.append(f"{row[f'width_{name}']:,.1f}")
-        rows.append([*cells, f"{row['mae']:,.1f}", f"{row['crps_scaled']:.3f}"])
+            cells.append(f"{row[f'width_{name}']:,.1f} {unit}")
+        rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
-        "How often calibrated intervals hold the truth of a test snapshot, with standard errors by a bootstrap over runs, "
-        "and how wide they are, in physical units."
+        "How often calibrated intervals hold the truth of a test snapshot, with standard errors by a bootstrap over the runs "
+        "tested and those calibrated on, and how wide they are."
     )
     return Section(
         "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(place, "calibration")
@@ -157,14 +173,25 @@ def _config(record: dict) -> Section:
 def _data_card(record: dict, reference: novelty.Reference) -> Section:
     """What the data set says of itself, where it still is, and the ranges that were trained on."""
     rows = [
-        [key, f"{low:,.4g}", f"{high:,.4g}"]
+        [_titled(key), f"{low:z,.0f}", f"{high:z,.0f}"]
         for key, (low, high) in zip(reference.range_keys, reference.ranges, strict=True)
     ]
     text = f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; the training split holds:"
     directory = dataset.directory(record["dataset"]["name"])
-    cards = [directory / name for name in ("README.md", dataset.CONFIG_FILE)]
-    card = next((path.read_text() for path in cards if path.exists()), "")
+    readme, made_by = directory / "README.md", directory / dataset.CONFIG_FILE
+    card = ""
+    if readme.exists():
+        # Neither HTML nor images of its own: the page needs nothing beside it.
+        reader = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+        card = markupsafe.Markup(reader.render(readme.read_text()))
+    elif made_by.exists():
+        card = markupsafe.Markup("<pre>{}</pre>").format(made_by.read_text())
     return Section("data", "Data card", text, [HtmlTable(("", "least", "most"), rows)], card=card)
+
+
+def _titled(key: str) -> str:
+    """What a range is of, with its unit."""
+    return BINNED_BY.get(key) or f"{plots.plain_label(key)} [{plots.unit(key)}]"
 
 
 def _figures(place: Experiment, *names: str) -> list[Figure]:

@@ -1,7 +1,6 @@
 """A finished run, ready to answer: what `starjax.load` returns."""
 
 import dataclasses
-import importlib.metadata
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +53,7 @@ class Trained:
       place: its directory.
       record: what describes it (see `experiment.read_record`).
       config: its resolved config.
+      checkpoint: where its parameters are from.
       epochs: the epoch of each member that answers.
       params: of the members that answer, along the first axis.
       feature_scalers, target_scalers: to and from scaled units.
@@ -64,6 +64,7 @@ class Trained:
     place: Experiment
     record: dict
     config: ConfigDict
+    checkpoint: Path
     epochs: tuple[int, ...]
     params: dict
     feature_scalers: ScalerBundle
@@ -129,8 +130,9 @@ class Trained:
         found = prediction.table_of(self.target_keys, self.reference, members, answer, self.doubts)
         found = found.assign(
             run=str(self.place.directory),
+            checkpoint=str(self.checkpoint),
             epochs=", ".join(map(str, self.epochs)),
-            version=importlib.metadata.version("starjax"),
+            versions=", ".join(f"{package} {number}" for package, number in experiment.versions().items()),
         )
         return Prediction(found, members, answer, refused)
 
@@ -222,12 +224,13 @@ def load(run: Path | str) -> Trained:
         raise TrainedError(
             f"{place.directory} is a sweep, of many kinds of runs: name the best of them, {place.directory}-best"
         )
-    epochs, params = _best(place, config)
+    checkpoint, epochs, params = _best(place, config)
     scalers = [_scalers(place, name) for name in dataset.BUNDLES.values()]
     return Trained(
         place,
         record,
         config,
+        checkpoint,
         epochs,
         params,
         *scalers,
@@ -236,17 +239,22 @@ def load(run: Path | str) -> Trained:
     )
 
 
-def _best(place: Experiment, config: ConfigDict) -> tuple[tuple[int, ...], dict]:
-    """Best epoch and its parameters of each member that has not failed."""
+def _best(place: Experiment, config: ConfigDict) -> tuple[Path, tuple[int, ...], dict]:
+    """The checkpoint, and from it the best epoch and its parameters of each member that has not failed."""
     state = assemble.abstract_state(config)
     like = {"state": state, "best": state["params"]}
     with Checkpoints(place.checkpoints) as checkpoints:
         if checkpoints.latest is None:
             raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
-        arrays, progress = checkpoints.restore(checkpoints.latest, like)
+        last = checkpoints.latest
+        arrays, progress = checkpoints.restore(last, like)
     is_there = np.array([not member["is_failed"] for member in progress])
     epochs = tuple(member["best_epoch"] for member in progress if not member["is_failed"])
-    return epochs, jax.tree.map(lambda x: np.asarray(x)[is_there], arrays["best"])
+    return (
+        place.checkpoints / str(last),
+        epochs,
+        jax.tree.map(lambda x: np.asarray(x)[is_there], arrays["best"]),
+    )
 
 
 def _scalers(place: Experiment, name: str) -> ScalerBundle:

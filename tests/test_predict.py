@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -213,6 +214,8 @@ def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture
     assert str(ecsv["time_p16"].unit) == "Myr"
     assert str(ecsv["mass_virial_error"].unit) == "solMass"
     assert len(parquet["catalog_sha256"][0]) == 64
+    assert (Path(parquet["run"][0]) / "checkpoints" / "2").samefile(parquet["checkpoint"][0])
+    assert f"jax {jax.__version__}" in parquet["versions"][0].split(", ")
     with pytest.raises(predict.PredictError, match="--overwrite"):
         run_command(*arguments)
     run_command(*arguments, "--overwrite", "--distance_pc=210")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from configs import common
-from starjax import experiment, main, report
+from starjax import experiment, main, outcome, report
 
 CHROMIUM = shutil.which("chromium")
 # What the browser found, written where --dump-dom shows it.
@@ -90,6 +90,25 @@ def test_the_page_needs_nothing_beside_it_and_says_what_the_run_is(finished):
     assert "of &lt;two&gt; &amp; more" in content
     assert "config.optim.learning_rate" in content
     assert json.loads(finished.config.read_text())["dataset"]["fingerprint"][:16] in content
+
+
+def test_the_card_of_a_data_set_is_shown_as_text_that_brings_nothing_in(finished, tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text(
+        "# Of me\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<script>alert(1)</script> ![x](https://example.org/x.png)\n"
+    )
+    monkeypatch.setattr(report.dataset, "directory", lambda name: tmp_path)
+    content = report.page(finished)
+    assert "<h1>Of me</h1>" in content
+    assert "<td>2</td>" in content
+    assert "<script>" not in content
+    assert 'src="https' not in content
+
+
+def test_widths_and_errors_have_units_and_members_a_table(finished):
+    content = report.page(finished)
+    assert re.search(r"<td>[\d,.]+ Myr</td>", content)
+    assert re.search(r"<td>[\d,.]+ Msun</td>", content)
+    assert outcome.MEMBERS_TITLE not in content  # one member
 
 
 def test_the_command_writes_it_into_the_run_or_elsewhere(finished, tmp_path, capsys):
