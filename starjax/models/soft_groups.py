@@ -1,4 +1,4 @@
-"""Soft groups of stars: how many there are in each, where they are and how they spread; and quantiles of all."""
+"""Soft groups of stars: what share of them is in each, where they are and how they spread; and quantiles of all."""
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from starjax.models import mlp
 QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 # Stars added to each group, at the origin: few stars tell little, and none are no infinity.
 PRIOR_NUM = 0.5
+# Added to sums over stars before their logarithm is taken, so that of no stars it is finite.
+TINY = 1e-6
 # Of the packaged sample, to the nearest power of ten.
 TYPICAL_NUM = 100
 # Of the logarithms that are summed up: no star outweighs the others by more than e^20.
@@ -18,20 +20,20 @@ MAX_TERM = 10.0
 
 
 class SoftGroups(nnx.Module):
-    """A network divides every star among groups; how many there are in each, and their moments, tell of the set.
+    """A network divides every star among groups; what share of them is in each, and their moments, tell of the set.
 
-    What is pooled are logarithms of numbers, means of the features of each group and of their products,
-    quantiles of each feature over all stars, and logarithms of sums over stars of what the same network makes of each,
-    as a mass is the sum of its stars'. The output is a linear map of these last logarithms beside a network on all
-    that is pooled: alone, a network learns a plain slope late, and continues it badly to masses larger than any it has
-    seen. Features are seen through arcsinh, lest a few stars decide.
+    What grows with the number of stars is kept from what does not. The former are the logarithms of the number of stars and of
+    sums over stars of what a network makes of each, as a mass is the sum of its stars'; the output is linear in them, so that
+    twice the stars are twice the mass, also of sets larger or smaller than any seen. The latter correct it, through a network:
+    shares of groups, means of the features of each group and of their products, quantiles of each feature over
+    all stars, and means in place of the sums. Features are seen through arcsinh, lest a few stars decide.
     Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
     arXiv:1511.07247).
 
     Hyperparameters:
       num_groups: the groups that each star is divided among.
-      num_sums: the sums whose logarithms are taken.
-      gate_hidden_dims: hidden widths of the network that divides them.
+      num_sums: the sums over stars whose logarithms are taken.
+      gate_hidden_dims: hidden widths of the network on stars, which divides them and says what is summed up.
       hidden_dims: hidden widths of the network on what is pooled.
       dropout: rate within that network, in [0, 1).
       dtype: what the products of networks are computed in, 'float32' or 'bfloat16'; moments are float32.
@@ -59,8 +61,8 @@ class SoftGroups(nnx.Module):
         )
         self.num_groups = num_groups
         num_moment = num_feature + num_feature * (num_feature + 1) // 2
-        num_pooled = 1 + len(QUANTILES) * num_feature + num_groups * (1 + num_moment) + num_sums
-        self.linear = mlp.MLP(num_sums, (), num_output, dropout=0.0, **options)
+        num_pooled = len(QUANTILES) * num_feature + num_groups * (1 + num_moment) + num_sums
+        self.linear = mlp.MLP(1 + num_sums, (), num_output, dropout=0.0, **options)
         self.mlp = mlp.MLP(num_pooled, hidden_dims, num_output, dropout=dropout, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
@@ -69,13 +71,15 @@ class SoftGroups(nnx.Module):
         found_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
         logit_BxGxK, term_BxSxK = jnp.split(found_BxDxK, [self.num_groups], axis=1)
         share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
-        sums_BxS = log_sum(term_BxSxK, mask_BxK)
-        pooled_BxP = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS], axis=1)
-        return self.linear.of_sets(sums_BxS) + self.mlp.of_sets(pooled_BxP, key)
+        number_Bx1 = log_sum(jnp.zeros_like(term_BxSxK[:, :1]), mask_BxK)
+        mean_BxS = log_sum(term_BxSxK, mask_BxK) - number_Bx1
+        pooled_BxP = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), mean_BxS], axis=1)
+        extensive = jnp.concatenate([number_Bx1, mean_BxS], axis=1)
+        return self.linear.of_sets(extensive) + self.mlp.of_sets(pooled_BxP, key)
 
 
 def pool(star_BxKxF, share_BxGxK, mask_BxK):
-    """What is told of a set: quantiles of each feature, number and moments of each group.
+    """What is told of a set whatever its size: quantiles of each feature, share and moments of each group.
 
     Args:
       star_BxKxF: the features of each star.
@@ -83,31 +87,23 @@ def pool(star_BxKxF, share_BxGxK, mask_BxK):
       mask_BxK: True where a slot holds a star.
 
     Returns:
-      (B, 1 + 9 F + G (1 + F + F (F + 1) / 2)): the logarithm of the number of stars; the QUANTILES of each feature;
-      the logarithm of each group's number of stars; of each group, the means of features, and of their products.
+      (B, 9 F + G (1 + F + F (F + 1) / 2)): the QUANTILES of each feature; the logarithm of each group's share of the
+      stars, in units of an equal share; of each group, the means of features, and of their products.
     """
     n_Bx1 = mask_BxK.sum(axis=1, keepdims=True)
     sorted_KxBxF = sorting.sorted_stars(star_BxKxF, mask_BxK)
     quantile_BxF = [sorting.quantile(sorted_KxBxF, n_Bx1, q) for q in QUANTILES]
     number_BxG, moment_BxGxM = moments(star_BxKxF, jnp.where(mask_BxK[:, None], share_BxGxK, 0))
-    parts = [
-        log_number(n_Bx1),
-        *quantile_BxF,
-        log_number(number_BxG * number_BxG.shape[1]),
-        moment_BxGxM.reshape(len(moment_BxGxM), -1),
-    ]
+    share_BxG = (number_BxG * number_BxG.shape[1] + PRIOR_NUM) / (n_Bx1 + PRIOR_NUM)
+    parts = [*quantile_BxF, jnp.log(share_BxG), moment_BxGxM.reshape(len(moment_BxGxM), -1)]
     return jnp.concatenate(parts, axis=-1)
-
-
-def log_number(number):
-    """The logarithm of a number of stars, in units of a typical one; finite for none."""
-    return jnp.log((number + PRIOR_NUM) / TYPICAL_NUM)
 
 
 def log_sum(term_BxSxK, mask_BxK):
     """The logarithms (B, S) of the sums over stars of exp(term), in units of a typical number of stars; finite for none."""
     term_BxSxK = MAX_TERM * jnp.tanh(term_BxSxK / MAX_TERM)
-    return log_number(jnp.where(mask_BxK[:, None], jnp.exp(term_BxSxK), 0).sum(axis=2))
+    total_BxS = jnp.where(mask_BxK[:, None], jnp.exp(term_BxSxK), 0).sum(axis=2)
+    return jnp.log((total_BxS + TINY) / TYPICAL_NUM)
 
 
 def moments(star_BxKxF, weight_BxGxK):
