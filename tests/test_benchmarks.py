@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import all as all_benchmarks
-from benchmarks import attention, ensemble, large_sets, sampler, train_step
+from benchmarks import attention, ensemble, large_sets, posterior, sampler, train_step
 from starjax.models.attention import attention as ours
 
 CASE = "Deep Sets (8, 4)/(8, 4)"
@@ -55,6 +55,12 @@ def test_many_stars_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
+
+
+def test_a_mass_is_nearly_a_sum_over_stars_and_more_so_where_their_metallicity_is_known():
+    blind, told = posterior.least_squares()
+    assert 0.99 < blind["r2"] < told["r2"] < 1
+    assert told["mae"] < blind["mae"] < 5
 
 
 def test_all_names_benchmarks_that_are_there():

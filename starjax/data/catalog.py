@@ -105,7 +105,8 @@ def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str
     if unknown:
         known = ", ".join([*UNITS, *IDENTITIES])
         raise CatalogError(
-            f"columns: {', '.join(unknown)} is not a column of a member list; those are {known}"
+            f"columns: {', '.join(unknown)} is not a column of a member list; those are {known}. "
+            "Give ours first, then the file's: ra=RAJ2000"
         )
     absent = [theirs for theirs in columns.values() if theirs not in table.colnames]
     wanted = {ours: ours for ours in [*UNITS, *IDENTITIES]} | dict(columns)

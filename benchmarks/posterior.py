@@ -1,0 +1,109 @@
+"""Age and mass as a distribution on the packaged sample: accuracy and intervals over seeds, beside a mass by least squares.
+
+    python -m benchmarks.posterior --out=posterior.json
+
+The test snapshots of whole commands. Errors of shares are a bootstrap over runs (see `starjax.coverage`).
+"""
+
+import tempfile
+import time
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from benchmarks import report
+from configs import posterior, posterior_incomplete
+from starjax import distributed, main
+from starjax.data import dataset, shard
+
+CONFIGS = {"posterior": posterior, "posterior_incomplete": posterior_incomplete}
+TARGETS = posterior.get_config().data.target_keys
+MASS = "total_mass_within_2x_r_tidal"
+# Between deciles of the training stars' luminosities; and of the bright, which are few and weigh much [log10 Lsun].
+DECILES, BRIGHT, DARK = np.linspace(0, 1, 11)[1:-1], (1.0, 1.5, 2.0, 2.5), -9.0
+
+
+def one_run(name: str, seed: int, base: str) -> list[dict]:
+    """Trains and tests a config; a row a target."""
+    config = CONFIGS[name].get_config()
+    config.output_base, config.seed, config.name = base, seed, f"{name}-{seed}"
+    start = time.perf_counter()
+    place = main.run(config)
+    seconds = time.perf_counter() - start
+    snapshots, coverage = pd.read_parquet(place.snapshots), pd.read_csv(place.coverage)
+    rows = []
+    for target in TARGETS:
+        of_target = snapshots[snapshots["target_key"] == target]
+        held = coverage[(coverage["target_key"] == target) & (coverage["by"] == "all")].iloc[0]
+        row = {"what": name, "seed": seed, "target": target}
+        row |= scores(of_target["prediction_scaled"], of_target["target_scaled"])
+        row["mae"] = float(np.abs(of_target["prediction_physical"] - of_target["target_physical"]).mean())
+        for level in ("68", "95"):
+            row[f"held_by_{level}"] = (
+                f"{held[f'coverage_{level}']:.3f} ± {held[f'coverage_{level}_error']:.3f}"
+            )
+            row[f"width_{level}"] = held[f"width_{level}"]
+        rows.append(row | {"seconds": seconds})
+    return rows
+
+
+def scores(predicted, truth) -> dict[str, float]:
+    """R², of one unit or another that is linear in it."""
+    return {"r2": float(1 - np.sum((predicted - truth) ** 2) / np.sum((truth - np.mean(truth)) ** 2))}
+
+
+def least_squares() -> list[dict]:
+    """A mass for each bin of luminosity, fitted to how many stars of the training clusters are in it.
+
+    Non-negative, on the relative error. Once more with the metallicity known, by a factor each.
+    """
+    loaded = {
+        split: shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", split))
+        for split in ("train", "test")
+    }
+    edges = np.concatenate([[DARK], np.quantile(_luminosity(loaded["train"]), DECILES), BRIGHT])
+    mass = {split: one.target[:, one.target_keys.index(MASS)] for split, one in loaded.items()}
+    metallicity = {
+        split: np.array([run.split("-")[1] for run in one.run_id]) for split, one in loaded.items()
+    }
+    counts = {split: _counts(one, edges) for split, one in loaded.items()}
+    weight, _ = nnls(counts["train"] / mass["train"][:, None], np.ones(len(mass["train"])))
+    log_ratio = {split: np.log10(counts[split] @ weight / mass[split]) for split in loaded}
+    offset = pd.Series(log_ratio["train"]).groupby(metallicity["train"]).mean()
+    known = log_ratio["test"] - offset[metallicity["test"]].to_numpy()
+    rows = []
+    for what, error in (("least squares", log_ratio["test"]), ("least squares, Z known", known)):
+        truth = np.log10(mass["test"])
+        mae = float(np.abs(mass["test"] * (10**error - 1)).mean())
+        rows.append({"what": what, "target": MASS} | scores(truth + error, truth) | {"mae": mae})
+    return rows
+
+
+def _luminosity(one: shard.Shard) -> np.ndarray:
+    return one.feature[:, one.feature_keys.index("log_L_L_sol")]
+
+
+def _counts(one: shard.Shard, edges: np.ndarray) -> np.ndarray:
+    """Stars of each snapshot in each bin."""
+    snapshot = np.repeat(np.arange(one.num_snapshot), np.diff(one.ptr))
+    counts = np.zeros((one.num_snapshot, len(edges) + 1))
+    np.add.at(counts, (snapshot, np.digitize(_luminosity(one), edges)), 1)
+    return counts
+
+
+def run_command() -> None:
+    parser = report.parser(__doc__)
+    parser.add_argument("--configs", nargs="*", default=list(CONFIGS), choices=CONFIGS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 10, 20])
+    arguments = parser.parse_args()
+    distributed.use_cores(64)
+    with tempfile.TemporaryDirectory() as base:
+        rows = [
+            row for name in arguments.configs for seed in arguments.seeds for row in one_run(name, seed, base)
+        ]
+    report.show("the packaged sample's test snapshots", rows + least_squares(), arguments.out)
+
+
+if __name__ == "__main__":
+    run_command()
