@@ -1,12 +1,19 @@
 """What all tests share: strict jax, eight virtual CPU devices, small real files."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 # Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. Those of
 # the mathematics ask for `all_optimizations`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Many tests, and commands that they start, compile the same programs; each is compiled once.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="starjax-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import hypothesis
 import jax
@@ -14,7 +21,6 @@ import numpy as np
 import pytest
 
 from configs import common
-from starjax import environment
 from starjax.data import dataset, shard
 
 # Before anything touches a device.
@@ -69,12 +75,6 @@ def float64():
     """64-bit arithmetic within one test."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory):
-    """Many tests compile the same programs; each is compiled once."""
-    environment.keep_compiled(str(tmp_path_factory.mktemp("output")))
 
 
 @pytest.fixture(scope="session")

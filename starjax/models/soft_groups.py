@@ -71,11 +71,10 @@ class SoftGroups(nnx.Module):
         found_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
         logit_BxGxK, term_BxSxK = jnp.split(found_BxDxK, [self.num_groups], axis=1)
         share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
-        number_Bx1 = log_sum(jnp.zeros_like(term_BxSxK[:, :1]), mask_BxK)
-        mean_BxS = log_sum(term_BxSxK, mask_BxK) - number_Bx1
-        pooled_BxP = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), mean_BxS], axis=1)
-        extensive = jnp.concatenate([number_Bx1, mean_BxS], axis=1)
-        return self.linear.of_sets(extensive) + self.mlp.of_sets(pooled_BxP, key)
+        sums_BxS, number_Bx1 = (log_sum(x, mask_BxK) for x in (term_BxSxK, jnp.zeros_like(term_BxSxK[:, :1])))
+        grows = jnp.concatenate([sums_BxS, number_Bx1], axis=1)
+        stays = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS - number_Bx1], axis=1)
+        return self.linear.of_sets(grows) + self.mlp.of_sets(stays, key)
 
 
 def pool(star_BxKxF, share_BxGxK, mask_BxK):
