@@ -26,7 +26,7 @@ from starjax import (
 from starjax import config as config_lib
 from starjax.answers import Answer
 from starjax.checkpoint import Checkpoints
-from starjax.data import bundle, catalog, centring, dataset, observe, placement
+from starjax.data import bundle, catalog, centring, dataset, observe, sampler
 from starjax.data.bundle import ScalerBundle
 from starjax.data.geometry import View
 from starjax.data.shard import Shard
@@ -179,6 +179,8 @@ class Trained:
             assemble.sampler_config(self.config, self.feature_scalers, self.feature_keys),
             num_sample_per_snapshot=num_draws,
         )
+        # All clusters are called alike: what is drawn of one does not depend on which others the list has.
+        stars = sampler.place(shard)._replace(identity=np.zeros(shard.num_snapshot, np.int32))
         evaluator = evaluate.Evaluator(
             apply=model.apply,
             head=model.head,
@@ -189,7 +191,7 @@ class Trained:
             target_keys=self.target_keys,
             scalers=self.target_scalers,
             shards={"predict": shard},
-            chunks=lambda split: placement.in_order(shard, "replicated", mesh),
+            chunks=lambda split: [distributed.replicate(stars, mesh)],
         )
         output_ExNxO, _ = evaluator.predict(distributed.share_members(self.params, mesh), "predict")
         by_cluster = output_ExNxO.reshape(len(output_ExNxO), -1, num_draws, model.head.num_output)

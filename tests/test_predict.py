@@ -172,6 +172,18 @@ def test_a_cluster_of_more_stars_than_slots_is_drawn_many_times(ensemble, stars)
     assert abs(many["time"] - row["time"]) < 4 * row["time_spread_draws"]
 
 
+def test_what_is_said_of_a_cluster_does_not_depend_on_the_others_of_the_list(ensemble, stars):
+    """Of more stars than slots, too, of which some are drawn."""
+    run = trained.load(ensemble.directory)
+    stars = stars.to_pandas().drop(columns="row")
+    other = stars[::2].assign(cluster="a")
+    both = run.predict(pd.concat([other, stars.assign(cluster="b")])).table.set_index("cluster")
+    alone = run.predict(stars.assign(cluster="b")).table.set_index("cluster")
+    assert len(stars) > run.config.data.num_star_per_sample
+    for column in ("time", "time_p16", "time_spread_draws", "novelty", "mass_virial"):
+        assert both.loc["b", column] == pytest.approx(alone.loc["b", column], rel=1e-5)
+
+
 def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
     run = trained.load(mixture.directory)
     found = run.predict(stars, View(distance_pc=250.0, radial_velocity_kms=10.0)).table.iloc[0]
