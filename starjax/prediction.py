@@ -14,6 +14,8 @@ from starjax.novelty import Reference
 
 # Of a cluster's stars, the share that may be left out for want of values before its answer is flagged.
 MOST_LEFT_OUT = 0.05
+# Of the dispersion, the share that errors of velocities may have: they raise what is seen of it by a tenth.
+MOST_OF_DISPERSION = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ def table_of(
     Returns:
       `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
       intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`, and `num_left_out` for want of
-      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; classical estimates with standard
+      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the median; classical estimates with standard
       errors: `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
     """
     rows = []
@@ -62,10 +64,11 @@ def table_of(
             row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
         row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
         row |= {"num_left_out": one.num_left_out}
-        found = [*doubts, *reasons(target_keys, reference, row | {"distance_pc": one.distance_pc})]
+        beside = {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
+        beside |= classical(one)
+        found = [*doubts, *reasons(target_keys, reference, row | beside)]
         row |= {"is_flagged": bool(found), "flags": "; ".join(found)}
-        row |= {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
-        rows.append(row | classical(one) | {"notes": " ".join(one.notes)})
+        rows.append(row | beside | {"notes": " ".join(one.notes)})
     return pd.DataFrame(rows)
 
 
@@ -82,6 +85,11 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
     if row["num_left_out"] > MOST_LEFT_OUT * num_there:
         found.append(
             f"{row['num_left_out']:,} of {num_there:,} stars are left out for want of values, and so is their mass"
+        )
+    if row["velocity_error_kms"] > MOST_OF_DISPERSION * row["sigma_1d_kms"]:
+        found.append(
+            f"velocities are known to {row['velocity_error_kms']:.2g} km/s and spread by {row['sigma_1d_kms']:.2g}: "
+            "trained on velocities without errors"
         )
     low_bound, high_bound = answers.PERCENTILES[0]
     for key in target_keys:
@@ -102,8 +110,9 @@ def classical(members: Members) -> dict[str, float | str]:
     scale = sky.KMS_PER_PC_MAS_YR * stars["dist_pc"]
     moves = scale * stars["pm_lon_coslat_mas_yr"], scale * stars["pm_lat_mas_yr"]
     columns = np.stack([*place, *moves, stars["v_lon_error"], stars["v_lat_error"]])
-    estimates = physics.estimates(*columns[:, np.isfinite(columns).all(axis=0)])
-    found = {"classical_note": estimates.note}
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    estimates = physics.estimates(*columns)
+    found = {"velocity_error_kms": float(np.median(columns[4:])), "classical_note": estimates.note}
     for name, mass in estimates.mass.items():
         found |= {f"mass_{name}": mass.value, f"mass_{name}_error": mass.standard_error}
     for name in ("sigma_1d_kms", "r_half_projected_pc"):
