@@ -37,6 +37,8 @@ IDENTITIES = ("source_id", "cluster")
 # What a value must be between, the ends included; `ra` may be counted from -180 or from 0.
 _ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
 _MAX_ROWS_NAMED = 5
+# Half of the stars of a cluster lie farther from its middle, in declination, than this.
+_NARROWEST_PC = 0.1
 
 
 class CatalogError(errors.StarjaxError):
@@ -181,21 +183,27 @@ def _check_values(ours: str, values: np.ndarray, called: str) -> None:
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
-    """Refuses positions in the range of radians that would make a cluster of hundredths of a parsec.
+    """Refuses positions in the range of radians that would make a cluster narrower than `_NARROWEST_PC`.
 
     What radians taken for degrees make of a cluster is 57 times too small.
     """
-    if stated["ra"] is not None or "parallax" not in table.colnames:
+    if stated["ra"] is not None:
         return
-    ra, dec, parallax = (np.asarray(table[name]) for name in ("ra", "dec", "parallax"))
+    ra, dec = np.asarray(table["ra"]), np.asarray(table["dec"])
+    if "parallax" in table.colnames:
+        distance = 1000 / np.nanmedian(np.asarray(table["parallax"]))
+    elif "distance" in table.colnames:
+        distance = np.nanmedian(np.asarray(table["distance"]))
+    else:
+        return
     if np.nanmax(np.abs(ra)) > 2 * np.pi or np.nanmax(np.abs(dec)) > np.pi / 2:
         return
     spread = np.nanmedian(np.abs(dec - np.nanmedian(dec)))
-    usual = np.nanmedian(parallax)
-    if usual > 0 and np.radians(spread) * 1000 / usual < 0.05:
+    width = np.radians(spread) * distance
+    if 0 < width < _NARROWEST_PC:
         raise CatalogError(
             f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster of "
-            f"{np.radians(spread) * 1000 / usual:.1g} pc: convert them, or state the unit in the file"
+            f"{width:.1g} pc: convert them, or state the unit in the file"
         )
 
 

@@ -13,6 +13,8 @@ from starjax.data.incompleteness import MIN_STARS
 
 # Stars beyond this many standard deviations from the rest, in motion or parallax, count as non-members.
 MEMBER_WITHIN = 5.0
+# Parallaxes below zero by more standard deviations, or just zero, stand for none.
+_BELOW_ZERO_WITHIN = 4.0
 # Nearer, farther and faster than any cluster of the Galaxy: wrong units most likely.
 _DISTANCES_PC = (5.0, 20_000.0)
 _MAX_SPEED_KMS = 1000.0
@@ -138,13 +140,29 @@ def members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFrame, pd
     return geometry, stars, pd.concat(left_out)
 
 
+def shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame, View]:
+    """A distance that all stars are listed with is the cluster's, and tells nothing of how deep that is.
+
+    Returns:
+      the stars without it, and the view with it, unless that states another.
+    """
+    known = stars["distance"].dropna()
+    if len(known) < 2 or known.nunique() > 1:
+        return stars, view
+    stars = stars.assign(distance=np.nan, distance_error=np.nan)
+    return stars, view if view.distance_pc else dataclasses.replace(view, distance_pc=float(known.iloc[0]))
+
+
 def check_number(stars: pd.DataFrame, what: str) -> None:
     if len(stars) < MIN_STARS:
         raise ObserveError(f"only {len(stars)} stars {what}; at least {MIN_STARS} are needed")
 
 
 def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
-    """`parallax` and `parallax_error` [mas] of each star, or of its distance; NaN if not above zero."""
+    """`parallax` and `parallax_error` [mas] of each star, or of its distance; NaN where one is missing or cannot be.
+
+    Below zero they count as far as errors allow: without these the mean of uncertain ones would be too large.
+    """
     value = stars["parallax"] - view.parallax_zero_point_mas
     error = stars["parallax_error"]
     if error.isna().all() and value.notna().any():
@@ -156,7 +174,7 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
     listed = stars["distance"].notna()
     of_distance = 1000 * stars["distance_error"].fillna(0) / stars["distance"] ** 2
     value, error = value.mask(listed, 1000 / stars["distance"]), error.mask(listed, of_distance)
-    usable = (value > 0) & error.notna()
+    usable = error.notna() & ((value > 0) | ((value < 0) & (value > -_BELOW_ZERO_WITHIN * error)))
     return pd.DataFrame({"parallax": value.where(usable), "parallax_error": error.where(usable)})
 
 
@@ -170,9 +188,10 @@ def _solve(stars: pd.DataFrame, view: View) -> Geometry:
     centre = view.centre or sky.median_centre(ra, dec)
     lon, lat = sky.offsets(ra, dec, centre)
     measured = measured_parallaxes(stars, view)
-    if view.distance_pc is None and measured["parallax"].notna().sum() < MIN_STARS:
+    num_positive = int((measured["parallax"] > 0).sum())
+    if view.distance_pc is None and num_positive < MIN_STARS:
         raise ObserveError(
-            f"only {measured['parallax'].notna().sum()} stars have a parallax above zero with an error, or a distance, "
+            f"only {num_positive} stars have a parallax above zero with an error, or a distance, "
             f"of the {MIN_STARS} that the cluster's distance needs: state distance_pc"
         )
     parallaxes = motion.combine_parallaxes(

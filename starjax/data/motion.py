@@ -22,6 +22,8 @@ _FIT_WITHIN = 4.0
 _ROUNDS = 50
 # Where no star has a radial velocity, the perspective tells it if its standard error is below this [km/s].
 MAX_PERSPECTIVE_ERROR_KMS = 5.0
+# The median of fewer radial velocities may be that of a binary, and is no better known than that.
+MIN_RADIAL, BINARY_KMS = 5, 5.0
 # Far below any cluster's motions [km/s]; stars that move exactly alike deviate by 0 instead of 0/0.
 _LEAST_SCATTER_KMS = 1e-6
 
@@ -87,12 +89,13 @@ def combine_parallaxes(
     share = np.zeros(len(measured))
     share[known] = depth / (depth + variances)
     deviation = (measured - cluster) / np.sqrt(depth + error**2)
+    star = cluster + share * (np.where(known, measured, cluster) - cluster)
     return Parallaxes(
         cluster=cluster,
         cluster_error=cluster_error,
         num_used=num_used,
         spread=float(np.sqrt(depth)),
-        star=cluster + share * (np.where(known, measured, cluster) - cluster),
+        star=np.where(star > 0, star, cluster),
         star_error=np.sqrt(depth * (1 - share)),
         deviation=deviation,
     )
@@ -141,18 +144,22 @@ class Motion:
 def fit(stars: Tangential, radial: np.ndarray, radial_error: np.ndarray, given: float | None) -> Motion:
     """The space velocity that leaves the least squares of tangential velocities.
 
-    Its radial component is `given` [km/s], else the median over the stars that have a radial velocity,
-    without those far from it, else what the perspective tells, if that is precise enough.
+    Its radial component is `given` [km/s], else the more precise of the median over the stars that have a radial
+    velocity, without those far from it, and what the perspective tells, if that is precise enough.
 
     Args:
       radial, radial_error: radial velocities (n,) [km/s], NaN where there is none.
     """
     if given is not None:
         return Motion(_least_squares(stars, given)[0], "given", 0.0, 0)
-    if np.isfinite(radial).any():
-        return _fit_with_radial(stars, radial, radial_error)
     velocity, error = _least_squares(stars, None)
-    if error < MAX_PERSPECTIVE_ERROR_KMS:
+    is_told = error < MAX_PERSPECTIVE_ERROR_KMS
+    if np.isfinite(radial).any():
+        of_stars = _fit_with_radial(stars, radial, radial_error)
+        of_binary = BINARY_KMS if of_stars.num_radial < MIN_RADIAL else 0.0
+        if not is_told or np.hypot(of_stars.radial_error, of_binary) < error:
+            return of_stars
+    if is_told:
         return Motion(velocity, "perspective", error, 0)
     return Motion(_least_squares(stars, 0.0)[0], "unknown", 0.0, 0)
 

@@ -18,6 +18,7 @@ from starjax.data.geometry import (
     check_number,
     filled_errors,
     members,
+    shared_distance,
 )
 
 _SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
@@ -36,7 +37,7 @@ class Members:
       table: n rows: `row` in the list, `source_id` where there is one, what was measured, and all that was
         derived: features, errors `vx_error vy_error vz_error` and, along Galactic longitude and latitude,
         `v_lon_error v_lat_error` [km/s], `dist_error_pc`; NaN where not known.
-      num_left_out: stars of the cluster that lack a value that the features need.
+      num_left_out: stars that lack a position, or another value that the features need.
       centre: (ra, dec) [deg, ICRS].
       distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
       radial_velocity_kms: of the cluster; NaN where nothing tells it.
@@ -75,11 +76,14 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
         raise ObserveError(
             f"{', '.join(unknown)} cannot be had from a member list; what can is {', '.join(KNOWN)}"
         )
-    stars, notes = _distinct(_frame(table))
+    stars, unplaced = _placed(_frame(table))
+    num_placed = len(stars)
+    stars, again = _distinct(stars)
     num_distinct = len(stars)
-    stars, missing = _complete(stars, keys)
-    notes += missing
-    num_left_out = num_distinct - len(stars)
+    stars, unmoved = _complete(stars, keys)
+    num_left_out = len(table) - num_placed + num_distinct - len(stars)
+    stars, view = shared_distance(stars, view)
+    notes = [*unplaced, *again, *unmoved]
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
         notes.append(
@@ -90,8 +94,9 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     luminosity, of_luminosity = _luminosity(stars, keys, view)
     stars = stars.assign(log_L_L_sol=luminosity)
     described = observe_notes.of_geometry(stars, geometry, view, keys)
+    stars, deviating = _of_one_radial_velocity(stars, geometry, keys, view)
     num_before = len(stars)
-    stars, dropped = _with_values(stars, geometry, keys, view)
+    stars, dark = _of_known_luminosity(stars, keys)
     num_left_out += num_before - len(stars)
     check_number(stars, "are left with all that the features need")
     velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
@@ -105,7 +110,7 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
         distance_error_pc=geometry.distance_error_pc,
         radial_velocity_kms=float(velocity[0]) if is_radial_known else np.nan,
         space_velocity=sky.to_galactic(velocity, geometry.centre),
-        notes=(*notes, *described, *of_luminosity, *dropped),
+        notes=(*notes, *described, *of_luminosity, *deviating, *dark),
     )
 
 
@@ -121,14 +126,18 @@ def _frame(table: Table) -> pd.DataFrame:
     return stars.assign(**measured)
 
 
-def _distinct(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Without stars that have no position, or that are there before."""
-    notes = []
+def _placed(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Without stars that have no position."""
     placed = stars[["ra", "dec"]].notna().all(axis=1)
-    if not placed.all():
-        notes.append(f"Left out for want of a position: {_counted(stars[~placed])}.")
-        stars = stars[placed]
-    check_number(stars, "have a position")
+    check_number(stars[placed], "have a position")
+    if placed.all():
+        return stars, []
+    return stars[placed], [f"Left out for want of a position: {_counted(stars[~placed])}."]
+
+
+def _distinct(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Without stars that are there before."""
+    notes = []
     if "source_id" in stars:
         again = stars["source_id"].notna() & stars["source_id"].duplicated()
         if again.any():
@@ -226,11 +235,10 @@ def _luminosity(stars: pd.DataFrame, keys: tuple[str, ...], view: View) -> tuple
     return np.where(is_measured, luminosity, listed), notes if "log_L_L_sol" in keys else []
 
 
-def _with_values(
+def _of_one_radial_velocity(
     stars: pd.DataFrame, geometry: Geometry, keys: tuple[str, ...], view: View
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The stars that have what the features need; others are an error, or left out and counted."""
-    notes = []
+    """Where features need radial velocities: without stars whose own is far from the rest; that one is missing is an error."""
     is_galactic = _is_galactic(keys)
     radial = [key for key in keys if key in ("rv_kms", "vx") or (is_galactic and key in ("vy", "vz"))]
     no_radial = stars["radial_velocity"].isna() if radial else np.zeros(len(stars), bool)
@@ -238,24 +246,26 @@ def _with_values(
     if no_radial.any() or no_parallax.any():
         raise ObserveError(
             f"{', '.join(dict.fromkeys([*radial, *(['x'] if 'x' in keys else [])]))} need radial velocity and parallax of every "
-            f"star; of {len(stars)} members {no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax above "
-            f"zero with an error. Use a run trained on {' '.join(_PROJECTED)}, or on {' '.join(_SKY)}, which need neither"
+            f"star; of {len(stars)} members {no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax "
+            f"with an error. Use a run trained on {' '.join(_PROJECTED)}, or on {' '.join(_SKY)}, which need neither"
         )
     if radial and view.clip:
         error = filled_errors(stars, ("radial_velocity_error",))[:, 0]
         scatter = np.hypot(error, mad_std(stars["rv_kms"]))
         deviates = np.abs(stars["rv_kms"]) > MEMBER_WITHIN * scatter
         if deviates.any():
-            notes.append(
+            return stars[~deviates], [
                 f"Left out because their radial velocities are more than {MEMBER_WITHIN:g} standard deviations from the rest, as "
                 f"those of binaries: {_counted(stars[deviates])}."
-            )
-            stars = stars[~deviates]
-    if "log_L_L_sol" in keys:
-        dark = stars["log_L_L_sol"].isna()
-        if dark.all():
-            raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
-        if dark.any():
-            notes.append(f"Left out for want of a luminosity or a magnitude: {_counted(stars[dark])}.")
-            stars = stars[~dark]
-    return stars, notes
+            ]
+    return stars, []
+
+
+def _of_known_luminosity(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
+    """Where features need luminosities: without stars that have none; that none has one is an error."""
+    dark = stars["log_L_L_sol"].isna()
+    if "log_L_L_sol" not in keys or not dark.any():
+        return stars, []
+    if dark.all():
+        raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
+    return stars[~dark], [f"Left out for want of a luminosity or a magnitude: {_counted(stars[dark])}."]

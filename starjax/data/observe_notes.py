@@ -17,7 +17,7 @@ def of_geometry(stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple
     """How centre, distances and motion of the cluster were found."""
     notes = [_of_centre(geometry, view), *_of_distance(stars, geometry, view)]
     if geometry.motion is not None:
-        notes += [*_of_missing_errors(stars), *_of_motion(geometry)]
+        notes += [*_of_missing_errors(stars), *_of_motion(stars, geometry)]
     depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
     error = float(np.median(geometry.star_distance_error))
     if any(key in _ALONG_SIGHT for key in keys) and error > depth / 2:
@@ -52,7 +52,7 @@ def _of_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[st
     without = int((~np.isfinite(parallaxes.deviation)).sum())
     if without:
         notes.append(
-            f"Put at the cluster's distance, for want of a parallax above zero with an error: {count(without)}."
+            f"Put at the cluster's distance, for want of a parallax with an error: {count(without)}."
         )
     return notes
 
@@ -63,14 +63,16 @@ def _of_missing_errors(stars: pd.DataFrame) -> list[str]:
     return []
 
 
-def _of_motion(geometry: Geometry) -> list[str]:
+def _of_motion(stars: pd.DataFrame, geometry: Geometry) -> list[str]:
     motion = geometry.motion
+    num_listed = int(stars["radial_velocity"].notna().sum())
+    listed = f"more precise than what is listed of {count(num_listed)}" if num_listed else "none is listed"
     value = f"Radial velocity {motion.velocity[0]:.2f}"
     notes = [
         {
             "given": f"{value} km/s (given).",
             "stars": f"{value} ± {motion.radial_error:.2g} km/s, median of {count(motion.num_radial)}.",
-            "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from how proper motions converge: none is listed. "
+            "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from how proper motions converge: {listed}. "
             "If the cluster itself expands or shrinks, that counts as radial velocity.",
             "unknown": "Radial velocity unknown: proper motions do not tell it, and none is listed or given. If the cluster "
             "approaches or recedes, the apparent expansion by that was not taken out.",

@@ -213,8 +213,40 @@ def test_stars_that_move_alike_are_members(make_cluster):
     np.testing.assert_allclose(members.space_velocity, cluster.velocity, atol=1e-6)
 
 
-def test_one_radial_velocity_is_enough(make_cluster):
-    cluster = make_cluster(distance=300.0, radial_error=0.5)
+@pytest.mark.parametrize("num_listed", [1, 4])
+def test_few_radial_velocities_do_not_overrule_a_better_perspective(make_cluster, num_listed):
+    """They may be those of binaries."""
+    cluster = make_cluster(**HYADES, parallax_error=0.05, motion_error=0.1, radial_error=0.5)
+    cluster.table["radial_velocity"][num_listed:] = np.nan
+    cluster.table["radial_velocity"][:num_listed] += 25.0
+    members = found(cluster.table, View())
+    np.testing.assert_allclose(members.space_velocity, cluster.velocity, atol=1)
+    (note,) = (note for note in members.notes if note.startswith("Radial velocity"))
+    assert "more precise than what is listed of" in note
+
+
+@pytest.mark.parametrize("distance", [300.0, 3000.0])
+def test_parallaxes_below_zero_count_in_the_mean(make_cluster, distance):
+    """Without them, or with stars at negative distances, that of a far cluster would be wrong."""
+    cluster = make_cluster(num_star=2000, distance=distance, width=3.0, parallax_error=0.3)
+    members = found(cluster.table, View())
+    assert abs(members.distance_pc - distance) < 4 * members.distance_error_pc
+    assert members.distance_error_pc < 0.05 * distance
+    assert (members.table["dist_pc"] > 0).all()
+
+
+def test_a_distance_that_all_stars_share_is_the_clusters(make_cluster):
+    cluster = make_cluster(**HYADES, parallax_error=0.05, motion_error=0.1)
+    table = cluster.table.copy()
+    table["distance"] = 47.0
+    members, stated = found(table, View()), found(cluster.table, View(distance_pc=47.0))
+    np.testing.assert_array_equal(members.feature, stated.feature)
+    assert "Distance 47 pc (given)." in members.notes
+    assert found(table, View(distance_pc=50.0)).distance_pc == 50
+
+
+def test_one_radial_velocity_is_enough_where_nothing_else_tells(make_cluster):
+    cluster = make_cluster(distance=1500.0, width=2.0, radial_error=0.5)
     cluster.table["radial_velocity"][1:] = np.nan
     members = found(cluster.table, View())
     (note,) = (note for note in members.notes if note.startswith("Radial velocity"))
