@@ -14,7 +14,6 @@ from starjax.trained import Trained
 NUM_POINT = 600
 # Share of the sky's width that an arrow of a typical star takes.
 _ARROW_SHARE = 0.05
-_DARK, _WARM = "#0b3c6f", "#f0a830"
 
 
 def cluster(
@@ -41,7 +40,7 @@ def _sky(axes: Axes, members: Members, name: str) -> None:
     motions = stars["pm_lon_coslat_mas_yr"].to_numpy(), stars["pm_lat_mas_yr"].to_numpy()
     typical = float(np.median(np.hypot(*motions)))
     half = 1.1 * max(np.abs(np.concatenate([lon, lat])).max(), 1e-6)
-    axes.plot(lon, lat, ".", color=_DARK, markersize=3)
+    axes.plot(lon, lat, ".", color=plots.DARK, markersize=3)
     if typical > 0:
         scale = typical / (2 * half * _ARROW_SHARE)
         arrows = axes.quiver(
@@ -76,7 +75,7 @@ def _posterior(axes: Axes, run: Trained, key: str, predictive: Mixture, row) -> 
     ):
         inside = (scaled >= row[f"{low}_scaled"]) & (scaled <= row[f"{high}_scaled"])
         axes.fill_between(physical, density, where=inside, color=shade, label=f"{level}, calibrated")
-    axes.axvline(row["prediction_physical"], color=_WARM, linewidth=2, label="median")
+    axes.axvline(row["prediction_physical"], color=plots.WARM, linewidth=2, label="median")
     if plots.is_logarithmic(key):
         axes.set_xscale("log")
         plots.plain_numbers(axes.xaxis, physical.min(), physical.max())
@@ -117,7 +116,7 @@ def _training_set(axes: Axes, run: Trained, rows, is_flagged: bool) -> None:
         yerr=errors[1],
         fmt="o",
         color="black",
-        markerfacecolor=_WARM,
+        markerfacecolor=plots.WARM,
         label="this cluster",
     )
     for name, axis, set_scale, set_label in zip(

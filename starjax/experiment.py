@@ -13,7 +13,7 @@ from starjax import errors, files
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 4
+FORMAT = 5
 _PACKAGES = (
     "starjax",
     "jax",

@@ -16,6 +16,8 @@ LABELS = {
     "mass": r"mass within 2 $r_{\rm tidal}$",
     "total_mass_within_2x_r_tidal": r"mass within 2 $r_{\rm tidal}$",
 }
+# Apart in greyscale, too.
+DARK, WARM = "#0b3c6f", "#f0a830"
 _PLAIN_LABELS = {"time": "age", "total_mass_within_2x_r_tidal": "mass"}
 UNITS = {
     "time": "Myr",
@@ -60,7 +62,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
     is_best = metrics["epoch"] == metrics["member"].map(dict(enumerate(best_epochs)))
     label = f"best epoch, {best_epochs[0]}" if len(best_epochs) == 1 else "best epochs"
     best = metrics[is_best]
-    axes.plot(best["epoch"], best["val_loss"], "o", color="#f0a830", markeredgecolor="black", label=label)
+    axes.plot(best["epoch"], best["val_loss"], "o", color=WARM, markeredgecolor="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=loss_name)
     if metrics[["train_loss", "val_loss"]].min(axis=None) > 0:
@@ -101,7 +103,7 @@ def architectures(table: pd.DataFrame) -> Figure:
 
 def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
     """A dot a run; models differ in shape and in lightness, so that they can be told apart without colours."""
-    styles = itertools.cycle([("o", "#0b3c6f"), ("s", "#f0a830"), ("^", "#2a9d70"), ("D", "#b0b0b0")])
+    styles = itertools.cycle([("o", DARK), ("s", WARM), ("^", "#2a9d70"), ("D", "#b0b0b0")])
     for model, (marker, colour) in zip(models, styles, strict=False):
         of_model = rows[rows["model"] == model]
         axes.plot(

@@ -14,7 +14,6 @@ AGAINST = {
     "time": "true age [Myr]",
     "total_mass_within_2x_r_tidal": f"true {plots.LABELS['mass']} [Msun]",
 }
-_DARK, _WARM = "#0b3c6f", "#f0a830"
 
 
 def errors(snapshots: pd.DataFrame) -> Figure:
@@ -71,7 +70,7 @@ def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
         median,
         yerr=bars,
         fmt="s",
-        color=_DARK,
+        color=plots.DARK,
         markersize=5,
         capsize=3,
         label="median and 16 to 84 % of a bin",
@@ -100,7 +99,7 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
             pit,
             share,
             where="post",
-            color=_DARK,
+            color=plots.DARK,
             linewidth=1.5,
             label="truth below a quantile, before calibration",
         )
@@ -112,7 +111,7 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
             yerr=[overall[f"coverage_{name}_error"] for name in names],
             fmt="o",
             color="black",
-            markerfacecolor=_WARM,
+            markerfacecolor=plots.WARM,
             capsize=3,
             label="truth in calibrated intervals",
         )

@@ -127,7 +127,9 @@ class Trained:
         if not members:
             raise TrainedError("; ".join(f"cluster {name}: {why}" for name, why in refused.items()))
         answer = self.answer({name: one.feature for name, one in members.items()}, num_draws)
-        found = prediction.table_of(self.target_keys, self.reference, members, answer, self.doubts)
+        found = prediction.table_of(
+            self.target_keys, self.feature_keys, self.reference, members, answer, self.doubts
+        )
         found = found.assign(
             run=str(self.place.directory),
             checkpoint=str(self.checkpoint),

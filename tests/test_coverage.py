@@ -30,12 +30,14 @@ def snapshots(predictive, truth, run, calibrated):
     tables = []
     for target, one in enumerate(predictive):
         columns = {"target_key": f"target {target}", "run_id": run, "target_physical": truth[:, target]}
+        columns["target_scaled"] = truth[:, target]
         columns |= {"prediction_physical": one.quantile(0.5), "num_star": 10 + np.arange(len(run))}
         columns |= {"crps_scaled": 0.0, "log_score_scaled": 0.0, "pit": one.pit(truth[:, target])}
         for level, names, pair in zip(
             calibration.LEVELS, answers.PERCENTILES, bounds[..., target], strict=True
         ):
-            columns |= {f"{name}_physical": bound for name, bound in zip(names, pair, strict=True)}
+            for unit in ("scaled", "physical"):
+                columns |= {f"{name}_{unit}": bound for name, bound in zip(names, pair, strict=True)}
             columns[f"is_within_{100 * level:.0f}"] = (pair[0] <= truth[:, target]) & (
                 truth[:, target] <= pair[1]
             )
@@ -66,6 +68,8 @@ def test_rows_are_of_all_snapshots_and_of_bins_that_share_them_out(judged):
         assert overall["num_snapshot"] == len(rows) == 240
         assert overall["num_run"] == 20
         assert overall["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
+        assert overall["below_68"] == pytest.approx((rows["target_scaled"] < rows["p16_scaled"]).mean())
+        assert overall["coverage_68"] + overall["below_68"] + overall["above_68"] == pytest.approx(1)
         away = rows["prediction_physical"] - rows["target_physical"]
         assert overall["mae"] == pytest.approx(away.abs().mean())
         assert overall["bias"] == pytest.approx(away.mean())

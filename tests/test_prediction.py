@@ -1,11 +1,14 @@
 """The table of an answer: what flags it, classical masses beside it, and the names of its figures."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from starjax import prediction, prediction_files
+from starjax.answers import Answer
 from starjax.data import catalog, observe
 from starjax.data.geometry import View
 from starjax.novelty import Reference
@@ -26,8 +29,6 @@ def reference(**ranges):
         ({"novelty": 1.3}, "novelty 1.3"),
         ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
         ({"num_left_out": 20}, "20 of 220 stars are left out"),
-        ({"velocity_error_kms": 0.35}, "known to 0.35 km/s and spread by 0.6"),
-        ({"velocity_error_kms": np.nan, "sigma_1d_kms": np.nan}, None),
         ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
         ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
         ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
@@ -39,7 +40,6 @@ def reference(**ranges):
 def test_flags_tell_why(changes, said):
     known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
     row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "distance_pc": 200.0}
-    row |= {"velocity_error_kms": 0.05, "sigma_1d_kms": 0.6}
     row |= {
         "time": 100.0,
         "time_p16": 60.0,
@@ -65,6 +65,47 @@ def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees():
     for name, value in across.items():
         for other in (galactic, places):
             assert other[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.05)), name
+
+
+def answered(members, feature_keys, doubts=()):
+    """The row of one cluster whose answer lies amid what was trained on."""
+    known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380))
+    bounds = {"p2.5": 40, "p16": 60, "prediction": 100, "p84": 150, "p97.5": 200}
+    row = {f"{name}_physical": value for name, value in bounds.items()} | {
+        "cluster": "one",
+        "target_key": "time",
+    }
+    row |= {"spread_members": 1.0, "spread_draws": 0.0, "novelty": 0.5, "num_star": len(members.feature)}
+    answer = Answer(pd.DataFrame([row]), [])
+    return prediction.table_of(("time",), feature_keys, known, {"one": members}, answer, doubts).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "keys", "is_flagged"),
+    [
+        (0.05, ("y", "vy"), False),
+        (0.5, ("y", "vy"), True),
+        (0.5, ("lat_deg", "pm_lat_mas_yr"), True),
+        (0.5, ("y", "z"), False),
+    ],
+)
+def test_answers_from_uncertain_velocities_are_flagged_where_the_run_sees_them(error, keys, is_flagged):
+    members = observe.features(catalog.read(EXAMPLE), ("y", "z", "vy", "vz"), View())
+    stars = members.table.assign(v_lon_error=error, v_lat_error=error)
+    row = answered(dataclasses.replace(members, table=stars), keys)
+    assert row["is_flagged"] == is_flagged
+    assert ("trained on velocities without errors" in row["flags"]) == is_flagged
+    assert row["velocity_error_kms"] == error
+
+
+def test_without_motions_there_are_no_masses_and_no_flag_of_them():
+    table = catalog.read(EXAMPLE)
+    table.remove_columns([name for name in table.colnames if name.startswith(("pm", "radial"))])
+    row = answered(observe.features(table, ("y", "z"), View()), ("y", "z"))
+    assert np.isnan([row["mass_virial"], row["velocity_error_kms"], row["sigma_1d_kms"]]).all()
+    assert not row["is_flagged"]
+    row = answered(observe.features(table, ("y", "z"), View()), ("y", "z"), doubts=("a doubt",))
+    assert row["flags"] == "a doubt"
 
 
 def test_figures_of_clusters_do_not_take_each_others_names():

@@ -123,16 +123,11 @@ def _parquet(content: bytes) -> Table:
 
     schema = parquet.read_schema(io.BytesIO(content))
     _check_unique(schema.names)
+    if b"table_meta_yaml" in (schema.metadata or {}):
+        # By astropy, which keeps units there, and what is missing in columns beside.
+        return Table.read(io.BytesIO(content), format="parquet")
     # Nullable types keep the digits of identities where some are missing.
-    table = Table.from_pandas(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
-    stated = (
-        Table.read(io.BytesIO(content), format="parquet")
-        if b"table_meta_yaml" in (schema.metadata or {})
-        else {}
-    )
-    for name in set(table.colnames) & set(getattr(stated, "colnames", ())):
-        table[name].unit = stated[name].unit
-    return table
+    return Table.from_pandas(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
 
 
 _READERS = {

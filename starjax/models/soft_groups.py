@@ -24,7 +24,7 @@ class SoftGroups(nnx.Module):
 
     What grows with the number of stars is kept from what does not. The former are the logarithms of the number of stars and of
     sums over stars of what a network makes of each, as a mass is the sum of its stars'; the output is linear in them, so that
-    twice the stars are twice the mass, also of sets larger or smaller than any seen. The latter correct it, through a network:
+    a mass goes with a power of the number of stars, which it learns to be near one, also of sets larger or smaller than any seen. The latter correct it, through a network:
     shares of groups, means of the features of each group and of their products, quantiles of each feature over
     all stars, and means in place of the sums. Features are seen through arcsinh, lest a few stars decide.
     Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,

@@ -268,6 +268,20 @@ def test_clusters_come_in_the_order_of_the_list(tmp_path):
     assert list(found) == ["Pleiades", "Hyades"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
+def test_what_astropy_writes_as_missing_is_missing(kind, tmp_path):
+    """In Parquet, astropy writes zeros, and beside them columns that say which are none."""
+    table = Table({"ra": 10.0 + np.arange(12), "dec": np.zeros(12), "source_id": 10**18 + np.arange(12)})
+    missing = np.arange(12) % 3 == 0
+    table["pmra"] = MaskedColumn(np.arange(12) + 1.0, mask=missing, unit="mas/yr")
+    path = tmp_path / f"list.{kind}"
+    table.write(path, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv", "vot": "votable"}.get(kind, kind))
+    found = catalog.read(path)
+    np.testing.assert_array_equal(np.isnan(found["pmra"]), missing)
+    np.testing.assert_array_equal(found["pmra"][~missing], table["pmra"][~missing])
+    np.testing.assert_array_equal(found["source_id"], table["source_id"])
+
+
 def test_radians_are_noticed():
     random = np.random.default_rng(0)
     ra, dec = random.normal(67, 5, 200), random.normal(17, 5, 200)
@@ -275,6 +289,9 @@ def test_radians_are_noticed():
     radians = Table({"ra": np.radians(ra), "dec": np.radians(dec), "parallax": parallax})
     with pytest.raises(catalog.CatalogError, match="hyades: columns ra and dec seem to be in radians"):
         catalog.checked(radians, "hyades")
+    by_distance = Table({"ra": radians["ra"], "dec": radians["dec"], "distance": 1000 / parallax})
+    with pytest.raises(catalog.CatalogError, match="seem to be in radians"):
+        catalog.checked(by_distance, "hyades")
     radians["ra"].unit = radians["dec"].unit = u.rad
     np.testing.assert_allclose(catalog.checked(radians, "hyades")["ra"], ra)
     # As many degrees as that make sense: a cluster at 1 kpc near the equinox.

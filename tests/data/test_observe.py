@@ -206,6 +206,9 @@ def test_luminosities_by_photometry_and_as_listed(cluster, view):
     np.testing.assert_allclose(members.feature[usual, 4], 0, atol=0.02)
     assert 8 not in members.table["row"].to_numpy()
     assert members.num_left_out == 1
+    unplaced = table.copy()
+    unplaced["dec"][20:50] = np.nan
+    assert observe.features(unplaced, keys, view).num_left_out == 31
     assert any("luminosity or a magnitude: 1 star (row 8)" in note for note in members.notes)
     assert any("on the main sequence: 1 star (row 5)" in note for note in members.notes)
     assert any("of the nearer end was taken: 2 stars (rows 6, 7)" in note for note in members.notes)
