@@ -1,6 +1,7 @@
 """The benchmarks stand ready: they run, and what they compare computes the same."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks import all as all_benchmarks
 from benchmarks import attention, ensemble, large_sets, posterior, sampler, train_step
+from configs import posterior as posterior_config
 from starjax.models.attention import attention as ours
 
 CASE = "Deep Sets (8, 4)/(8, 4)"
@@ -55,6 +57,23 @@ def test_many_stars_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
+
+
+@pytest.mark.slow
+def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch):
+    def get_config():
+        config = posterior_config.get_config()
+        config.data.dataset, config.ensemble.size, config.train.max_epochs = str(small), 1, 2
+        return config
+
+    monkeypatch.setitem(posterior.CONFIGS, "posterior", SimpleNamespace(get_config=get_config))
+    first, again = (posterior.one_run("posterior", 0, str(tmp_path)) for _ in range(2))
+    assert [row["target"] for row in first] == list(posterior.TARGETS)
+    assert first[0]["seconds"] > 0
+    assert again == [row | {"seconds": None} for row in first]
+    tested = json.loads((tmp_path / "experiments" / "posterior-0" / "test_metrics.json").read_text())
+    for row in first:  # medians there, means here: the same of one Gaussian
+        assert row["r2"] == pytest.approx(tested["test"][row["target"]]["scaled"]["r2"], abs=1e-4)
 
 
 def test_a_mass_is_nearly_a_sum_over_stars_and_more_so_where_their_metallicity_is_known():

@@ -13,7 +13,7 @@ from astropy.table import Table
 
 import starjax
 from configs import common
-from starjax import experiment, main, predict, prediction_files, trained
+from starjax import cluster_plots, experiment, main, predict, prediction_files, trained
 from starjax.data import catalog, dataset, shard
 from starjax.data.geometry import View
 
@@ -182,6 +182,22 @@ def test_what_is_said_of_a_cluster_does_not_depend_on_the_others_of_the_list(ens
     assert len(stars) > run.config.data.num_star_per_sample
     for column in ("time", "time_p16", "time_spread_draws", "novelty", "mass_virial"):
         assert both.loc["b", column] == pytest.approx(alone.loc["b", column], rel=1e-5)
+
+
+def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
+    run = trained.load(mixture.directory)
+    found = run.predict(stars)
+    [name] = found.members
+    figure = cluster_plots.cluster(run, found.members[name], found.answer, name, 0, False)
+    row = found.table.iloc[0]
+    for axes, key in zip(figure.axes[1:3], TARGETS, strict=True):
+        low, high = axes.get_xlim()
+        for shade, ends in zip(axes.collections[:2], (("p2.5", "p97.5"), ("p16", "p84")), strict=True):
+            along = shade.get_paths()[0].vertices[:, 0]
+            bounds = row[f"{key}_{ends[0]}"], row[f"{key}_{ends[1]}"]
+            # To a point of the curve.
+            assert (max(along.min(), 0), along.max()) == pytest.approx(bounds, abs=0.03 * (high - low))
+        assert f"{row[key]:,.0f}" in axes.get_title()
 
 
 def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
