@@ -131,8 +131,8 @@ def against_truth(
 
     Returns:
       beside the columns of `table`: `target_scaled`, `target_physical`; `is_within_68` and so on, whether the
-      calibrated interval of each level holds the truth; `stretch_needed_68` and so on (see `calibration.stretch_needed`); `pit`, the distribution's value at the truth,
-      `crps_scaled` and `log_score_scaled`, its scores (see `scoring.Mixture`), all before calibration.
+      calibrated interval of each level holds the truth; `stretch_needed_68` and so on (see
+      `calibration.stretch_needed`); `pit`, the distribution's value at the truth, `crps_scaled` and `log_score_scaled`, its scores (see `scoring.Mixture`), all before calibration.
     """
     predictive = outputs.pooled(calibrated.sigma)
     found = table(outputs, predictive, calibrated, target_keys, scalers)

@@ -9,8 +9,8 @@ and hard. The quantile is averaged over many such draws, lest it depend on one o
 The score is by how much the predictive interval of a level has to be stretched about its median to reach the truth
 (conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in its multiplicative form).
 
-The two sides of an interval are stretched alike, so that their shares together are right, each of them is not where
-predictions are biased. The same validation runs chose the epochs that answer, so that their errors are a little small.
+The two sides of an interval are stretched alike: what lies beyond both together is right, what lies beyond one is not
+where predictions are biased. The same validation runs chose the epochs that answer, so that their errors are a little small.
 
 That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
 arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `stretch_error`.

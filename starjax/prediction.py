@@ -53,8 +53,9 @@ def table_of(
     Returns:
       `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
       intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`, and `num_left_out` for want of
-      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the median; classical estimates with standard
-      errors: `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
+      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the
+      median of single stars across the line of sight; classical estimates with standard errors: `sigma_1d_kms`,
+      `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
     """
     rows = []
     for name, one in members.items():

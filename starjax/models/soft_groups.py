@@ -22,11 +22,12 @@ MAX_TERM = 10.0
 class SoftGroups(nnx.Module):
     """A network divides every star among groups; what share of them is in each, and their moments, tell of the set.
 
-    What grows with the number of stars is kept from what does not. The former are the logarithms of the number of stars and of
-    sums over stars of what a network makes of each, as a mass is the sum of its stars'; the output is linear in them, so that
-    a mass goes with a power of the number of stars, which it learns to be near one, also of sets larger or smaller than any seen. The latter correct it, through a network:
-    shares of groups, means of the features of each group and of their products, quantiles of each feature over
-    all stars, and means in place of the sums. Features are seen through arcsinh, lest a few stars decide.
+    What grows with the number of stars is kept from what does not. The former are the logarithms of the number of stars
+    and of sums over stars of what a network makes of each, as a mass is the sum of its stars'; the output is linear in
+    them, so that a mass goes with a power of the number of stars, learned to be near one, also of sets larger or smaller
+    than any seen. The latter correct it, through a network: shares of groups, means of the features of each group and of
+    their products, quantiles of each feature over all stars, and means in place of the sums. Features are seen through
+    arcsinh, lest a few stars decide.
     Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
     arXiv:1511.07247).
 
