@@ -3,7 +3,7 @@
     python -m benchmarks.posterior --out=posterior.json
 
 The test snapshots of whole commands; runs that are finished already are read, and not timed. Errors of shares are a bootstrap
-over runs (see `starjax.coverage`).
+over test runs, and with it one over the validation runs that intervals were calibrated on (see `starjax.coverage`).
 """
 
 import time
@@ -42,9 +42,8 @@ def one_run(name: str, seed: int, base: str) -> list[dict]:
         row |= scores(of_target["prediction_scaled"], of_target["target_scaled"])
         row["mae"] = float(np.abs(of_target["prediction_physical"] - of_target["target_physical"]).mean())
         for level in ("68", "95"):
-            row[f"held_by_{level}"] = (
-                f"{held[f'coverage_{level}']:.3f} ± {held[f'coverage_{level}_error']:.3f}"
-            )
+            of_test, whole = (held[f"coverage_{level}_error{end}"] for end in ("_of_test", ""))
+            row[f"held_by_{level}"] = f"{held[f'coverage_{level}']:.3f} ± {of_test:.3f}, {whole:.3f}"
             row[f"width_{level}"] = held[f"width_{level}"]
         rows.append(row | {"seconds": seconds})
     return rows

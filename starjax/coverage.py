@@ -26,7 +26,8 @@ def by_bins(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataFrame:
 
     Returns:
       `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on, its standard error
-      `coverage_68_error` by a bootstrap over runs, of the test and of the validation, `below_68` and `above_68`, the shares of
+      `coverage_68_error` by a bootstrap over runs, of the test and of the validation, and that of the test alone,
+      `coverage_68_error_of_test`; `below_68` and `above_68`, the shares of
       truths below and above (calibrated are the two together, not each), and `width_68`, the median width [physical]; `mae`, `bias`
       [physical], of the medians; `crps_scaled`, `log_score_scaled`; `pit_mean` and `pit_std` (0.5 and 0.289 where distributions are right).
     """
@@ -81,6 +82,7 @@ def _row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
         )
         found[f"coverage_{name}"] = is_within.mean()
         found[f"coverage_{name}_error"] = np.hypot(of_test, of_calibration)
+        found[f"coverage_{name}_error_of_test"] = of_test
         truth = rows["target_scaled"]
         found[f"below_{name}"] = (truth < rows[f"{low}_scaled"]).mean()
         found[f"above_{name}"] = (truth > rows[f"{high}_scaled"]).mean()
