@@ -135,6 +135,6 @@ def _training_set(axes: Axes, run: Trained, rows, is_flagged: bool) -> None:
         if name == "num_star" or plots.is_logarithmic(name):
             set_scale("log")
             plots.plain_numbers(axis, *axis.get_view_interval())
-    flag = ", flagged" if is_flagged else ""
-    axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f}{flag} (above 1: unlike training)", fontsize=10)
+    flag = "\nflagged: see the table for why" if is_flagged else ""
+    axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f} (above 1: unlike training){flag}", fontsize=10)
     axes.legend(loc="best", frameon=False, fontsize=8)

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from starjax import calibration, ensemble, names, plots
+from starjax import calibration, ensemble, plots
 from starjax.experiment import Experiment
 
 MEMBERS_TITLE = "members by validation loss, on the validation samples"
@@ -80,7 +80,7 @@ def members(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list[str],
         for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_loss")
     }
     for key in target_keys:
-        name = names.of_keys((key,), names.TARGET_SETS)
+        name = plots.plain_label(key)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{plots.unit(key)}]"
         columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
     shown = [name for name in columns if name in table]

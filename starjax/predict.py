@@ -21,6 +21,7 @@ class PredictError(errors.StarjaxError):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     parser = argparse_flags.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m starjax.predict",
         description="Age and mass of observed clusters, by a finished run. What is not given here is taken from the list.",
     )

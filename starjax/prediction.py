@@ -14,6 +14,8 @@ from starjax.novelty import Reference
 
 # Of a cluster's stars, the share that may be left out for want of values before its answer is flagged.
 MOST_LEFT_OUT = 0.05
+# And that may be left out because they do not belong to the rest, motions and distances taken together.
+MOST_NON_MEMBERS = 0.1
 # Of the dispersion, the share that errors of velocities may have: beyond, intervals of the packaged sample's test
 # clusters hold less than they say (benchmarks/README.md).
 MOST_OF_DISPERSION = 0.75
@@ -53,7 +55,7 @@ def table_of(
     Returns:
       `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
       intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`, and `num_left_out` for want of
-      values; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the
+      values, `num_non_member` because they do not belong to the rest; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the
       median of single stars across the line of sight; classical estimates with standard errors: `sigma_1d_kms`,
       `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
     """
@@ -67,7 +69,7 @@ def table_of(
             row |= {f"{key}_{bound}": of_cluster.loc[key, f"{bound}_physical"] for bound in bounds}
             row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
         row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
-        row |= {"num_left_out": one.num_left_out}
+        row |= {"num_left_out": one.num_left_out, "num_non_member": one.num_non_member}
         beside = {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
         beside |= classical(one)
         found = [*doubts, *reasons(target_keys, reference, row | beside)]
@@ -92,6 +94,12 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
         found.append(
             f"{row['num_left_out']:,} of {num_there:,} stars are left out for want of values, and so is their mass"
         )
+    num_before = row["num_star"] + row["num_non_member"]
+    if row["num_non_member"] > MOST_NON_MEMBERS * num_before:
+        found.append(
+            f"{row['num_non_member']:,} of {num_before:,} stars move or stand unlike the rest, and are left out: is it one "
+            "cluster, and what is stated of it right?"
+        )
     low_bound, high_bound = answers.PERCENTILES[0]
     for key in target_keys:
         low, high = reference.range_of(key)
@@ -99,7 +107,9 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
         reaches_down = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
         if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
             name, unit = plots.plain_label(key), plots.unit(key)
-            found.append(f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}")
+            found.append(
+                f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}, and no interval holds there"
+            )
     return found
 
 

@@ -15,6 +15,10 @@ from starjax.prediction import Prediction
 from starjax.trained import Trained
 
 TABLE = "prediction"
+OF_VIRIAL_MASSES = (
+    "Classical masses assume equilibrium: unresolved binaries, leaving stars and uncertain distances raise them, by a half to "
+    "three times in the packaged sample, and their errors say nothing of that."
+)
 COUNTS_ON_WHOLE_LISTS = (
     "This run takes lists to be whole: one that lacks stars, faint or others, is to it a cluster of less mass. Runs of "
     "configs/posterior_incomplete.py do not."
@@ -119,5 +123,6 @@ def report(prediction: Prediction, run: Trained) -> None:
             print(f"{row['cluster']}: {note}")
     for name, why in prediction.refused.items():
         print(f"{name}, no answer: {why}")
+    print(OF_VIRIAL_MASSES)
     if not run.config.data.faint_limit_range:
         print(COUNTS_ON_WHOLE_LISTS)

@@ -74,7 +74,9 @@ def page(place: Experiment) -> str:
       ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
     """
     if not place.config.exists():
-        raise ReportError(f"{place.directory} holds no run")
+        raise ReportError(
+            f"{place.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
+        )
     if not place.test_metrics.exists():
         raise ReportError(f"{place.directory} is not finished: give its training command again, it goes on")
     record = experiment.read_record(place)
@@ -125,7 +127,7 @@ def _results(place: Experiment, tested: dict) -> Section:
 
 def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
-    columns = ["target", "by", "from", "to", "snapshots", "runs"]
+    columns = ["target", "by", "range", "snapshots", "runs"]
     columns += [f"{what} {name} %" for name in names for what in ("held by", "width of")] + [
         "MAE",
         "CRPS (scaled)",
@@ -133,12 +135,12 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     rows = []
     for row in coverage.to_dict("records"):
         by = BINNED_BY.get(row["by"]) or f"true {_titled(row['by'])}"
-        ends = ["" if np.isnan(row[end]) else f"{row[end]:z,.0f}" for end in ("low", "high")]
+        ends = [f"{row[end]:z,.0f}" for end in ("low", "high") if not np.isnan(row[end])]
         unit = plots.unit(row["target_key"])
         cells = [
             plots.plain_label(row["target_key"]),
             by,
-            *ends,
+            " to ".join(dict.fromkeys(ends)),
             f"{row['num_snapshot']}",
             f"{row['num_run']}",
         ]
@@ -148,7 +150,7 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
         rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
         "How often calibrated intervals hold the truth of a test snapshot, with standard errors by a bootstrap over the runs "
-        "tested and those calibrated on, and how wide they are."
+        "tested and those calibrated on, and how wide they are; MAE is that of medians."
     )
     return Section(
         "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(place, "calibration")
@@ -204,7 +206,9 @@ def _figures(place: Experiment, *names: str) -> list[Figure]:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     parser = argparse_flags.ArgumentParser(
-        prog="python -m starjax.report", description="Makes one HTML page of a finished run."
+        allow_abbrev=False,
+        prog="python -m starjax.report",
+        description="Makes one HTML page of a finished run.",
     )
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--out", help="the page to write [default: report.html in the run directory]")

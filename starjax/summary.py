@@ -142,6 +142,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     base = environment.default("OUTPUT_BASE", "output")
     parser = argparse_flags.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m starjax.summary",
         description="Ranks the architectures of a folder of run directories.",
     )

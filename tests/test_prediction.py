@@ -29,6 +29,7 @@ def reference(**ranges):
         ({"novelty": 1.3}, "novelty 1.3"),
         ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
         ({"num_left_out": 20}, "20 of 220 stars are left out"),
+        ({"num_non_member": 50}, "50 of 250 stars move or stand unlike the rest"),
         ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
         ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
         ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
@@ -39,7 +40,7 @@ def reference(**ranges):
 )
 def test_flags_tell_why(changes, said):
     known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
-    row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "distance_pc": 200.0}
+    row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "num_non_member": 5, "distance_pc": 200.0}
     row |= {
         "time": 100.0,
         "time_p16": 60.0,

@@ -2,6 +2,7 @@
 
 A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is
 missing), `source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
+Its `meta` names the `file`, and the columns of it that are `unused`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,7 +71,8 @@ def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
     taken = _names(table, name, columns)
     if len(table) == 0:
         raise CatalogError(f"{name} holds no stars")
-    found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name})
+    unused = [column for column in table.colnames if column not in taken.values()]
+    found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name, "unused": unused})
     for ours, theirs in taken.items():
         called = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
         if ours == "source_id":

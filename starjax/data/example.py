@@ -126,7 +126,7 @@ def _measured(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> T
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse_flags.ArgumentParser(
-        prog="python -m starjax.data.example", description=__doc__.splitlines()[0]
+        allow_abbrev=False, prog="python -m starjax.data.example", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to write, .ecsv")
     return parser.parse_args(argv[1:])

@@ -155,7 +155,9 @@ def shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame, View
 
 def check_number(stars: pd.DataFrame, what: str) -> None:
     if len(stars) < MIN_STARS:
-        raise ObserveError(f"only {len(stars)} stars {what}; at least {MIN_STARS} are needed")
+        raise ObserveError(
+            f"only {len(stars)} {'star' if len(stars) == 1 else 'stars'} {what}; at least {MIN_STARS} are needed"
+        )
 
 
 def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class Members:
         derived: features, errors `vx_error vy_error vz_error` and, along Galactic longitude and latitude,
         `v_lon_error v_lat_error` [km/s], `dist_error_pc`; NaN where not known.
       num_left_out: stars that lack a position, or another value that the features need.
+      num_non_member: stars that were left out because they move, or stand, unlike the rest.
       centre: (ra, dec) [deg, ICRS].
       distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
       radial_velocity_kms: of the cluster; NaN where nothing tells it.
@@ -49,6 +50,7 @@ class Members:
     feature: np.ndarray
     table: pd.DataFrame
     num_left_out: int
+    num_non_member: int
     centre: tuple[float, float]
     distance_pc: float
     distance_error_pc: float
@@ -76,13 +78,16 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
         raise ObserveError(
             f"{', '.join(unknown)} cannot be had from a member list; what can is {', '.join(KNOWN)}"
         )
+    others = observe_notes.of_unused(table)
     stars, unplaced = _placed(_frame(table))
     num_placed = len(stars)
     stars, again = _distinct(stars)
     num_distinct = len(stars)
-    stars, unmoved = _complete(stars, keys)
+    stars, unmoved = _complete(stars, keys, others)
     num_left_out = len(table) - num_placed + num_distinct - len(stars)
     stars, view = shared_distance(stars, view)
+    if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
+        raise ObserveError(f"the list has no parallaxes and no distances: state distance_pc. {others}")
     notes = [*unplaced, *again, *unmoved]
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
@@ -96,7 +101,7 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     described = observe_notes.of_geometry(stars, geometry, view, keys)
     stars, deviating = _of_one_radial_velocity(stars, geometry, keys, view)
     num_before = len(stars)
-    stars, dark = _of_known_luminosity(stars, keys)
+    stars, dark = _of_known_luminosity(stars, keys, others)
     num_left_out += num_before - len(stars)
     check_number(stars, "are left with all that the features need")
     velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
@@ -105,12 +110,13 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
         feature=stars[list(keys)].to_numpy(np.float64),
         table=stars.reset_index(drop=True),
         num_left_out=num_left_out,
+        num_non_member=len(left_out),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,
         radial_velocity_kms=float(velocity[0]) if is_radial_known else np.nan,
         space_velocity=sky.to_galactic(velocity, geometry.centre),
-        notes=(*notes, *described, *of_luminosity, *deviating, *dark),
+        notes=(*notes, *described, *of_luminosity, *deviating, *dark, *([others] if others else [])),
     )
 
 
@@ -158,14 +164,16 @@ def _counted(stars: pd.DataFrame) -> str:
     return f"{observe_notes.count(len(stars))} ({catalog.rows(stars['row'])})"
 
 
-def _complete(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
-    """Without stars that have no proper motion, where the features need one."""
+def _complete(stars: pd.DataFrame, keys: tuple[str, ...], others: str) -> tuple[pd.DataFrame, list[str]]:
+    """Without stars that have no proper motion, where the features need one; `others` is said where the list has none."""
     moving = [key for key in keys if key.startswith(("pm_", "v", "rv_"))]
     if not moving:
         return stars, []
     absent = [name for name in ("pmra", "pmdec") if stars[name].isna().all()]
     if absent:
-        raise ObserveError(f"{', '.join(moving)} need {' and '.join(absent)}, which the list does not have")
+        raise ObserveError(
+            f"{', '.join(moving)} need {' and '.join(absent)}, which the list does not have. {others}"
+        )
     has_motion = stars[["pmra", "pmdec"]].notna().all(axis=1)
     if has_motion.all():
         return stars, []
@@ -261,11 +269,13 @@ def _of_one_radial_velocity(
     return stars, []
 
 
-def _of_known_luminosity(stars: pd.DataFrame, keys: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
+def _of_known_luminosity(
+    stars: pd.DataFrame, keys: tuple[str, ...], others: str
+) -> tuple[pd.DataFrame, list[str]]:
     """Where features need luminosities: without stars that have none; that none has one is an error."""
     dark = stars["log_L_L_sol"].isna()
     if "log_L_L_sol" not in keys or not dark.any():
         return stars, []
     if dark.all():
-        raise ObserveError("log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol")
+        raise ObserveError(f"log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol. {others}")
     return stars[~dark], [f"Left out for want of a luminosity or a magnitude: {_counted(stars[dark])}."]

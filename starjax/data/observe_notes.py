@@ -2,15 +2,29 @@
 
 import numpy as np
 import pandas as pd
+from astropy.table import Table
 
 from starjax.data import sky
 from starjax.data.geometry import Geometry, View
 
+_MAX_COLUMNS_NAMED = 12
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
 def count(num_star: int) -> str:
     return "1 star" if num_star == 1 else f"{num_star} stars"
+
+
+def of_unused(table: Table) -> str:
+    """The columns of a list that no use was made of: one of them may be meant under another name."""
+    unused = table.meta.get("unused", [])
+    if not unused:
+        return ""
+    more = f" and {len(unused) - _MAX_COLUMNS_NAMED} more" if len(unused) > _MAX_COLUMNS_NAMED else ""
+    return (
+        f"Columns not used: {', '.join(unused[:_MAX_COLUMNS_NAMED])}{more} "
+        "(if one is meant, say by columns which it is, --columns=bp_rp=BP-RP)."
+    )
 
 
 def of_geometry(stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]) -> list[str]:

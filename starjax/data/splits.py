@@ -130,6 +130,7 @@ def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | s
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     parser = argparse_flags.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m starjax.data.splits",
         description="Assigns the runs of a folder of NBODY6 caches to train, val and test.",
     )

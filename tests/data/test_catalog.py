@@ -268,6 +268,13 @@ def test_clusters_come_in_the_order_of_the_list(tmp_path):
     assert list(found) == ["Pleiades", "Hyades"]
 
 
+def test_columns_that_no_use_is_made_of_are_named():
+    table = stars()
+    table["RV"], table["BP-RP"] = 1.0, 0.5
+    assert catalog.checked(table, "here").meta["unused"] == ["name", "RV", "BP-RP"]
+    assert catalog.checked(table, "here", {"bp_rp": "BP-RP"}).meta["unused"] == ["name", "RV"]
+
+
 @pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
 def test_what_astropy_writes_as_missing_is_missing(kind, tmp_path):
     """In Parquet, astropy writes zeros, and beside them columns that say which are none."""

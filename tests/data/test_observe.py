@@ -48,6 +48,27 @@ def test_places_alone_need_no_motion(cluster, view):
         observe.features(table, ("y", "vy"), view)
 
 
+def test_columns_under_other_names_are_told_where_they_are_wanted_and_where_not(cluster, view):
+    table = cluster.table.copy()
+    table.rename_columns(["parallax", "pmra"], ["Plx", "pmRA"])
+    table.meta["unused"] = ["Plx", "pmRA"]
+    view = dataclasses.replace(view, distance_pc=None)
+    said = r"Columns not used: Plx, pmRA \(if one is meant, say by columns"
+    with pytest.raises(ObserveError, match=f"need pmra, which the list does not have. {said}"):
+        observe.features(table, PROJECTED, view)
+    with pytest.raises(ObserveError, match=f"no parallaxes and no distances: state distance_pc. {said}"):
+        observe.features(table, ("lon_deg", "lat_deg"), view)
+    cluster.table.meta["unused"] = [f"column {i}" for i in range(150)]
+    notes = observe.features(cluster.table, PROJECTED, view).notes
+    assert any("column 11 and 138 more (if one is meant" in note for note in notes)
+
+
+def test_stars_that_do_not_belong_are_counted(cluster, view):
+    cluster.table["pmra"][:60] += 300
+    members = observe.features(cluster.table, PROJECTED, dataclasses.replace(view, clip=True))
+    assert (members.num_non_member, members.num_left_out) == (60, 0)
+
+
 @pytest.mark.parametrize("distance", [50.0, 200.0])
 def test_the_simulations_own_columns(caches_folder, distance):
     """A cache's stars, seen by astropy from their place, give the columns that the pipeline wrote for them."""
