@@ -184,6 +184,12 @@ def test_what_is_said_of_a_cluster_does_not_depend_on_the_others_of_the_list(ens
         assert both.loc["b", column] == pytest.approx(alone.loc["b", column], rel=1e-5)
 
 
+def test_options_are_not_guessed_from_their_beginnings(capsys):
+    with pytest.raises(SystemExit):
+        predict.parse(["predict", "--run=a", "--catalog=b", "--distance=100"])
+    assert "unrecognized arguments: --distance=100" in capsys.readouterr().err
+
+
 def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
     run = trained.load(mixture.directory)
     found = run.predict(stars)
