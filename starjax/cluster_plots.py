@@ -137,4 +137,5 @@ def _training_set(axes: Axes, run: Trained, rows, is_flagged: bool) -> None:
             plots.plain_numbers(axis, *axis.get_view_interval())
     flag = "\nflagged: see the table for why" if is_flagged else ""
     axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f} (above 1: unlike training){flag}", fontsize=10)
-    axes.legend(loc="best", frameon=False, fontsize=8)
+    # Old clusters are light, and light ones are not young: of age and mass that corner is empty.
+    axes.legend(loc="lower left" if len(keys) > 1 else "best", frameon=False, fontsize=8)

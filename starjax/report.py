@@ -127,11 +127,8 @@ def _results(place: Experiment, tested: dict) -> Section:
 
 def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
-    columns = ["target", "by", "range", "snapshots", "runs"]
-    columns += [f"{what} {name} %" for name in names for what in ("held by", "width of")] + [
-        "MAE",
-        "CRPS (scaled)",
-    ]
+    of_levels = [title for name in names for title in (f"{name} % hold", "width")]
+    columns = ["target", "by", "range", "snapshots", "runs", *of_levels, "MAE", "CRPS (scaled)"]
     rows = []
     for row in coverage.to_dict("records"):
         by = BINNED_BY.get(row["by"]) or f"true {_titled(row['by'])}"
