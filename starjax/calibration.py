@@ -149,8 +149,12 @@ def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> No
     files.write_json(path, content)
 
 
-def _by_level(values) -> dict[str, float]:
-    return {str(level): float(value) for level, value in zip(LEVELS, values, strict=True)}
+def _by_level(values: np.ndarray) -> dict[str, float | None]:
+    """By level, None where there is no value: JSON knows no NaN."""
+    return {
+        str(level): None if np.isnan(value) else float(value)
+        for level, value in zip(LEVELS, values, strict=True)
+    }
 
 
 def load(path: Path, target_keys: Sequence[str]) -> Calibration:
@@ -164,7 +168,7 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
         targets = [content["targets"][key] for key in target_keys]
         sigma = np.array([float(one["sigma"]) for one in targets])
         stretch, stretch_error = (
-            np.array([[float(one[name][str(level)]) for one in targets] for level in LEVELS])
+            np.array([[one[name][str(level)] for one in targets] for level in LEVELS], np.float64)
             for name in ("stretch", "stretch_error")
         )
         return Calibration(sigma, stretch, stretch_error, int(content["num_run"]))

@@ -104,6 +104,7 @@ def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
     np.testing.assert_array_equal(found.stretch, [[1.5, 1.0], [3.0, 1.25]])
     np.testing.assert_array_equal(found.stretch_error, [[0.2, 0.1], [np.nan, 0.3]])
     assert found.num_run == 19
+    assert "NaN" not in path.read_text()
     for content in ("{", "{}", "[]", '{"num_run": 3, "targets": {"a": {"sigma": "x"}}}'):
         path.write_text(content)
         with pytest.raises(calibration.CalibrationError, match=r"calibration\.json.*restore"):
