@@ -161,6 +161,7 @@ def _hparams(config: ConfigDict) -> dict:
         "learning_rate": config.optim.learning_rate,
         "weight_decay": config.optim.weight_decay,
         "huber_delta": config.optim.huber_delta,
+        "dropout": None,  # the model's own
     }
 
 

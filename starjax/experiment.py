@@ -191,6 +191,24 @@ def versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 
+def read_finished(experiment: Experiment) -> dict:
+    """The record of a run that is finished (see `read_record`).
+
+    Raises:
+      ExperimentError: the directory holds no run, or one that is not finished; see also `read_record`.
+    """
+    if not experiment.config.exists():
+        raise ExperimentError(
+            f"{experiment.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
+        )
+    record = read_record(experiment)
+    if not experiment.test_metrics.exists():
+        raise ExperimentError(
+            f"{experiment.directory} is not finished: give its training command again, it goes on"
+        )
+    return record
+
+
 def read_record(experiment: Experiment) -> dict:
     """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `layout`, `versions`.
 

@@ -73,13 +73,7 @@ def page(place: Experiment) -> str:
     Raises:
       ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
     """
-    if not place.config.exists():
-        raise ReportError(
-            f"{place.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
-        )
-    if not place.test_metrics.exists():
-        raise ReportError(f"{place.directory} is not finished: give its training command again, it goes on")
-    record = experiment.read_record(place)
+    record = experiment.read_finished(place)
     try:
         tested = json.loads(place.test_metrics.read_text())
         coverage, history = pd.read_csv(place.coverage), pd.read_csv(place.metrics)

@@ -50,8 +50,8 @@ def make_train_steps(
     Args:
       head: what the outputs of the model mean.
       optimizer_of: the optimizer with some hyperparameters, of which its state does not depend.
-      hparams: of all members, by name; a member's own ones go before. Needed is `huber_delta`, and what
-        `optimizer_of` reads; `dropout`, where it is there, goes before that of the model.
+      hparams: of all members, by name; a member's own ones go before. Needed are `huber_delta`, `dropout`
+        (None: that of the model), and what `optimizer_of` reads.
       turn: turns each sample (see `symmetry.random_turn`), if given.
       micro_batch_size: samples that a device draws and sends through the model at a time, while their
         gradients add up; None: all of its share of a step at once.
@@ -167,9 +167,7 @@ def _gradient(loss: Callable, params, batch, slots: tuple[int, ...], choice):
 def _loss(params, batch, *, apply, head, hparams: dict, is_real_M):
     """The sum of the loss over some samples, and all SUMS over the real ones of them."""
     features_MxKxF, mask_MxK, target_MxT, dropout_key_M = batch
-    # The model's own, where members do not differ in it.
-    dropout = hparams.get("dropout")
-    output_MxO = apply(params, features_MxKxF, mask_MxK, dropout_key_M, dropout)
+    output_MxO = apply(params, features_MxKxF, mask_MxK, dropout_key_M, hparams["dropout"])
     error_MxT = head.mean(output_MxO) - target_MxT
     of_sample = (
         head.loss(output_MxO, target_MxT, hparams["huber_delta"]),

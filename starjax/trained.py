@@ -216,14 +216,8 @@ def load(run: Path | str) -> Trained:
         or a file of it cannot be used.
     """
     place = Experiment(Path(run))
-    if not place.config.exists():
-        raise TrainedError(
-            f"{place.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
-        )
-    record = experiment.read_record(place)
+    record = experiment.read_finished(place)
     config = config_lib.restored(record["config"])
-    if not place.test_metrics.exists():
-        raise TrainedError(f"{place.directory} is not finished: give its training command again, it goes on")
     if ensemble.is_sweep(config) and config.ensemble.size > 1:
         raise TrainedError(
             f"{place.directory} is a sweep, of many kinds of runs: name the best of them, {place.directory}-best"

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from configs import common
+from starjax import main
 from starjax.data import dataset, shard
 
 # Before anything touches a device.
@@ -99,6 +100,31 @@ def small(tmp_path_factory):
     for name in dataset.BUNDLES.values():
         shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def answering_config(small):
+    """`(output_base, **changes) -> config` of a small run that member lists can be answered by."""
+
+    def config_of(output_base, **changes):
+        config = common.get_config("deep_sets")
+        config.output_base, config.data.dataset = str(output_base), str(small)
+        config.data.feature_keys = ("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol")
+        config.data.hidden_keys, config.data.centred = ("x", "vx"), True
+        config.data.target_keys = ("time", "total_mass_within_2x_r_tidal")
+        config.data.num_sample_per_snapshot, config.data.num_star_per_sample = 4, 1024
+        config.train.batch_size, config.train.max_epochs = 32, 2
+        config.update_from_flattened_dict(changes)
+        return config
+
+    return config_of
+
+
+@pytest.fixture(scope="session")
+def mixture(answering_config, tmp_path_factory):
+    """A run with a distribution over both targets that sees all stars."""
+    base = tmp_path_factory.mktemp("mixture")
+    return main.run(answering_config(base, name="mixture", head="mixture"))
 
 
 @pytest.fixture

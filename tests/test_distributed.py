@@ -27,7 +27,7 @@ def lone(optimizer, params):
 
 
 def compiled(apply, optimizer, mesh, **options):
-    hparams = {"huber_delta": 1.0}
+    hparams = {"huber_delta": 1.0, "dropout": None}
     train_steps = step.make_train_steps(
         apply, heads.PointHead(2), lambda _: optimizer, CONFIG, BATCH_SIZE, hparams, **options
     )

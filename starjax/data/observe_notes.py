@@ -17,7 +17,7 @@ def count(num_star: int) -> str:
 
 def of_unused(table: Table) -> str:
     """The columns of a list that no use was made of: one of them may be meant under another name."""
-    unused = table.meta.get("unused", [])
+    unused = table.meta["unused"]
     if not unused:
         return ""
     more = f" and {len(unused) - _MAX_COLUMNS_NAMED} more" if len(unused) > _MAX_COLUMNS_NAMED else ""

@@ -275,20 +275,6 @@ def test_columns_that_no_use_is_made_of_are_named():
     assert catalog.checked(table, "here", {"bp_rp": "BP-RP"}).meta["unused"] == ["name", "RV"]
 
 
-@pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
-def test_what_astropy_writes_as_missing_is_missing(kind, tmp_path):
-    """In Parquet, astropy writes zeros, and beside them columns that say which are none."""
-    table = Table({"ra": 10.0 + np.arange(12), "dec": np.zeros(12), "source_id": 10**18 + np.arange(12)})
-    missing = np.arange(12) % 3 == 0
-    table["pmra"] = MaskedColumn(np.arange(12) + 1.0, mask=missing, unit="mas/yr")
-    path = tmp_path / f"list.{kind}"
-    table.write(path, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv", "vot": "votable"}.get(kind, kind))
-    found = catalog.read(path)
-    np.testing.assert_array_equal(np.isnan(found["pmra"]), missing)
-    np.testing.assert_array_equal(found["pmra"][~missing], table["pmra"][~missing])
-    np.testing.assert_array_equal(found["source_id"], table["source_id"])
-
-
 def test_radians_are_noticed():
     random = np.random.default_rng(0)
     ra, dec = random.normal(67, 5, 200), random.normal(17, 5, 200)

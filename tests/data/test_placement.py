@@ -50,7 +50,7 @@ def sums_of_epoch(whole, name, num_device, epoch):
         lambda _: optimizer,
         CONFIG,
         BATCH_SIZE,
-        {"huber_delta": 1.0},
+        {"huber_delta": 1.0, "dropout": None},
         is_sharded=source.is_sharded,
     )
     stars_lie = "shares" if source.is_sharded else "same"
