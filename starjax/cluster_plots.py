@@ -75,7 +75,7 @@ def _posterior(axes: Axes, run: Trained, key: str, predictive: Mixture, row) -> 
     ):
         inside = (scaled >= row[f"{low}_scaled"]) & (scaled <= row[f"{high}_scaled"])
         axes.fill_between(physical, density, where=inside, color=shade, label=f"{level}, calibrated")
-    axes.axvline(row["prediction_physical"], color=plots.WARM, linewidth=2, label="median")
+    axes.axvline(row["prediction_physical"], color=plots.DARK, linewidth=2, label="median")
     if plots.is_logarithmic(key):
         axes.set_xscale("log")
         plots.plain_numbers(axes.xaxis, physical.min(), physical.max())
