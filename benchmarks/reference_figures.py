@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import report
 from configs import deep_sets, set_transformer, summary_stats
-from starjax import distributed, evaluate, files, main
+from starjax import distributed, evaluate, files, main, prepare
 from starjax.checkpoint import Checkpoints
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
@@ -49,8 +49,8 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
     place = main.run(config)
     seconds = time.perf_counter() - start
 
-    data, chosen = main.load(config)
-    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
+    data, chosen = prepare.load(config)
+    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
     state = setup.trainer.initial_state
     with Checkpoints(place.checkpoints) as checkpoints:
         like = {"state": state, "best": state["params"]}

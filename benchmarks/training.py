@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, main, train
+from starjax import assemble, distributed, prepare, train
 
 
 @dataclasses.dataclass
@@ -18,7 +18,7 @@ class Training:
       compile_seconds: for placing the stars, models, optimizer and compiled steps.
     """
 
-    setup: main.Setup
+    setup: prepare.Setup
     state: dict
     compile_seconds: float
 
@@ -46,7 +46,7 @@ class Training:
 
 def set_up(config: ConfigDict) -> Training:
     """Sets a run up as starjax.main does."""
-    data, chosen = main.load(config)
+    data, chosen = prepare.load(config)
     start = time.perf_counter()
-    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
+    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
     return Training(setup, setup.trainer.initial_state, time.perf_counter() - start)

@@ -59,6 +59,10 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
     config.data.random_turns = True
 
+    # Instead of the data set's own validation runs: a fold's number from 0 on, how many folds there are, and the seed
+    # that parts the runs of training and validation into them; those of the fold validate, all others train.
+    config.data.fold = ()
+
     # Where the stars are while a model trains. 'replicated': on every device; 'sharded': each device has some
     # snapshots of its own; 'streamed': on the host's disk, and some of them on the way to a device; 'auto': the
     # first of these that takes no more than a quarter of the free memory.
@@ -96,6 +100,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Models trained at once, which differ in their seeds: config.seed, config.seed + 1 and so on. Prediction gives
     # their mean and spread.
     config.ensemble.size = 1
+    # Folds (see `data.fold`) of which each is left out by as many of the members. So intervals are calibrated on all runs of
+    # training and validation, and members learn from all of them together. 0: all members learn from the training runs.
+    config.ensemble.num_fold = 0
 
     # What members differ in beside that: a value for each of them, or none.
     config.sweep = ConfigDict({"seed": (), **dict.fromkeys(ensemble.HPARAMS, ())})

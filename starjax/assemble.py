@@ -23,8 +23,6 @@ class Trainer:
     """Everything compiled or placed for one run, of one member or many.
 
     Attributes:
-      apply: the model as a pure function.
-      head: what its outputs mean.
       members: which models are trained.
       mesh: the devices.
       initial_state: `{'params', 'opt_state'}`, members first.
@@ -37,8 +35,6 @@ class Trainer:
       learning_rate: `(step) -> float64 (E,)`, of each member.
     """
 
-    apply: Callable
-    head: heads.PointHead | heads.MixtureHead
     members: ensemble.Members
     mesh: jax.sharding.Mesh
     initial_state: dict
@@ -96,13 +92,14 @@ def model(config: ConfigDict) -> Model:
     return Model(new, apply, heads.create(config))
 
 
-def abstract_state(config: ConfigDict) -> dict:
-    """Shapes of `{'params', 'opt_state'}` of all members of a run, on the first device."""
+def abstract_arrays(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict:
+    """Shapes of what the checkpoints of a run hold (see `train.fit`), as it lies on the devices."""
     optimizer = _optimizer_of(config, num_step_per_epoch=1)(_hparams(config))
     seeds = ensemble.members(config).seeds
     shapes = jax.eval_shape(lambda: _initial_states(model(config).new, optimizer, seeds))
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
+    sharding = distributed.sharding_of_members(mesh)
+    arrays = {"state": shapes, "best": shapes["params"]}
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arrays)
 
 
 def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: int | None = None) -> Trainer:
@@ -121,8 +118,6 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: i
     schedule = _schedule(config, source.num_step)
     peak = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
-        made.apply,
-        made.head,
         members,
         mesh,
         state,

@@ -44,7 +44,10 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
     return {
         # Before what is measured against it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
-        "profile": (0 <= config.profile <= train.max_epochs, "0, for none, up to train.max_epochs"),
+        "profile": (
+            config.profile == 0 if config.ensemble.num_fold else 0 <= config.profile <= train.max_epochs,
+            "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",
+        ),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
         "data.hidden_keys": (
@@ -70,6 +73,10 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             _is_range(data.loss_ratio_range) if data.faint_limit_range else not data.loss_ratio_range,
             "two fractions between 0 and 1, the lower first, with data.faint_limit_range, and () without",
         ),
+        "data.fold": (
+            not data.fold or _is_fold(data.fold),
+            "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that parts the runs",
+        ),
         "data.placement": (
             data.placement in ("auto", *placement.PLACEMENTS),
             f"auto, {', '.join(placement.PLACEMENTS)}",
@@ -90,6 +97,11 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "ensemble.size": (
             1 <= config.ensemble.size <= 2**32 - config.seed,
             "at least 1, and config.seed + config.ensemble.size at most 2**32",
+        ),
+        "ensemble.num_fold": (
+            config.ensemble.num_fold == 0 or _has_folds(config),
+            f"0, or at least 2 with as many members for each (config.ensemble.size={config.ensemble.size}), "
+            "config.data.fold=(), and nothing in config.sweep",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,
@@ -153,6 +165,21 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
 
 def _is_number(value, kind) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_fold(fold) -> bool:
+    is_whole = len(fold) == 3 and all(_is_number(value, int) for value in fold)
+    return is_whole and 0 <= fold[0] < fold[1] and fold[1] >= 2 and 0 <= fold[2] < 2**32
+
+
+def _has_folds(config: ConfigDict) -> bool:
+    size, num_fold = config.ensemble.size, config.ensemble.num_fold
+    return (
+        2 <= num_fold <= size
+        and size % num_fold == 0
+        and not config.data.fold
+        and not ensemble.is_sweep(config)
+    )
 
 
 def _is_range(bounds) -> bool:

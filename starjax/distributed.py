@@ -83,6 +83,12 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
+def say(message: str) -> None:
+    """Prints a line, once in a multi-process run."""
+    if is_main_process():
+        print(message, flush=True)
+
+
 def wait_for_all(name: str) -> None:
     """Returns once all processes have called it with this name."""
     multihost_utils.sync_global_devices(name)
@@ -115,7 +121,12 @@ def replicate(tree, mesh: jax.sharding.Mesh):
 
 def share_members(tree, mesh: jax.sharding.Mesh):
     """Puts arrays, the same in all processes, on the devices that train the members along their first axis."""
-    return _put(tree, NamedSharding(mesh, PartitionSpec(MEMBER_AXIS)))
+    return _put(tree, sharding_of_members(mesh))
+
+
+def sharding_of_members(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Of arrays with members along their first axis."""
+    return NamedSharding(mesh, PartitionSpec(MEMBER_AXIS))
 
 
 def _put(tree, sharding: NamedSharding):

@@ -75,10 +75,24 @@ def is_sweep(config: ConfigDict) -> bool:
     return any([*given.pop("log_uniform").values(), *given.values()])
 
 
+def size_of_fold(config: ConfigDict) -> int:
+    """How many members leave out each fold."""
+    return config.ensemble.size // config.ensemble.num_fold
+
+
+def of_fold(config: ConfigDict, number: int) -> ConfigDict:
+    """The config of a run of those members that leave out a fold."""
+    part, size = ConfigDict(config.to_dict()), size_of_fold(config)
+    part.data.fold = (number, config.ensemble.num_fold, config.seed)
+    part.seed, part.ensemble.size, part.ensemble.num_fold = config.seed + number * size, size, 0
+    return part.lock()
+
+
 def lone(config: ConfigDict, member: int) -> ConfigDict:
     """The config of a run of its own that gives what a member gives."""
     found = members(config)
-    alone = ConfigDict(config.to_dict())
+    of_member = of_fold(config, member // size_of_fold(config)) if config.ensemble.num_fold else config
+    alone = ConfigDict(of_member.to_dict())
     alone.seed = found.seeds[member]
     for name, values in found.hparams.items():
         alone[HPARAMS[name]][name] = values[member]

@@ -13,7 +13,7 @@ from starjax import errors, files
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 5
+FORMAT = 6
 _PACKAGES = (
     "starjax",
     "jax",
@@ -61,6 +61,10 @@ class Experiment:
     @property
     def checkpoints(self) -> Path:
         return self.directory / "checkpoints"
+
+    def fold(self, number: int) -> "Experiment":
+        """The run of the members that leave out a fold."""
+        return Experiment(self.directory / f"fold-{number}")
 
     @property
     def test_table(self) -> Path:
@@ -172,8 +176,12 @@ def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:
         )
 
 
-def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: dict) -> None:
-    """Describes a new run in its directory; ExperimentError where another one was begun meanwhile."""
+def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: dict | None) -> None:
+    """Describes a new run in its directory; ExperimentError where another one was begun meanwhile.
+
+    Args:
+      layout: how it lies on its devices (see `prepare.Setup`); None of one whose folds have layouts of their own.
+    """
     if experiment.config.exists():
         raise ExperimentError(f"{experiment.directory} was taken by another run meanwhile: start again")
     record = {
@@ -212,6 +220,8 @@ def read_finished(experiment: Experiment) -> dict:
 def read_record(experiment: Experiment) -> dict:
     """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `layout`, `versions`.
 
+    The layout is None of a run whose folds have layouts of their own.
+
     Raises:
       ExperimentError: the record has another format, or cannot be read.
     """
@@ -225,7 +235,8 @@ def read_record(experiment: Experiment) -> dict:
             raise TypeError("no config")
         # These are there:
         record["dataset"]["fingerprint"]
-        [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
+        if not record["config"]["ensemble"]["num_fold"]:
+            [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
     return record

@@ -139,7 +139,7 @@ def run(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
     for number, cell in enumerate(mine, start=1):
         place = experiment.locate(cell)
         is_done = experiment.is_finished(place, fingerprint)
-        main.say(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
+        distributed.say(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
         if is_done:
             continue
         try:

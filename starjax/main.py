@@ -3,7 +3,6 @@
 python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -11,39 +10,24 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from starjax import (
-    assemble,
     command,
+    cross_validation,
     distributed,
     ensemble,
     environment,
-    evaluate,
     experiment,
     functional,
-    memory,
     outcome,
+    prepare,
     results,
     train,
 )
 from starjax import config as config_lib
 from starjax.checkpoint import Checkpoints
-from starjax.data import dataset, incompleteness, placement
+from starjax.data import placement
+from starjax.data.dataset import Dataset
 from starjax.experiment import Experiment
 from starjax.record import Recorder
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """A run made ready: its data, and all that is compiled and placed for them."""
-
-    data: dataset.Dataset
-    source: placement.Source
-    trainer: assemble.Trainer
-    evaluator: evaluate.Evaluator
-
-    @property
-    def layout(self) -> dict:
-        """What of the devices and their memory decides how a run goes on, beside its config."""
-        return self.source.layout | {"micro_batch_size": self.trainer.micro_batch_size}
 
 
 def run(config: ConfigDict) -> Experiment:
@@ -58,27 +42,12 @@ def run(config: ConfigDict) -> Experiment:
     """
     config_lib.check(config, jax.device_count())
     place = experiment.locate(config)
-    record, is_finished = experiment.find(place), place.test_metrics.exists()
     best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
-    if best and record is None and best.directory.exists():
+    if best and experiment.find(place) is None and best.directory.exists():
         raise experiment.ExperimentError(
             f"{best.directory} is there, the best member of another sweep: remove it, or name another config.name"
         )
-    # All processes look at what is there before one of them writes.
-    distributed.wait_for_all("run directory found")
-    data, chosen = load(config, record)
-    if record is not None:
-        experiment.check_same(place, record, config, data)
-    if is_finished:
-        say(f"{place.directory} holds this run already, finished: nothing to do")
-    else:
-        say(
-            f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
-        )
-        source = place_stars(config, data, chosen)
-        if record is not None:
-            experiment.check_layout(place, record, source.layout)
-        _train_and_test(config, set_up(config, data, source, record), place, record)
+    _finish(config, place)
     if distributed.is_main_process():
         if config.profile and not place.profile.exists():
             print(
@@ -88,81 +57,59 @@ def run(config: ConfigDict) -> Experiment:
     return place
 
 
-def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Dataset, str]:
-    """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
-
-    Validation and test clusters are as lists have them (see `incompleteness`); training samples come to be so.
-
-    Args:
-      record: of the run that is gone on with (see `experiment.read_record`), whose choice stays.
-    """
-    name, wanted = config.data.dataset, config.data.placement
-    if wanted == "auto" and record is not None:
-        wanted = record["layout"]["placement"]
-    free = distributed.smallest(memory.free_bytes(jax.local_devices()[0]))
-    # What is too large to be held is not to be read into memory either.
-    mapped = wanted != "replicated" and (wanted != "auto" or dataset.num_bytes(name) > placement.SHARE * free)
-    data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
-    data = incompleteness.observed(config, data, "val", "test")
-    return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
-
-
-def place_stars(config: ConfigDict, data: dataset.Dataset, chosen: str) -> placement.Source:
-    """Places the training stars as `chosen`, one of `placement.PLACEMENTS`."""
-    # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
-    mesh = distributed.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
-    shard, sample_config = data.shards["train"], assemble.sampler_config(config, data.feature_scalers)
-    return placement.place(shard, chosen, sample_config, config.train.batch_size, mesh)
+def _finish(config: ConfigDict, place: Experiment) -> None:
+    """Does what of a run is still to be done."""
+    record, is_finished = experiment.find(place), place.test_metrics.exists()
+    # All processes look at what is there before one of them writes.
+    distributed.wait_for_all("run directory found")
+    data, chosen = prepare.load(config, record)
+    if record is not None:
+        experiment.check_same(place, record, config, data)
+    if is_finished:
+        distributed.say(f"{place.directory} holds this run already, finished: nothing to do")
+    elif config.ensemble.num_fold:
+        _describe(place, config, data, record, layout=None)
+        _train_and_test_folds(config, data, place)
+    else:
+        distributed.say(
+            f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
+        )
+        source = prepare.place_stars(config, data, chosen)
+        if record is not None:
+            experiment.check_layout(place, record, source.layout)
+        setup = prepare.set_up(config, data, source, record)
+        _describe(place, config, data, record, setup.layout)
+        _train_and_test(config, setup, place)
 
 
-def set_up(
-    config: ConfigDict, data: dataset.Dataset, source: placement.Source, record: dict | None = None
-) -> Setup:
-    """Compiles the steps for the training stars of `source`, and places those of validation and test.
-
-    Args:
-      record: of the run that is gone on with: sums over its micro-batches should round as they did.
-    """
-    mesh = source.mesh
-    most = None if record is None else record["layout"]["micro_batch_size"]
-    trainer = assemble.trainer(config, data, source, most)
-    is_streamed = source.placement == "streamed"
-    held = {
-        split: list(placement.in_order(data.shards[split], "replicated", mesh))
-        for split in ("val", "test")
-        if not is_streamed
-    }
-    evaluator = evaluate.Evaluator(
-        apply=trainer.apply,
-        head=trainer.head,
-        config=assemble.sampler_config(config, data.feature_scalers),
-        batch_size=config.train.batch_size,
-        micro_batch_size=trainer.micro_batch_size,
-        mesh=mesh,
-        target_keys=tuple(config.data.target_keys),
-        scalers=data.target_scalers,
-        shards=data.shards,
-        chunks=lambda split: (
-            placement.in_order(data.shards[split], source.placement, mesh) if is_streamed else held[split]
-        ),
-    )
-    return Setup(data, source, trainer, evaluator)
-
-
-def _train_and_test(config: ConfigDict, setup: Setup, place: Experiment, record: dict | None) -> None:
-    data, source, trainer = setup.data, setup.source, setup.trainer
-    is_writer = distributed.is_main_process()
-    if is_writer:
+def _describe(place: Experiment, config: ConfigDict, data: Dataset, record: dict | None, layout) -> None:
+    """Makes a run directory, where there is none yet."""
+    if distributed.is_main_process():
         if record is None:
-            experiment.create(place, config, data, setup.layout)
+            experiment.create(place, config, data, layout)
         experiment.save_scalers(place, data)
     distributed.wait_for_all("run directory described")
+
+
+def _train_and_test_folds(config: ConfigDict, data: Dataset, place: Experiment) -> None:
+    num_fold, folds = config.ensemble.num_fold, []
+    for number in range(num_fold):
+        distributed.say(f"fold {number}, of {num_fold}, is left out")
+        of_fold = ensemble.of_fold(config, number)
+        _finish(of_fold, place.fold(number))
+        folds.append(cross_validation.read(of_fold, place.fold(number)))
+    cross_validation.test(config, data, place, folds)
+
+
+def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment) -> None:
+    data, source, trainer = setup.data, setup.source, setup.trainer
+    is_writer = distributed.is_main_process()
     train_shard = data.shards["train"]
     num_sample = train_shard.num_snapshot * config.data.num_sample_per_snapshot
     num_member = len(trainer.members)
     num_param = functional.num_params(trainer.initial_state["params"]) // num_member
     of_members = f"{num_member} members of " if num_member > 1 else ""
-    say(
+    distributed.say(
         f"{of_members}{config.model.name} with {num_param} parameters, "
         f"{train_shard.num_snapshot} training snapshots ({placement.num_bytes(train_shard) / 2**20:,.0f} MiB, "
         f"{source.placement}), {trainer.mesh.size} device(s); {trainer.num_step} steps an epoch of "
@@ -172,12 +119,6 @@ def _train_and_test(config: ConfigDict, setup: Setup, place: Experiment, record:
     with Checkpoints(place.checkpoints) as checkpoints, recorder:
         arrays, progress = train.fit(config, trainer, source, setup.evaluator, checkpoints, recorder)
     results.write(config, place, data, setup.layout, setup.evaluator, arrays, progress)
-
-
-def say(message: str) -> None:
-    """Prints a line, once in a multi-process run."""
-    if distributed.is_main_process():
-        print(message, flush=True)
 
 
 def run_command() -> None:

@@ -3,7 +3,8 @@
 A cluster is described by what its stars look like to the model: the logarithm of their number, and quantiles of each
 scaled feature, places and velocities about their median. Its novelty is the mean distance to the nearest training clusters, where directions in which these
 vary together count as one (whitened by the shrunk covariance of Ledoit & Wolf 2004), in units of the distance that
-few clusters of the validation runs exceed, to which training is as new as a like simulation can be. Nearest neighbours
+few clusters of the validation runs exceed (of all runs, from those of other folds, where folds are left out), to which
+training is as new as a like simulation can be. Nearest neighbours
 need no shape of the training set, such as one cloud: simulations of unlike kinds are several.
 """
 
@@ -97,12 +98,14 @@ def learn(
     feature_keys: Sequence[str],
     feature_clip: float,
     whole: Shard | None = None,
+    fold_N: np.ndarray | None = None,
 ) -> Reference:
     """Learns from scaled shards what is usual in training, and what is rare among validation runs.
 
     Args:
       feature_keys, feature_clip: what of the features the model sees.
       whole: all that was trained on, if `train` is some of it: the ranges are of that.
+      fold_N: the fold of each snapshot of `val`, where `val` is what was trained on: it is held against other folds.
     """
     whole = train if whole is None else whole
     chosen, chosen_val = some(train.num_snapshot), some(val.num_snapshot)
@@ -113,7 +116,10 @@ def learn(
     values, vectors = np.linalg.eigh(covariance)
     whitening = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max()))
     known = (train_NxS - center) @ whitening
-    distance = _distance(known, (val_NxS - center) @ whitening)
+    new = (val_NxS - center) @ whitening
+    distance = (
+        _distance(known, new) if fold_N is None else _distance_to_other_folds(known, new, fold_N[chosen])
+    )
     threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
     target, target_of_all = (
         target_scalers.inverse(one.target.astype(np.float64), one.target_keys) for one in (train, whole)
@@ -131,6 +137,15 @@ def learn(
         tuple(limited),
         np.array([[values.min(), values.max()] for values in limited.values()], np.float64),
     )
+
+
+def _distance_to_other_folds(known: np.ndarray, new: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
+    """That of each of `new`, whose row in `known` is of the same fold, to those of all other folds."""
+    distance = np.empty(len(new))
+    for fold in np.unique(fold_N):
+        is_inside = fold_N == fold
+        distance[is_inside] = _distance(known[~is_inside], new[is_inside])
+    return distance
 
 
 def _distance(known: np.ndarray, whitened: np.ndarray) -> np.ndarray:

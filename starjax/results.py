@@ -49,28 +49,27 @@ def write(
     """Tests what was trained and writes all of it; called by all processes.
 
     Args:
-      layout: how the run lies on its devices (see `main.Setup`).
+      layout: how the run lies on its devices (see `prepare.Setup`).
       arrays, progress: as `train.fit` returns them.
     """
     output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
+    table, judge = (
+        members_table(config, evaluator, output_ExNxO["val"], progress),
+        judge_of(config, data, evaluator),
+    )
+    if ensemble.is_sweep(config) and len(progress) > 1:
+        alone, best = best_of(place), int(table["member"].iloc[0])
+        _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
+        _write_best(alone, judge, arrays, progress, table, output_ExNxO)
+    is_there = [not member.is_failed for member in progress]
+    write_tested(place, judge, {split: x[is_there] for split, x in output_ExNxO.items()}, table, progress)
+
+
+def judge_of(config: ConfigDict, data: Dataset, evaluator: Evaluator) -> snapshots.Judge:
+    """What it takes to judge what `evaluator` gives."""
     some = novelty.some(data.shards["train"].num_snapshot)
     known = incompleteness.observed(config, data, "train", snapshots=some).shards["train"]
-    judge = snapshots.Judge(evaluator, data, known)
-    if len(progress) == 1:
-        _write_test(place, judge, output_ExNxO, progress, best=0)
-        return
-    table = members_table(config, evaluator, output_ExNxO["val"], progress)
-    best = int(table["member"].iloc[0])
-    if ensemble.is_sweep(config):
-        alone = best_of(place)
-        _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
-        _write_best(alone, judge, arrays, progress, best, output_ExNxO)
-    if distributed.is_main_process():
-        is_there = [not p.is_failed for p in progress]
-        with files.written_whole(place.members) as temporary:
-            table.to_csv(temporary, index=False)
-        _write_members(place, evaluator, output_ExNxO["test"], np.flatnonzero(is_there).tolist())
-    _write_test(place, judge, output_ExNxO, progress, best)
+    return snapshots.Judge(evaluator, data, known)
 
 
 def members_table(
@@ -97,12 +96,29 @@ def members_table(
     return pd.DataFrame(rows).sort_values(["val_loss", "member"], ignore_index=True)
 
 
-def _write_test(place, judge: snapshots.Judge, output_ExNxO: dict, progress, best: int) -> None:
-    """Calibration, test tables and figures, and last the test metrics, whose presence says that the run is finished."""
+def write_tested(
+    place: Experiment,
+    judge: snapshots.Judge,
+    output_ExNxO: dict[str, np.ndarray],
+    table_of_members: pd.DataFrame,
+    progress: Sequence[Progress],
+) -> None:
+    """Calibration, test tables and figures, and last the test metrics, whose presence says that the run is finished.
+
+    Called by all processes.
+
+    Args:
+      output_ExNxO: what members that have not failed say of the samples of 'val' and 'test'.
+      table_of_members: see `members_table`.
+      progress: of all members.
+    """
     if distributed.is_main_process():
-        evaluator, is_there = judge.evaluator, [not p.is_failed for p in progress]
-        output_ExNxO = {split: output[is_there] for split, output in output_ExNxO.items()}
+        evaluator, best = judge.evaluator, int(table_of_members["member"].iloc[0])
         prediction_ExNxT, target_NxT = evaluator.points(output_ExNxO["test"]), evaluator.targets("test")
+        if len(progress) > 1:
+            with files.written_whole(place.members) as temporary:
+                table_of_members.to_csv(temporary, index=False)
+            _write_members(place, evaluator, output_ExNxO["test"], progress)
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
         figures = _write_judgement(place, judge, output_ExNxO)
         content = {
@@ -147,13 +163,15 @@ def best_of(place: Experiment) -> Experiment:
     return Experiment(place.directory.with_name(f"{place.name}-best"))
 
 
-def _write_members(place: Experiment, evaluator: Evaluator, output_ExNxO, numbers: Sequence[int]) -> None:
-    """The test table of the members that `numbers` name, one after another: all at once may be too large."""
+def _write_members(
+    place: Experiment, evaluator: Evaluator, output_ExNxO, progress: Sequence[Progress]
+) -> None:
+    """The test table of members that have not failed, one after another: all at once may be too large."""
+    numbers = [number for number, member in enumerate(progress) if not member.is_failed]
     with files.written_whole(place.test_table_of_members) as temporary, contextlib.ExitStack() as stack:
         writer = None
-        for number in numbers:
-            rows = evaluator.table_of_member(evaluator.points(output_ExNxO[number]), number)
-            rows = pa.Table.from_pandas(rows)
+        for number, output_NxO in zip(numbers, output_ExNxO, strict=True):
+            rows = pa.Table.from_pandas(evaluator.table_of_member(evaluator.points(output_NxO), number))
             writer = writer or stack.enter_context(pq.ParquetWriter(temporary, rows.schema))
             writer.write_table(rows)
 
@@ -173,8 +191,9 @@ def _describe_best(alone, place, config, data, layout, progress: Progress, best:
     distributed.wait_for_all("directory of the best member")
 
 
-def _write_best(alone, judge: snapshots.Judge, arrays, progress, best: int, output_ExNxO: dict) -> None:
+def _write_best(alone, judge: snapshots.Judge, arrays, progress, table: pd.DataFrame, output_ExNxO) -> None:
     """Writes what the best member learned and how it does, as a run of its own would."""
+    best = int(table["member"].iloc[0])
     one = slice(best, best + 1)
     own = jax.tree.map(lambda x: distributed.gather(x)[one], arrays)
     with Checkpoints(alone.checkpoints) as checkpoints:
@@ -182,4 +201,4 @@ def _write_best(alone, judge: snapshots.Judge, arrays, progress, best: int, outp
             own = distributed.share_members(own, distributed.make_mesh())
             checkpoints.save(progress[best].epoch, own, [dataclasses.asdict(progress[best])])
     own_outputs = {split: output[one] for split, output in output_ExNxO.items()}
-    _write_test(alone, judge, own_outputs, progress[one], best=0)
+    write_tested(alone, judge, own_outputs, table.iloc[:1].assign(member=0), progress[one])

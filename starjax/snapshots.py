@@ -37,6 +37,7 @@ class Judge:
             self._feature_keys,
             self.evaluator.config.feature_clip,
             whole=self.data.shards["train"],
+            fold_N=self.data.fold_N,
         )
 
     def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:

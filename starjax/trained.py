@@ -239,13 +239,12 @@ def load(run: Path | str) -> Trained:
 
 def _best(place: Experiment, config: ConfigDict) -> tuple[Path, tuple[int, ...], dict]:
     """The checkpoint, and from it the best epoch and its parameters of each member that has not failed."""
-    state = assemble.abstract_state(config)
-    like = {"state": state, "best": state["params"]}
+    mesh = distributed.make_mesh(devices=jax.local_devices()[:1])
     with Checkpoints(place.checkpoints) as checkpoints:
         if checkpoints.latest is None:
             raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
         last = checkpoints.latest
-        arrays, progress = checkpoints.restore(last, like)
+        arrays, progress = checkpoints.restore(last, assemble.abstract_arrays(config, mesh))
     is_there = np.array([not member["is_failed"] for member in progress])
     epochs = tuple(member["best_epoch"] for member in progress if not member["is_failed"])
     return (

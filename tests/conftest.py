@@ -86,17 +86,7 @@ def small(tmp_path_factory):
         whole = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", split))
         # Every 30th snapshot, so that several runs and distances are there.
         chosen = np.arange(num) * 30
-        rows = np.concatenate([np.arange(whole.ptr[i], whole.ptr[i + 1]) for i in chosen])
-        part = shard.Shard(
-            feature=whole.feature[rows],
-            feature_keys=whole.feature_keys,
-            target=whole.target[chosen],
-            target_keys=whole.target_keys,
-            ptr=np.cumsum([0, *np.diff(whole.ptr)[chosen]]),
-            run_id=whole.run_id[chosen],
-            distance_pc=whole.distance_pc[chosen],
-        )
-        shard.save(dataset.shard_path(folder, "raw", split), part)
+        shard.save(dataset.shard_path(folder, "raw", split), whole.take(chosen))
     for name in dataset.BUNDLES.values():
         shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
     return folder

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from starjax import losses, main, metrics
+from starjax import losses, main, metrics, prepare
 from starjax.checkpoint import Checkpoints
 from starjax.data import bundle, dataset, shard
 from starjax.experiment import locate
@@ -67,8 +67,8 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     best_epoch = json.loads(place.test_metrics.read_text())["best_epoch"]
     history = pd.read_csv(place.metrics).set_index("epoch")
 
-    data, chosen = main.load(config)
-    setup = main.set_up(config, data, main.place_stars(config, data, chosen))
+    data, chosen = prepare.load(config)
+    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
     with Checkpoints(place.checkpoints) as checkpoints:
         state = setup.trainer.initial_state
         arrays, _ = checkpoints.restore(checkpoints.latest, like={"state": state, "best": state["params"]})

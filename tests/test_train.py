@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs import common
-from starjax import assemble, distributed, errors, losses, main, stopping, train
+from starjax import assemble, distributed, errors, losses, main, prepare, stopping, train
 from starjax.data import dataset
 from starjax.experiment import locate
 
@@ -18,7 +18,7 @@ def first_steps(config, small, num_step=3):
     config.data.dataset, config.train.batch_size = str(small), 32
     config.data.num_star_per_sample, config.optim.warmup_epochs = 32, 0
     data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
-    source = main.place_stars(config, data, "replicated")
+    source = prepare.place_stars(config, data, "replicated")
     trainer = assemble.trainer(config, data, source)
     [(stars, _)] = source.chunks(0)
     members = distributed.share_members(trainer.members.arrays(), source.mesh)

@@ -29,12 +29,14 @@ class Dataset:
       shards: the scaled shard of each of train, val and test.
       feature_scalers, target_scalers: the bundles that scaled them.
       fingerprint: SHA-256 over the files read.
+      fold_N: where the same snapshots train and validate, fold after fold, the fold of each (see `folds.all_of`).
     """
 
     shards: dict[str, shard.Shard]
     feature_scalers: bundle.ScalerBundle
     target_scalers: bundle.ScalerBundle
     fingerprint: str
+    fold_N: np.ndarray | None = None
 
 
 def shard_path(directory: Path, kind: str, split: str) -> Path:

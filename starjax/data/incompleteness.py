@@ -15,7 +15,7 @@ from starjax import sorting
 from starjax.data.bundle import ScalerBundle
 from starjax.data.dataset import Dataset
 from starjax.data.manifest import SPLITS
-from starjax.data.shard import PROVENANCE, Shard
+from starjax.data.shard import Shard
 
 LUMINOSITY = "log_L_L_sol"
 # Fewer are not answered for, and no sample keeps fewer.
@@ -92,16 +92,14 @@ def observed(config: ConfigDict, data: Dataset, *splits: str, snapshots: np.ndar
 def of_shard(shard: Shard, key: jax.Array, losses: Losses, snapshots: np.ndarray | None = None) -> Shard:
     """Snapshots of a scaled shard, all or those named, as one list each has them, in memory."""
     snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
+    whole = shard.take(snapshots)
     features, find_seen = [], jax.jit(seen, static_argnames="losses")
-    for i in snapshots.tolist():
-        feature_NxF = np.asarray(shard.feature[slice(*shard.ptr[i : i + 2])])
+    for i, feature_NxF in zip(snapshots.tolist(), np.split(whole.feature, whole.ptr[1:-1]), strict=True):
         # Few lengths, as each is compiled for.
         num_slot = max(256, 1 << (len(feature_NxF) - 1).bit_length())
         padded_KxF = np.pad(feature_NxF, [(0, num_slot - len(feature_NxF)), (0, 0)])
         mask_K = np.arange(num_slot) < len(feature_NxF)
         is_seen_K = np.asarray(find_seen(jax.random.fold_in(key, i), padded_KxF, mask_K, losses=losses))
         features.append(feature_NxF[is_seen_K[: len(feature_NxF)]])
-    of_snapshot = {name: getattr(shard, name) for name in ("target", *PROVENANCE)}
-    chosen = {name: value if value is None else value[snapshots] for name, value in of_snapshot.items()}
     ptr = np.cumsum([0, *map(len, features)])
-    return dataclasses.replace(shard, feature=np.concatenate(features), ptr=ptr, **chosen)
+    return dataclasses.replace(whole, feature=np.concatenate(features), ptr=ptr)

@@ -69,6 +69,17 @@ class Shard:
             target_keys=tuple(target_keys),
         )
 
+    def take(self, snapshots: np.ndarray) -> "Shard":
+        """The snapshots of these numbers, in their order, in memory."""
+        rows = [self.feature[self.ptr[i] : self.ptr[i + 1]] for i in snapshots]
+        of_snapshot = {name: getattr(self, name) for name in ("target", *PROVENANCE)}
+        return dataclasses.replace(
+            self,
+            feature=np.concatenate(rows),
+            ptr=np.cumsum([0, *map(len, rows)]),
+            **{name: value if value is None else value[snapshots] for name, value in of_snapshot.items()},
+        )
+
 
 def _columns(array, present, wanted, field):
     missing = [key for key in wanted if key not in present]

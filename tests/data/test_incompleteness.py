@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies
 
 from configs import posterior_incomplete
-from starjax import assemble, main
+from starjax import assemble, prepare
 from starjax.data import bundle, dataset, incompleteness, sampler
 from starjax.data.incompleteness import MIN_STARS, Losses
 from starjax.data.sampler import SamplerConfig, Stars
@@ -118,7 +118,7 @@ def test_limits_are_stated_in_physical_units():
 def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_every_run():
     config = posterior_incomplete.get_config()
     whole = dataset.load("sample", tuple(config.data.feature_keys), tuple(config.data.target_keys))
-    (data, _), (again, _) = main.load(config), main.load(config)
+    (data, _), (again, _) = prepare.load(config), prepare.load(config)
     assert data.shards["train"] is not whole.shards["train"]
     np.testing.assert_array_equal(data.shards["train"].ptr, whole.shards["train"].ptr)
     for split in ("val", "test"):

@@ -1,0 +1,101 @@
+"""What it takes to train and to test a run: its data, and all that is compiled and placed for them."""
+
+import dataclasses
+import functools
+
+import jax
+from ml_collections import ConfigDict
+
+from starjax import assemble, distributed, memory
+from starjax.data import dataset, folds, incompleteness, placement
+from starjax.evaluate import Evaluator
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run made ready: its data, and all that is compiled and placed for them."""
+
+    data: dataset.Dataset
+    source: placement.Source
+    trainer: assemble.Trainer
+    evaluator: Evaluator
+
+    @property
+    def layout(self) -> dict:
+        """What of the devices and their memory decides how a run goes on, beside its config."""
+        return self.source.layout | {"micro_batch_size": self.trainer.micro_batch_size}
+
+
+def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Dataset, str]:
+    """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
+
+    Validation and test clusters are as lists have them (see `incompleteness`); training samples come to be so.
+
+    Args:
+      record: of the run that is gone on with (see `experiment.read_record`), whose choice stays.
+    """
+    name, wanted = config.data.dataset, config.data.placement
+    if wanted == "auto" and record is not None and record["layout"] is not None:
+        wanted = record["layout"]["placement"]
+    free = distributed.smallest(memory.free_bytes(jax.local_devices()[0]))
+    is_parted = bool(config.data.fold or config.ensemble.num_fold)
+    # What is too large to be held is not to be read into memory either; snapshots that are put in another order are.
+    is_large = wanted == "auto" and dataset.num_bytes(name) > placement.SHARE * free
+    mapped = not is_parted and (wanted in ("sharded", "streamed") or is_large)
+    data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
+    if config.data.fold:
+        data = folds.of_number(data, *config.data.fold)
+    elif config.ensemble.num_fold:
+        data = folds.all_of(data, config.ensemble.num_fold, config.seed)
+    data = incompleteness.observed(config, data, "val", "test")
+    return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
+
+
+def make_mesh(config: ConfigDict, chosen: str) -> jax.sharding.Mesh:
+    """The devices, for stars placed as `chosen`, one of `placement.PLACEMENTS`."""
+    # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
+    return distributed.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
+
+
+def place_stars(config: ConfigDict, data: dataset.Dataset, chosen: str) -> placement.Source:
+    """Places the training stars as `chosen`."""
+    shard, sample_config = data.shards["train"], assemble.sampler_config(config, data.feature_scalers)
+    return placement.place(shard, chosen, sample_config, config.train.batch_size, make_mesh(config, chosen))
+
+
+def set_up(
+    config: ConfigDict, data: dataset.Dataset, source: placement.Source, record: dict | None = None
+) -> Setup:
+    """Compiles the steps for the training stars of `source`, and places those of validation and test.
+
+    Args:
+      record: of the run that is gone on with: sums over its micro-batches should round as they did.
+    """
+    most = None if record is None else record["layout"]["micro_batch_size"]
+    trainer = assemble.trainer(config, data, source, most)
+    found = evaluator(config, data, source.mesh, source.placement, trainer.micro_batch_size)
+    return Setup(data, source, trainer, found)
+
+
+def evaluator(
+    config: ConfigDict, data: dataset.Dataset, mesh: jax.sharding.Mesh, chosen: str, micro_batch_size: int
+) -> Evaluator:
+    """What validates and tests, its stars placed as `chosen`."""
+    model = assemble.model(config)
+
+    def chunks(split):
+        return placement.in_order(data.shards[split], chosen if chosen == "streamed" else "replicated", mesh)
+
+    return Evaluator(
+        apply=model.apply,
+        head=model.head,
+        config=assemble.sampler_config(config, data.feature_scalers),
+        batch_size=config.train.batch_size,
+        micro_batch_size=micro_batch_size,
+        mesh=mesh,
+        target_keys=tuple(config.data.target_keys),
+        scalers=data.target_scalers,
+        shards=data.shards,
+        # Held on the devices from the first call on, where they are to be there.
+        chunks=chunks if chosen == "streamed" else functools.cache(lambda split: list(chunks(split))),
+    )

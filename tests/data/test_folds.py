@@ -1,0 +1,68 @@
+"""Runs of training and validation parted into folds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from starjax.data import dataset, folds
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return dataset.load("sample", ("x", "log_L_L_sol"), ("time",))
+
+
+def stars_by_snapshot(shard):
+    """The stars of each snapshot, by run, time and distance."""
+    key = zip(shard.run_id.tolist(), shard.target[:, 0].tolist(), shard.distance_pc.tolist(), strict=True)
+    return dict(zip(key, np.split(shard.feature, shard.ptr[1:-1]), strict=True))
+
+
+def test_each_run_is_in_one_fold_with_all_its_snapshots(sample):
+    before = stars_by_snapshot(sample.shards["train"]) | stars_by_snapshot(sample.shards["val"])
+    validated = {}
+    for number in range(5):
+        found = folds.of_number(sample, number, 5, seed=3).shards
+        train, val = (stars_by_snapshot(found[split]) for split in ("train", "val"))
+        assert {run for run, *_ in train}.isdisjoint(run for run, *_ in val)
+        assert len({run for run, *_ in val}) in (18, 19)
+        assert {*train, *val} == {*before}
+        assert validated.keys().isdisjoint(val)
+        validated |= val
+        assert found["test"] is sample.shards["test"]
+        for key, stars in {**train, **val}.items():
+            np.testing.assert_array_equal(stars, before[key])
+    assert validated.keys() == before.keys()
+
+
+def test_all_folds_one_after_another_are_what_each_of_them_is(sample):
+    whole = folds.all_of(sample, 4, seed=1)
+    assert whole.shards["train"] is whole.shards["val"]
+    for number in range(4):
+        fold = folds.of_number(sample, number, 4, seed=1).shards["val"]
+        rows = np.flatnonzero(whole.fold_N == number)
+        assert np.ptp(rows) == len(rows) - 1
+        np.testing.assert_array_equal(whole.shards["val"].run_id[rows], fold.run_id)
+        np.testing.assert_array_equal(whole.shards["val"].take(rows).feature, fold.feature)
+
+
+def test_another_seed_parts_runs_otherwise_and_the_same_one_alike(sample):
+    first, again, other = (folds.of_number(sample, 0, 5, seed).shards["val"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.run_id, again.run_id)
+    assert {*first.run_id} != {*other.run_id}
+
+
+def test_data_on_disk_and_without_names_of_runs_can_be_parted(small):
+    mapped = dataset.load(str(small), ("x", "y"), ("time",), mapped=True)
+    nameless = {split: dataclasses.replace(shard, run_id=None) for split, shard in mapped.shards.items()}
+    found = folds.of_number(dataclasses.replace(mapped, shards=nameless), 1, 13, seed=0)
+    assert found.shards["val"].num_snapshot == 2
+    assert found.shards["train"].num_snapshot == 24
+
+
+def test_more_folds_than_runs_are_refused_and_say_so(small):
+    data = dataset.load(str(small), ("x",), ("time",))
+    num_run = len({*data.shards["train"].run_id, *data.shards["val"].run_id})
+    with pytest.raises(dataset.DatasetError, match=f"{num_run} runs, too few for 99 folds"):
+        folds.of_number(data, 0, 99, seed=0)

@@ -1,0 +1,152 @@
+"""Members that leave out folds: each as if trained alone, calibrated on what they did not learn from, tested as one."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from ml_collections import ConfigDict
+
+import starjax
+from starjax import (
+    answers,
+    calibration,
+    cross_validation,
+    ensemble,
+    errors,
+    experiment,
+    main,
+    novelty,
+    prepare,
+)
+from starjax.checkpoint import Checkpoints
+
+NUM_FOLD, SIZE = 3, 6
+
+
+@pytest.fixture(scope="module")
+def crossed_config(answering_config, tmp_path_factory):
+    changes = {"head": "mixture", "ensemble.size": SIZE, "ensemble.num_fold": NUM_FOLD, "seed": 5}
+    return answering_config(tmp_path_factory.mktemp("crossed"), name="crossed", **changes).lock()
+
+
+@pytest.fixture(scope="module")
+def crossed(crossed_config):
+    return main.run(crossed_config)
+
+
+def read(config, place):
+    of_folds = [ensemble.of_fold(config, number) for number in range(NUM_FOLD)]
+    return [cross_validation.read(one, place.fold(number)) for number, one in enumerate(of_folds)]
+
+
+def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(crossed_config, crossed):
+    tested = pd.read_parquet(crossed.test_table_of_members)
+    history = pd.read_csv(crossed.metrics)
+    assert set(history["member"]) == set(range(SIZE))
+    for number in range(NUM_FOLD):
+        assert experiment.read_finished(crossed.fold(number))["config"]["data"]["fold"] == [
+            number,
+            NUM_FOLD,
+            5,
+        ]
+    alone = ConfigDict(ensemble.lone(crossed_config, 3).to_dict())
+    assert alone.data.fold == (1, NUM_FOLD, 5)
+    assert alone.seed == 8
+    alone.name = "alone"
+    place = main.run(alone.lock())
+    of_member = tested[tested["member"] == 3].reset_index(drop=True)
+    expected = pd.read_parquet(place.test_table)
+    np.testing.assert_allclose(
+        of_member["prediction_scaled"], expected["prediction_scaled"], rtol=1e-3, atol=1e-3
+    )
+    rows = history[history["member"] == 3].assign(member=0).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(place.metrics), rtol=1e-3, atol=1e-4)
+
+
+def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
+    outputs, targets, runs = [], [], []
+    for fold in read(crossed_config, crossed):
+        held_out = fold.evaluator.shards["val"]
+        by_member = fold.validate()
+        assert by_member.shape[0] == SIZE // NUM_FOLD
+        outputs.append(by_member.reshape(len(by_member), held_out.num_snapshot, 4, -1))
+        targets.append(held_out.target)
+        runs.append(held_out.run_id)
+        head = fold.evaluator.head
+    found = answers.calibrate(
+        answers.Outputs(np.concatenate(outputs, axis=1), head), np.concatenate(targets), np.concatenate(runs)
+    )
+    stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
+    assert stored.num_run == len(np.unique(np.concatenate(runs))) == found.num_run
+    np.testing.assert_allclose(stored.stretch, found.stretch, rtol=1e-5)
+    np.testing.assert_allclose(stored.sigma, found.sigma, rtol=1e-5)
+
+
+def test_all_members_answer_together(crossed):
+    run = starjax.load(crossed.directory)
+    assert len(run.epochs) == SIZE
+    members = pd.read_csv(crossed.members)
+    assert sorted(members["member"]) == list(range(SIZE))
+    assert sorted(members["seed"]) == list(range(5, 5 + SIZE))
+    assert list(members.sort_values("member")["fold"]) == [0, 0, 1, 1, 2, 2]
+    by_member = pd.read_parquet(crossed.test_table_of_members)
+    mean = by_member.groupby(["target_key", "snapshot_id", "sample_id"])["prediction_scaled"].mean()
+    table = pd.read_parquet(crossed.test_table).set_index(["target_key", "snapshot_id", "sample_id"])
+    np.testing.assert_allclose(table["prediction_scaled"], mean.loc[table.index], rtol=1e-5, atol=1e-6)
+    for member, epoch in enumerate(run.epochs):
+        assert members.set_index("member").loc[member, "best_epoch"] == epoch
+
+
+def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_config, crossed):
+    reference = novelty.load(crossed.training_set)
+    data, _ = prepare.load(crossed_config)
+    train, num_fold = data.shards["train"], len(np.unique(data.fold_N))
+    assert len(reference.known) == train.num_snapshot == 26
+    assert num_fold == NUM_FOLD
+    run = starjax.load(crossed.directory)
+    description = novelty.describe_all(train, run.feature_keys, crossed_config.data.feature_clip)
+    # Of what it knows itself each cluster is its own nearest: a threshold from those would be too small.
+    among_known = reference.novelty(description)
+    whitened = (description - reference.center) @ reference.whitening
+    away = []
+    for fold in range(NUM_FOLD):
+        others = whitened[data.fold_N != fold]
+        for one in whitened[data.fold_N == fold]:
+            away.append(np.sort(np.linalg.norm(others - one, axis=1))[: novelty.NUM_NEIGHBOUR].mean())
+    threshold = calibration.quantile_of_groups(np.array(away), train.group, 1 - novelty.FALSE_ALARMS)
+    assert reference.threshold == pytest.approx(threshold)
+    assert among_known.max() < max(away) / threshold
+
+
+def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys):
+    main.run(crossed_config)
+    assert "finished: nothing to do" in capsys.readouterr().out
+    before = json.loads(crossed.test_metrics.read_text())
+    crossed.test_metrics.unlink()
+    crossed.fold(2).test_metrics.unlink()
+    main.run(crossed_config)
+    printed = capsys.readouterr().out
+    assert printed.count("finished: nothing to do") == 2
+    assert "fold 2, of 3, is left out" in printed
+    assert json.loads(crossed.test_metrics.read_text()) == before
+    other = ConfigDict(crossed_config.to_dict())
+    other.optim.learning_rate = 0.1
+    with pytest.raises(errors.StarjaxError, match=r"learning_rate: stored 0.003, given 0.1"):
+        main.run(other.lock())
+
+
+def test_a_member_that_failed_ends_it(crossed_config, crossed):
+    config, place = ensemble.of_fold(crossed_config, 0), crossed.fold(0)
+    with Checkpoints(place.checkpoints) as checkpoints:
+        last = checkpoints.latest
+    path = next((place.checkpoints / str(last) / "progress").glob("*"))
+    stored = path.read_text()
+    path.write_text(stored.replace('"is_failed": false', '"is_failed": true', 1))
+    try:
+        with pytest.raises(
+            cross_validation.CrossValidationError, match="fold-0: the loss of member 0 was not"
+        ):
+            cross_validation.read(config, place)
+    finally:
+        path.write_text(stored)
