@@ -25,7 +25,9 @@ def get_config() -> ConfigDict:
     config.mixture.means = "huber"
     # Below the errors of ages and above those of masses, which would count for little against them.
     config.optim.huber_delta = 0.2
-    config.ensemble.size = 6
+    # Two members leave out each fifth of the runs: intervals are calibrated on 93 runs instead of 19, and all are learned from.
+    config.ensemble.size = 10
+    config.ensemble.num_fold = 5
     config.model.num_groups = 12
     config.model.hidden_dims = (32, 32)
     config.train.batch_size = 64
