@@ -1,4 +1,4 @@
-"""Intervals that hold what they say: measured on the validation runs, kept with the run.
+"""Intervals that hold what they say: measured on validation runs, which are not learned from, and kept with the run.
 
 Snapshots of one simulation are not independent, simulations are. A score of one snapshot drawn from each validation
 run is exchangeable with that of a snapshot of a new run, so that the split-conformal quantile of these scores
@@ -11,6 +11,10 @@ The score is by how much the predictive interval of a level has to be stretched 
 
 The two sides of an interval are stretched alike: what lies beyond both together is right, what lies beyond one is not
 where predictions are biased. The same validation runs chose the epochs that answer, so that their errors are a little small.
+
+Where members leave out folds (`data.folds`), all runs of training and validation are validation runs, and what is told of each is
+by the members that left it out (cross-conformal prediction, Vovk 2015, arXiv:1208.0806). All members together err a little
+less than these few, and their distribution is a little wider: intervals rather hold a little too much.
 
 That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
 arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `stretch_error`.

@@ -10,7 +10,7 @@ from rich.table import Table
 from starjax import calibration, ensemble, plots
 from starjax.experiment import Experiment
 
-MEMBERS_TITLE = "members by validation loss, on the validation samples"
+MEMBERS_TITLE = "members by validation loss, each on the samples that it is validated on"
 
 
 def report(place: Experiment, best: Experiment | None = None) -> None:
@@ -77,7 +77,7 @@ def members(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list[str],
     """What is shown of a table of members (see `results.members_table`): titles of its columns, and rows of cells."""
     columns = {
         name: name.replace("_", " ")
-        for name in ("member", "seed", *ensemble.HPARAMS, "best_epoch", "val_loss")
+        for name in ("member", "seed", "fold", *ensemble.HPARAMS, "best_epoch", "val_loss")
     }
     for key in target_keys:
         name = plots.plain_label(key)

@@ -169,7 +169,7 @@ def _data_card(record: dict, reference: novelty.Reference) -> Section:
         [_titled(key), f"{low:z,.0f}", f"{high:z,.0f}"]
         for key, (low, high) in zip(reference.range_keys, reference.ranges, strict=True)
     ]
-    text = f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; the training split holds:"
+    text = f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; the clusters learned from have:"
     directory = dataset.directory(record["dataset"]["name"])
     readme, made_by = directory / "README.md", directory / dataset.CONFIG_FILE
     card = ""

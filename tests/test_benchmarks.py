@@ -63,7 +63,8 @@ def test_many_stars_are_measured_in_time_and_memory():
 def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch):
     def get_config():
         config = posterior_config.get_config()
-        config.data.dataset, config.ensemble.size, config.train.max_epochs = str(small), 1, 2
+        config.data.dataset, config.train.max_epochs = str(small), 2
+        config.ensemble.size, config.ensemble.num_fold = 1, 0
         return config
 
     monkeypatch.setitem(posterior.CONFIGS, "posterior", SimpleNamespace(get_config=get_config))

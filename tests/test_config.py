@@ -44,6 +44,10 @@ def test_an_unknown_field_is_refused():
         ("data.faint_limit_range", (-3.0, -1.0), "with log_L_L_sol among"),
         ("data.faint_limit_range", (-1.0,), "the fainter first"),
         ("data.loss_ratio_range", (0.0, 0.5), "with data.faint_limit_range"),
+        ("data.fold", (1, 1, 0), "the number of folds, at least 2"),
+        ("data.fold", (5, 5, 0), "a fold's number from 0 on"),
+        ("data.fold", (0, 5), "and the seed that parts the runs"),
+        ("ensemble.num_fold", 1, "0, or at least 2 with as many members for each"),
         ("head", "gaussian", "point or mixture"),
         ("mixture.num_component", 0, "at least 1"),
         ("mixture.min_scale", 0.0, "positive"),
@@ -70,6 +74,30 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
     with pytest.raises(ValueError, match=said) as caught:
         config_lib.check(config, num_device=4)
     assert field in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ensemble.size", 7),
+        ("data.fold", (0, 2, 0)),
+        ("sweep.seed", tuple(range(10))),
+        ("ensemble.num_fold", 3),
+    ],
+)
+def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field, value):
+    config = posterior.get_config()
+    config_lib.check(config, num_device=2)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=r"config.ensemble.num_fold=\d should be 0, or at least 2"):
+        config_lib.check(config, num_device=2)
+
+
+def test_a_run_of_folds_is_not_traced():
+    config = posterior.get_config()
+    config.profile = 2
+    with pytest.raises(ValueError, match=r"profile=2 should be 0.*; 0 with config.ensemble.num_fold"):
+        config_lib.check(config, num_device=2)
 
 
 def test_lists_that_lack_stars_are_asked_for_as_a_whole():
