@@ -1,9 +1,11 @@
-"""Age and mass as a distribution on the packaged sample: accuracy and intervals over seeds, beside a mass by least squares.
+"""Age and mass as a distribution on the packaged sample: accuracy and intervals over seeds.
+
+Beside them a mass by least squares, and by how much the test runs are harder or easier to tell than those trained on.
 
     python -m benchmarks.posterior --out=posterior.json
 
 The test snapshots of whole commands; runs that are finished already are read, and not timed. Errors of shares are a bootstrap
-over test runs, and with it one over the validation runs that intervals were calibrated on (see `starjax.coverage`).
+over test runs, and with it one over the runs that intervals were calibrated on (see `starjax.coverage`).
 """
 
 import time
@@ -12,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from benchmarks import report
 from configs import posterior, posterior_incomplete
-from starjax import distributed, main
-from starjax.data import dataset, shard
+from starjax import distributed, main, novelty
+from starjax.data import dataset, folds, shard
 
 CONFIGS = {"posterior": posterior, "posterior_incomplete": posterior_incomplete}
 TARGETS = posterior.get_config().data.target_keys
@@ -81,6 +85,43 @@ def least_squares() -> list[dict]:
     return rows
 
 
+def how_hard_the_test_is() -> list[dict]:
+    """What trees on quantiles of the stars say of runs that they were not fitted to: in folds, and of the test's.
+
+    `p_value`: how often the mean error of as many runs, drawn from those of the folds, is as far from theirs as the test's is.
+    """
+    config = posterior.get_config().data
+    seen = [key for key in config.feature_keys if key not in config.hidden_keys]
+    data = dataset.load("sample", tuple(config.feature_keys), tuple(TARGETS))
+    data = folds.all_of(data, posterior.get_config().ensemble.num_fold, seed=0)
+    train, test = data.shards["train"], data.shards["test"]
+    described = [novelty.describe_all(one, seen, config.feature_clip) for one in (train, test)]
+    trees = ExtraTreesRegressor(400, min_samples_leaf=3, random_state=0, n_jobs=-1)
+    told = (
+        cross_val_predict(trees, described[0], train.target, cv=PredefinedSplit(data.fold_N)),
+        trees.fit(described[0], train.target).predict(described[1]),
+    )
+    error = [
+        np.abs(np.subtract(*(data.target_scalers.inverse(x.astype(np.float64), TARGETS) for x in pair)))
+        for pair in zip(told, (train.target, test.target), strict=True)
+    ]
+    rows = []
+    for i, target in enumerate(TARGETS):
+        in_folds, in_test = (float(one[:, i].mean()) for one in error)
+        drawn = _means_of_runs(error[0][:, i], train.run_id, len(np.unique(test.run_id)))
+        p_value = np.mean(np.abs(drawn - in_folds) >= abs(in_test - in_folds))
+        row = {"what": "trees", "target": target, "mae_in_folds": in_folds, "mae": in_test}
+        rows.append(row | {"p_value": float(p_value)})
+    return rows
+
+
+def _means_of_runs(values, run_id, num_run: int) -> np.ndarray:
+    """Means of the values over `num_run` runs, drawn with replacement many times."""
+    by_run = pd.Series(values).groupby(run_id).agg(["sum", "size"]).to_numpy()
+    drawn = by_run[np.random.default_rng(0).integers(len(by_run), size=(10_000, num_run))].sum(axis=1)
+    return drawn[:, 0] / drawn[:, 1]
+
+
 def _luminosity(one: shard.Shard) -> np.ndarray:
     return one.feature[:, one.feature_keys.index("log_L_L_sol")]
 
@@ -106,7 +147,9 @@ def run_command() -> None:
         for seed in arguments.seeds
         for row in one_run(name, seed, arguments.base)
     ]
-    report.show("the packaged sample's test snapshots", rows + least_squares(), arguments.out)
+    report.show(
+        "the packaged sample's test snapshots", rows + least_squares() + how_hard_the_test_is(), arguments.out
+    )
 
 
 if __name__ == "__main__":

@@ -83,6 +83,13 @@ def test_a_mass_is_nearly_a_sum_over_stars_and_more_so_where_their_metallicity_i
     assert told["mae"] < blind["mae"] < 5
 
 
+@pytest.mark.slow
+def test_ages_of_the_test_runs_are_harder_to_tell_than_most_and_their_masses_are_not():
+    age, mass = posterior.how_hard_the_test_is()
+    assert age["mae"] > 1.3 * age["mae_in_folds"]
+    assert age["p_value"] < 0.01 < 0.2 < mass["p_value"]
+
+
 def test_all_names_benchmarks_that_are_there():
     folder = all_benchmarks.Path(all_benchmarks.__file__).parent
     assert all((folder / f"{name.removesuffix('_bfloat16')}.py").exists() for name in all_benchmarks.PLAN)
