@@ -12,9 +12,10 @@ The score is by how much the predictive interval of a level has to be stretched 
 The two sides of an interval are stretched alike: what lies beyond both together is right, what lies beyond one is not
 where predictions are biased. The same validation runs chose the epochs that answer, so that their errors are a little small.
 
-Where members leave out folds (`data.folds`), all runs of training and validation are validation runs, and what is told of each is
-by the members that left it out (cross-conformal prediction, Vovk 2015, arXiv:1208.0806). All members together err a little
-less than these few, and their distribution is a little wider: intervals rather hold a little too much.
+Where members leave out folds (`data.folds`), all runs of training and validation are validation runs, each told of by the
+members that left it out, in the manner of cross-conformal prediction (Vovk 2015, arXiv:1208.0806) but without a guarantee: the
+scores are of these few members, what answers is all of them together. These err a little less, and their distribution is a little
+wider, so that intervals rather hold too much.
 
 That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
 arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `stretch_error`.

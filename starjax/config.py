@@ -45,7 +45,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         # Before what is measured against it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "profile": (
-            config.profile == 0 if config.ensemble.num_fold else 0 <= config.profile <= train.max_epochs,
+            config.profile == 0 or (not config.ensemble.num_fold and 0 < config.profile <= train.max_epochs),
             "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",
         ),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),

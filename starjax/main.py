@@ -82,7 +82,9 @@ def _finish(config: ConfigDict, place: Experiment) -> None:
         _train_and_test(config, setup, place)
 
 
-def _describe(place: Experiment, config: ConfigDict, data: Dataset, record: dict | None, layout) -> None:
+def _describe(
+    place: Experiment, config: ConfigDict, data: Dataset, record: dict | None, layout: dict | None
+) -> None:
     """Makes a run directory, where there is none yet."""
     if distributed.is_main_process():
         if record is None:
@@ -98,7 +100,7 @@ def _train_and_test_folds(config: ConfigDict, data: Dataset, place: Experiment) 
         of_fold = ensemble.of_fold(config, number)
         _finish(of_fold, place.fold(number))
         folds.append(cross_validation.read(of_fold, place.fold(number)))
-    cross_validation.test(config, data, place, folds)
+    cross_validation.combine(config, data, place, folds)
 
 
 def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment) -> None:

@@ -118,7 +118,7 @@ def learn(
     known = (train_NxS - center) @ whitening
     new = (val_NxS - center) @ whitening
     distance = (
-        _distance(known, new) if fold_N is None else _distance_to_other_folds(known, new, fold_N[chosen])
+        _distance(known, new) if fold_N is None else _distance_to_other_folds(known, new, fold_N[chosen_val])
     )
     threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
     target, target_of_all = (

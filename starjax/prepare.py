@@ -73,11 +73,11 @@ def set_up(
     """
     most = None if record is None else record["layout"]["micro_batch_size"]
     trainer = assemble.trainer(config, data, source, most)
-    found = evaluator(config, data, source.mesh, source.placement, trainer.micro_batch_size)
-    return Setup(data, source, trainer, found)
+    evaluator = make_evaluator(config, data, source.mesh, source.placement, trainer.micro_batch_size)
+    return Setup(data, source, trainer, evaluator)
 
 
-def evaluator(
+def make_evaluator(
     config: ConfigDict, data: dataset.Dataset, mesh: jax.sharding.Mesh, chosen: str, micro_batch_size: int
 ) -> Evaluator:
     """What validates and tests, its stars placed as `chosen`."""

@@ -15,6 +15,7 @@ from starjax import (
     ensemble,
     errors,
     experiment,
+    heads,
     main,
     novelty,
     prepare,
@@ -66,17 +67,15 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
 
 def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
     outputs, targets, runs = [], [], []
-    for fold in read(crossed_config, crossed):
-        held_out = fold.evaluator.shards["val"]
-        by_member = fold.validate()
+    for number, fold in enumerate(read(crossed_config, crossed)):
+        held_out = prepare.load(ensemble.of_fold(crossed_config, number))[0].shards["val"]
+        by_member = fold.output_MxNxO["val"]
         assert by_member.shape[0] == SIZE // NUM_FOLD
         outputs.append(by_member.reshape(len(by_member), held_out.num_snapshot, 4, -1))
         targets.append(held_out.target)
         runs.append(held_out.run_id)
-        head = fold.evaluator.head
-    found = answers.calibrate(
-        answers.Outputs(np.concatenate(outputs, axis=1), head), np.concatenate(targets), np.concatenate(runs)
-    )
+    together = answers.Outputs(np.concatenate(outputs, axis=1), heads.create(crossed_config))
+    found = answers.calibrate(together, np.concatenate(targets), np.concatenate(runs))
     stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
     assert stored.num_run == len(np.unique(np.concatenate(runs))) == found.num_run
     np.testing.assert_allclose(stored.stretch, found.stretch, rtol=1e-5)

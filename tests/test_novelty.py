@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from starjax import novelty
-from starjax.data import dataset, incompleteness, shard
+from starjax import calibration, novelty
+from starjax.data import dataset, folds, incompleteness, shard
 
 KEYS = ("y", "z", "vy", "vz", "log_L_L_sol")
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
@@ -86,6 +86,27 @@ def test_runs_that_are_not_known_are_snapshots(sample):
     found = novelty.learn(shards["train"], shards["val"], sample.target_scalers, KEYS, 10.0)
     assert found.threshold > 0
     assert found.range_of("distance_pc") == (-np.inf, np.inf)
+
+
+def test_of_folds_those_that_lists_are_held_against_are_others(sample, monkeypatch):
+    """Also where only some of the snapshots are remembered, of which the first ones are all of one fold."""
+    monkeypatch.setattr(novelty, "MAX_REFERENCE", 150)
+    whole = folds.all_of(sample, 3, seed=0)
+    train = whole.shards["train"]
+    some = novelty.some(train.num_snapshot)
+    listed = incompleteness.of_shard(
+        train, jax.random.key(0), incompleteness.Losses(4, (-9.0, -9.0), (0.0, 0.0)), some
+    )
+    arguments = (train, sample.target_scalers, KEYS, 10.0)
+    of_all, of_listed = (
+        novelty.learn(known, *arguments, whole=train, fold_N=whole.fold_N) for known in (train, listed)
+    )
+    assert of_listed.threshold == pytest.approx(of_all.threshold)
+    # Against all but themselves they would be closer, as those of one run are.
+    nearest = np.sort(np.linalg.norm(of_all.known[:, None] - of_all.known, axis=-1), axis=1)
+    among_all = nearest[:, 1 : 1 + novelty.NUM_NEIGHBOUR].mean(axis=1)
+    threshold = calibration.quantile_of_groups(among_all, train.group[some], 1 - novelty.FALSE_ALARMS)
+    assert of_all.threshold > threshold
 
 
 def test_what_is_written_is_read_and_what_is_damaged_is_told(reference, tmp_path, sample):

@@ -132,6 +132,11 @@ class MappedColumns:
     def shape(self) -> tuple[int, int]:
         return len(self), len(self.column)
 
+    @property
+    def is_one_array(self) -> bool:
+        """Whether these are all columns of a single array, in their order."""
+        return len(self.arrays) == 1 and self.column == tuple(range(self.arrays[0].shape[1]))
+
     def __len__(self) -> int:
         return self._ends[-1]
 

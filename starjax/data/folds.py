@@ -24,7 +24,7 @@ def of_number(data: Dataset, number: int, num_fold: int, seed: int) -> Dataset:
       seed: names one of the ways to part the runs.
 
     Raises:
-      DatasetError: there are fewer runs than folds.
+      DatasetError: there are fewer runs than folds, or it is not known of which run a snapshot is.
     """
     both = _both(data)
     train, val = _splits(both, num_fold, seed)[number]
@@ -35,7 +35,7 @@ def all_of(data: Dataset, num_fold: int, seed: int) -> Dataset:
     """The data set whose training and validation splits are all folds, one after another.
 
     Raises:
-      DatasetError: there are fewer runs than folds.
+      DatasetError: there are fewer runs than folds, or it is not known of which run a snapshot is.
     """
     both = _both(data)
     folds = [val for _, val in _splits(both, num_fold, seed)]
@@ -45,16 +45,23 @@ def all_of(data: Dataset, num_fold: int, seed: int) -> Dataset:
 
 
 def _both(data: Dataset) -> shard.Shard:
+    for split in ("train", "val"):
+        if data.shards[split].run_id is None:
+            raise DatasetError(
+                f"the {split} shard does not say of which run each snapshot is (run_id), and snapshots of one run must not "
+                "both train and validate: build the data set with starjax.data.build, or set config.ensemble.num_fold=0 "
+                "(and config.data.fold=())"
+            )
     return shard.join(_NAMES, [data.shards["train"], data.shards["val"]])
 
 
 def _splits(both: shard.Shard, num_fold: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each fold, the snapshots that train and those that validate."""
-    num_run = len(np.unique(both.group))
+    num_run = len(np.unique(both.run_id))
     if num_run < num_fold:
         raise DatasetError(
             f"training and validation have {num_run} runs, too few for {num_fold} folds: lower config.ensemble.num_fold "
             "(or the second number of config.data.fold)"
         )
     folds = GroupKFold(num_fold, shuffle=True, random_state=seed)
-    return list(folds.split(both.target, groups=both.group))
+    return list(folds.split(both.target, groups=both.run_id))

@@ -82,9 +82,12 @@ def observed(config: ConfigDict, data: Dataset, *splits: str, snapshots: np.ndar
     if losses is None:
         return data
     key = jax.random.key(SEED)
+    numbers = {split: number for number, split in enumerate(SPLITS)}
+    if config.data.fold:
+        # Lest the lists of all folds, which are calibrated on together, end at the same magnitudes.
+        numbers["val"] = len(SPLITS) + config.data.fold[0]
     seen_of = {
-        s: of_shard(data.shards[s], jax.random.fold_in(key, SPLITS.index(s)), losses, snapshots)
-        for s in splits
+        s: of_shard(data.shards[s], jax.random.fold_in(key, numbers[s]), losses, snapshots) for s in splits
     }
     return dataclasses.replace(data, shards=data.shards | seen_of)
 

@@ -138,8 +138,11 @@ def load_all(paths: Sequence[Path], *, mapped: bool = False) -> Shard:
     return whole if mapped else dataclasses.replace(whole, feature=in_memory(whole.feature))
 
 
-def join(paths: Sequence[Path], shards: Iterable[Shard]) -> Shard:
-    """Shards, read from `paths`, as one; the features stay where they are.
+def join(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
+    """Shards as one; the features stay where they are.
+
+    Args:
+      paths: what each is called in an error.
 
     Raises:
       ShardError: a shard has other columns than the first.
@@ -155,7 +158,8 @@ def join(paths: Sequence[Path], shards: Iterable[Shard]) -> Shard:
                     f"{path}: {name} are {', '.join(getattr(shard, name))}; in {paths[0]} they are "
                     f"{', '.join(getattr(first, name))}: build the data set again"
                 )
-        arrays += shard.feature.arrays if isinstance(shard.feature, MappedColumns) else [shard.feature]
+        is_file = isinstance(shard.feature, MappedColumns) and shard.feature.is_one_array
+        arrays.append(shard.feature.arrays[0] if is_file else shard.feature)
         ptr.append(num_star + shard.ptr[1:])
         num_star += len(shard.feature)
     known = [name for name in PROVENANCE if all(getattr(shard, name) is not None for shard in shards)]

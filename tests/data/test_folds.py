@@ -1,11 +1,13 @@
 """Runs of training and validation parted into folds."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from starjax.data import dataset, folds
+from starjax.data import dataset, folds, shard
+from starjax.data.columns import MappedColumns
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,27 @@ def test_another_seed_parts_runs_otherwise_and_the_same_one_alike(sample):
     assert {*first.run_id} != {*other.run_id}
 
 
-def test_data_on_disk_and_without_names_of_runs_can_be_parted(small):
-    mapped = dataset.load(str(small), ("x", "y"), ("time",), mapped=True)
-    nameless = {split: dataclasses.replace(shard, run_id=None) for split, shard in mapped.shards.items()}
-    found = folds.of_number(dataclasses.replace(mapped, shards=nameless), 1, 13, seed=0)
-    assert found.shards["val"].num_snapshot == 2
-    assert found.shards["train"].num_snapshot == 24
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_snapshots_of_unknown_runs_are_refused(sample, split):
+    """Of one run, some would train and others validate."""
+    nameless = dataclasses.replace(sample.shards[split], run_id=None)
+    data = dataclasses.replace(sample, shards=sample.shards | {split: nameless})
+    with pytest.raises(dataset.DatasetError, match=f"the {split} shard does not say of which run"):
+        folds.all_of(data, 5, seed=0)
+
+
+def test_columns_on_disk_are_those_asked_for(tmp_path, small):
+    for path in small.iterdir():
+        shutil.copy(path, tmp_path)
+    raw = dataset.load(str(small), ("x", "y", "log_L_L_sol"), ("time",))
+    for split, one in raw.shards.items():
+        shard.save(dataset.shard_path(tmp_path, "scaled", split), one)
+    mapped = dataset.load(str(tmp_path), ("log_L_L_sol", "x"), ("time",), mapped=True)
+    assert isinstance(mapped.shards["train"].feature, MappedColumns)
+    found = folds.of_number(mapped, 1, 4, seed=0).shards
+    expected = folds.of_number(raw, 1, 4, seed=0).shards
+    for split in ("train", "val"):
+        np.testing.assert_array_equal(found[split].feature, expected[split].feature[:, [2, 0]])
 
 
 def test_more_folds_than_runs_are_refused_and_say_so(small):

@@ -9,7 +9,7 @@ from hypothesis import strategies
 
 from configs import posterior_incomplete
 from starjax import assemble, prepare
-from starjax.data import bundle, dataset, incompleteness, sampler
+from starjax.data import bundle, dataset, folds, incompleteness, sampler
 from starjax.data.incompleteness import MIN_STARS, Losses
 from starjax.data.sampler import SamplerConfig, Stars
 
@@ -117,6 +117,7 @@ def test_limits_are_stated_in_physical_units():
 
 def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_every_run():
     config = posterior_incomplete.get_config()
+    config.ensemble.num_fold = 0
     whole = dataset.load("sample", tuple(config.data.feature_keys), tuple(config.data.target_keys))
     (data, _), (again, _) = prepare.load(config), prepare.load(config)
     assert data.shards["train"] is not whole.shards["train"]
@@ -137,6 +138,17 @@ def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_eve
             is_listed = (own[:, None] == listed[None]).all(axis=2)
             assert (is_listed.sum(axis=0) == 1).all()
             assert (np.diff(is_listed.argmax(axis=0)) > 0).all()
+    # Lists of all folds are calibrated on together: they are not to end at the same magnitudes one by one.
+    shares = []
+    for number in (0, 1):
+        config.data.fold = (number, 5, 0)
+        (part, _), without = prepare.load(config), folds.of_number(whole, number, 5, 0)
+        np.testing.assert_array_equal(
+            part.shards["test"].feature, incompleteness.observed(config, whole, "test").shards["test"].feature
+        )
+        listed, complete = part.shards["val"], without.shards["val"]
+        shares.append((np.diff(listed.ptr) / np.diff(complete.ptr))[:200])
+    assert abs(np.corrcoef(*shares)[0, 1]) < 0.3
     assert assemble.sampler_config(config, data.feature_scalers).losses is not None
     few = incompleteness.observed(config, data, "train", snapshots=np.array([3, 5]))
     assert few.shards["train"].num_snapshot == len(few.shards["train"].time_myr) == 2
