@@ -4,8 +4,8 @@ Beside them a mass by least squares, and by how much the test runs are harder or
 
     python -m benchmarks.posterior --out=posterior.json
 
-The test snapshots of whole commands; runs that are finished already are read, and not timed. Errors of shares are a bootstrap
-over test runs, and with it one over the runs that intervals were calibrated on (see `starjax.coverage`).
+The test snapshots of whole commands; runs that are finished already are read, and not timed. Of shares two errors are told: that of
+a bootstrap over test runs, and by how much such a share scatters about its level (see `starjax.coverage`).
 """
 
 import time
@@ -46,8 +46,8 @@ def one_run(name: str, seed: int, base: str) -> list[dict]:
         row |= scores(of_target["prediction_scaled"], of_target["target_scaled"])
         row["mae"] = float(np.abs(of_target["prediction_physical"] - of_target["target_physical"]).mean())
         for level in ("68", "95"):
-            of_test, whole = (held[f"coverage_{level}_error{end}"] for end in ("_of_test", ""))
-            row[f"held_by_{level}"] = f"{held[f'coverage_{level}']:.3f} ± {of_test:.3f}, {whole:.3f}"
+            of_test, expected = (held[f"coverage_{level}_error{end}"] for end in ("_of_test", ""))
+            row[f"held_by_{level}"] = f"{held[f'coverage_{level}']:.3f} ± {of_test:.3f}, {expected:.3f}"
             row[f"width_{level}"] = held[f"width_{level}"]
         rows.append(row | {"seconds": seconds})
     return rows

@@ -131,8 +131,7 @@ def against_truth(
 
     Returns:
       beside the columns of `table`: `target_scaled`, `target_physical`; `is_within_68` and so on, whether the
-      calibrated interval of each level holds the truth; `stretch_needed_68` and so on (see
-      `calibration.stretch_needed`); `pit`, the distribution's value at the truth, `crps_scaled` and `log_score_scaled`, its scores (see `scoring.Mixture`), all before calibration.
+      calibrated interval of each level holds the truth; `pit`, the distribution's value at the truth, `crps_scaled` and `log_score_scaled`, its scores (see `scoring.Mixture`), all before calibration.
     """
     predictive = outputs.pooled(calibrated.sigma)
     found = table(outputs, predictive, calibrated, target_keys, scalers)
@@ -144,10 +143,6 @@ def against_truth(
             found[f"{low}_scaled"], found[f"{high}_scaled"]
         )
     truths = list(zip(predictive, target_NxT.T, strict=True))
-    for level in calibration.LEVELS:
-        found[f"stretch_needed_{100 * level:.0f}"] = np.concatenate(
-            [calibration.stretch_needed(one, truth_N, level) for one, truth_N in truths]
-        )
     found["pit"] = np.concatenate([one.pit(truth_N) for one, truth_N in truths])
     found["crps_scaled"] = np.concatenate([one.crps(truth_N) for one, truth_N in truths])
     found["log_score_scaled"] = np.concatenate([one.log_score(truth_N) for one, truth_N in truths])

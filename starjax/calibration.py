@@ -18,7 +18,8 @@ scores are of these few members, what answers is all of them together. These err
 wider, so that intervals rather hold too much.
 
 That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
-arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `stretch_error`.
+arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `level_error`; and by how much the shares that single
+runs hold differ from the level, `scatter`.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from starjax import errors, files, scoring
 from starjax.scoring import Mixture
@@ -50,14 +52,18 @@ class Calibration:
     Attributes:
       sigma: (T,) root mean square error.
       stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
-      stretch_error: (levels, T) its standard error; NaN where there is but one run.
+      level_error: (levels, T) standard error of the share that so stretched intervals hold of clusters like these, for
+        want of more runs to calibrate on; NaN where there is but one.
+      scatter: (levels, T) of the shares that intervals of single runs hold, about the level; root mean square, weighed by
+        the square of the runs' snapshots, as the error of a share over many runs is.
       num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
         score stands in for it.
     """
 
     sigma: np.ndarray
     stretch: np.ndarray
-    stretch_error: np.ndarray
+    level_error: np.ndarray
+    scatter: np.ndarray
     num_run: int
 
     def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
@@ -87,13 +93,15 @@ def fit(
       group_N: the run of each snapshot.
       sigma_T: root mean square errors, to be kept.
     """
-    stretch, stretch_error = np.empty((2, len(LEVELS), len(predictive)))
+    stretch, level_error, scatter = np.empty((3, len(LEVELS), len(predictive)))
     for target, one in enumerate(predictive):
         for i, level in enumerate(LEVELS):
             score_N = stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
             stretch[i, target] = quantile_of_groups(score_N, group_N, level)
-            stretch_error[i, target] = _error_of_quantile(score_N, group_N, level)
-    return Calibration(np.asarray(sigma_T, np.float64), stretch, stretch_error, len(np.unique(group_N)))
+            level_error[i, target] = _level_error(score_N, group_N, level, stretch[i, target])
+            scatter[i, target] = _scatter(score_N <= stretch[i, target], group_N, level)
+    num_run = len(np.unique(group_N))
+    return Calibration(np.asarray(sigma_T, np.float64), stretch, level_error, scatter, num_run)
 
 
 def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
@@ -104,12 +112,20 @@ def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> n
     return away_N / np.where(away_N < 0, low_N - median_N, high_N - median_N)
 
 
-def _error_of_quantile(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+def _scatter(is_within_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+    by_run = pd.Series(is_within_N).groupby(group_N).agg(["mean", "size"])
+    return float(np.sqrt(np.average((by_run["mean"] - level) ** 2, weights=by_run["size"] ** 2)))
+
+
+def _level_error(score_N: np.ndarray, group_N: np.ndarray, level: float, stretch: float) -> float:
+    """Half of what the share within changes by, were intervals stretched by a standard error less or more."""
     if len(np.unique(group_N)) < 2:
         return np.nan
     draws = scoring.groups_drawn(group_N, NUM_BOOTSTRAP, np.random.default_rng(SEED))
     found = [quantile_of_groups(score_N[rows], label, level, NUM_DRAW_OF_BOOTSTRAP) for rows, label in draws]
-    return float(np.std(found, ddof=1))
+    stretch_error = np.std(found, ddof=1)
+    less, more = (np.mean(score_N <= stretch + sign * stretch_error) for sign in (-1, 1))
+    return float((more - less) / 2)
 
 
 def quantile_of_groups(
@@ -146,7 +162,8 @@ def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> No
             key: {
                 "sigma": float(calibration.sigma[i]),
                 "stretch": _by_level(calibration.stretch[:, i]),
-                "stretch_error": _by_level(calibration.stretch_error[:, i]),
+                "level_error": _by_level(calibration.level_error[:, i]),
+                "scatter": _by_level(calibration.scatter[:, i]),
             }
             for i, key in enumerate(target_keys)
         },
@@ -172,11 +189,11 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
         content = json.loads(path.read_text())
         targets = [content["targets"][key] for key in target_keys]
         sigma = np.array([float(one["sigma"]) for one in targets])
-        stretch, stretch_error = (
+        stretch, level_error, scatter = (
             np.array([[one[name][str(level)] for one in targets] for level in LEVELS], np.float64)
-            for name in ("stretch", "stretch_error")
+            for name in ("stretch", "level_error", "scatter")
         )
-        return Calibration(sigma, stretch, stretch_error, int(content["num_run"]))
+        return Calibration(sigma, stretch, level_error, scatter, int(content["num_run"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"

@@ -25,9 +25,10 @@ def by_bins(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataFrame:
       calibrated: what their intervals are from; its targets are theirs, in their order.
 
     Returns:
-      `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on, its standard error
-      `coverage_68_error` by a bootstrap over runs, of the test and of the validation, and that of the test alone,
-      `coverage_68_error_of_test`; `below_68` and `above_68`, the shares of
+      `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on; `coverage_68_error`, by how much
+      such a share scatters about its level, from calibration to calibration and from test to test, as the shares of
+      single runs do that were calibrated on; `coverage_68_error_of_test`, the standard error of the share found, by a
+      bootstrap over test runs, which is nothing where all of them hold; `below_68` and `above_68`, the shares of
       truths below and above (calibrated are the two together, not each), and `width_68`, the median width [physical]; `mae`, `bias`
       [physical], of the medians; `crps_scaled`, `log_score_scaled`; `pit_mean` and `pit_std` (0.5 and 0.289 where distributions are right).
     """
@@ -60,28 +61,19 @@ def bins(values: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
         yield float(values[inside].min()), float(values[inside].max()), inside
 
 
-def _error_of_calibration(stretch_needed: pd.Series, stretch: float, stretch_error: float) -> float:
-    """Half of what coverage changes by, were intervals stretched by a standard error less or more."""
-    if np.isnan(stretch_error):
-        return np.nan
-    less, more = ((stretch_needed <= stretch + sign * stretch_error).mean() for sign in (-1, 1))
-    return (more - less) / 2
-
-
 def _row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
-    found = {"num_snapshot": len(rows), "num_run": group.nunique()}
+    size = group.value_counts()
+    found = {"num_snapshot": len(rows), "num_run": len(size)}
     for i, (level, (low, high)) in enumerate(zip(calibration.LEVELS, PERCENTILES, strict=True)):
         name = f"{100 * level:.0f}"
         is_within = rows[f"is_within_{name}"].to_numpy(np.float64)
         of_test = scoring.grouped_standard_error(
             is_within, group.to_numpy(), NUM_BOOTSTRAP, np.random.default_rng(SEED)
         )
-        of_calibration = _error_of_calibration(
-            rows[f"stretch_needed_{name}"], calibrated.stretch[i, target], calibrated.stretch_error[i, target]
-        )
         found[f"coverage_{name}"] = is_within.mean()
-        found[f"coverage_{name}_error"] = np.hypot(of_test, of_calibration)
+        expected = calibrated.scatter[i, target] * np.linalg.norm(size) / len(rows)
+        found[f"coverage_{name}_error"] = np.hypot(expected, calibrated.level_error[i, target])
         found[f"coverage_{name}_error_of_test"] = of_test
         truth = rows["target_scaled"]
         found[f"below_{name}"] = (truth < rows[f"{low}_scaled"]).mean()

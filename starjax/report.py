@@ -140,8 +140,8 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
             cells.append(f"{row[f'width_{name}']:,.1f} {unit}")
         rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
-        "How often calibrated intervals hold the truth of a test snapshot, with standard errors by a bootstrap over the runs "
-        "tested and those calibrated on, and how wide they are; MAE is that of medians."
+        "How often calibrated intervals hold the truth of a test snapshot, ± by how much such a share scatters about its level "
+        "from one set of runs to another, and how wide they are; MAE is that of medians."
     )
     return Section(
         "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(place, "calibration")

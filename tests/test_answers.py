@@ -29,7 +29,7 @@ def outputs():
 
 def identity(num_target=2):
     ones = np.ones((len(calibration.LEVELS), num_target))
-    return calibration.Calibration(np.ones(num_target), ones, 0.1 * ones, 19)
+    return calibration.Calibration(np.ones(num_target), ones, 0.1 * ones, 0.2 * ones, 19)
 
 
 def test_pooled_is_the_mean_of_the_distributions_of_members_and_samples(outputs):

@@ -95,14 +95,19 @@ def test_with_one_snapshot_a_run_it_is_the_split_conformal_quantile():
 
 def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
     written = calibration.Calibration(
-        np.array([0.25, 2.0]), np.array([[1.0, 1.5], [1.25, 3.0]]), np.array([[0.1, 0.2], [0.3, np.nan]]), 19
+        np.array([0.25, 2.0]),
+        np.array([[1.0, 1.5], [1.25, 3.0]]),
+        np.array([[0.1, 0.2], [0.3, np.nan]]),
+        np.array([[0.5, 0.6], [0.7, 0.8]]),
+        19,
     )
     path = tmp_path / "calibration.json"
     calibration.save(path, written, ("a", "b"))
     found = calibration.load(path, ("b", "a"))
     np.testing.assert_array_equal(found.sigma, [2.0, 0.25])
     np.testing.assert_array_equal(found.stretch, [[1.5, 1.0], [3.0, 1.25]])
-    np.testing.assert_array_equal(found.stretch_error, [[0.2, 0.1], [np.nan, 0.3]])
+    np.testing.assert_array_equal(found.level_error, [[0.2, 0.1], [np.nan, 0.3]])
+    np.testing.assert_array_equal(found.scatter, [[0.6, 0.5], [0.8, 0.7]])
     assert found.num_run == 19
     assert "NaN" not in path.read_text()
     for content in ("{", "{}", "[]", '{"num_run": 3, "targets": {"a": {"sigma": "x"}}}'):

@@ -39,8 +39,6 @@ def snapshots(predictive, truth, run, calibrated):
             columns[f"is_within_{100 * level:.0f}"] = (pair[0] <= truth[:, target]) & (
                 truth[:, target] <= pair[1]
             )
-            needed = calibration.stretch_needed(one, truth[:, target], level)
-            columns[f"stretch_needed_{100 * level:.0f}"] = needed
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
@@ -104,10 +102,19 @@ def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level():
     assert np.sqrt(np.mean(np.square(of_test))) < 0.8 * scatter
 
 
+def test_where_all_runs_hold_the_share_is_not_said_to_be_certain(judged):
+    table, calibrated = judged
+    all_within = whole(coverage.by_bins(table.assign(is_within_95=True), calibrated))
+    usual = whole(coverage.by_bins(table, calibrated))
+    assert (all_within["coverage_95_error_of_test"] == 0).all()
+    np.testing.assert_allclose(all_within["coverage_95_error"], usual["coverage_95_error"])
+    assert (usual["coverage_95_error"] > 0.01).all()
+
+
 def test_of_one_run_there_is_no_error(judged):
     table, calibrated = judged
     found = whole(coverage.by_bins(table[table["run_id"] == 0], calibrated))
-    assert found["coverage_68_error"].isna().all()
+    assert found["coverage_68_error_of_test"].isna().all()
     alone = calibration.fit(*mock(np.random.default_rng(3), 1, 12), np.ones(NUM_TARGET))
-    assert np.isnan(alone.stretch_error).all()
+    assert np.isnan(alone.level_error).all()
     assert whole(coverage.by_bins(table, alone))["coverage_68_error"].isna().all()
