@@ -53,10 +53,8 @@ def write(
       arrays, progress: as `train.fit` returns them.
     """
     output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
-    table, judge = (
-        members_table(config, evaluator, output_ExNxO["val"], progress),
-        judge_of(config, data, evaluator),
-    )
+    table = members_table(config, evaluator, output_ExNxO["val"], progress)
+    judge = judge_of(config, data, evaluator)
     if ensemble.is_sweep(config) and len(progress) > 1:
         alone, best = best_of(place), int(table["member"].iloc[0])
         _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)

@@ -106,19 +106,18 @@ runpy.run_module("starjax.main", run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "option",
+    "options",
     [
-        "data.placement=replicated",
-        "ensemble.size=2",
+        ("ensemble.size=4", "ensemble.num_fold=2"),
         # Other samples meet in a batch there, but in no number of processes other ones than in another.
-        "data.placement=sharded",
-        STREAMED,
+        ("data.placement=sharded",),
+        (STREAMED,),
     ],
 )
-def test_two_processes_give_the_result_of_one(small, tmp_path, option):
+def test_two_processes_give_the_result_of_one(small, tmp_path, options):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
-    short = ("--config.train.max_epochs=3", f"--config.{option}")
-    program = ("-c", SMALL_CHUNKS) if option == STREAMED else ("-m", "starjax.main")
+    short = ("--config.train.max_epochs=3", *(f"--config.{option}" for option in options))
+    program = ("-c", SMALL_CHUNKS) if STREAMED in options else ("-m", "starjax.main")
     alone = subprocess.run(
         command(small, tmp_path / "one", *short, program=program),
         check=False,
@@ -155,7 +154,7 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, option):
         pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "two")
     ]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
-    if option == STREAMED:
+    if STREAMED in options:
         shares = [set(re.findall(r"share (\d), chunk \d of [2-9]", text)) for text in printed]
         assert shares == [{"0", "1"}, {"2", "3"}]  # each process reads its own part only
 

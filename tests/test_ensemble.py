@@ -53,17 +53,14 @@ def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, 
     config.model = ConfigDict({"name": name, **models.hyperparameters(name)})
     place = main.run(together(config, seed=(3, 1, 4, 1), **SWEPT))
     history = pd.read_csv(place.metrics)
-    for member in (0, 2):
-        alone = ensemble.lone(config, member)
-        alone = ConfigDict(alone.to_dict())
-        alone.name = f"alone-{member}"
-        lone_place = main.run(alone.lock())
-        expected = pd.read_parquet(lone_place.test_table)["prediction_scaled"]
-        np.testing.assert_allclose(
-            of_member(place, member)["prediction_scaled"], expected, rtol=1e-3, atol=1e-3
-        )
-        rows = history[history["member"] == member].assign(member=0).reset_index(drop=True)
-        pd.testing.assert_frame_equal(rows, pd.read_csv(lone_place.metrics), rtol=1e-3, atol=1e-4)
+    member = 2
+    alone = ConfigDict(ensemble.lone(config, member).to_dict())
+    alone.name = "alone"
+    lone_place = main.run(alone.lock())
+    expected = pd.read_parquet(lone_place.test_table)["prediction_scaled"]
+    np.testing.assert_allclose(of_member(place, member)["prediction_scaled"], expected, rtol=1e-3, atol=1e-3)
+    rows = history[history["member"] == member].assign(member=0).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(lone_place.metrics), rtol=1e-3, atol=1e-4)
 
 
 def test_members_of_an_ensemble_differ_by_their_seeds_alone(config):
