@@ -12,8 +12,7 @@ import numpy as np
 
 from benchmarks import cases, report
 from benchmarks import training as training_lib
-from starjax import distributed
-from starjax import main as main_lib
+from starjax import distributed, prepare
 from starjax.data import shard
 
 # Samples that a GPU takes at a time.
@@ -34,10 +33,10 @@ def measure(case: str, num_star: int, batch_size: int, max_seconds: float) -> di
     if jax.default_backend() != "cpu":
         # So that what is asked of the largest batch, a step in 4 GiB, is tried.
         config.train.micro_batch_size = str(min(batch_size, ACCELERATOR_MICRO_BATCH))
-    data, chosen = main_lib.load(config)
+    data, chosen = prepare.load(config)
     stars = clusters(64, 5000, tuple(config.data.feature_keys))
     data = dataclasses.replace(data, shards=dict.fromkeys(data.shards, stars))
-    setup = main_lib.set_up(config, data, main_lib.place_stars(config, data, chosen))
+    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
     trainer = setup.trainer
     training = training_lib.Training(setup, trainer.initial_state, 0.0)
     [seconds] = report.seconds(lambda: training.steps(1), num_run=1)

@@ -62,7 +62,7 @@ def assert_trees_close(found, expected, rtol):
 
 @pytest.mark.usefixtures("all_optimizations")
 @EVERY_MODEL
-@pytest.mark.parametrize("num_device", [2, 4, 8])
+@pytest.mark.parametrize("num_device", [2, 8])
 def test_the_gradient_is_that_of_one_device(name, num_device, stars):
     # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
     before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
@@ -89,16 +89,15 @@ def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(num_device, stars):
 
 
 @EVERY_MODEL
-@pytest.mark.parametrize("num_device", [2, 8])
-def test_training_with_dropout_is_that_of_one_device(name, num_device, stars):
+def test_training_with_dropout_is_that_of_one_device(name, stars):
     optimizer = optax.adamw(1e-3)
     _, alone, _ = run_steps(name, 1, stars, optimizer)
-    _, together, _ = run_steps(name, num_device, stars, optimizer)
+    _, together, _ = run_steps(name, 8, stars, optimizer)
     assert_trees_close(together, alone, 1e-4)
 
 
 @EVERY_MODEL
-@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (1, 8), (2, 3), (4, 4)])
+@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (2, 3), (4, 4)])
 def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_batch_size, stars):
     _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     _, in_parts, sums_in_parts = run_steps(
@@ -110,11 +109,11 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
 
 @pytest.mark.usefixtures("all_optimizations")
 @EVERY_MODEL
-@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 3), (2, 4)])
-def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, num_device, micro_batch_size, stars):
+def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, stars):
     _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
-    options = {"micro_batch_size": micro_batch_size, "slots": (5, 9, 16)}
-    _, with_fewer, sums_with_fewer = run_steps(name, num_device, stars, optax.sgd(0.1), **options)
+    # Of three samples, so that the last of a device is not full.
+    options = {"micro_batch_size": 3, "slots": (5, 9, 16)}
+    _, with_fewer, sums_with_fewer = run_steps(name, 2, stars, optax.sgd(0.1), **options)
     assert_trees_close(with_fewer, with_all, 2e-6)
     assert_trees_close(sums_with_fewer, sums, 1e-5)
 

@@ -38,7 +38,6 @@ def of_member(place, member):
     ("name", "backend", "where"),
     [
         ("summary_stats", "gpu", "replicated"),
-        ("deep_sets", "cpu", "replicated"),
         ("set_transformer", "cpu", "replicated"),
         ("deep_sets", "cpu", "sharded"),
         ("deep_sets", "gpu", "streamed"),
