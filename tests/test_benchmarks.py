@@ -65,6 +65,7 @@ def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch
         config = posterior_config.get_config()
         config.data.dataset, config.train.max_epochs = str(small), 2
         config.ensemble.size, config.ensemble.num_fold = 1, 0
+        config.train.micro_batch_size = "64"  # a single one, in a single number of slots: less to compile
         return config
 
     monkeypatch.setitem(posterior.CONFIGS, "posterior", SimpleNamespace(get_config=get_config))

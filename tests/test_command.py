@@ -109,8 +109,8 @@ runpy.run_module("starjax.main", run_name="__main__")
     "options",
     [
         ("ensemble.size=4", "ensemble.num_fold=2"),
-        # Other samples meet in a batch there, but in no number of processes other ones than in another.
-        ("data.placement=sharded",),
+        # Other samples meet in a batch there, but in no number of processes other ones than in another. (What is sharded
+        # is a single such chunk.)
         (STREAMED,),
     ],
 )

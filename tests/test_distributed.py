@@ -62,11 +62,10 @@ def assert_trees_close(found, expected, rtol):
 
 @pytest.mark.usefixtures("all_optimizations")
 @EVERY_MODEL
-@pytest.mark.parametrize("num_device", [2, 8])
-def test_the_gradient_is_that_of_one_device(name, num_device, stars):
+def test_the_gradient_is_that_of_one_device(name, stars):
     # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
     before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
-    _, together, sums_together = run_steps(name, num_device, stars, optax.sgd(1.0), num_step=1)
+    _, together, sums_together = run_steps(name, 8, stars, optax.sgd(1.0), num_step=1)
     assert any(
         np.abs(b - a).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (before, alone)), strict=True)
     )
@@ -74,9 +73,8 @@ def test_the_gradient_is_that_of_one_device(name, num_device, stars):
     assert_trees_close(sums_together, sums, 1e-5)
 
 
-@pytest.mark.parametrize("num_device", [1, 4])
-def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(num_device, stars):
-    before, after, _ = run_steps("deep_sets", num_device, stars, optax.sgd(1.0), num_step=1, dropout=0.0)
+def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
+    before, after, _ = run_steps("deep_sets", 4, stars, optax.sgd(1.0), num_step=1, dropout=0.0)
     _, apply = functional.split(models.create("deep_sets", 3, 2, jax.random.key(1), dropout=0.0))
     run_key = jax.random.key_data(jax.random.key(2))
     on_device = jax.tree.map(jnp.asarray, stars)

@@ -39,7 +39,6 @@ def of_member(place, member):
     [
         ("summary_stats", "gpu", "replicated"),
         ("set_transformer", "cpu", "replicated"),
-        ("deep_sets", "cpu", "sharded"),
         ("deep_sets", "gpu", "streamed"),
     ],
 )
