@@ -100,8 +100,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Models trained at once, which differ in their seeds: config.seed, config.seed + 1 and so on. Prediction gives
     # their mean and spread.
     config.ensemble.size = 1
-    # Folds (see `data.fold`) of which each is left out by as many of the members. So intervals are calibrated on all runs of
-    # training and validation, and members learn from all of them together. The data set is read into memory. 0: all members learn from the training runs.
+    # Folds (see `data.fold`) of which each is left out by as many of the members. So intervals are calibrated on all
+    # runs of training and validation, and members learn from all of them together. The data set is read into memory.
+    # 0: all members learn from the training runs.
     config.ensemble.num_fold = 0
 
     # What members differ in beside that: a value for each of them, or none.

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from configs import common
-from starjax import main
+from starjax import experiment, main
 from starjax.data import dataset, shard
 
 # Before anything touches a device.
@@ -115,6 +115,23 @@ def mixture(answering_config, tmp_path_factory):
     """A run with a distribution over both targets that sees all stars."""
     base = tmp_path_factory.mktemp("mixture")
     return main.run(answering_config(base, name="mixture", head="mixture"))
+
+
+@pytest.fixture
+def copy_without(tmp_path):
+    """`(run, name) -> run`, a copy that lacks a file or folder."""
+
+    def copied(place, name):
+        copy = experiment.Experiment(tmp_path / place.name)
+        shutil.copytree(place.directory, copy.directory)
+        path = copy.directory / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        return copy
+
+    return copied
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from configs import common
-from starjax import experiment, main, outcome, report
+from starjax import main, outcome, report
 
 CHROMIUM = shutil.which("chromium")
 # What the browser found, written where --dump-dom shows it.
@@ -128,13 +128,7 @@ def test_the_command_writes_it_into_the_run_or_elsewhere(finished, tmp_path, cap
         ("figures", "png.*train the run again"),
     ],
 )
-def test_a_run_that_lacks_a_file_says_which(finished, tmp_path, name, said):
-    copy = experiment.Experiment(tmp_path / finished.name)
-    shutil.copytree(finished.directory, copy.directory)
-    path = copy.directory / name
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def test_a_run_that_lacks_a_file_says_which(finished, copy_without, name, said):
+    copy = copy_without(finished, name)
     with pytest.raises(ValueError, match=said):
         report.page(copy)

@@ -2,7 +2,6 @@
 
 import doctest
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from astropy.table import Table
 
 import starjax
-from starjax import cluster_plots, experiment, main, prediction_files, trained
+from starjax import cluster_plots, main, prediction_files, trained
 from starjax.data import catalog, dataset, shard
 from starjax.data.geometry import View
 
@@ -218,14 +217,8 @@ def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
         ("checkpoints", "holds no checkpoint"),
     ],
 )
-def test_a_run_that_lacks_a_file_says_which(mixture, tmp_path, name, said):
-    copy = experiment.Experiment(tmp_path / mixture.name)
-    shutil.copytree(mixture.directory, copy.directory)
-    path = copy.directory / name
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def test_a_run_that_lacks_a_file_says_which(mixture, copy_without, name, said):
+    copy = copy_without(mixture, name)
     with pytest.raises(starjax.errors.StarjaxError, match=said):
         trained.load(copy.directory)
 
