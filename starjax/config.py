@@ -74,8 +74,9 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             "two fractions between 0 and 1, the lower first, with data.faint_limit_range, and () without",
         ),
         "data.fold": (
-            not data.fold or _is_fold(data.fold),
-            "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that parts the runs",
+            not data.fold or (_is_fold(data.fold) and not config.ensemble.num_fold),
+            "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that parts the runs; "
+            f"() with config.ensemble.num_fold={config.ensemble.num_fold}, which is all folds",
         ),
         "data.placement": (
             data.placement in ("auto", *placement.PLACEMENTS),
@@ -99,9 +100,9 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             "at least 1, and config.seed + config.ensemble.size at most 2**32",
         ),
         "ensemble.num_fold": (
-            config.ensemble.num_fold == 0 or _has_folds(config),
-            f"0, or at least 2 with as many members for each (config.ensemble.size={config.ensemble.size}), "
-            "config.data.fold=(), and nothing in config.sweep",
+            config.ensemble.num_fold == 0 or _is_divisor(config.ensemble.num_fold, config.ensemble.size),
+            f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each fold is left "
+            "out by as many members",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,
@@ -134,6 +135,11 @@ def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
 def _check_members(config: ConfigDict, num_device: int) -> None:
     """Refuses a sweep that does not say one thing of each member, and members that could not be trained alone."""
     size, sweep = config.ensemble.size, config.sweep
+    if config.ensemble.num_fold and ensemble.is_sweep(config):
+        raise ConfigError(
+            f"config.ensemble.num_fold={config.ensemble.num_fold} and config.sweep: members that leave out different runs "
+            "cannot be compared; set config.ensemble.num_fold=0, or leave config.sweep out"
+        )
     for name in ("seed", *ensemble.HPARAMS):
         values = sweep[name]
         if not all(_is_number(value, int if name == "seed" else (int, float)) for value in values):
@@ -172,14 +178,8 @@ def _is_fold(fold) -> bool:
     return is_whole and 0 <= fold[0] < fold[1] and fold[1] >= 2 and 0 <= fold[2] < 2**32
 
 
-def _has_folds(config: ConfigDict) -> bool:
-    size, num_fold = config.ensemble.size, config.ensemble.num_fold
-    return (
-        2 <= num_fold <= size
-        and size % num_fold == 0
-        and not config.data.fold
-        and not ensemble.is_sweep(config)
-    )
+def _is_divisor(number: int, of: int) -> bool:
+    return number >= 2 and of % number == 0
 
 
 def _is_range(bounds) -> bool:

@@ -67,6 +67,12 @@ class Experiment:
         return Experiment(self.directory / f"fold-{number}")
 
     @property
+    def whole(self) -> "Experiment | None":
+        """The run of which this one is a fold, if it is one."""
+        parent = Experiment(self.directory.parent)
+        return parent if self.name.startswith("fold-") and parent.config.exists() else None
+
+    @property
     def test_table(self) -> Path:
         return self.directory / f"{self.name}-test.parquet"
 

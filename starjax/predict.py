@@ -4,13 +4,12 @@ python -m starjax.predict --run=RUN_DIR --catalog=members.csv --out=prediction
 """
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl.flags import argparse_flags
 
-from starjax import command, errors, files, prediction_files, trained
+from starjax import command, errors, prediction_files, trained
 from starjax.data.geometry import View
 
 
@@ -70,8 +69,6 @@ def main(arguments: argparse.Namespace) -> None:
         raise PredictError(f"{out} holds a prediction: name another --out, or give --overwrite")
     run = trained.load(arguments.run)
     found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
-    named = found.table.assign(catalog=arguments.catalog, catalog_sha256=files.sha256(arguments.catalog))
-    found = dataclasses.replace(found, table=named)
     written = prediction_files.write(found, run, out)
     prediction_files.report(found, run)
     print(f"wrote {out} with {', '.join(path.name for path in written)}")

@@ -124,5 +124,9 @@ def report(prediction: Prediction, run: Trained) -> None:
     for name, why in prediction.refused.items():
         print(f"{name}, no answer: {why}")
     print(OF_VIRIAL_MASSES)
+    if whole := run.place.whole:
+        print(
+            f"This run is one fold of {whole.directory}, with a part of its members and of its calibration: ask that."
+        )
     if not run.config.data.faint_limit_range:
         print(COUNTS_ON_WHOLE_LISTS)

@@ -20,6 +20,7 @@ from starjax import (
     errors,
     evaluate,
     experiment,
+    files,
     novelty,
     prediction,
 )
@@ -108,7 +109,7 @@ class Trained:
           columns: the table's names by ours, where they differ.
 
         Returns:
-          the answers; clusters that cannot be answered for are told apart, with the reason.
+          the answers, and beside them what they came from; clusters that cannot be answered for are told apart, with the reason.
 
         Raises:
           CatalogError, TrainedError: the table cannot be used, or that of no cluster in it.
@@ -130,6 +131,8 @@ class Trained:
         found = prediction.table_of(
             self.target_keys, self.feature_keys, self.reference, members, answer, self.doubts
         )
+        if isinstance(table, Path | str):
+            found = found.assign(catalog=str(table), catalog_sha256=files.sha256(Path(table)))
         found = found.assign(
             run=str(self.place.directory),
             checkpoint=str(self.checkpoint),

@@ -47,7 +47,7 @@ def test_an_unknown_field_is_refused():
         ("data.fold", (1, 1, 0), "the number of folds, at least 2"),
         ("data.fold", (5, 5, 0), "a fold's number from 0 on"),
         ("data.fold", (0, 5), "and the seed that parts the runs"),
-        ("ensemble.num_fold", 1, "0, or at least 2 with as many members for each"),
+        ("ensemble.num_fold", 1, "0, for none, or from 2 on and a divisor of config.ensemble.size=1"),
         ("head", "gaussian", "point or mixture"),
         ("mixture.num_component", 0, "at least 1"),
         ("mixture.min_scale", 0.0, "positive"),
@@ -77,19 +77,31 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "said"),
     [
-        ("ensemble.size", 7),
-        ("data.fold", (0, 2, 0)),
-        ("sweep.seed", tuple(range(10))),
-        ("ensemble.num_fold", 3),
+        ("ensemble.size", 7, r"config.ensemble.num_fold=5 should be 0.* a divisor of config.ensemble.size=7"),
+        (
+            "ensemble.num_fold",
+            3,
+            r"config.ensemble.num_fold=3 should be 0.* a divisor of config.ensemble.size=10",
+        ),
+        (
+            "data.fold",
+            (0, 2, 0),
+            r"config.data.fold=\(0, 2, 0\) should be .*\(\) with config.ensemble.num_fold=5",
+        ),
+        (
+            "sweep.seed",
+            tuple(range(10)),
+            r"config.ensemble.num_fold=5 and config.sweep: .* leave config.sweep out",
+        ),
     ],
 )
-def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field, value):
+def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field, value, said):
     config = posterior.get_config()
     config_lib.check(config, num_device=2)
     config.update_from_flattened_dict({field: value})
-    with pytest.raises(ValueError, match=r"config.ensemble.num_fold=\d should be 0, or at least 2"):
+    with pytest.raises(ValueError, match=said):
         config_lib.check(config, num_device=2)
 
 

@@ -18,9 +18,11 @@ from starjax import (
     heads,
     main,
     novelty,
+    prediction_files,
     prepare,
 )
 from starjax.checkpoint import Checkpoints
+from starjax.data import example
 
 NUM_FOLD, SIZE = 2, 4
 
@@ -149,3 +151,11 @@ def test_a_member_that_failed_ends_it(crossed_config, crossed):
             cross_validation.read(config, place)
     finally:
         path.write_text(stored)
+
+
+def test_a_fold_that_is_asked_says_whose_part_it_is(crossed, capsys):
+    for place, is_part in ((crossed.fold(1), True), (crossed, False)):
+        run = starjax.load(place.directory)
+        prediction_files.report(run.predict(example.FILE), run)
+        said = f"one fold of {crossed.directory}, with a part of its members"
+        assert (said in capsys.readouterr().out) == is_part

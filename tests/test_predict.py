@@ -9,9 +9,7 @@ from astropy.table import Table
 
 import starjax
 from starjax import predict
-from starjax.data import catalog
-
-EXAMPLE = Path(catalog.__file__).parent / "example" / "members.ecsv"
+from starjax.data import example
 
 
 def run_command(*arguments):
@@ -26,7 +24,7 @@ def test_options_are_not_guessed_from_their_beginnings(capsys):
 
 def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = [f"--run={mixture.directory}", f"--catalog={EXAMPLE}", f"--out={out}"]
+    arguments = [f"--run={mixture.directory}", f"--catalog={example.FILE}", f"--out={out}"]
     run_command(*arguments)
     printed = capsys.readouterr().out
     assert "age [Myr]" in printed
@@ -60,5 +58,7 @@ def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture
 )
 def test_options_that_cannot_be_are_refused(mixture, tmp_path, option, said):
     with pytest.raises(starjax.errors.StarjaxError, match=said):
-        run_command(f"--run={mixture.directory}", f"--catalog={EXAMPLE}", f"--out={tmp_path / 'o'}", option)
+        run_command(
+            f"--run={mixture.directory}", f"--catalog={example.FILE}", f"--out={tmp_path / 'o'}", option
+        )
     assert not (tmp_path / "o").exists()

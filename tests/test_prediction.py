@@ -1,7 +1,6 @@
 """The table of an answer: what flags it, classical masses beside it, and the names of its figures."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,11 +8,9 @@ import pytest
 
 from starjax import prediction, prediction_files
 from starjax.answers import Answer
-from starjax.data import catalog, observe
+from starjax.data import catalog, example, observe
 from starjax.data.geometry import View
 from starjax.novelty import Reference
-
-EXAMPLE = Path(catalog.__file__).parent / "example" / "members.ecsv"
 
 
 def reference(**ranges):
@@ -56,7 +53,7 @@ def test_flags_tell_why(changes, said):
 
 
 def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees():
-    table = catalog.read(EXAMPLE)
+    table = catalog.read(example.FILE)
     table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
     table["radial_velocity_error"] = 3.0
     keys = ("y", "z", "vy", "vz"), ("x", "y", "z", "vx", "vy", "vz"), ("y", "z")
@@ -91,7 +88,7 @@ def answered(members, feature_keys, doubts=()):
     ],
 )
 def test_answers_from_uncertain_velocities_are_flagged_where_the_run_sees_them(error, keys, is_flagged):
-    members = observe.features(catalog.read(EXAMPLE), ("y", "z", "vy", "vz"), View())
+    members = observe.features(catalog.read(example.FILE), ("y", "z", "vy", "vz"), View())
     stars = members.table.assign(v_lon_error=error, v_lat_error=error)
     row = answered(dataclasses.replace(members, table=stars), keys)
     assert row["is_flagged"] == is_flagged
@@ -100,7 +97,7 @@ def test_answers_from_uncertain_velocities_are_flagged_where_the_run_sees_them(e
 
 
 def test_without_motions_there_are_no_masses_and_no_flag_of_them():
-    table = catalog.read(EXAMPLE)
+    table = catalog.read(example.FILE)
     table.remove_columns([name for name in table.colnames if name.startswith(("pm", "radial"))])
     row = answered(observe.features(table, ("y", "z"), View()), ("y", "z"))
     assert np.isnan([row["mass_virial"], row["velocity_error_kms"], row["sigma_1d_kms"]]).all()

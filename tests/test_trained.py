@@ -2,7 +2,6 @@
 
 import doctest
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +10,10 @@ from astropy.table import Table
 
 import starjax
 from starjax import cluster_plots, main, prediction_files, trained
-from starjax.data import catalog, dataset, shard
+from starjax.data import catalog, dataset, example, shard
 from starjax.data.geometry import View
 
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
-EXAMPLE = Path(catalog.__file__).parent / "example" / "members.ecsv"
 VISIBLE = ("y", "z", "vy", "vz", "log_L_L_sol")
 
 
@@ -33,7 +31,7 @@ def ensemble(answering_config, base):
 
 @pytest.fixture(scope="module")
 def stars():
-    return catalog.read(EXAMPLE)
+    return catalog.read(example.FILE)
 
 
 def test_a_loaded_run_answers_as_it_was_tested(mixture, small):
@@ -196,9 +194,9 @@ def test_a_run_that_saw_the_simulations_origin_flags_every_answer(ensemble, mixt
 
 
 def test_the_example_in_the_documentation_holds(mixture):
-    names = {"starjax": starjax, "run_directory": mixture.directory, "catalog_file": EXAMPLE}
-    [example] = doctest.DocTestFinder().find(trained.load, globs=names)
-    assert doctest.DocTestRunner().run(example) == (0, 5)
+    names = {"starjax": starjax, "run_directory": mixture.directory, "catalog_file": example.FILE}
+    [written] = doctest.DocTestFinder().find(trained.load, globs=names)
+    assert doctest.DocTestRunner().run(written) == (0, 5)
 
 
 def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
