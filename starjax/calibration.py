@@ -18,8 +18,8 @@ scores are of these few members, what answers is all of them together. These err
 wider, so that intervals rather hold too much.
 
 That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
-arXiv:1209.2673). By how much is told by a bootstrap over the validation runs, `level_error`; and by how much the shares that single
-runs hold differ from the level, `scatter`.
+arXiv:1209.2673), and a test on few runs finds more or less again. Both scatter as shares of samples in clusters do (Kish 1965,
+Survey Sampling, chapter 5), by how alike snapshots of one run are in being held: `correlation`, `share_error`.
 """
 
 import dataclasses
@@ -29,16 +29,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import GroupKFold
 
-from starjax import errors, files, scoring
+from starjax import errors, files
 from starjax.scoring import Mixture
 
 # Shares of clusters that intervals are to hold.
 LEVELS = (0.68, 0.95)
 # Draws of one snapshot from each run, and their seed.
 NUM_DRAW, SEED = 1000, 0
-# Of the bootstrap over runs: draws of the runs, and of a snapshot from each of those drawn.
-NUM_BOOTSTRAP, NUM_DRAW_OF_BOOTSTRAP = 200, 50
+# Parts of the runs, of which each is held against a calibration on all others, and the draws of such a calibration.
+NUM_PART, NUM_DRAW_OF_PART = 20, 100
 
 
 class CalibrationError(errors.StarjaxError):
@@ -52,18 +53,17 @@ class Calibration:
     Attributes:
       sigma: (T,) root mean square error.
       stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
+      correlation: (levels, T) between snapshots of one run in being held, from 0 to 1; NaN where there is but one run.
       level_error: (levels, T) standard error of the share that so stretched intervals hold of clusters like these, for
         want of more runs to calibrate on; NaN where there is but one.
-      scatter: (levels, T) of the shares that intervals of single runs hold, about the level; root mean square, weighed by
-        the square of the runs' snapshots, as the error of a share over many runs is.
       num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
         score stands in for it.
     """
 
     sigma: np.ndarray
     stretch: np.ndarray
+    correlation: np.ndarray
     level_error: np.ndarray
-    scatter: np.ndarray
     num_run: int
 
     def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
@@ -93,15 +93,15 @@ def fit(
       group_N: the run of each snapshot.
       sigma_T: root mean square errors, to be kept.
     """
-    stretch, level_error, scatter = np.empty((3, len(LEVELS), len(predictive)))
+    stretch, correlation, level_error = np.empty((3, len(LEVELS), len(predictive)))
+    size_G = np.unique(group_N, return_counts=True)[1]
     for target, one in enumerate(predictive):
         for i, level in enumerate(LEVELS):
             score_N = stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
             stretch[i, target] = quantile_of_groups(score_N, group_N, level)
-            level_error[i, target] = _level_error(score_N, group_N, level, stretch[i, target])
-            scatter[i, target] = _scatter(score_N <= stretch[i, target], group_N, level)
-    num_run = len(np.unique(group_N))
-    return Calibration(np.asarray(sigma_T, np.float64), stretch, level_error, scatter, num_run)
+            correlation[i, target] = _correlation(score_N, group_N, level)
+            level_error[i, target] = share_error(level, correlation[i, target], size_G)
+    return Calibration(np.asarray(sigma_T, np.float64), stretch, correlation, level_error, len(size_G))
 
 
 def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
@@ -112,20 +112,34 @@ def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> n
     return away_N / np.where(away_N < 0, low_N - median_N, high_N - median_N)
 
 
-def _scatter(is_within_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
-    by_run = pd.Series(is_within_N).groupby(group_N).agg(["mean", "size"])
-    return float(np.sqrt(np.average((by_run["mean"] - level) ** 2, weights=by_run["size"] ** 2)))
+def share_error(level: float, correlation: float, size_G: np.ndarray) -> float:
+    """Standard error of the share of snapshots that intervals hold, which hold `level` of all.
+
+    Args:
+      correlation: between snapshots of one run in being held.
+      size_G: snapshots of each run.
+    """
+    num_pair = np.sum(size_G * (size_G - 1.0))
+    num = np.sum(size_G)
+    return float(np.sqrt(level * (1 - level) * (num + correlation * num_pair)) / num)
 
 
-def _level_error(score_N: np.ndarray, group_N: np.ndarray, level: float, stretch: float) -> float:
-    """Half of what the share within changes by, were intervals stretched by a standard error less or more."""
-    if len(np.unique(group_N)) < 2:
+def _correlation(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
+    """Between snapshots of one run in being held, by intervals that were calibrated without it."""
+    num_group = len(np.unique(group_N))
+    if num_group < 2:
         return np.nan
-    draws = scoring.groups_drawn(group_N, NUM_BOOTSTRAP, np.random.default_rng(SEED))
-    found = [quantile_of_groups(score_N[rows], label, level, NUM_DRAW_OF_BOOTSTRAP) for rows, label in draws]
-    stretch_error = np.std(found, ddof=1)
-    less, more = (np.mean(score_N <= stretch + sign * stretch_error) for sign in (-1, 1))
-    return float((more - less) / 2)
+    away_N = np.empty(len(score_N))
+    for others, part in GroupKFold(min(NUM_PART, num_group)).split(score_N, groups=group_N):
+        stretch = quantile_of_groups(score_N[others], group_N[others], level, NUM_DRAW_OF_PART)
+        away_N[part] = (score_N[part] <= stretch) - level
+    of_group = pd.Series(away_N).groupby(group_N)
+    sum_G, size_G = of_group.sum(), of_group.size()
+    num_pair = np.sum(size_G * (size_G - 1))
+    if num_pair == 0:
+        return 0.0
+    of_pair = (np.sum(sum_G**2) - np.sum(away_N**2)) / num_pair
+    return float(np.clip(of_pair / (level * (1 - level)), 0, 1))
 
 
 def quantile_of_groups(
@@ -162,8 +176,8 @@ def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> No
             key: {
                 "sigma": float(calibration.sigma[i]),
                 "stretch": _by_level(calibration.stretch[:, i]),
+                "correlation": _by_level(calibration.correlation[:, i]),
                 "level_error": _by_level(calibration.level_error[:, i]),
-                "scatter": _by_level(calibration.scatter[:, i]),
             }
             for i, key in enumerate(target_keys)
         },
@@ -189,11 +203,11 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
         content = json.loads(path.read_text())
         targets = [content["targets"][key] for key in target_keys]
         sigma = np.array([float(one["sigma"]) for one in targets])
-        stretch, level_error, scatter = (
+        stretch, correlation, level_error = (
             np.array([[one[name][str(level)] for one in targets] for level in LEVELS], np.float64)
-            for name in ("stretch", "level_error", "scatter")
+            for name in ("stretch", "correlation", "level_error")
         )
-        return Calibration(sigma, stretch, level_error, scatter, int(content["num_run"]))
+        return Calibration(sigma, stretch, correlation, level_error, int(content["num_run"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"

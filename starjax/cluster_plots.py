@@ -48,8 +48,8 @@ def _sky(axes: Axes, members: Members, name: str) -> None:
         )
         label = f"{typical:.2g} mas/yr"
         axes.quiverkey(arrows, 0.62, 0.95, typical, label, labelpos="E", fontproperties={"size": 8})
-    # Longitude grows to the left, as the sky is seen.
-    axes.set(xlim=(half, -half), ylim=(-half, half), aspect="equal")
+    # Longitude grows to the left, as the sky is seen. Above all stars there is room for the arrow that is the scale.
+    axes.set(xlim=(half, -half), ylim=(-half, 1.2 * half), aspect="equal")
     axes.set(xlabel="offset in Galactic longitude [deg]", ylabel="offset in Galactic latitude [deg]")
     ra, dec = members.centre
     axes.set_title(

@@ -13,21 +13,25 @@ from starjax.calibration import Calibration
 NUM_BIN = 4
 # Draws of the bootstrap over runs, and their seed.
 NUM_BOOTSTRAP, SEED = 1000, 0
-# What snapshots are binned by, beside the truth of each target.
+# What snapshots are binned by, beside the truth of each target, and what is told of it.
 BINNED_BY = ("num_star", "distance_pc", "time_myr")
+TOLD = "predicted_"
 
 
 def by_bins(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataFrame:
     """One row a target and bin; first, `by` 'all', that of all snapshots.
+
+    In bins of the truth of a target, intervals of the best of models hold less of the lowest and highest values than
+    they say, since what is told of these lies nearer to the middle. In bins of what is told they do not.
 
     Args:
       snapshots: as `snapshots.Judge.table` gives them.
       calibrated: what their intervals are from; its targets are theirs, in their order.
 
     Returns:
-      `target_key by low high num_snapshot num_run`; of each level `coverage_68` and so on; `coverage_68_error`, by how much
-      such a share scatters about its level, from calibration to calibration and from test to test, as the shares of
-      single runs do that were calibrated on; `coverage_68_error_of_test`, the standard error of the share found, by a
+      `target_key by low high num_snapshot num_run`, `by` being one of BINNED_BY, a target, or TOLD and a target; of each
+      level `coverage_68` and so on; `coverage_68_error`, by how much such a share scatters about its level, from
+      calibration to calibration and from test to test (see `calibration.share_error`); `coverage_68_error_of_test`, the standard error of the share found, by a
       bootstrap over test runs, which is nothing where all of them hold; `below_68` and `above_68`, the shares of
       truths below and above (calibrated are the two together, not each), and `width_68`, the median width [physical]; `mae`, `bias`
       [physical], of the medians; `crps_scaled`, `log_score_scaled`; `pit_mean` and `pit_std` (0.5 and 0.289 where distributions are right).
@@ -37,14 +41,13 @@ def by_bins(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataFrame:
         by = {name: rows_of_target[name] for name in BINNED_BY if name in rows_of_target}
         if "time" in set(snapshots["target_key"]):
             by.pop("time_myr", None)  # the same
-        by |= {
-            of: rows["target_physical"].to_numpy() for of, rows in snapshots.groupby("target_key", sort=False)
-        }
-        rows.append({"target_key": key, "by": "all"} | _row(rows_of_target, calibrated, target))
+        for of, rows_of_other in snapshots.groupby("target_key", sort=False):
+            by |= {of: rows_of_other["target_physical"], f"{TOLD}{of}": rows_of_other["prediction_physical"]}
+        rows.append({"target_key": key, "by": "all"} | row(rows_of_target, calibrated, target))
         for name, values in by.items():
             for low, high, is_inside in bins(np.asarray(values)):
-                row = {"target_key": key, "by": name, "low": low, "high": high}
-                rows.append(row | _row(rows_of_target[is_inside], calibrated, target))
+                of_bin = {"target_key": key, "by": name, "low": low, "high": high}
+                rows.append(of_bin | row(rows_of_target[is_inside], calibrated, target))
     first = ["target_key", "by", "low", "high"]
     table = pd.DataFrame(rows)
     return table[first + [name for name in table if name not in first]]
@@ -61,7 +64,8 @@ def bins(values: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
         yield float(values[inside].min()), float(values[inside].max()), inside
 
 
-def _row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
+def row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
+    """What `by_bins` says of some snapshots, of the `target`-th target of the calibration."""
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
     size = group.value_counts()
     found = {"num_snapshot": len(rows), "num_run": len(size)}
@@ -72,7 +76,7 @@ def _row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
             is_within, group.to_numpy(), NUM_BOOTSTRAP, np.random.default_rng(SEED)
         )
         found[f"coverage_{name}"] = is_within.mean()
-        expected = calibrated.scatter[i, target] * np.linalg.norm(size) / len(rows)
+        expected = calibration.share_error(level, calibrated.correlation[i, target], size.to_numpy())
         found[f"coverage_{name}_error"] = np.hypot(expected, calibrated.level_error[i, target])
         found[f"coverage_{name}_error_of_test"] = of_test
         truth = rows["target_scaled"]

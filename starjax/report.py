@@ -20,6 +20,7 @@ from absl.flags import argparse_flags
 from flax.traverse_util import flatten_dict
 
 from starjax import calibration, command, errors, experiment, files, novelty, outcome, plots
+from starjax import coverage as coverage_lib
 from starjax.data import dataset
 from starjax.experiment import Experiment
 
@@ -125,7 +126,9 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     columns = ["target", "by", "range", "snapshots", "runs", *of_levels, "MAE", "CRPS (scaled)"]
     rows = []
     for row in coverage.to_dict("records"):
-        by = BINNED_BY.get(row["by"]) or f"true {_titled(row['by'])}"
+        is_told = row["by"].startswith(coverage_lib.TOLD)
+        of = f"{'predicted' if is_told else 'true'} {_titled(row['by'].removeprefix(coverage_lib.TOLD))}"
+        by = BINNED_BY.get(row["by"], of)
         ends = [f"{row[end]:z,.0f}" for end in ("low", "high") if not np.isnan(row[end])]
         unit = plots.unit(row["target_key"])
         cells = [
@@ -141,7 +144,8 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
         rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
         "How often calibrated intervals hold the truth of a test snapshot, ± by how much such a share scatters about its level "
-        "from one set of runs to another, and how wide they are; MAE is that of medians."
+        "from one set of runs to another, and how wide they are; MAE is that of medians. In bins of a truth the lowest and "
+        "highest values are held less often by any model, since what it predicts of them lies nearer to the middle."
     )
     return Section(
         "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(place, "calibration")

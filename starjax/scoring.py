@@ -1,7 +1,6 @@
 """How good predictive distributions and intervals are, in float64."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import logsumexp, ndtr, ndtri
@@ -124,16 +123,6 @@ def grouped_standard_error(
     total = np.bincount(number, weights=values)
     drawn = rng.integers(len(size), size=(num, len(size)))
     return float(np.std(total[drawn].sum(axis=1) / size[drawn].sum(axis=1), ddof=1))
-
-
-def groups_drawn(
-    groups: np.ndarray, num: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of as many groups as there are, drawn with replacement, `num` times; and which of the groups drawn each is of."""
-    _, number, size = np.unique(groups, return_inverse=True, return_counts=True)
-    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(size)[:-1])
-    for draw in rng.integers(len(size), size=(num, len(size))):
-        yield np.concatenate([rows_of[group] for group in draw]), np.repeat(np.arange(len(size)), size[draw])
 
 
 def _row_each(truth, num):

@@ -77,13 +77,18 @@ def test_where_long_runs_are_the_harder_ones_intervals_hold_snapshots_as_often_a
 
 
 def test_groups_need_not_stand_together():
-    rng = np.random.default_rng(0)
-    score, group = rng.random(60), np.repeat(np.arange(20), 3)
-    order = rng.permutation(60)
-    together = calibration.quantile_of_groups(np.sort(score), group, 0.68)
-    assert together == pytest.approx(
-        calibration.quantile_of_groups(np.sort(score)[order], group[order], 0.68), 0.02
-    )
+    """Groups of one score and of many snapshots: what is drawn of a group does not matter, which group it is does."""
+    group = np.repeat(np.arange(20), np.arange(1, 21))
+    score = (7.0 * group) % 20
+    order = np.random.default_rng(0).permutation(len(group))
+    together = calibration.quantile_of_groups(score, group, 0.68)
+    assert calibration.quantile_of_groups(score[order], group[order], 0.68) == together
+
+
+def test_the_error_of_a_share_counts_runs_where_their_snapshots_are_alike_and_snapshots_where_they_are_not():
+    size = np.full(25, 16)
+    assert calibration.share_error(0.8, 1.0, size) == pytest.approx(0.4 / 5)
+    assert calibration.share_error(0.8, 0.0, size) == pytest.approx(0.4 / 20)
 
 
 def test_with_one_snapshot_a_run_it_is_the_split_conformal_quantile():
@@ -97,8 +102,8 @@ def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
     written = calibration.Calibration(
         np.array([0.25, 2.0]),
         np.array([[1.0, 1.5], [1.25, 3.0]]),
-        np.array([[0.1, 0.2], [0.3, np.nan]]),
         np.array([[0.5, 0.6], [0.7, 0.8]]),
+        np.array([[0.1, 0.2], [0.3, np.nan]]),
         19,
     )
     path = tmp_path / "calibration.json"
@@ -107,7 +112,7 @@ def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
     np.testing.assert_array_equal(found.sigma, [2.0, 0.25])
     np.testing.assert_array_equal(found.stretch, [[1.5, 1.0], [3.0, 1.25]])
     np.testing.assert_array_equal(found.level_error, [[0.2, 0.1], [np.nan, 0.3]])
-    np.testing.assert_array_equal(found.scatter, [[0.6, 0.5], [0.8, 0.7]])
+    np.testing.assert_array_equal(found.correlation, [[0.6, 0.5], [0.8, 0.7]])
     assert found.num_run == 19
     assert "NaN" not in path.read_text()
     for content in ("{", "{}", "[]", '{"num_run": 3, "targets": {"a": {"sigma": "x"}}}'):

@@ -149,12 +149,3 @@ def test_groups_are_drawn_whole():
 def test_of_one_group_there_is_no_standard_error():
     rng = np.random.default_rng(5)
     assert np.isnan(scoring.grouped_standard_error(rng.normal(size=40), np.zeros(40), 10, rng))
-
-
-def test_groups_are_drawn_whole_and_told_apart():
-    groups = np.array([3, 1, 3, 1, 3, 2])
-    for rows, label in scoring.groups_drawn(groups, 50, np.random.default_rng(0)):
-        assert list(np.unique(label)) == [0, 1, 2]
-        for i in range(3):
-            (of,) = np.unique(groups[rows[label == i]])
-            assert sorted(rows[label == i]) == list(np.flatnonzero(groups == of))
