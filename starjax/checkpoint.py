@@ -29,6 +29,11 @@ class Checkpoints:
         """The last epoch saved."""
         return self._manager.latest_step()
 
+    def clear(self) -> None:
+        """Removes what was saved."""
+        for epoch in self._manager.all_steps():
+            self._manager.delete(epoch)
+
     def save(self, epoch: int, arrays: dict, progress: list[dict]) -> None:
         """Saves `arrays` and `progress` (numbers) after `epoch`; returns before it is on disk."""
         self._manager.save(

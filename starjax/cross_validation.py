@@ -42,14 +42,23 @@ class Fold:
     history: list[dict]
 
 
-def read(config: ConfigDict, place: Experiment) -> Fold:
+def read(config: ConfigDict, place: Experiment, stored: Dataset) -> Fold:
     """The members of a run that is finished.
 
+    Args:
+      config, place: of the run of the fold.
+      stored: its data set, as `prepare.read` gives it.
+
     Raises:
-      CrossValidationError: a member of it failed.
+      CrossValidationError: a member of it failed, or it left out other runs than are left out now.
     """
     described = experiment.read_finished(place)
-    data, chosen = prepare.load(config, described)
+    data, chosen = prepare.load(config, described, stored)
+    if described["dataset"]["left_out"] != data.shards["val"].runs:
+        raise CrossValidationError(
+            f"{place.directory} left out other runs than scikit-learn parts from the rest now (its version then: "
+            f"{described['versions']['scikit-learn']}): remove the folder, and give the training command again"
+        )
     mesh = prepare.make_mesh(config, chosen)
     with Checkpoints(place.checkpoints) as checkpoints:
         arrays, stored = checkpoints.restore(checkpoints.latest, assemble.abstract_arrays(config, mesh))
@@ -58,8 +67,9 @@ def read(config: ConfigDict, place: Experiment) -> Fold:
     if failed:
         # Intervals are calibrated on what as many members say of each run.
         raise CrossValidationError(
-            f"{place.directory}: the loss of member {failed[0]} was not finite, and folds need all of their members: "
-            f"lower config.optim.learning_rate (here {config.optim.learning_rate})"
+            f"{place.directory}: the loss of its member {failed[0]} was not finite, and folds need all of their members: "
+            f"lower config.optim.learning_rate (here {config.optim.learning_rate}), with another config.name or "
+            "config.resume=False"
         )
     micro_batch_size = described["layout"]["micro_batch_size"]
     evaluator = prepare.make_evaluator(config, data, mesh, chosen, micro_batch_size)
@@ -74,21 +84,25 @@ def read(config: ConfigDict, place: Experiment) -> Fold:
     )
 
 
-def combine(config: ConfigDict, data: Dataset, place: Experiment, folds: list[Fold]) -> None:
+def combine(config: ConfigDict, stored: Dataset, place: Experiment, folds: list[Fold]) -> None:
     """Makes one run of the members of all folds, calibrated on what they left out, and writes all of it.
 
     Args:
-      config, data, place: of the whole run; its data validate on all folds.
+      config, place: of the whole run.
+      stored: its data set, as `prepare.read` gives it.
     """
+    data, _ = prepare.load(config, stored=stored)  # that validates on all folds
     layout, num_member = folds[0].layout, ensemble.size_of_fold(config)
     mesh = prepare.make_mesh(config, layout["placement"])
     progress = tuple(member for fold in folds for member in fold.progress)
     with Checkpoints(place.checkpoints) as checkpoints:
-        if checkpoints.latest is None:
-            arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *(fold.arrays for fold in folds))
-            stored = [dataclasses.asdict(member) for member in progress]
-            last = max(member.epoch for member in progress)
-            checkpoints.save(last, distributed.share_members(arrays, mesh), stored)
+        arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *(fold.arrays for fold in folds))
+        # One that is there is of an attempt that did not come to its end, and perhaps of other folds.
+        checkpoints.clear()
+        last = max(member.epoch for member in progress)
+        checkpoints.save(
+            last, distributed.share_members(arrays, mesh), [dataclasses.asdict(member) for member in progress]
+        )
     # Members are called by their numbers among all.
     history = [
         row | {"member": number * num_member + row["member"]}
@@ -109,6 +123,7 @@ def combine(config: ConfigDict, data: Dataset, place: Experiment, folds: list[Fo
         place,
         results.judge_of(config, data, evaluator),
         output_ExNxO,
-        table.sort_values(["val_loss", "member"], ignore_index=True),
+        # Losses on different runs do not compare.
+        table.sort_values("member", ignore_index=True),
         progress,
     )

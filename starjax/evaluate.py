@@ -17,7 +17,7 @@ from starjax.data.shard import Shard
 
 # Batches predicted in one call of the device.
 MAX_STEPS_PER_CALL = 64
-# Of the samples of validation and test: runs of all seeds are held against the same ones.
+# Of the samples of validation and test: runs of all seeds are held against the same ones (but for folds, which a seed parts).
 SEED = 0
 
 

@@ -190,10 +190,11 @@ def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: di
     """
     if experiment.config.exists():
         raise ExperimentError(f"{experiment.directory} was taken by another run meanwhile: start again")
+    left_out = data.shards["val"].runs if config.data.fold else None
     record = {
         "format": FORMAT,
         "config": config_lib.resolved(config),
-        "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint},
+        "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint, "left_out": left_out},
         "layout": layout,
         "versions": versions(),
     }
@@ -224,9 +225,11 @@ def read_finished(experiment: Experiment) -> dict:
 
 
 def read_record(experiment: Experiment) -> dict:
-    """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`), `layout`, `versions`.
+    """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`, `left_out`),
+    `layout`, `versions`.
 
-    The layout is None of a run whose folds have layouts of their own.
+    The layout is None of a run whose folds have layouts of their own; `left_out` are the runs that validate a fold, and
+    None of another run.
 
     Raises:
       ExperimentError: the record has another format, or cannot be read.

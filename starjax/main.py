@@ -57,20 +57,21 @@ def run(config: ConfigDict) -> Experiment:
     return place
 
 
-def _finish(config: ConfigDict, place: Experiment) -> None:
-    """Does what of a run is still to be done."""
+def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None) -> None:
+    """Does what of a run is still to be done; `stored` is its data set, where it is at hand (see `prepare.read`)."""
     record, is_finished = experiment.find(place), place.test_metrics.exists()
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
-    data, chosen = prepare.load(config, record)
+    stored = stored or prepare.read(config, record)
     if record is not None:
-        experiment.check_same(place, record, config, data)
+        experiment.check_same(place, record, config, stored)
     if is_finished:
         distributed.say(f"{place.directory} holds this run already, finished: nothing to do")
     elif config.ensemble.num_fold:
-        _describe(place, config, data, record, layout=None)
-        _train_and_test_folds(config, data, place)
+        _describe(place, config, stored, record, layout=None)
+        _train_and_test_folds(config, stored, place)
     else:
+        data, chosen = prepare.load(config, record, stored)
         distributed.say(
             f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
         )
@@ -93,14 +94,14 @@ def _describe(
     distributed.wait_for_all("run directory described")
 
 
-def _train_and_test_folds(config: ConfigDict, data: Dataset, place: Experiment) -> None:
+def _train_and_test_folds(config: ConfigDict, stored: Dataset, place: Experiment) -> None:
     num_fold, folds = config.ensemble.num_fold, []
     for number in range(num_fold):
         distributed.say(f"fold {number}, of {num_fold}, is left out")
         of_fold = ensemble.of_fold(config, number)
-        _finish(of_fold, place.fold(number))
-        folds.append(cross_validation.read(of_fold, place.fold(number)))
-    cross_validation.combine(config, data, place, folds)
+        _finish(of_fold, place.fold(number), stored)
+        folds.append(cross_validation.read(of_fold, place.fold(number), stored))
+    cross_validation.combine(config, stored, place, folds)
 
 
 def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment) -> None:

@@ -10,8 +10,6 @@ from rich.table import Table
 from starjax import calibration, ensemble, plots
 from starjax.experiment import Experiment
 
-MEMBERS_TITLE = "members by validation loss, each on the samples that it is validated on"
-
 
 def report(place: Experiment, best: Experiment | None = None) -> None:
     """Prints the test metrics of a finished run, and where everything lies; of a sweep also where its best member is."""
@@ -73,6 +71,13 @@ def _cell(name: str, value: float) -> str:
     return f"{value:.4f}" if name.startswith("val") else f"{value:.4g}"
 
 
+def members_title(table: pd.DataFrame) -> str:
+    """In which order members stand in their table."""
+    if "fold" in table:
+        return "members by the fold that they left out, each on the samples of that"
+    return "members by validation loss, each on the samples that it is validated on"
+
+
 def members(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """What is shown of a table of members (see `results.members_table`): titles of its columns, and rows of cells."""
     columns = {
@@ -93,7 +98,7 @@ def members(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list[str],
 
 def _report_members(console: Console, table: pd.DataFrame, target_keys: Sequence[str]) -> None:
     titles, rows = members(table, target_keys)
-    shown = Table(title=MEMBERS_TITLE, title_justify="left")
+    shown = Table(title=members_title(table), title_justify="left")
     for title in titles:
         shown.add_column(title, justify="right")
     for row in rows:

@@ -65,11 +65,12 @@ def main(arguments: argparse.Namespace) -> None:
         clip=not arguments.keep_outliers,
     )
     out = Path(arguments.out)
-    if prediction_files.is_there(out) and not arguments.overwrite:
-        raise PredictError(f"{out} holds a prediction: name another --out, or give --overwrite")
+    if not arguments.overwrite:
+        # Before the wait for an answer that could not be written.
+        prediction_files.check_free(out)
     run = trained.load(arguments.run)
     found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
-    written = prediction_files.write(found, run, out)
+    written = prediction_files.write(found, run, out, overwrite=arguments.overwrite)
     prediction_files.report(found, run)
     print(f"wrote {out} with {', '.join(path.name for path in written)}")
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from astropy.table import Table
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 
-from starjax import answers, cluster_plots, files, plots
+from starjax import answers, cluster_plots, errors, files, plots
 from starjax.prediction import Prediction
 from starjax.trained import Trained
 
-TABLE = "prediction"
+# The answers three times, and the stars that they are from.
+TABLES = ("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet")
 OF_VIRIAL_MASSES = (
     "Classical masses assume equilibrium: unresolved binaries, leaving stars and uncertain distances raise them, by a half to "
     "three times in the packaged sample, and their errors say nothing of that."
@@ -25,28 +27,53 @@ COUNTS_ON_WHOLE_LISTS = (
 )
 
 
-def is_there(out: Path) -> bool:
-    """Whether a folder holds a prediction."""
-    return (out / f"{TABLE}.parquet").exists()
+class PredictionFileError(errors.StarjaxError):
+    """Files that a prediction would replace, with what to do."""
 
 
-def write(prediction: Prediction, run: Trained, out: Path) -> list[Path]:
-    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster, in place of what was there; returns what was written."""
+def check_free(out: Path, names: Iterable[str] = TABLES) -> None:
+    """Refuses a folder that holds files of these names.
+
+    Raises:
+      PredictionFileError: names one of them.
+    """
+    there = [name for name in names if (out / name).exists()]
+    if there:
+        raise PredictionFileError(
+            f"{out} holds {there[0]}, of a prediction or of something else: name another --out, or give --overwrite "
+            "(in Python, overwrite=True)"
+        )
+
+
+def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = False) -> list[Path]:
+    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster; returns what was written.
+
+    Args:
+      overwrite: in place of the prediction that is there, whose figures of other clusters are removed.
+
+    Raises:
+      PredictionFileError: a file is there and not to be replaced, or is the member list itself.
+    """
     table, names = prediction.table, _file_names(prediction.members)
+    if not overwrite:
+        check_free(out, [*TABLES, *names])
+    for path in (out / name for name in (*TABLES, *names)):
+        if "catalog" in table and path.exists() and path.samefile(table["catalog"].iloc[0]):
+            raise PredictionFileError(f"{path} is the member list, and would be replaced: name another --out")
     left_over = _figures_of_before(out) - set(names)
     stars = pd.concat(
         [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
     )
-    writers = {
-        f"{TABLE}.parquet": lambda path: table.to_parquet(path, index=False),
-        f"{TABLE}.csv": lambda path: table.to_csv(path, index=False),
-        f"{TABLE}.ecsv": lambda path: _with_units(table).write(path, format="ascii.ecsv", overwrite=True),
-        "stars.parquet": lambda path: stars.to_parquet(path, index=False),
-    }
-    for name, writer in writers.items():
+    writers = (
+        lambda path: table.to_parquet(path, index=False),
+        lambda path: table.to_csv(path, index=False),
+        lambda path: _with_units(table).write(path, format="ascii.ecsv", overwrite=True),
+        lambda path: stars.to_parquet(path, index=False),
+    )
+    for name, writer in zip(TABLES, writers, strict=True):
         with files.written_whole(out / name) as temporary:
             writer(temporary)
-    paths = [out / name for name in writers]
+    paths = [out / name for name in TABLES]
     for old in left_over:
         (out / old).unlink(missing_ok=True)
     for number, (name, one) in enumerate(prediction.members.items()):
@@ -84,10 +111,12 @@ def _file_names(clusters: Iterable[str]) -> list[str]:
 
 
 def _figures_of_before(out: Path) -> set[str]:
-    """The figures of the prediction that a folder holds."""
-    if not is_there(out):
+    """The figures of the prediction that a folder holds; none where its table cannot be read, or is another one."""
+    try:
+        before = pd.read_parquet(out / TABLES[0], columns=["cluster"])
+    except (FileNotFoundError, pa.ArrowInvalid):
         return set()
-    return set(_file_names(pd.read_parquet(out / f"{TABLE}.parquet", columns=["cluster"])["cluster"]))
+    return set(_file_names(before["cluster"]))
 
 
 def report(prediction: Prediction, run: Trained) -> None:

@@ -26,29 +26,52 @@ class Setup:
         return self.source.layout | {"micro_batch_size": self.trainer.micro_batch_size}
 
 
-def load(config: ConfigDict, record: dict | None = None) -> tuple[dataset.Dataset, str]:
+def read(config: ConfigDict, record: dict | None = None) -> dataset.Dataset:
+    """The data set as it is stored.
+
+    Args:
+      record: of the run that is gone on with (see `experiment.read_record`).
+    """
+    name, wanted = config.data.dataset, _wanted(config, record)
+    is_parted = bool(config.data.fold or config.ensemble.num_fold)
+    # What is too large to be held is not to be read into memory either; snapshots that are put in another order are.
+    is_large = wanted == "auto" and dataset.num_bytes(name) > placement.SHARE * _free_bytes()
+    mapped = not is_parted and (wanted in ("sharded", "streamed") or is_large)
+    return dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
+
+
+def load(
+    config: ConfigDict, record: dict | None = None, stored: dataset.Dataset | None = None
+) -> tuple[dataset.Dataset, str]:
     """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
 
     Validation and test clusters are as lists have them (see `incompleteness`); training samples come to be so.
 
     Args:
-      record: of the run that is gone on with (see `experiment.read_record`), whose choice stays.
+      record: of the run that is gone on with, whose choice stays.
+      stored: what `read` gives, where it is at hand.
     """
-    name, wanted = config.data.dataset, config.data.placement
-    if wanted == "auto" and record is not None and record["layout"] is not None:
-        wanted = record["layout"]["placement"]
-    free = distributed.smallest(memory.free_bytes(jax.local_devices()[0]))
-    is_parted = bool(config.data.fold or config.ensemble.num_fold)
-    # What is too large to be held is not to be read into memory either; snapshots that are put in another order are.
-    is_large = wanted == "auto" and dataset.num_bytes(name) > placement.SHARE * free
-    mapped = not is_parted and (wanted in ("sharded", "streamed") or is_large)
-    data = dataset.load(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
+    data, wanted = stored or read(config, record), _wanted(config, record)
     if config.data.fold:
         data = folds.of_number(data, *config.data.fold)
     elif config.ensemble.num_fold:
         data = folds.all_of(data, config.ensemble.num_fold, config.seed)
     data = incompleteness.observed(config, data, "val", "test")
-    return data, wanted if wanted != "auto" else placement.choose(data.shards, jax.device_count(), free)
+    if wanted == "auto":
+        wanted = placement.choose(data.shards, jax.device_count(), _free_bytes())
+    return data, wanted
+
+
+def _wanted(config: ConfigDict, record: dict | None) -> str:
+    """Where the stars are to be, as the config says, or as it was chosen when the run began."""
+    wanted = config.data.placement
+    if wanted == "auto" and record is not None and record["layout"] is not None:
+        wanted = record["layout"]["placement"]
+    return wanted
+
+
+def _free_bytes() -> int:
+    return distributed.smallest(memory.free_bytes(jax.local_devices()[0]))
 
 
 def make_mesh(config: ConfigDict, chosen: str) -> jax.sharding.Mesh:

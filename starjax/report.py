@@ -112,11 +112,9 @@ def _results(place: Experiment, tested: dict) -> Section:
         text = f"Test samples; mean of {num_member} members, each at its best of {tested['epochs']} epochs."
     tables = [HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)]
     if place.members.exists():
-        tables.append(
-            HtmlTable(
-                *outcome.members(pd.read_csv(place.members), list(tested["test"])), outcome.MEMBERS_TITLE
-            )
-        )
+        of_members = pd.read_csv(place.members)
+        cells = outcome.members(of_members, list(tested["test"]))
+        tables.append(HtmlTable(*cells, outcome.members_title(of_members)))
     return Section("results", "Results", text, tables, _figures(place, "predicted-against-true", "errors"))
 
 

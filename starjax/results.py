@@ -106,12 +106,13 @@ def write_tested(
     Called by all processes.
 
     Args:
-      output_ExNxO: what members that have not failed say of the samples of 'val' and 'test'.
+      output_ExNxO: what the E members that have not failed say of the samples of 'val' and 'test'; where they leave
+        out folds, what as many as leave out one say of 'val', each sample told of by those that left it out.
       table_of_members: see `members_table`.
       progress: of all members.
     """
     if distributed.is_main_process():
-        evaluator, best = judge.evaluator, int(table_of_members["member"].iloc[0])
+        evaluator = judge.evaluator
         prediction_ExNxT, target_NxT = evaluator.points(output_ExNxO["test"]), evaluator.targets("test")
         if len(progress) > 1:
             with files.written_whole(place.members) as temporary:
@@ -120,7 +121,7 @@ def write_tested(
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
         figures = _write_judgement(place, judge, output_ExNxO)
         content = {
-            "best_epoch": progress[best].best_epoch,
+            "best_epoch": int(np.median([p.best_epoch for p in progress if not p.is_failed])),
             "epochs": max(p.epoch for p in progress),
             "members": len(prediction_ExNxT),
             "test": evaluator.metrics(prediction_ExNxT.mean(axis=0), target_NxT),

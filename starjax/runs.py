@@ -14,7 +14,7 @@ from starjax import ensemble, errors, metrics, models, names
 from starjax.experiment import Experiment, read_record
 
 UNITS = ("scaled", "physical")
-# What test_metrics.json has beside the metrics; of many members `best_epoch` is that of the best.
+# What test_metrics.json has beside the metrics; of many members `best_epoch` is the median.
 NUMBERS = ("members", "best_epoch", "epochs")
 _TABLE_COLUMNS = {
     "snapshot_id",

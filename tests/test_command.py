@@ -1,5 +1,6 @@
 """The command in processes of its own: killed, two at once, and wrong."""
 
+import functools
 import os
 import re
 import signal
@@ -8,8 +9,12 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pandas as pd
 import pytest
+
+import starjax
 
 
 def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
@@ -154,6 +159,11 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, options):
         pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "two")
     ]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
+    # And both answer alike.
+    one, two = (starjax.load(tmp_path / base / "experiments/run") for base in ("one", "two"))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, one.params, two.params)
+    close(one.calibrated.stretch, two.calibrated.stretch)
     if STREAMED in options:
         shares = [set(re.findall(r"share (\d), chunk \d of [2-9]", text)) for text in printed]
         assert shares == [{"0", "1"}, {"2", "3"}]  # each process reads its own part only

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,10 @@ from ml_collections import ConfigDict
 import starjax
 from starjax import (
     answers,
+    assemble,
     calibration,
     cross_validation,
+    distributed,
     ensemble,
     errors,
     experiment,
@@ -39,8 +43,8 @@ def crossed(crossed_config):
 
 
 def read(config, place):
-    of_folds = [ensemble.of_fold(config, number) for number in range(NUM_FOLD)]
-    return [cross_validation.read(one, place.fold(number)) for number, one in enumerate(of_folds)]
+    of_folds, stored = [ensemble.of_fold(config, number) for number in range(NUM_FOLD)], prepare.read(config)
+    return [cross_validation.read(one, place.fold(number), stored) for number, one in enumerate(of_folds)]
 
 
 def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(crossed_config, crossed):
@@ -90,7 +94,7 @@ def test_all_members_answer_together(crossed):
     members = pd.read_csv(crossed.members)
     assert sorted(members["member"]) == list(range(SIZE))
     assert sorted(members["seed"]) == list(range(5, 5 + SIZE))
-    assert list(members.sort_values("member")["fold"]) == [0, 0, 1, 1]
+    assert list(members["fold"]) == [0, 0, 1, 1]
     by_member = pd.read_parquet(crossed.test_table_of_members)
     mean = by_member.groupby(["target_key", "snapshot_id", "sample_id"])["prediction_scaled"].mean()
     table = pd.read_parquet(crossed.test_table).set_index(["target_key", "snapshot_id", "sample_id"])
@@ -124,9 +128,18 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
     main.run(crossed_config)
     assert "finished: nothing to do" in capsys.readouterr().out
     before = json.loads(crossed.test_metrics.read_text())
+    answering = starjax.load(crossed.directory).params
     crossed.test_metrics.unlink()
     crossed.fold(1).test_metrics.unlink()
+    # As if of folds that have been trained again since.
+    with Checkpoints(crossed.checkpoints) as checkpoints:
+        arrays, progress = checkpoints.restore(
+            checkpoints.latest, assemble.abstract_arrays(crossed_config, distributed.make_mesh())
+        )
+        checkpoints.clear()
+        checkpoints.save(1, jax.tree.map(jnp.zeros_like, arrays), progress)
     main.run(crossed_config)
+    jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.directory).params, answering)
     printed = capsys.readouterr().out
     assert printed.count("finished: nothing to do") == 1
     assert "fold 1, of 2, is left out" in printed
@@ -135,6 +148,22 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
     other.optim.learning_rate = 0.1
     with pytest.raises(errors.StarjaxError, match=r"learning_rate: stored 0.003, given 0.1"):
         main.run(other.lock())
+
+
+def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, crossed):
+    config, place = ensemble.of_fold(crossed_config, 0), crossed.fold(0)
+    written = place.config.read_text()
+    record = json.loads(written)
+    data, _ = prepare.load(config)
+    assert record["dataset"]["left_out"] == sorted(set(data.shards["val"].run_id))
+    assert not set(record["dataset"]["left_out"]) & set(data.shards["train"].run_id)
+    record["dataset"]["left_out"].pop()
+    place.config.write_text(json.dumps(record))
+    try:
+        with pytest.raises(cross_validation.CrossValidationError, match="fold-0 left out other runs"):
+            cross_validation.read(config, place, prepare.read(config))
+    finally:
+        place.config.write_text(written)
 
 
 def test_a_member_that_failed_ends_it(crossed_config, crossed):
@@ -146,9 +175,9 @@ def test_a_member_that_failed_ends_it(crossed_config, crossed):
     path.write_text(stored.replace('"is_failed": false', '"is_failed": true', 1))
     try:
         with pytest.raises(
-            cross_validation.CrossValidationError, match="fold-0: the loss of member 0 was not"
+            cross_validation.CrossValidationError, match="fold-0: the loss of its member 0 was not"
         ):
-            cross_validation.read(config, place)
+            cross_validation.read(config, place, prepare.read(config))
     finally:
         path.write_text(stored)
 

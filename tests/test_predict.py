@@ -8,12 +8,19 @@ import pytest
 from astropy.table import Table
 
 import starjax
-from starjax import predict
-from starjax.data import example
+from starjax import predict, prediction_files
+from starjax.data import catalog, example
 
 
 def run_command(*arguments):
     predict.main(predict.parse(["predict", *arguments]))
+
+
+@pytest.fixture
+def stars_named():
+    """The stars of the example as a cluster of a name."""
+    stars = catalog.read(example.FILE).to_pandas()
+    return lambda name: stars.assign(cluster=name)
 
 
 def test_options_are_not_guessed_from_their_beginnings(capsys):
@@ -40,10 +47,45 @@ def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture
     assert len(parquet["catalog_sha256"][0]) == 64
     assert (Path(parquet["run"][0]) / "checkpoints" / "2").samefile(parquet["checkpoint"][0])
     assert f"jax {jax.__version__}" in parquet["versions"][0].split(", ")
-    with pytest.raises(predict.PredictError, match="--overwrite"):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds prediction\.parquet.*--overwrite"):
         run_command(*arguments)
     run_command(*arguments, "--overwrite", "--distance_pc=210")
     assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
+
+
+def test_what_is_no_prediction_is_not_replaced_and_the_list_never(mixture, stars_named, tmp_path):
+    run = starjax.load(mixture.directory)
+    listed = tmp_path / "stars.parquet"
+    stars_named("M67").to_parquet(listed)
+    found, before = run.predict(listed), listed.read_bytes()
+    with pytest.raises(
+        prediction_files.PredictionFileError, match=r"stars\.parquet, of a prediction or of something"
+    ):
+        prediction_files.write(found, run, tmp_path)
+    with pytest.raises(prediction_files.PredictionFileError, match=r"stars\.parquet is the member list"):
+        prediction_files.write(found, run, tmp_path, overwrite=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "M67.png").write_text("a figure of mine")
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds M67\.png"):
+        prediction_files.write(found, run, out)
+    assert [path.name for path in out.iterdir()] == ["M67.png"]
+    assert listed.read_bytes() == before
+
+
+def test_what_is_overwritten_may_be_damaged_and_leaves_no_figures_of_other_clusters(
+    mixture, stars_named, tmp_path
+):
+    run = starjax.load(mixture.directory)
+    prediction_files.write(run.predict(stars_named("M67")), run, tmp_path)
+    assert (tmp_path / "M67.png").exists()
+    other = run.predict(stars_named("NGC 752"))
+    prediction_files.write(other, run, tmp_path, overwrite=True)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"NGC_752.png"}
+    table = tmp_path / "prediction.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    prediction_files.write(other, run, tmp_path, overwrite=True)
+    assert list(pd.read_parquet(table)["cluster"]) == ["NGC 752"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import app
 from ml_collections import ConfigDict
 
@@ -172,7 +171,7 @@ def _import_scikit_learn() -> None:
 
 
 def _count(merged: shard.Shard) -> dict:
-    runs = None if merged.run_id is None else len(np.unique(merged.run_id))
+    runs = None if merged.run_id is None else len(merged.runs)
     return {"runs": runs, "snapshots": merged.num_snapshot, "stars": len(merged.feature)}
 
 

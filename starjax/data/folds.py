@@ -57,7 +57,7 @@ def _both(data: Dataset) -> shard.Shard:
 
 def _splits(both: shard.Shard, num_fold: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each fold, the snapshots that train and those that validate."""
-    num_run = len(np.unique(both.run_id))
+    num_run = len(both.runs)
     if num_run < num_fold:
         raise DatasetError(
             f"training and validation have {num_run} runs, too few for {num_fold} folds: lower config.ensemble.num_fold "

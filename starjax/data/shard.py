@@ -55,6 +55,11 @@ class Shard:
         """(n_snapshot,), what snapshots have in common that are not independent: their run; alone, where it is unknown."""
         return np.arange(self.num_snapshot) if self.run_id is None else self.run_id
 
+    @property
+    def runs(self) -> list[str]:
+        """The simulations that it has snapshots of, by name; none where they are not known."""
+        return [] if self.run_id is None else sorted(set(map(str, self.run_id)))
+
     def select(self, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> "Shard":
         """The same snapshots with only the named columns, in the order named.
 
