@@ -50,19 +50,15 @@ def read(config: ConfigDict, place: Experiment, stored: Dataset) -> Fold:
       stored: its data set, as `prepare.read` gives it.
 
     Raises:
-      CrossValidationError: a member of it failed, or it left out other runs than are left out now.
+      CrossValidationError, ExperimentError: a member of it failed; it left out other runs than are left out now.
     """
     described = experiment.read_finished(place)
     data, chosen = prepare.load(config, described, stored)
-    if described["dataset"]["left_out"] != data.shards["val"].runs:
-        raise CrossValidationError(
-            f"{place.directory} left out other runs than scikit-learn parts from the rest now (its version then: "
-            f"{described['versions']['scikit-learn']}): remove the folder, and give the training command again"
-        )
+    experiment.check_left_out(place, described, config, data)
     mesh = prepare.make_mesh(config, chosen)
     with Checkpoints(place.checkpoints) as checkpoints:
-        arrays, stored = checkpoints.restore(checkpoints.latest, assemble.abstract_arrays(config, mesh))
-    progress = tuple(Progress(**member) for member in stored)
+        arrays, members = checkpoints.restore(checkpoints.latest, assemble.abstract_arrays(config, mesh))
+    progress = tuple(Progress(**member) for member in members)
     failed = [number for number, member in enumerate(progress) if member.is_failed]
     if failed:
         # Intervals are calibrated on what as many members say of each run.

@@ -168,6 +168,15 @@ def check_same(experiment: Experiment, record: dict, config: ConfigDict, data: D
         )
 
 
+def check_left_out(experiment: Experiment, record: dict, config: ConfigDict, data: Dataset) -> None:
+    """Refuses a fold whose runs are parted in another way than when it began: it is scikit-learn that draws them."""
+    if config.data.fold and record["dataset"]["left_out"] != data.shards["val"].runs:
+        raise ExperimentError(
+            f"{experiment.directory} left out other runs than scikit-learn draws now (its version then: "
+            f"{record['versions']['scikit-learn']}): remove the folder, and give the training command again"
+        )
+
+
 def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:
     """Refuses to go on with a run whose batches would be put together in another way (see `placement.Source`)."""
     if any(record["layout"][name] != value for name, value in layout.items()):

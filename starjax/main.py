@@ -77,6 +77,7 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
         )
         source = prepare.place_stars(config, data, chosen)
         if record is not None:
+            experiment.check_left_out(place, record, config, data)
             experiment.check_layout(place, record, source.layout)
         setup = prepare.set_up(config, data, source, record)
         _describe(place, config, data, record, setup.layout)

@@ -160,7 +160,7 @@ def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, cro
     record["dataset"]["left_out"].pop()
     place.config.write_text(json.dumps(record))
     try:
-        with pytest.raises(cross_validation.CrossValidationError, match="fold-0 left out other runs"):
+        with pytest.raises(experiment.ExperimentError, match="fold-0 left out other runs"):
             cross_validation.read(config, place, prepare.read(config))
     finally:
         place.config.write_text(written)
