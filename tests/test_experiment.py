@@ -5,9 +5,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from ml_collections import ConfigDict
 
-from starjax import errors, main, memory, models, train
+from starjax import errors, main, memory, train
 from starjax.data import dataset, placement, shard
 from starjax.experiment import ExperimentError, locate
 
@@ -101,7 +100,6 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
 def test_a_run_goes_on_with_the_micro_batches_it_began_with(
     config, tmp_path, stop_after, monkeypatch, capsys
 ):
-    config.model = ConfigDict({"name": "set_transformer", **models.hyperparameters("set_transformer")})
     uninterrupted = deterministic_files(main.run(config))
     config.output_base = str(tmp_path / "stopped")
     killed = stop_after(2)
@@ -134,7 +132,7 @@ def test_a_contradicting_config_is_refused_naming_the_fields(config):
         main.run(config)
     config.resume = False
     assert main.run(config).directory.name == "run-2"
-    assert main.run(config).directory.name == "run-3"
+    assert locate(config).name == "run-3"
 
 
 def test_other_data_are_refused(config, small, tmp_path):
