@@ -117,7 +117,7 @@ def _training_set(axes: Axes, run: Trained, rows, is_flagged: bool) -> None:
         fmt="o",
         color="black",
         markerfacecolor=plots.WARM,
-        label="this cluster",
+        label="this cluster, 68 %",
     )
     for name, axis, set_scale, set_label in zip(
         names,

@@ -102,7 +102,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "ensemble.num_fold": (
             config.ensemble.num_fold == 0 or _is_divisor(config.ensemble.num_fold, config.ensemble.size),
             f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each fold is left "
-            "out by as many members",
+            "out by the same number of members",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,

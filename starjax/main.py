@@ -98,7 +98,7 @@ def _describe(
 def _train_and_test_folds(config: ConfigDict, stored: Dataset, place: Experiment) -> None:
     num_fold, folds = config.ensemble.num_fold, []
     for number in range(num_fold):
-        distributed.say(f"fold {number}, of {num_fold}, is left out")
+        distributed.say(f"fold {number + 1} of {num_fold} is left out ({place.fold(number).name})")
         of_fold = ensemble.of_fold(config, number)
         _finish(of_fold, place.fold(number), stored)
         folds.append(cross_validation.read(of_fold, place.fold(number), stored))

@@ -84,12 +84,12 @@ def reasons(target_keys: Sequence[str], reference: Reference, row: Mapping) -> l
     """Why the answer for a cluster should not be believed as it stands; none where nothing speaks against it."""
     found = []
     if row["novelty"] > 1:
-        found.append(f"unlike the clusters trained on: novelty {row['novelty']:.1f}, above 1")
+        found.append(f"unlike the clusters trained on: novelty {row['novelty']:.2f}, above 1")
     for key, what in (("num_star", "stars"), ("distance_pc", "pc away")):
         low, high = reference.range_of(key)
         if not low <= row[key] <= high:
             found.append(f"{row[key]:,.0f} {what}, trained on {low:z,.0f} to {high:z,.0f}")
-    num_there = row["num_star"] + row["num_left_out"]
+    num_there = row["num_star"] + row["num_left_out"] + row["num_non_member"]
     if row["num_left_out"] > MOST_LEFT_OUT * num_there:
         found.append(
             f"{row['num_left_out']:,} of {num_there:,} stars are left out for want of values, and so is their mass"

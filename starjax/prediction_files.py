@@ -40,8 +40,8 @@ def check_free(out: Path, names: Iterable[str] = TABLES) -> None:
     there = [name for name in names if (out / name).exists()]
     if there:
         raise PredictionFileError(
-            f"{out} holds {there[0]}, of a prediction or of something else: name another --out, or give --overwrite "
-            "(in Python, overwrite=True)"
+            f"the folder {out} holds {there[0]} already: name another --out, or replace it with --overwrite (in Python, "
+            "overwrite=True)"
         )
 
 

@@ -121,7 +121,7 @@ def _results(place: Experiment, tested: dict) -> Section:
 def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
     names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
     of_levels = [title for name in names for title in (f"{name} % hold", "width")]
-    columns = ["target", "by", "range", "snapshots", "runs", *of_levels, "MAE", "CRPS (scaled)"]
+    columns = ["target", "by", "range", "snapshots", "runs", *of_levels, "MAE", "CRPS"]
     rows = []
     for row in coverage.to_dict("records"):
         is_told = row["by"].startswith(coverage_lib.TOLD)
@@ -142,7 +142,7 @@ def _calibration(place: Experiment, coverage: pd.DataFrame) -> Section:
         rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
         "How often calibrated intervals hold the truth of a test snapshot, ± by how much such a share scatters about its level "
-        "from one set of runs to another, and how wide they are; MAE is that of medians. In bins of a truth the lowest and "
+        "from one set of runs to another, and how wide they are; MAE is that of medians, CRPS in scaled units. In bins of a truth the lowest and "
         "highest values are held less often by any model, since what it predicts of them lies nearer to the middle."
     )
     return Section(

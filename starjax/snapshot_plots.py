@@ -107,15 +107,22 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
         names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
         axes.errorbar(
             calibration.LEVELS,
-            [overall[f"coverage_{name}"] for name in names],
+            calibration.LEVELS,
             yerr=[overall[f"coverage_{name}_error"] for name in names],
-            fmt="o",
+            fmt="none",
             color="black",
-            markerfacecolor=plots.WARM,
-            capsize=3,
+            capsize=4,
+            label="how far such shares scatter",
+        )
+        axes.plot(
+            calibration.LEVELS,
+            [overall[f"coverage_{name}"] for name in names],
+            "o",
+            color=plots.WARM,
+            markeredgecolor="black",
             label="truth in calibrated intervals",
         )
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal", title=plots.LABELS.get(key, key))
-        axes.set(xlabel="predicted probability", ylabel="share of test snapshots")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal", title=plots.LABELS.get(key, key))
+        axes.set(xlabel="probability that is said", ylabel="share of test snapshots")
         axes.legend(loc="upper left", frameon=False, fontsize=8)
     return figure

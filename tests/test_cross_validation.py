@@ -142,7 +142,7 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
     jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.directory).params, answering)
     printed = capsys.readouterr().out
     assert printed.count("finished: nothing to do") == 1
-    assert "fold 1, of 2, is left out" in printed
+    assert "fold 2 of 2 is left out (fold-1)" in printed
     assert json.loads(crossed.test_metrics.read_text()) == before
     other = ConfigDict(crossed_config.to_dict())
     other.optim.learning_rate = 0.1

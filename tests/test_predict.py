@@ -58,9 +58,7 @@ def test_what_is_no_prediction_is_not_replaced_and_the_list_never(mixture, stars
     listed = tmp_path / "stars.parquet"
     stars_named("M67").to_parquet(listed)
     found, before = run.predict(listed), listed.read_bytes()
-    with pytest.raises(
-        prediction_files.PredictionFileError, match=r"stars\.parquet, of a prediction or of something"
-    ):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds stars\.parquet already"):
         prediction_files.write(found, run, tmp_path)
     with pytest.raises(prediction_files.PredictionFileError, match=r"stars\.parquet is the member list"):
         prediction_files.write(found, run, tmp_path, overwrite=True)

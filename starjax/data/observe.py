@@ -87,13 +87,15 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     num_left_out = len(table) - num_placed + num_distinct - len(stars)
     stars, view = shared_distance(stars, view)
     if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
-        raise ObserveError(f"the list has no parallaxes and no distances: state distance_pc. {others}")
+        raise ObserveError(
+            f"the list has no parallaxes and no distances: name their column, or state distance_pc. {others}"
+        )
     notes = [*unplaced, *again, *unmoved]
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
         notes.append(
-            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion or parallax: "
-            f"{_counted(left_out.sort_values('row'))}."
+            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion, or in parallax from "
+            f"{'the rest' if view.distance_pc is None else 'the distance that is stated'}: {_counted(left_out.sort_values('row'))}."
         )
     stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
     luminosity, of_luminosity = _luminosity(stars, keys, view)

@@ -23,7 +23,7 @@ def of_unused(table: Table) -> str:
     more = f" and {len(unused) - _MAX_COLUMNS_NAMED} more" if len(unused) > _MAX_COLUMNS_NAMED else ""
     return (
         f"Columns not used: {', '.join(unused[:_MAX_COLUMNS_NAMED])}{more} "
-        "(if one is meant, say by columns which it is, --columns=bp_rp=BP-RP)."
+        "(if one is meant, name it by --columns=OURS=THEIRS, such as pmra=pmRA)."
     )
 
 
