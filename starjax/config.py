@@ -76,7 +76,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "data.fold": (
             not data.fold or (_is_fold(data.fold) and not config.ensemble.num_fold),
             "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that parts the runs; "
-            f"() with config.ensemble.num_fold={config.ensemble.num_fold}, which is all folds",
+            "() with config.ensemble.num_fold, which trains all folds",
         ),
         "data.placement": (
             data.placement in ("auto", *placement.PLACEMENTS),

@@ -88,7 +88,7 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
         (
             "data.fold",
             (0, 2, 0),
-            r"config.data.fold=\(0, 2, 0\) should be .*\(\) with config.ensemble.num_fold=5",
+            r"config.data.fold=\(0, 2, 0\) should be .*\(\) with config.ensemble.num_fold, which",
         ),
         (
             "sweep.seed",
