@@ -57,8 +57,9 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
     table, names = prediction.table, _file_names(prediction.members)
     if not overwrite:
         check_free(out, [*TABLES, *names])
+    listed = Path(table["catalog"].iloc[0]).resolve() if "catalog" in table else None
     for path in (out / name for name in (*TABLES, *names)):
-        if "catalog" in table and path.exists() and path.samefile(table["catalog"].iloc[0]):
+        if path.resolve() == listed:
             raise PredictionFileError(f"{path} is the member list, and would be replaced: name another --out")
     left_over = _figures_of_before(out) - set(names)
     stars = pd.concat(
