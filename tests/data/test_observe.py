@@ -53,7 +53,7 @@ def test_columns_under_other_names_are_told_where_they_are_wanted_and_where_not(
     table.rename_columns(["parallax", "pmra"], ["Plx", "pmRA"])
     table.meta["unused"] = ["Plx", "pmRA"]
     view = dataclasses.replace(view, distance_pc=None)
-    said = r"Columns not used: Plx, pmRA \(if one is meant, say by columns"
+    said = r"Columns not used: Plx, pmRA \(if one is meant, name it by"
     with pytest.raises(ObserveError, match=f"need pmra, which the list does not have. {said}"):
         observe.features(table, PROJECTED, view)
     with pytest.raises(ObserveError, match=f"no parallaxes and no distances: state distance_pc. {said}"):
