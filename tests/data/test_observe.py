@@ -56,7 +56,9 @@ def test_columns_under_other_names_are_told_where_they_are_wanted_and_where_not(
     said = r"Columns not used: Plx, pmRA \(if one is meant, name it by"
     with pytest.raises(ObserveError, match=f"need pmra, which the list does not have. {said}"):
         observe.features(table, PROJECTED, view)
-    with pytest.raises(ObserveError, match=f"no parallaxes and no distances: name their column, or state distance_pc. {said}"):
+    with pytest.raises(
+        ObserveError, match=f"no parallaxes and no distances: name their column, or state distance_pc. {said}"
+    ):
         observe.features(table, ("lon_deg", "lat_deg"), view)
     cluster.table.meta["unused"] = [f"column {i}" for i in range(150)]
     notes = observe.features(cluster.table, PROJECTED, view).notes
