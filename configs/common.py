@@ -25,48 +25,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # An epoch to trace, which shows where the device waits; best a short one. 0: none.
     config.profile = 0
 
-    config.data = ConfigDict()
-    # A data set directory made by starjax.data.build, or 'sample': the packaged NBODY6 sample.
-    config.data.dataset = "sample"
-    # Columns of a star that the model sees.
-    config.data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
-    # Those of them that turn a training cluster but that the model does not see. With ('x', 'vx') hidden it
-    # sees clusters as the sky shows them, across the line of sight, in training from random directions.
-    config.data.hidden_keys = ()
-    # Places and velocities are measured from the median star of each sample, as those of observed clusters have to
-    # be. False: from the origin of the data set, whose distance tells of a simulation's age.
-    config.data.centred = False
-    # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
-    config.data.target_keys = ("total_mass_within_2x_r_tidal",)
-    # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;
-    # float('inf') for none. One star in 2,500 of the sample is beyond 10.
-    config.data.feature_clip = 10.0
-    # Slots of a sample: at most this many stars are drawn.
-    config.data.num_star_per_sample = 128
-    # Samples of every snapshot in an epoch.
-    config.data.num_sample_per_snapshot = 16
-    # Chance that a training sample of a snapshot with at least num_star_per_sample stars loses some.
-    config.data.drop_probability = 0.6
-    # Lower and upper bound of the fraction that it then loses.
-    config.data.drop_ratio_range = (0.1, 0.9)
-    # What a survey misses, in training, validation and test alike: stars fainter than a limit, drawn for each sample
-    # uniformly between two luminosities [log10 Lsun], and a fraction of the others, drawn between two fractions.
-    # Never fewer than 10 stars are left. (): samples lack none.
-    config.data.faint_limit_range = ()
-    config.data.loss_ratio_range = ()
-    # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
-    # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
-    # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
-    config.data.random_turns = True
-
-    # Instead of the data set's own validation runs: a fold's number from 0 on, how many folds there are, and the seed
-    # that parts the runs of training and validation into them; those of the fold validate, all others train.
-    config.data.fold = ()
-
-    # Where the stars are while a model trains. 'replicated': on every device; 'sharded': each device has some
-    # snapshots of its own; 'streamed': on the host's disk, and some of them on the way to a device; 'auto': the
-    # first of these that takes no more than a quarter of the free memory.
-    config.data.placement = "auto"
+    config.data = _data()
 
     # The model's name, and its hyperparameters as its class documents them.
     config.model = ConfigDict({"name": model, **models.hyperparameters(model)})
@@ -122,3 +81,50 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Epochs without a better validation loss after which training stops.
     config.train.patience = 10
     return config.lock()
+
+
+def _data() -> ConfigDict:
+    """What a model learns from, and what it sees of it."""
+    data = ConfigDict()
+    # A data set directory made by starjax.data.build, or 'sample': the packaged NBODY6 sample.
+    data.dataset = "sample"
+    # Columns of a star that the model sees.
+    data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
+    # Those of them that turn a training cluster but that the model does not see. With ('x', 'vx') hidden it
+    # sees clusters as the sky shows them, across the line of sight, in training from random directions.
+    data.hidden_keys = ()
+    # Places and velocities are measured from the median star of each sample, as those of observed clusters have to
+    # be. False: from the origin of the data set, whose distance tells of a simulation's age.
+    data.centred = False
+    # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
+    data.target_keys = ("total_mass_within_2x_r_tidal",)
+    # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;
+    # float('inf') for none. One star in 2,500 of the sample is beyond 10.
+    data.feature_clip = 10.0
+    # Slots of a sample: at most this many stars are drawn.
+    data.num_star_per_sample = 128
+    # Samples of every snapshot in an epoch.
+    data.num_sample_per_snapshot = 16
+    # Chance that a training sample of a snapshot with at least num_star_per_sample stars loses some.
+    data.drop_probability = 0.6
+    # Lower and upper bound of the fraction that it then loses.
+    data.drop_ratio_range = (0.1, 0.9)
+    # What a survey misses, in training, validation and test alike: stars fainter than a limit, drawn for each sample
+    # uniformly between two luminosities [log10 Lsun], and a fraction of the others, drawn between two fractions.
+    # Never fewer than 10 stars are left. (): samples lack none.
+    data.faint_limit_range = ()
+    data.loss_ratio_range = ()
+    # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
+    # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
+    # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
+    data.random_turns = True
+
+    # Instead of the data set's own validation runs: a fold's number from 0 on, how many folds there are, and the seed
+    # that parts the runs of training and validation into them; those of the fold validate, all others train.
+    data.fold = ()
+
+    # Where the stars are while a model trains. 'replicated': on every device; 'sharded': each device has some
+    # snapshots of its own; 'streamed': on the host's disk, and some of them on the way to a device; 'auto': the
+    # first of these that takes no more than a quarter of the free memory.
+    data.placement = "auto"
+    return data

@@ -77,7 +77,7 @@ class MixtureHead:
     @property
     def loss_name(self) -> str:
         likelihood = "negative log-likelihood [nat]"
-        return likelihood if self.means == "likelihood" else f"Huber loss + {likelihood}"
+        return likelihood if self.means == "likelihood" else f"Huber loss\n+ {likelihood}"
 
     @property
     def num_output(self) -> int:

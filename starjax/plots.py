@@ -64,7 +64,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
     best = metrics[is_best]
     axes.plot(best["epoch"], best["val_loss"], "o", color=WARM, markeredgecolor="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=loss_name.replace(" + ", "\n+ "))
+    axes.set(xlabel="epoch", ylabel=loss_name)
     if metrics[["train_loss", "val_loss"]].min(axis=None) > 0:
         axes.set_yscale("log")
         plain_numbers(axes.yaxis, *axes.get_ylim())
