@@ -94,8 +94,8 @@ def features(table: Table, feature_keys: tuple[str, ...], view: View) -> Members
     geometry, stars, left_out = members(stars, view)
     if len(left_out):
         notes.append(
-            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion, or in parallax from "
-            f"{'the rest' if view.distance_pc is None else 'the distance that is stated'}: {_counted(left_out.sort_values('row'))}."
+            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion"
+            f"{' or parallax' if view.distance_pc is None else ', or in parallax from the distance that is stated'}: {_counted(left_out.sort_values('row'))}."
         )
     stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
     luminosity, of_luminosity = _luminosity(stars, keys, view)
