@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, prepare, train
+from starjax import assemble, distributed, prepare
+from starjax import epoch as epoch_lib
 
 
 @dataclasses.dataclass
@@ -38,10 +39,12 @@ class Training:
     def epoch(self, epoch: int) -> list[dict]:
         """A whole epoch as a run does it."""
         members = [True] * len(self.trainer.members)
-        self.state, means = train.train_epoch(
-            self.trainer, self.state, self.setup.source, epoch, members, lambda num: None
+        begun = epoch_lib.Part(epoch + 1, self.state)
+        part = epoch_lib.train(
+            self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False
         )
-        return means
+        self.state = part.state
+        return part.means()
 
 
 def set_up(config: ConfigDict) -> Training:

@@ -1,27 +1,57 @@
 """Checkpoints of a run, one an epoch, written beside the training."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from starjax import distributed, errors, files, log
+
+# What orbax raises of files that are not what it wrote.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, jax.errors.JaxRuntimeError)
+
+
+class CheckpointError(errors.StarjaxError):
+    """Checkpoints of which none can be read, or one that cannot be written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What was saved.
+
+    Attributes:
+      epoch: after which epoch.
+      arrays: placed as asked.
+      content: what was saved beside them, of plain numbers and text.
+    """
+
+    epoch: int
+    arrays: dict
+    content: Any
+
 
 class Checkpoints:
     """The `checkpoints/` folder of a run, one step an epoch; use as a context manager.
 
-    Kept are the last two epochs. Each holds the state to go on from, the best parameters so far, and how far the
-    run is.
+    Kept are the last two epochs, each with the digests of its files, so that a damaged one is not taken for good.
     """
 
-    def __init__(self, directory: Path):
-        options = ocp.CheckpointManagerOptions(preservation_policy=policies.LatestN(2))
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+    def __init__(self, directory: Path, *, is_read_only: bool = False):
+        self._directory = directory.absolute()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.LatestN(2), read_only=is_read_only
+        )
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._without_digests: int | None = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.wait()
         self._manager.close()
 
     @property
@@ -31,25 +61,70 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes what was saved."""
-        for epoch in self._manager.all_steps():
+        self.wait()
+        for epoch in list(self._manager.all_steps()):
             self._manager.delete(epoch)
 
-    def save(self, epoch: int, arrays: dict, progress: list[dict]) -> None:
-        """Saves `arrays` and `progress` (numbers) after `epoch`; returns before it is on disk."""
-        self._manager.save(
-            epoch,
-            args=ocp.args.Composite(
-                arrays=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(progress)
-            ),
-        )
+    def save(self, epoch: int, arrays: dict, content) -> None:
+        """Saves `arrays` and `content` (numbers and text) after `epoch`; returns before it is on disk.
 
-    def restore(self, epoch: int, like: dict) -> tuple[dict, list[dict]]:
-        """The arrays and progress saved after `epoch`; arrays are placed as those of `like` are."""
+        Raises:
+          CheckpointError: this or the one before cannot be written.
+        """
+        self.wait()
+        # Later ones are damaged, or this would not be saved now; orbax would keep to them.
+        for later in [step for step in self._manager.all_steps() if step >= epoch]:
+            self._manager.delete(later)
+        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(content))
+        self._manager.save(epoch, args=args)
+        self._without_digests = epoch
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk, with its digests."""
+        self._manager.wait_until_finished()
+        if self._without_digests is not None and distributed.is_main_process():
+            folder = self._directory / str(self._without_digests)
+            files.write_sums(folder, [path for path in folder.rglob("*") if path.is_file()])
+        self._without_digests = None
+
+    def restore(self, like: dict) -> Checkpoint | None:
+        """The last of the checkpoints that is as it was saved; None where there is none at all.
+
+        Args:
+          like: arrays are placed as those of this are.
+
+        Raises:
+          CheckpointError: there are some, all of them damaged.
+        """
+        reasons = []
+        for epoch in sorted(self._manager.all_steps(), reverse=True):
+            found = self._read(epoch, like)
+            if isinstance(found, Checkpoint):
+                return found
+            reasons.append(found)
+            log.warning(f"{found}: the checkpoint before it is taken, if there is one")
+        if reasons:
+            raise CheckpointError(f"{'; '.join(reasons)}: restore one, or remove {self._directory}")
+        return None
+
+    def is_asked_to_go(self, number: int) -> bool:
+        """Whether a process of a run of many was told that its machine is taken away, which all then know at once.
+
+        Args:
+          number: how often this was called, the same in all processes.
+        """
+        return self._manager.reached_preemption(number)
+
+    def _read(self, epoch: int, like: dict) -> "Checkpoint | str":
+        """A checkpoint, or what is wrong with it."""
+        folder = self._directory / str(epoch)
+        found = files.damaged(folder)
+        if not distributed.smallest(not found):
+            return f"{found[0] if found else folder} is missing or not as it was saved"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            epoch,
-            args=ocp.args.Composite(
-                arrays=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
-            ),
-        )
-        return restored["arrays"], restored["progress"]
+        args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        try:
+            restored = self._manager.restore(epoch, args=args)
+        except _DAMAGE as error:
+            return f"{folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
+        return Checkpoint(epoch, restored["arrays"], restored["progress"])

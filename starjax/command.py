@@ -8,11 +8,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
-from rich.console import Console
 
-from starjax import errors
+from starjax import distributed, errors, files, log, signals
 
 
 def define_config(example: str) -> flags.FlagHolder:
@@ -60,40 +60,60 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
 
 
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
-    """Runs `main` on what `flags_parser` makes of the command line.
+    """Runs `main` on what `flags_parser` makes of the command line, and ends the process.
 
-    A StarjaxError ends the process with status 1 and its message, without a traceback; Ctrl-C, and a reader that
-    closes the pipe, end it with the statuses that shells give them.
+    Its last line says why it ended, without a traceback, and its status how: 1 for what the user can mend (a StarjaxError, a full
+    disk), 75 (EX_TEMPFAIL) for what the same command goes on from (SIGTERM, another process of the run that is gone), those that
+    shells give for Ctrl-C and for a reader that closes the pipe. A bug keeps its traceback.
     """
 
     def quiet_main(arguments):
         # Libraries log every checkpoint as INFO; --verbosity=0 shows it.
-        if not flags.FLAGS["verbosity"].present:
+        if flags.FLAGS["verbosity"].present:
+            log.set_level(logging.converter.absl_to_standard(logging.get_verbosity()))
+        else:
             logging.set_verbosity(logging.WARNING)
         main(arguments)
 
-    # A process started in the background may have been told to ignore it.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _stop)
+    signals.end_at_once()
     # An interpreter that ends searches all that it has imported for garbage: 0.3 s with scikit-learn.
     atexit.register(gc.freeze)
     try:
         app.run(quiet_main, flags_parser=flags_parser)
     except errors.StarjaxError as error:
-        sys.exit(f"error: {error}")
+        _end(f"error: {error}", 1)
+    except signals.StoppedError as stopped:
+        sys.stdout.flush()
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)  # together with the other processes, which were asked too
     except BrokenPipeError:
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in files.MENDS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        mend = files.MENDS[error.errno]
+        _end(
+            f"error: {where}{error.strerror}; what was finished before stands: {mend}, and give the command again",
+            1,
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if not distributed.is_loss_of_a_process(error):
+            raise
+        reason = str(error).splitlines()[0]
+        _end(
+            f"another process of this run ended, or cannot be reached ({reason:.200}): see what it says last. The same command, "
+            "given again to all of them, goes on from the last checkpoint",
+            os.EX_TEMPFAIL,
+        )
 
 
-def _stop(*_) -> None:
-    """Ends the process at once; what it was at survives that, as it survives a kill.
-
-    A KeyboardInterrupt would be lost where it is raised in a callback of a library, and ending while XLA
-    compiles may crash.
-    """
-    # A progress bar hides the cursor, and holds back what is printed to sys.stderr.
-    Console(stderr=True).show_cursor()
-    print("\ninterrupted: the same command, given again, goes on", file=sys.__stderr__, flush=True)
-    os._exit(128 + signal.SIGINT)
+def _end(message: str, status: int) -> None:
+    """Ends the process with a last line; one of many at once, lest it wait for the others while they wait for it."""
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        os._exit(status)
+    sys.exit(status)

@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, ensemble, errors, experiment, prepare, record, results
+from starjax import (
+    assemble,
+    distributed,
+    ensemble,
+    errors,
+    experiment,
+    finished,
+    prepare,
+    record,
+    results,
+    stopping,
+)
 from starjax.checkpoint import Checkpoints
 from starjax.data.dataset import Dataset
 from starjax.experiment import Experiment
@@ -52,13 +63,17 @@ def read(config: ConfigDict, place: Experiment, stored: Dataset) -> Fold:
     Raises:
       CrossValidationError, ExperimentError: a member of it failed; it left out other runs than are left out now.
     """
-    described = experiment.read_finished(place)
+    described = finished.read(place)
     data, chosen = prepare.load(config, described, stored)
     experiment.check_left_out(place, described, config, data)
     mesh = prepare.make_mesh(config, chosen)
     with Checkpoints(place.checkpoints) as checkpoints:
-        arrays, members = checkpoints.restore(checkpoints.latest, assemble.abstract_arrays(config, mesh))
-    progress = tuple(Progress(**member) for member in members)
+        found = checkpoints.restore(assemble.abstract_arrays(config, mesh))
+    if found is None:
+        raise CrossValidationError(
+            f"{place.checkpoints} holds no checkpoint: restore it, or remove {place.directory}, which is then trained again"
+        )
+    arrays, progress = found.arrays, stopping.stored(found.content)
     failed = [number for number, member in enumerate(progress) if member.is_failed]
     if failed:
         # Intervals are calibrated on what as many members say of each run.
@@ -96,9 +111,7 @@ def combine(config: ConfigDict, stored: Dataset, place: Experiment, folds: list[
         # One that is there is of an attempt that did not come to its end, and perhaps of other folds.
         checkpoints.clear()
         last = max(member.epoch for member in progress)
-        checkpoints.save(
-            last, distributed.share_members(arrays, mesh), [dataclasses.asdict(member) for member in progress]
-        )
+        checkpoints.save(last, distributed.share_members(arrays, mesh), stopping.content(progress))
     # Members are called by their numbers among all.
     history = [
         row | {"member": number * num_member + row["member"]}

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
+from starjax import log
 from starjax.errors import ConfigError
 
 MEMBER_AXIS, DATA_AXIS = "member", "data"
@@ -43,6 +44,16 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
     return True
 
 
+def is_loss_of_a_process(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether an error of jax says that another process of this run cannot be reached.
+
+    Collectives of CPUs say so at once. Those of GPUs and TPUs wait, until the coordinator has missed a process for 100 s and jax ends
+    all others, with its own words.
+    """
+    said = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "arrier", "oordination")
+    return jax.process_count() > 1 and any(word in str(error) for word in said)
+
+
 def use_cores(batch_size: int) -> None:
     """Where the CPU computes, makes a device of every core (of as many as divide `batch_size`).
 
@@ -54,7 +65,7 @@ def use_cores(batch_size: int) -> None:
         num = max((n for n in range(1, num_core + 1) if batch_size % n == 0), default=1)
         jax.config.update("jax_num_cpu_devices", num)
         if num < num_core:
-            print(
+            log.warning(
                 f"{num} of {num_core} cores compute: {num_core} do not divide config.train.batch_size={batch_size}"
             )
 
@@ -84,9 +95,9 @@ def is_main_process() -> bool:
 
 
 def say(message: str) -> None:
-    """Prints a line, once in a multi-process run."""
+    """Says a line, once in a multi-process run."""
     if is_main_process():
-        print(message, flush=True)
+        log.info(message)
 
 
 def wait_for_all(name: str) -> None:

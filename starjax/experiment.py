@@ -9,11 +9,13 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from starjax import config as config_lib
-from starjax import errors, files
+from starjax import errors, files, lock
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
-FORMAT = 6
+# What this version writes, and what it reads: 6 has no digests of its files, and its checkpoints know members only.
+FORMAT = 7
+READABLE = (6, FORMAT)
 _PACKAGES = (
     "starjax",
     "jax",
@@ -61,6 +63,10 @@ class Experiment:
     @property
     def checkpoints(self) -> Path:
         return self.directory / "checkpoints"
+
+    @property
+    def interrupted(self) -> Path:
+        return self.directory / "interrupted"
 
     def fold(self, number: int) -> "Experiment":
         """The run of the members that leave out a fold."""
@@ -140,8 +146,9 @@ def find(experiment: Experiment) -> dict | None:
             return read_record(experiment)
         except ExperimentError as error:
             raise ExperimentError(f"{error}: restore it, or name another config.workdir") from error
-    # What a process left that was killed while it described the run does no harm.
-    there = set(experiment.directory.glob("*")) - {files.temporary_name(experiment.config)}
+    # What a process left that was killed while it described the run does no harm, nor that there is one now.
+    harmless = {files.temporary_name(experiment.config), experiment.directory / lock.NAME}
+    there = set(experiment.directory.glob("*")) - harmless
     if there:
         raise ExperimentError(
             f"{experiment.directory} is not empty and holds no run: name another config.workdir"
@@ -215,24 +222,6 @@ def versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 
-def read_finished(experiment: Experiment) -> dict:
-    """The record of a run that is finished (see `read_record`).
-
-    Raises:
-      ExperimentError: the directory holds no run, or one that is not finished; see also `read_record`.
-    """
-    if not experiment.config.exists():
-        raise ExperimentError(
-            f"{experiment.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
-        )
-    record = read_record(experiment)
-    if not experiment.test_metrics.exists():
-        raise ExperimentError(
-            f"{experiment.directory} is not finished: give its training command again, it goes on"
-        )
-    return record
-
-
 def read_record(experiment: Experiment) -> dict:
     """What describes the run: `format`, `config` (resolved), `dataset` (`name`, `fingerprint`, `left_out`),
     `layout`, `versions`.
@@ -245,9 +234,9 @@ def read_record(experiment: Experiment) -> dict:
     """
     try:
         record = json.loads(experiment.config.read_text())
-        if record["format"] != FORMAT:
+        if record["format"] not in READABLE:
             raise ExperimentError(
-                f"{experiment.config} has format {record['format']}; this version reads {FORMAT}"
+                f"{experiment.config} has format {record['format']}; this version reads {READABLE[0]} to {FORMAT}"
             )
         if not isinstance(record["config"], dict):
             raise TypeError("no config")
@@ -260,18 +249,7 @@ def read_record(experiment: Experiment) -> dict:
     return record
 
 
-def is_finished(experiment: Experiment, fingerprint: str) -> bool:
-    """Whether the directory holds a finished run on the data set of that fingerprint."""
-    if not (experiment.test_metrics.exists() and experiment.config.exists()):
-        return False
-    try:
-        return read_record(experiment)["dataset"]["fingerprint"] == fingerprint
-    except ExperimentError:
-        return False
-
-
 def save_scalers(experiment: Experiment, data: Dataset) -> None:
     """Keeps with the run what it takes to prepare new data as its own were."""
     for name, scalers in zip(BUNDLES.values(), (data.feature_scalers, data.target_scalers), strict=True):
-        if not (experiment.directory / name).exists():
-            bundle.save(experiment.directory / name, scalers)
+        bundle.save(experiment.directory / name, scalers)

@@ -1,11 +1,29 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+# The digests of the files of a folder, in the form of sha256sum: `sha256sum -c SHA256SUMS` checks them without starjax.
+SUMS = "SHA256SUMS"
+# What a file system refuses, and what to do.
+MENDS = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room within the quota there",
+    errno.EFBIG: "the file system there takes no file that large: write elsewhere",
+    errno.EROFS: "nothing can be written there: write elsewhere",
+    errno.EACCES: "allow this user to read and write there, or name another place",
+    errno.EPERM: "allow this user to read and write there, or name another place",
+    errno.EIO: "the disk there fails: look after it, and restore the file",
+    errno.EISDIR: "a folder stands where a file belongs: remove it",
+    errno.ENOTDIR: "a file stands where a folder belongs: remove it",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
 
 
 @contextlib.contextmanager
@@ -33,7 +51,12 @@ def temporary_name(path: Path) -> Path:
 def write_json(path: Path, content: dict) -> None:
     """Writes `content` as indented JSON."""
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json_text(content))
+
+
+def json_text(content: dict) -> str:
+    """What `write_json` writes."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 def sha256(path: Path) -> str:
@@ -43,8 +66,41 @@ def sha256(path: Path) -> str:
 
 
 def has_digest(path: Path, digest: str) -> bool:
-    """Whether `path` is there with this SHA-256."""
-    return path.exists() and sha256(path) == digest
+    """Whether `path` is there, a file, with this SHA-256."""
+    return path.is_file() and sha256(path) == digest
+
+
+def sums_of(folder: Path, paths: Iterable[Path], known: dict[Path, str] | None = None) -> str:
+    """The lines of a `SUMS` file for files of a folder; `known` are digests of some of them."""
+    known = known or {}
+    return "".join(
+        f"{known.get(path) or sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(paths)
+    )
+
+
+def write_sums(folder: Path, paths: Iterable[Path], known: dict[Path, str] | None = None) -> None:
+    """Writes the digests of files of a folder into its `SUMS`; see `sums_of`."""
+    with written_whole(folder / SUMS) as temporary:
+        temporary.write_text(sums_of(folder, paths, known))
+
+
+def damaged(folder: Path) -> list[Path]:
+    """The files that are not as the `SUMS` of their folder says, or not there; none, where it says nothing.
+
+    Its own file is among them where that cannot be read.
+    """
+    path = folder / SUMS
+    if not path.exists():
+        return []
+    try:
+        lines = [line.split("  ", 1) for line in path.read_text().splitlines()]
+        return (
+            [folder / name for digest, name in lines if not has_digest(folder / name, digest)]
+            if lines
+            else [path]
+        )
+    except ValueError:
+        return [path]
 
 
 def version(path: Path) -> list[int]:

@@ -14,7 +14,19 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from starjax import command, distributed, environment, errors, experiment, main, models, names, summary
+from starjax import (
+    command,
+    distributed,
+    environment,
+    errors,
+    experiment,
+    finished,
+    log,
+    main,
+    models,
+    names,
+    summary,
+)
 from starjax import config as config_lib
 from starjax.data import dataset
 from starjax.errors import ConfigError
@@ -138,7 +150,7 @@ def run(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
     failed = {}
     for number, cell in enumerate(mine, start=1):
         place = experiment.locate(cell)
-        is_done = experiment.is_finished(place, fingerprint)
+        is_done = finished.is_on(place, fingerprint)
         distributed.say(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
         if is_done:
             continue
@@ -148,7 +160,7 @@ def run(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
             if jax.process_count() > 1:  # the other processes may wait for this one
                 raise
             failed[cell.name] = error
-            print(f"failed: {error}", flush=True)
+            log.warning(f"failed: {error}")
         # What was compiled for one model is of no use to the next.
         jax.clear_caches()
     if distributed.is_main_process():
@@ -170,7 +182,7 @@ def _fingerprint(made: Sequence[ConfigDict]) -> str:
 def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard: tuple[int, int]) -> None:
     """Ranks the finished runs of the grid on this data set, those of other parts included."""
     places = [experiment.locate(cell) for cell in made]
-    finished = [place.directory for place in places if experiment.is_finished(place, fingerprint)]
+    finished = [place.directory for place in places if finished.is_on(place, fingerprint)]
     print(f"{len(finished)} of the {len(made)} runs of the grid are finished")
     if finished:
         # Parts may end at the same time.

@@ -3,6 +3,8 @@
 python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
 """
 
+import contextlib
+import shutil
 from collections.abc import Sequence
 
 import jax
@@ -16,10 +18,14 @@ from starjax import (
     ensemble,
     environment,
     experiment,
+    finished,
     functional,
+    lock,
+    log,
     outcome,
     prepare,
     results,
+    signals,
     train,
 )
 from starjax import config as config_lib
@@ -50,8 +56,8 @@ def run(config: ConfigDict) -> Experiment:
     _finish(config, place)
     if distributed.is_main_process():
         if config.profile and not place.profile.exists():
-            print(
-                f"config.profile={config.profile}: this epoch was not trained here, so that there is no trace"
+            log.warning(
+                f"config.profile={config.profile}: that epoch was not trained here, so that there is no trace"
             )
         outcome.report(place, best)
     return place
@@ -59,15 +65,27 @@ def run(config: ConfigDict) -> Experiment:
 
 def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None) -> None:
     """Does what of a run is still to be done; `stored` is its data set, where it is at hand (see `prepare.read`)."""
-    record, is_finished = experiment.find(place), place.test_metrics.exists()
+    record = experiment.find(place)
+    best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
+    is_done = finished.is_whole(place) and (best is None or finished.is_whole(best))
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
     stored = stored or prepare.read(config, record)
     if record is not None:
         experiment.check_same(place, record, config, stored)
-    if is_finished:
+    if is_done:
         distributed.say(f"{place.directory} holds this run already, finished: nothing to do")
-    elif config.ensemble.num_fold:
+        return
+    is_writer = distributed.is_main_process()
+    with lock.held(place.directory) if is_writer else contextlib.nullcontext():
+        if is_writer:
+            place.test_metrics.unlink(missing_ok=True)  # of a run that is not whole
+        _make(config, place, stored, record)
+
+
+def _make(config: ConfigDict, place: Experiment, stored: Dataset, record: dict | None) -> None:
+    """Trains and tests, from where the run stands."""
+    if config.ensemble.num_fold:
         _describe(place, config, stored, record, layout=None)
         _train_and_test_folds(config, stored, place)
     else:
@@ -120,9 +138,17 @@ def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment)
         f"{config.train.batch_size} samples, {trainer.micro_batch_size} at a time on each device"
     )
     recorder = Recorder(place, config.train.max_epochs, num_sample, is_writer, config.profile)
-    with Checkpoints(place.checkpoints) as checkpoints, recorder:
-        arrays, progress = train.fit(config, trainer, source, setup.evaluator, checkpoints, recorder)
-    results.write(config, place, data, setup.layout, setup.evaluator, arrays, progress)
+    with (
+        Checkpoints(place.checkpoints) as checkpoints,
+        Checkpoints(place.interrupted) as interrupted,
+        recorder,
+    ):
+        kept = train.Kept(checkpoints, interrupted, recorder)
+        arrays, progress = train.fit(config, trainer, source, setup.evaluator, kept)
+    if is_writer:
+        shutil.rmtree(place.interrupted)
+    with signals.standing("the model is trained, what remains is its test"):
+        results.write(config, place, data, setup.layout, setup.evaluator, arrays, progress)
 
 
 def run_command() -> None:

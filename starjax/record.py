@@ -7,6 +7,8 @@
 import contextlib
 import csv
 import datetime
+import hashlib
+import io
 import json
 import resource
 import statistics
@@ -19,7 +21,7 @@ import jax
 import tensorboardX
 from flax.traverse_util import flatten_dict
 
-from starjax import files, profile, progress
+from starjax import errors, files, log, profile, progress
 from starjax.experiment import Experiment
 from starjax.stopping import Progress
 
@@ -31,6 +33,10 @@ def device_memory_bytes() -> int:
         return stats["peak_bytes_in_use"]
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB
+
+
+class RecordError(errors.StarjaxError):
+    """Records of a run that are damaged."""
 
 
 class Recorder:
@@ -51,18 +57,29 @@ class Recorder:
         self._profiled_epoch = profiled_epoch
         self._rows: list[dict] = []
         self._timings: list[dict] = []
-        self._seconds = 0.0
         self._ends: list[float] = []
         self._events = None
 
-    def start(self, epoch: int) -> None:
-        """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped."""
+    def start(self, epoch: int, metrics_sha256: str | None = None) -> None:
+        """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped.
+
+        Args:
+          metrics_sha256: of metrics.csv after that epoch, where it is known.
+
+        Raises:
+          RecordError: that file has other rows, or cannot be read.
+        """
         if not self._is_writer:
             return
         if epoch:
-            print(f"going on after epoch {epoch}", flush=True)
+            log.info(f"going on after epoch {epoch}")
         self._ends = [time.perf_counter()]
         self._rows = rows_until(self._experiment.metrics, epoch)
+        if metrics_sha256 and (not self._rows or _digest(self._rows) != metrics_sha256):
+            raise RecordError(
+                f"{self._experiment.metrics} is missing or damaged, and cannot be made from checkpoints: restore it, or remove "
+                f"{self._experiment.directory} and train again"
+            )
         self._timings = rows_until(self._experiment.timing, epoch)
         self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
 
@@ -73,32 +90,35 @@ class Recorder:
         if self._events is not None:
             self._events.close()
 
+    @property
+    def metrics_sha256(self) -> str:
+        """The SHA-256 of metrics.csv as it stands."""
+        return _digest(self._rows) if self._rows else ""
+
     @contextlib.contextmanager
-    def timed_epoch(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
-        """Times what is done inside, and yields a function that moves the bar by a number of steps."""
+    def shown_epoch(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
+        """Shows a bar, which the function that is yielded moves by a number of steps."""
         is_traced = self._is_writer and epoch == self._profiled_epoch
         trace = profile.traced(self._experiment.profile) if is_traced else contextlib.nullcontext()
         display = progress.bar() if self._is_writer else contextlib.nullcontext()
         with trace, display:
-            start = time.perf_counter()
             if self._is_writer:
                 task = display.add_task(f"epoch {epoch}", total=num_step)
                 yield lambda num: display.advance(task, num)
             else:
                 yield lambda num: None
-            self._seconds = time.perf_counter() - start
         if is_traced:
             idle = json.loads((self._experiment.profile / "idle.json").read_text())
-            print(
+            log.info(
                 f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of the "
-                f"{idle['seconds']:.2f} s of its training steps; the trace lies in {self._experiment.profile}",
-                flush=True,
+                f"{idle['seconds']:.2f} s of its training steps; the trace lies in {self._experiment.profile}"
             )
 
-    def epoch(self, epoch: int, rows: Sequence[dict], progress: Sequence[Progress]) -> None:
+    def epoch(self, epoch: int, seconds: float, rows: Sequence[dict], progress: Sequence[Progress]) -> None:
         """Records one epoch.
 
         Args:
+          seconds: that its training took.
           rows: of each member that trained, `member`, `learning_rate`, `train`: means over its training samples as
             drawn, with dropout, while the epoch went on; `val`: validation loss and metrics after it.
           progress: of all members, after the epoch.
@@ -108,8 +128,8 @@ class Recorder:
         self._rows += [flatten_dict({"epoch": epoch, **row}, sep="_") for row in rows]
         timing = {
             "epoch": epoch,
-            "seconds": self._seconds,
-            "samples_per_s": len(rows) * self._num_sample / self._seconds,
+            "seconds": seconds,
+            "samples_per_s": len(rows) * self._num_sample / seconds,
             "device_memory_bytes": device_memory_bytes(),
         }
         self._timings.append(timing)
@@ -121,10 +141,9 @@ class Recorder:
         ends = self._ends[1:] if len(self._ends) > 2 else self._ends
         seconds_per_epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
         left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - epoch)))
-        print(
+        log.info(
             f"epoch {epoch:>3}/{self._max_epochs}  {_losses(epoch, rows, progress)}"
-            f"  {timing['samples_per_s']:>9,.0f} samples/s  at most {left} left",
-            flush=True,
+            f"  {timing['samples_per_s']:>9,.0f} samples/s  at most {left} left"
         )
 
     def _write_events(self, epoch: int, rows: Sequence[dict], timing: dict, num_member: int) -> None:
@@ -156,18 +175,34 @@ def rows_until(path: Path, epoch: int) -> list[dict]:
     """The rows of a CSV file of records up to an epoch, to the last digit; none where there is no file."""
     if epoch == 0 or not path.exists():
         return []
-    with open(path, newline="") as file:
-        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    return [row for row in rows if row["epoch"] <= epoch]
+    try:
+        with open(path, newline="") as file:
+            rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        return [row for row in rows if row["epoch"] <= epoch]
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise RecordError(
+            f"{path} is damaged ({error!r}): restore it, or remove the run and train again"
+        ) from error
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
     """Writes rows, at least one, as CSV."""
-    # By the csv module, which writes and reads back every digit of a float.
     with files.written_whole(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+        _write(file, rows)
+
+
+def _write(file, rows: list[dict]) -> None:
+    # By the csv module, which writes and reads back every digit of a float.
+    writer = csv.DictWriter(file, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _digest(rows: list[dict]) -> str:
+    """The SHA-256 of the file that `write_rows` makes of rows."""
+    text = io.StringIO(newline="")
+    _write(text, rows)
+    return hashlib.sha256(text.getvalue().encode()).hexdigest()
 
 
 def _number(text: str) -> int | float:

@@ -19,7 +19,7 @@ import pandas as pd
 from absl.flags import argparse_flags
 from flax.traverse_util import flatten_dict
 
-from starjax import calibration, command, errors, experiment, files, novelty, outcome, plots
+from starjax import calibration, command, errors, files, finished, novelty, outcome, plots
 from starjax import coverage as coverage_lib
 from starjax.data import dataset
 from starjax.experiment import Experiment
@@ -74,7 +74,7 @@ def page(place: Experiment) -> str:
     Raises:
       ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
     """
-    record = experiment.read_finished(place)
+    record = finished.read(place)
     try:
         tested = json.loads(place.test_metrics.read_text())
         coverage, history = pd.read_csv(place.coverage), pd.read_csv(place.metrics)

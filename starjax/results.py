@@ -1,7 +1,6 @@
 """What a run leaves behind when it has been trained: tables, test metrics, figures; of many members also each one's."""
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -20,10 +19,12 @@ from starjax import (
     ensemble,
     experiment,
     files,
+    finished,
     novelty,
     plots,
     snapshot_plots,
     snapshots,
+    stopping,
 )
 from starjax import record as record_lib
 from starjax.checkpoint import Checkpoints
@@ -136,7 +137,7 @@ def write_tested(
         }
         for name, figure in figures.items():
             plots.save(figure, place.figures / f"{name}.png")
-        files.write_json(place.test_metrics, content)
+        finished.mark(place, content)
     distributed.wait_for_all("test metrics")
 
 
@@ -196,8 +197,7 @@ def _write_best(alone, judge: snapshots.Judge, arrays, progress, table: pd.DataF
     one = slice(best, best + 1)
     own = jax.tree.map(lambda x: distributed.gather(x)[one], arrays)
     with Checkpoints(alone.checkpoints) as checkpoints:
-        if checkpoints.latest is None:
-            own = distributed.share_members(own, distributed.make_mesh())
-            checkpoints.save(progress[best].epoch, own, [dataclasses.asdict(progress[best])])
+        own = distributed.share_members(own, distributed.make_mesh())
+        checkpoints.save(progress[best].epoch, own, stopping.content(progress[one]))
     own_outputs = {split: output[one] for split, output in output_ExNxO.items()}
     write_tested(alone, judge, own_outputs, table.iloc[:1].assign(member=0), progress[one])

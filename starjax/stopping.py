@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,3 +30,14 @@ class Progress:
 
     def is_over(self, max_epochs: int, patience: int) -> bool:
         return self.is_failed or self.epoch >= max_epochs or self.epoch - self.best_epoch >= patience
+
+
+def content(progress: Sequence[Progress], metrics_sha256: str = "") -> dict:
+    """What a checkpoint has beside its arrays: the progress of all members, and the SHA-256 of the records so far."""
+    return {"members": [dataclasses.asdict(p) for p in progress], "metrics_sha256": metrics_sha256}
+
+
+def stored(content: Mapping | Sequence[Mapping]) -> tuple[Progress, ...]:
+    """The progress of all members from the content of a checkpoint; in runs of format 6 there was nothing else in it."""
+    members = content["members"] if isinstance(content, Mapping) else content
+    return tuple(Progress(**member) for member in members)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import math
+import signal
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,20 +12,31 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, ensemble, errors
-from starjax import progress as progress_bars
-from starjax.checkpoint import Checkpoints
+from starjax import assemble, distributed, ensemble, epoch, errors, log, signals, stopping
+from starjax.checkpoint import CheckpointError, Checkpoints
 from starjax.data import placement
 from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 from starjax.stopping import Progress
 
-# Calls of the device an epoch is made in: what a progress bar can show of it.
-CALLS_PER_EPOCH = 16
-
 
 class TrainingError(errors.StarjaxError):
     """Training that cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Where it is kept how far a run is.
+
+    Attributes:
+      checkpoints: after each epoch.
+      interrupted: within an epoch, if the process was asked to go in it.
+      recorder: what is told of each epoch.
+    """
+
+    checkpoints: Checkpoints
+    interrupted: Checkpoints
+    recorder: Recorder
 
 
 def fit(
@@ -31,17 +44,16 @@ def fit(
     trainer: assemble.Trainer,
     source: placement.Source,
     evaluator: Evaluator,
-    checkpoints: Checkpoints,
-    recorder: Recorder,
+    kept: Kept,
 ) -> tuple[dict, tuple[Progress, ...]]:
-    """Trains until the last epoch or until patience runs out, from the last checkpoint if there is one.
+    """Trains until the last epoch or until patience runs out, from where the run stands.
 
     A member whose patience has run out, or whose loss is not finite, rests while the others go on.
 
     Args:
       source: the training samples.
       evaluator: predicts the validation samples after each epoch.
-      checkpoints, recorder: where each epoch is kept and told.
+      kept: where it is kept how far the run is.
 
     Returns:
       `{'state', 'best'}`: the last state, and the averaged parameters of each member's best epoch; and how far
@@ -49,47 +61,90 @@ def fit(
 
     Raises:
       TrainingError: no member has a finite loss. The checkpoints of the epochs before stand.
+      StoppedError: the process is asked to go, and has saved what it was at.
     """
     max_epochs, patience = config.train.max_epochs, config.train.patience
-    state, progress = trainer.initial_state, (Progress(),) * len(trainer.members)
-    # The first epoch is better than none, so that these are never used.
-    arrays = {"state": state, "best": jax.tree.map(jnp.zeros_like, state["params"])}
-    if checkpoints.latest is not None:
-        arrays, stored = checkpoints.restore(
-            checkpoints.latest, like={"state": state, "best": state["params"]}
-        )
-        progress = tuple(Progress(**member) for member in stored)
-    recorder.start(max(p.epoch for p in progress))
-    while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
-        epoch = max(p.epoch for p in progress) + 1
-        with recorder.timed_epoch(epoch, trainer.num_step) as advance:
-            state, train_metrics = train_epoch(
-                trainer, arrays["state"], source, epoch - 1, is_active, advance
-            )
-        averaged = trainer.average(state)
-        val_metrics = _validate(config, trainer, evaluator, averaged)
-        progress = tuple(
-            _after(p, train, val) if active else p
-            for p, active, train, val in zip(progress, is_active, train_metrics, val_metrics, strict=True)
-        )
-        _check_failed(config, trainer.members, progress, epoch, train_metrics, val_metrics)
-        arrays = {
-            "state": state,
-            "best": _where(np.array([p.best_epoch == epoch for p in progress]), averaged, arrays["best"]),
-        }
-        learning_rate = trainer.learning_rate(epoch * trainer.num_step).tolist()
-        rows = [
-            {"member": i, "learning_rate": learning_rate[i], "train": train_metrics[i], "val": val_metrics[i]}
-            for i, p in enumerate(progress)
-            if p.epoch == epoch
-        ]
-        if rows:  # or the last ones have failed that were not at rest
-            recorder.epoch(epoch, rows, progress)
-        # After its rows of metrics, so that a checkpoint never lacks one.
-        checkpoints.save(epoch, arrays, [dataclasses.asdict(p) for p in progress])
+    arrays, progress, begun = _begin(trainer, kept)
+    with signals.deferred() as deferral:
+        is_asked_to_go = _asked(deferral, kept.checkpoints)
+        while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
+            number = max(p.epoch for p in progress) + 1
+            part = begun if begun and begun.number == number else epoch.Part(number, arrays["state"])
+            with kept.recorder.shown_epoch(number, trainer.num_step) as advance:
+                part = epoch.train(trainer, part, source, is_active, advance, is_asked_to_go)
+            if not part.is_done:
+                done = (number - 1) * trainer.num_step + part.num_step
+                kept.interrupted.save(done, {"state": part.state}, part.content())
+                kept.interrupted.wait()
+                raise signals.StoppedError(
+                    f"{number - 1} epochs stand, and {part.num_step} of {trainer.num_step} steps of the next",
+                    deferral.number,
+                )
+            arrays, progress = _end_epoch(config, trainer, evaluator, kept, part, arrays, progress)
+            if is_asked_to_go():
+                kept.checkpoints.wait()
+                raise signals.StoppedError(f"{number} epochs stand", deferral.number)
     last = max(p.epoch for p in progress)
-    if distributed.is_main_process() and last < max_epochs:
-        print(f"stopped after epoch {last}: no better validation loss for {patience} epochs", flush=True)
+    if last < max_epochs:
+        distributed.say(f"stopped after epoch {last}: no better validation loss for {patience} epochs")
+    return arrays, progress
+
+
+def _begin(trainer: assemble.Trainer, kept: Kept) -> tuple[dict, tuple[Progress, ...], epoch.Part | None]:
+    """Arrays and progress where the run stands, and the epoch that is begun, if one is."""
+    state = trainer.initial_state
+    # The first epoch is better than none, so that these best are never used.
+    arrays = {"state": state, "best": jax.tree.map(jnp.zeros_like, state["params"])}
+    progress, last, metrics_sha256 = (Progress(),) * len(trainer.members), 0, None
+    if found := kept.checkpoints.restore({"state": state, "best": state["params"]}):
+        arrays, progress, last = found.arrays, stopping.stored(found.content), found.epoch
+        metrics_sha256 = (
+            dict(found.content).get("metrics_sha256") if isinstance(found.content, dict) else None
+        )
+    kept.recorder.start(last, metrics_sha256)
+    try:
+        begun = kept.interrupted.restore({"state": state})
+    except CheckpointError as error:
+        log.warning(f"{error}; the epoch is begun again")
+        begun = None
+    return arrays, progress, begun and epoch.Part.restored(begun.arrays["state"], begun.content)
+
+
+def _asked(deferral: signals.Deferral, checkpoints: Checkpoints) -> Callable[[], bool]:
+    """Tells whether the process is to go; of many processes all at once, so that they have to ask as often."""
+    number = itertools.count(1)
+
+    def is_asked_to_go():
+        if checkpoints.is_asked_to_go(next(number)):
+            deferral.number = signal.SIGTERM
+        return deferral.number is not None
+
+    return is_asked_to_go
+
+
+def _end_epoch(
+    config, trainer, evaluator, kept: Kept, part: epoch.Part, arrays: dict, progress: Sequence[Progress]
+) -> tuple[dict, tuple[Progress, ...]]:
+    """Validates, records and saves an epoch; arrays and progress after it."""
+    averaged, train_metrics = trainer.average(part.state), part.means()
+    val_metrics = _validate(config, trainer, evaluator, averaged)
+    progress = tuple(
+        _after(p, train, val) if not p.is_over(config.train.max_epochs, config.train.patience) else p
+        for p, train, val in zip(progress, train_metrics, val_metrics, strict=True)
+    )
+    _check_failed(config, trainer.members, progress, part.number, train_metrics, val_metrics)
+    is_best = np.array([p.best_epoch == part.number for p in progress])
+    arrays = {"state": part.state, "best": _where(is_best, averaged, arrays["best"])}
+    learning_rate = trainer.learning_rate(part.number * trainer.num_step).tolist()
+    rows = [
+        {"member": i, "learning_rate": learning_rate[i], "train": train_metrics[i], "val": val_metrics[i]}
+        for i, p in enumerate(progress)
+        if p.epoch == part.number
+    ]
+    if rows:  # or the last ones have failed that were not at rest
+        kept.recorder.epoch(part.number, part.seconds, rows, progress)
+    # After its rows of metrics, so that a checkpoint never lacks one.
+    kept.checkpoints.save(part.number, arrays, stopping.content(progress, kept.recorder.metrics_sha256))
     return arrays, progress
 
 
@@ -129,9 +184,7 @@ def _check_failed(
     for i in new:
         message = f"the loss is not finite in epoch {epoch} (training {train[i]['loss']}, validation {val[i]['loss']})"
         if len(progress) > 1 and distributed.is_main_process():
-            print(
-                f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}", flush=True
-            )
+            log.warning(f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}")
         if all(p.is_failed for p in progress):
             where = "optim"
             if "learning_rate" in members.hparams:
@@ -140,42 +193,3 @@ def _check_failed(
                 f"{message}; checkpoints of the epochs before stand. Lower config.{where}.learning_rate (here {rate[i]}), "
                 "or look for extreme values in the features"
             )
-
-
-def train_epoch(
-    trainer: assemble.Trainer,
-    state,
-    source: placement.Source,
-    epoch: int,
-    is_active,
-    advance: Callable[[int], None],
-) -> tuple[dict, list[dict]]:
-    """One epoch in a few calls of many steps each.
-
-    Returns:
-      the state after it; of each member, means over its samples, NaN where it rests.
-    """
-    members = trainer.members.arrays() | {"is_active": np.asarray(is_active, np.int32)}
-    members = distributed.share_members(members, trainer.mesh)
-    most = math.ceil(trainer.num_step / CALLS_PER_EPOCH)
-    sums = []
-    for stars, num_step in source.chunks(epoch):
-        if sums and source.placement == "streamed":
-            # This chunk was sent while the device worked on the last one; the next is to wait until that is done.
-            jax.block_until_ready(sums[-1])
-        for first in range(0, num_step, most):
-            num = min(most, num_step - first)
-            state, sums_of_call = trainer.train_steps(
-                state, members, stars, *map(np.int32, (epoch, first, num))
-            )
-            sums.append(sums_of_call)
-            if progress_bars.is_terminal():
-                jax.block_until_ready(sums_of_call)  # the bar should show what is done, not what is queued
-            advance(num)
-    totals = jax.tree.map(
-        lambda *values: np.sum([distributed.gather(x) for x in values], axis=0, dtype=np.float64), *sums
-    )
-    num_sample = totals.pop("num_sample")
-    with np.errstate(invalid="ignore"):
-        means = {name: values / num_sample for name, values in totals.items()}
-    return state, [{name: float(values[i]) for name, values in means.items()} for i in range(len(is_active))]

@@ -21,8 +21,10 @@ from starjax import (
     evaluate,
     experiment,
     files,
+    finished,
     novelty,
     prediction,
+    stopping,
 )
 from starjax import config as config_lib
 from starjax.answers import Answer
@@ -219,7 +221,7 @@ def load(run: Path | str) -> Trained:
         or a file of it cannot be used.
     """
     place = Experiment(Path(run))
-    record = experiment.read_finished(place)
+    record = finished.read(place)
     config = config_lib.restored(record["config"])
     if ensemble.is_sweep(config) and config.ensemble.size > 1:
         raise TrainedError(
@@ -243,18 +245,17 @@ def load(run: Path | str) -> Trained:
 def _best(place: Experiment, config: ConfigDict) -> tuple[Path, tuple[int, ...], dict]:
     """The checkpoint, and from it the best epoch and its parameters of each member that has not failed."""
     mesh = distributed.make_mesh(devices=jax.local_devices()[:1])
-    with Checkpoints(place.checkpoints) as checkpoints:
-        if checkpoints.latest is None:
-            raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
-        last = checkpoints.latest
-        arrays, progress = checkpoints.restore(last, assemble.abstract_arrays(config, mesh))
-    is_there = np.array([not member["is_failed"] for member in progress])
-    epochs = tuple(member["best_epoch"] for member in progress if not member["is_failed"])
-    return (
-        place.checkpoints / str(last),
-        epochs,
-        jax.tree.map(lambda x: np.asarray(x)[is_there], arrays["best"]),
-    )
+    if not place.checkpoints.is_dir():
+        raise TrainedError(f"{place.checkpoints} is missing: restore it, or train the run again")
+    with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
+        found = checkpoints.restore(assemble.abstract_arrays(config, mesh))
+    if found is None:
+        raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
+    progress = stopping.stored(found.content)
+    is_there = np.array([not member.is_failed for member in progress])
+    epochs = tuple(member.best_epoch for member in progress if not member.is_failed)
+    best = jax.tree.map(lambda x: np.asarray(x)[is_there], found.arrays["best"])
+    return place.checkpoints / str(found.epoch), epochs, best
 
 
 def _scalers(place: Experiment, name: str) -> ScalerBundle:

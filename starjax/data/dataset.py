@@ -103,21 +103,36 @@ def directory(name: str) -> Path:
 
 
 def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
-    """SHA-256 over those of the files; if trusting, those that the build wrote down of files that did not change."""
-    known = _known_digests(directory / CONFIG_FILE, paths) if is_trusting else {}
-    digests = [known.get(path) or files.sha256(path) for path in paths]
+    """SHA-256 over those of the files, which have to be as the build wrote them down, if it did.
+
+    If trusting, files that did not change by their sizes and times are not read.
+    """
+    written_down, versions = _of_build(directory / CONFIG_FILE)
+    digests = []
+    for path in paths:
+        known = written_down.get(path.name)
+        is_unchanged = known and is_trusting and versions.get(path.name) == files.version(path)
+        digests.append(known if is_unchanged else files.sha256(path))
+        if known not in (None, digests[-1]):
+            raise DatasetError(
+                f"{path} is not as it was built ({CONFIG_FILE} has another SHA-256): restore it or build the data set again; "
+                f"where it was changed on purpose, remove {directory / CONFIG_FILE}"
+            )
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _known_digests(record: Path, paths: list[Path]) -> dict[Path, str]:
-    """The SHA-256 of those files that are as a build left them, from its record; none, where that does not tell."""
+def _of_build(record: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """What a build wrote down of its files by name, SHA-256 and version; nothing of files of other tools."""
     try:
         content = json.loads(record.read_text())
-        digests, versions = dict(content["sha256"]), dict(content["versions_of_files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    known = [path for path in paths if path.name in digests and path.name in versions]
-    return {path: digests[path.name] for path in known if versions[path.name] == files.version(path)}
+        return dict(content["sha256"]), dict(content.get("versions_of_files", {}))
+    except FileNotFoundError:
+        return {}, {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(
+            f"{record} is damaged ({error!r:.200}): restore it, build the data set again, or remove it, and no file of the data "
+            "set is checked"
+        ) from error
 
 
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:

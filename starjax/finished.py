@@ -1,0 +1,72 @@
+"""Finished runs: what says that one is, and whether its files are as it left them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from starjax import experiment, files, log
+from starjax.experiment import Experiment, ExperimentError
+
+
+def mark(place: Experiment, test_metrics: dict) -> None:
+    """Writes the digests of all files that tell of the run, and last its test metrics, whose presence says that it is finished."""
+    apart = [place.events, place.profile, place.interrupted, *place.directory.glob("fold-*")]
+    there = {
+        path
+        for path in place.directory.rglob("*")
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.name != files.SUMS
+        and not any(map(path.is_relative_to, apart))
+    }
+    digest = hashlib.sha256(files.json_text(test_metrics).encode()).hexdigest()
+    files.write_sums(place.directory, there | {place.test_metrics}, {place.test_metrics: digest})
+    files.write_json(place.test_metrics, test_metrics)
+
+
+def is_whole(place: Experiment) -> bool:
+    """Whether the run is finished and its files are as it left them; says which are not."""
+    if not place.test_metrics.exists():
+        return False
+    found = files.damaged(place.directory)
+    if found:
+        log.warning(f"{_named(found)} missing or not as the run left it: made anew")
+    return not found
+
+
+def read(place: Experiment) -> dict:
+    """The record of a run that is finished (see `experiment.read_record`).
+
+    Raises:
+      ExperimentError: the directory holds no run, or one that is not finished or not whole; see also `read_record`.
+    """
+    if not place.config.exists():
+        raise ExperimentError(
+            f"{place.directory} holds no run: name a folder that starjax.main made, such as output/experiments/NAME"
+        )
+    record = experiment.read_record(place)
+    if not place.test_metrics.exists():
+        raise ExperimentError(
+            f"{place.directory} is not finished: give its training command again, it goes on"
+        )
+    if found := files.damaged(place.directory):
+        raise ExperimentError(
+            f"{_named(found)} missing or not as the run left it ({files.SUMS} has other digests): restore it, or give the "
+            "training command again, which makes it anew"
+        )
+    return record
+
+
+def is_on(place: Experiment, fingerprint: str) -> bool:
+    """Whether the directory holds a finished run, whole, on the data set of that fingerprint."""
+    if not (place.config.exists() and is_whole(place)):
+        return False
+    try:
+        return experiment.read_record(place)["dataset"]["fingerprint"] == fingerprint
+    except ExperimentError:
+        return False
+
+
+def _named(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(map(str, paths[:5])) + more

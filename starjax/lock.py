@@ -1,0 +1,94 @@
+"""One process at a time in a directory, and who that is.
+
+The lock is the kernel's (`flock`), which lets go of it when its holder ends, however it ends, on a file server too: so that a
+lock that a killed process left is no obstacle to the next, on whichever machine. The file says who holds it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starjax import errors, log
+
+NAME = ".lock"
+# What file systems say that have no such locks.
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class LockError(errors.StarjaxError):
+    """A directory that another process is at work in, and which."""
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Holds the lock of a directory, which is made if it is not there.
+
+    Raises:
+      LockError: another process holds it.
+      OSError: the directory cannot be written to.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / NAME
+    file = _locked(path)
+    try:
+        left_by = _owner(file)
+        if left_by:
+            log.warning(f"{directory}: stale lock of {left_by}, which ended without a word: taken over")
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(_self(), indent=2) + "\n")
+        file.flush()
+        yield
+    finally:
+        # While it is held: who waits for this file finds that it is not the one of that name any more.
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _locked(path: Path):
+    """The file, open and locked."""
+    while True:
+        file = open(path, "a+")  # noqa: SIM115, to stay open while it is held
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = _owner(file) or "another process"
+            file.close()
+            raise LockError(
+                f"{path.parent} is in use by {owner}: wait for its end, or name another directory"
+            ) from error
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            log.warning(
+                f"{path.parent}: no locks on this file system: see to it that no other process writes there"
+            )
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # its holder has just removed it
+
+
+def _self() -> dict:
+    return {
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _owner(file) -> str:
+    """Who a lock file names; nobody, where it says nothing that can be read."""
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+        return f"process {owner['process']} of {owner['user']} on {owner['host']}, since {owner['since']}"
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,46 @@
+"""What a run says as it goes on: a line an event, on standard output.
+
+A terminal shows the text alone. A file gets the time and the level before it, since people read it days later: `INFO`, what goes
+as it should; `WARNING`, what went otherwise than asked and how it was mended. What ends a command is its last line, on standard error.
+"""
+
+import logging
+import sys
+
+import jax
+
+_LOGGER = logging.getLogger("starjax")
+
+
+class _Printer(logging.Handler):
+    """Prints, so that a line goes where standard output is at that moment, as in a notebook."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = " ".join(record.getMessage().splitlines())
+        # Of many processes one speaks, unless something is amiss.
+        if record.levelno > logging.INFO and jax.distributed.is_initialized():
+            text = f"process {jax.process_index()}: {text}"
+        if sys.stdout.isatty():
+            return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
+        return f"{logging.Formatter('%(asctime)s').format(record):.19} {record.levelname:<7} {text}"
+
+
+def set_level(level: int) -> None:
+    """Lines below a level of the module `logging` do not appear."""
+    _LOGGER.setLevel(level)
+
+
+def info(text: str) -> None:
+    _LOGGER.info("%s", text)
+
+
+def warning(text: str) -> None:
+    _LOGGER.warning("%s", text)
+
+
+_LOGGER.addHandler(_Printer())
+_LOGGER.setLevel(logging.INFO)
+_LOGGER.propagate = False  # to absl's, which prints what libraries say

@@ -1,0 +1,99 @@
+"""Being asked to go, by SIGTERM or Ctrl-C: at once where nothing would be lost, else after the step under way.
+
+A machine that is taken away says so some seconds before; what it was at is to stand then.
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What a shell has for Ctrl-C, and for SIGTERM sysexits.h's "try again later": the same command goes on.
+STATUS = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: os.EX_TEMPFAIL}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "asked to end"}
+GOES_ON = "the same command, given again, goes on"
+
+
+class StoppedError(Exception):
+    """A run that was asked to end and has kept what it had, with what to do; no error of the run.
+
+    Attributes:
+      status: what the process ends with.
+    """
+
+    def __init__(self, message: str, number: signal.Signals):
+        super().__init__(f"{WORDS[number]}: {message}; {GOES_ON}")
+        self.status = STATUS[number]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """A signal handler that ends the process at once and says what stands; what it was at survives that, as it survives a kill.
+
+    A KeyboardInterrupt would be lost where it is raised in a callback of a library, and ending while XLA compiles may crash.
+    """
+
+    stands: str = ""
+
+    def __call__(self, number: int, _) -> None:
+        # A progress bar hides the cursor, and holds back what is printed to sys.stderr.
+        Console(stderr=True).show_cursor()
+        said = ": ".join(filter(None, [WORDS[signal.Signals(number)], self.stands]))
+        # Not by print, in whose buffer this may have come.
+        os.write(sys.__stderr__.fileno(), f"\n{said}; {GOES_ON}\n".encode())
+        os._exit(STATUS[signal.Signals(number)])
+
+
+class Deferral:
+    """A signal handler that notes the first signal, for work that is to be kept first; a second one ends the process at once."""
+
+    def __init__(self):
+        self.number: signal.Signals | None = None
+
+    def __call__(self, number: int, frame) -> None:
+        if self.number is not None:
+            Ending("what was saved before stands")(number, frame)
+        self.number = signal.Signals(number)
+        text = f"\n{WORDS[self.number]}: saving after the step under way; Ctrl-C ends at once\n"
+        os.write(sys.__stderr__.fileno(), text.encode())
+
+
+def end_at_once() -> None:
+    """From here on a signal ends the process and says what stands; for commands, not for what others import."""
+    for number in SIGNALS:
+        # A process started in the background may have been told to ignore Ctrl-C.
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, Ending())
+
+
+@contextlib.contextmanager
+def standing(what: str) -> Iterator[None]:
+    """What stands if a signal ends the process within this block."""
+    with _handled(Ending(what)):
+        yield
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Deferral]:
+    """Within this block a signal is noted only, in the `number` of what is yielded."""
+    handler = Deferral()
+    with _handled(handler):
+        yield handler
+
+
+@contextlib.contextmanager
+def _handled(handler) -> Iterator[None]:
+    # A notebook keeps its own way of being interrupted, and so do the processes of a run of many (see `distributed`).
+    replaced = {n: h for n in SIGNALS if isinstance(h := signal.getsignal(n), Ending)}
+    for number in replaced:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in replaced.items():
+            signal.signal(number, before)
