@@ -42,10 +42,14 @@ class Checkpoints:
     def __init__(self, directory: Path, *, is_read_only: bool = False):
         self._directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.LatestN(2), read_only=is_read_only
+            preservation_policy=policies.LatestN(2), create=not is_read_only
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
         self._without_digests: int | None = None
+        if not is_read_only and distributed.is_main_process():
+            # Of a process that was killed while it wrote them: that checkpoint stands, and goes without.
+            for left in self._directory.glob(f"*/{files.temporary_name(Path(files.SUMS))}"):
+                left.unlink()
 
     def __enter__(self):
         return self

@@ -30,7 +30,7 @@ def is_whole(place: Experiment) -> bool:
         return False
     found = files.damaged(place.directory)
     if found:
-        log.warning(f"{_named(found)} missing or not as the run left it: made anew")
+        log.warning(f"{_named(place, found)}: made anew")
     return not found
 
 
@@ -51,8 +51,7 @@ def read(place: Experiment) -> dict:
         )
     if found := files.damaged(place.directory):
         raise ExperimentError(
-            f"{_named(found)} missing or not as the run left it ({files.SUMS} has other digests): restore it, or give the "
-            "training command again, which makes it anew"
+            f"{_named(place, found)}: restore it, or give the training command again, which makes it anew"
         )
     return record
 
@@ -67,6 +66,11 @@ def is_on(place: Experiment, fingerprint: str) -> bool:
         return False
 
 
-def _named(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return ", ".join(map(str, paths[:5])) + more
+def _named(place: Experiment, paths: Sequence[Path]) -> str:
+    """What is wrong, of few files each by name, of many the folders that they are in."""
+    names = [str(path.relative_to(place.directory)) for path in paths]
+    if len(names) > 3:
+        names = sorted({name.split("/")[0] for name in names})
+    return (
+        f"{place.directory}: {', '.join(names)} missing or not as {files.SUMS} has it from the end of the run"
+    )

@@ -182,12 +182,12 @@ def _fingerprint(made: Sequence[ConfigDict]) -> str:
 def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard: tuple[int, int]) -> None:
     """Ranks the finished runs of the grid on this data set, those of other parts included."""
     places = [experiment.locate(cell) for cell in made]
-    finished = [place.directory for place in places if finished.is_on(place, fingerprint)]
-    print(f"{len(finished)} of the {len(made)} runs of the grid are finished")
-    if finished:
+    done = [place.directory for place in places if finished.is_on(place, fingerprint)]
+    print(f"{len(done)} of the {len(made)} runs of the grid are finished")
+    if done:
         # Parts may end at the same time.
         suffix = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
-        summary.summarize(finished, output_base / f"grid-summary{suffix}")
+        summary.summarize(done, output_base / f"grid-summary{suffix}")
 
 
 def run_command() -> None:

@@ -27,8 +27,8 @@ def stop_after(monkeypatch):
     def arrange(num_epoch):
         record = train.Recorder.epoch
 
-        def record_and_stop(self, epoch, rows, progress):
-            record(self, epoch, rows, progress)
+        def record_and_stop(self, epoch, *told):
+            record(self, epoch, *told)
             if epoch == num_epoch:
                 raise KilledError
 

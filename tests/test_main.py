@@ -71,7 +71,7 @@ def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(conf
     setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
     with Checkpoints(place.checkpoints) as checkpoints:
         state = setup.trainer.initial_state
-        arrays, _ = checkpoints.restore(checkpoints.latest, like={"state": state, "best": state["params"]})
+        arrays = checkpoints.restore(like={"state": state, "best": state["params"]}).arrays
     evaluator = setup.evaluator
     found = pd.read_parquet(place.test_table)["prediction_scaled"]
     np.testing.assert_allclose(

@@ -174,6 +174,7 @@ def damaged(directory, name):
     shutil.copytree(directory, copy)
     table = copy / f"{name}-test.parquet"
     (copy / f"{directory.name}-test.parquet").rename(table)
+    (copy / "SHA256SUMS").unlink()
     return copy, table
 
 

@@ -210,10 +210,10 @@ def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
     [
         ("config.json", "holds no run"),
         ("test_metrics.json", "not finished"),
-        ("calibration.json", "calibration.json cannot be read"),
-        ("training_set.npz", "training_set.npz cannot be read"),
-        ("feature_scaler_bundle.joblib", "feature_scaler_bundle.joblib is missing"),
-        ("checkpoints", "holds no checkpoint"),
+        ("calibration.json", "calibration.json missing"),
+        ("training_set.npz", "training_set.npz missing"),
+        ("feature_scaler_bundle.joblib", "feature_scaler_bundle.joblib missing"),
+        ("checkpoints", "checkpoints missing"),
     ],
 )
 def test_a_run_that_lacks_a_file_says_which(mixture, copy_without, name, said):

@@ -1,0 +1,83 @@
+"""Commands that are killed: after some time, or as they are about to touch their n-th file.
+
+A server that has imported starjax forks a process for each command, so that 50 of them do not import it 50 times.
+"""
+
+import atexit
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.killing_preload"])
+_TOUCHING = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
+
+
+def run(
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    folder: Path,
+    *,
+    after_seconds: float | None = None,
+    at_touch: int | None = None,
+    number: signal.Signals = signal.SIGKILL,
+) -> int:
+    """Runs the command of a module, to its end or until it is sent a signal, by itself; returns its exit status.
+
+    Args:
+      log: what it prints is added to this file.
+      folder: only files below it are counted. How many were touched in how many seconds stands in `log` with the ending
+        `.touched` after a run to the end.
+    """
+    options = (module, list(arguments), log, folder, after_seconds, at_touch, number)
+    process = _SERVER.Process(target=_command, args=options)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _command(module, arguments, log, folder, after_seconds, at_touch, number) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.argv = [module, *arguments]
+    touched = 0
+
+    def count(event, arguments_of_event):
+        nonlocal touched
+        path = arguments_of_event[0] if arguments_of_event else None
+        if event not in _TOUCHING or not isinstance(path, str | os.PathLike):
+            return
+        if event == "open" and not (arguments_of_event[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if Path(path).is_relative_to(folder):
+            touched += 1
+            if touched == at_touch:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(count)
+    # The server's process ends without `atexit`.
+    start = time.perf_counter()
+
+    def write_down():
+        lasted = {"touched": touched, "seconds": time.perf_counter() - start}
+        log.with_suffix(".touched").write_text(json.dumps(lasted))
+
+    atexit.register(write_down)
+    if after_seconds is not None:
+        timer = threading.Timer(after_seconds, os.kill, (os.getpid(), number))
+        timer.daemon = True
+        timer.start()
+    try:
+        importlib.import_module(module).run_command()
+    finally:
+        atexit._run_exitfuncs()
