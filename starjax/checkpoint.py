@@ -33,6 +33,14 @@ class Checkpoint:
     content: Any
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, but for one thing."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """No: jax agrees on a number that all processes count to, so that only the training may count."""
+        return False
+
+
 class Checkpoints:
     """The `checkpoints/` folder of a run, one step an epoch; use as a context manager.
 
@@ -44,7 +52,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.LatestN(2), create=not is_read_only
         )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._manager = _Manager(self._directory, options=options)
         self._without_digests: int | None = None
         if not is_read_only and distributed.is_main_process():
             # Of a process that was killed while it wrote them: that checkpoint stands, and goes without.
@@ -111,13 +119,28 @@ class Checkpoints:
             raise CheckpointError(f"{'; '.join(reasons)}: restore one, or remove {self._directory}")
         return None
 
+    def restore_last(self, like: dict) -> Checkpoint:
+        """The last checkpoint and no other, for what was measured with it; see `restore`.
+
+        Raises:
+          CheckpointError: there is none, or it is damaged.
+        """
+        if self.latest is None:
+            raise CheckpointError(
+                f"{self._directory} holds no checkpoint: restore it, or remove the run and train it again"
+            )
+        found = self._read(self.latest, like)
+        if isinstance(found, str):
+            raise CheckpointError(f"{found}: restore it, or give the training command again")
+        return found
+
     def is_asked_to_go(self, number: int) -> bool:
         """Whether a process of a run of many was told that its machine is taken away, which all then know at once.
 
         Args:
           number: how often this was called, the same in all processes.
         """
-        return self._manager.reached_preemption(number)
+        return ocp.utils.reached_preemption(number)
 
     def _read(self, epoch: int, like: dict) -> "Checkpoint | str":
         """A checkpoint, or what is wrong with it."""

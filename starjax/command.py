@@ -93,7 +93,8 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
     except OSError as error:
         if error.errno not in files.MENDS:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        path = error.filename2 or error.filename
+        where = f"{path}: " if path else ""
         mend = files.MENDS[error.errno]
         _end(
             f"error: {where}{error.strerror}; what was finished before stands: {mend}, and give the command again",
@@ -115,5 +116,5 @@ def _end(message: str, status: int) -> None:
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     if jax.distributed.is_initialized():
-        os._exit(status)
+        distributed.leave(status)
     sys.exit(status)

@@ -68,11 +68,7 @@ def read(config: ConfigDict, place: Experiment, stored: Dataset) -> Fold:
     experiment.check_left_out(place, described, config, data)
     mesh = prepare.make_mesh(config, chosen)
     with Checkpoints(place.checkpoints) as checkpoints:
-        found = checkpoints.restore(assemble.abstract_arrays(config, mesh))
-    if found is None:
-        raise CrossValidationError(
-            f"{place.checkpoints} holds no checkpoint: restore it, or remove {place.directory}, which is then trained again"
-        )
+        found = checkpoints.restore_last(assemble.abstract_arrays(config, mesh))
     arrays, progress = found.arrays, stopping.stored(found.content)
     failed = [number for number, member in enumerate(progress) if member.is_failed]
     if failed:

@@ -90,7 +90,7 @@ def damaged(folder: Path) -> list[Path]:
     Its own file is among them where that cannot be read.
     """
     path = folder / SUMS
-    if not path.exists():
+    if not path.is_file():
         return []
     try:
         lines = [line.split("  ", 1) for line in path.read_text().splitlines()]

@@ -1,8 +1,6 @@
 """Finished runs: what says that one is, and whether its files are as it left them."""
 
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
 
 from starjax import experiment, files, log
 from starjax.experiment import Experiment, ExperimentError
@@ -28,10 +26,20 @@ def is_whole(place: Experiment) -> bool:
     """Whether the run is finished and its files are as it left them; says which are not."""
     if not place.test_metrics.exists():
         return False
-    found = files.damaged(place.directory)
+    found = damage(place)
     if found:
-        log.warning(f"{_named(place, found)}: made anew")
+        log.warning(f"{place.directory}: {found}: made anew")
     return not found
+
+
+def damage(place: Experiment) -> str:
+    """Which files of a finished run are not as it left them: of few each by name, of many the folders; empty where all are."""
+    names = [str(path.relative_to(place.directory)) for path in files.damaged(place.directory)]
+    if len(names) > 3:
+        names = sorted({name.split("/")[0] for name in names})
+    if not names:
+        return ""
+    return f"{', '.join(names)} missing or not as {files.SUMS} has it from the end of the run"
 
 
 def read(place: Experiment) -> dict:
@@ -49,9 +57,9 @@ def read(place: Experiment) -> dict:
         raise ExperimentError(
             f"{place.directory} is not finished: give its training command again, it goes on"
         )
-    if found := files.damaged(place.directory):
+    if found := damage(place):
         raise ExperimentError(
-            f"{_named(place, found)}: restore it, or give the training command again, which makes it anew"
+            f"{place.directory}: {found}: restore it, or give the training command again, which makes it anew"
         )
     return record
 
@@ -64,13 +72,3 @@ def is_on(place: Experiment, fingerprint: str) -> bool:
         return experiment.read_record(place)["dataset"]["fingerprint"] == fingerprint
     except ExperimentError:
         return False
-
-
-def _named(place: Experiment, paths: Sequence[Path]) -> str:
-    """What is wrong, of few files each by name, of many the folders that they are in."""
-    names = [str(path.relative_to(place.directory)) for path in paths]
-    if len(names) > 3:
-        names = sorted({name.split("/")[0] for name in names})
-    return (
-        f"{place.directory}: {', '.join(names)} missing or not as {files.SUMS} has it from the end of the run"
-    )

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from starjax import config as config_lib
-from starjax import ensemble, errors, files, metrics, models, names
+from starjax import ensemble, errors, finished, metrics, models, names
 from starjax.experiment import Experiment, read_record
 
 UNITS = ("scaled", "physical")
@@ -59,8 +59,8 @@ def read(directory: Path) -> pd.DataFrame:
     if not place.test_metrics.exists():
         raise RunError("is not finished: it has no test_metrics.json")
     record = read_record(place)
-    if found := files.damaged(place.directory):
-        raise RunError(f"{found[0].name} is missing or not as the run left it")
+    if found := finished.damage(place):
+        raise RunError(f"has {found}")
     content = _read_metrics(place)
     table = _read_table(place)
     if set(content["test"]) != set(table["target_key"]):

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import jax
 from rich.console import Console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -88,8 +89,9 @@ def deferred() -> Iterator[Deferral]:
 
 @contextlib.contextmanager
 def _handled(handler) -> Iterator[None]:
-    # A notebook keeps its own way of being interrupted, and so do the processes of a run of many (see `distributed`).
-    replaced = {n: h for n in SIGNALS if isinstance(h := signal.getsignal(n), Ending)}
+    # A notebook keeps its own way of being interrupted. Of many processes, jax tells all that one was asked to go.
+    numbers = () if jax.distributed.is_initialized() else SIGNALS
+    replaced = {n: h for n in numbers if isinstance(h := signal.getsignal(n), Ending)}
     for number in replaced:
         signal.signal(number, handler)
     try:

@@ -248,9 +248,7 @@ def _best(place: Experiment, config: ConfigDict) -> tuple[Path, tuple[int, ...],
     if not place.checkpoints.is_dir():
         raise TrainedError(f"{place.checkpoints} is missing: restore it, or train the run again")
     with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
-        found = checkpoints.restore(assemble.abstract_arrays(config, mesh))
-    if found is None:
-        raise TrainedError(f"{place.checkpoints} holds no checkpoint: restore it, or train the run again")
+        found = checkpoints.restore_last(assemble.abstract_arrays(config, mesh))
     progress = stopping.stored(found.content)
     is_there = np.array([not member.is_failed for member in progress])
     epochs = tuple(member.best_epoch for member in progress if not member.is_failed)
