@@ -1,6 +1,8 @@
 """Checkpoints of a run, one an epoch, written beside the training."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +64,14 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.wait()
-        self._manager.close()
+    def __exit__(self, error, *_):
+        try:
+            self.wait()
+            with self._told():
+                self._manager.close()
+        except CheckpointError:
+            if error is None:  # or that is what went wrong first
+                raise
 
     @property
     def latest(self) -> int | None:
@@ -88,16 +95,31 @@ class Checkpoints:
         for later in [step for step in self._manager.all_steps() if step >= epoch]:
             self._manager.delete(later)
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(content))
-        self._manager.save(epoch, args=args)
+        with self._told():
+            self._manager.save(epoch, args=args)
         self._without_digests = epoch
 
     def wait(self) -> None:
         """Returns when what was saved is on disk, with its digests."""
-        self._manager.wait_until_finished()
+        with self._told():
+            self._manager.wait_until_finished()
         if self._without_digests is not None and distributed.is_main_process():
             folder = self._directory / str(self._without_digests)
             files.write_sums(folder, [path for path in folder.rglob("*") if path.is_file()])
         self._without_digests = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Lets people know what orbax could not write."""
+        try:
+            yield
+        except (*_DAMAGE, RuntimeError) as error:
+            self._without_digests = None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(
+                f"a checkpoint cannot be written to {self._directory} ({reason:.300}): make room there or mend what it says, and "
+                "give the command again; it goes on from the checkpoint before"
+            ) from error
 
     def restore(self, like: dict) -> Checkpoint | None:
         """The last of the checkpoints that is as it was saved; None where there is none at all.

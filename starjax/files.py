@@ -38,6 +38,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)  # of a write, which does not tell what was open
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

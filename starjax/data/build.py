@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import app
 from ml_collections import ConfigDict
 
-from starjax import command, files, progress
+from starjax import command, files, lock, log, progress, signals
 from starjax.data import bundle, caches, manifest, parts, scaler, shard, split_files, standing
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, load_split, scale_when_sliced
 from starjax.data.standing import BuildError
@@ -54,15 +54,16 @@ def build(config: ConfigDict) -> Path:
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
     settings = json.loads(json.dumps({**{name: config[name] for name in SETTINGS}, **sources}))
     if standing.is_done(out, settings):
-        print(f"{out} holds this data set already, whole: nothing to do")
+        log.info(f"{out} holds this data set already, whole: nothing to do")
         shutil.rmtree(out / "parts", ignore_errors=True)
         return out
     standing.check_free(out, is_raw_given)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
-    counts = {} if is_raw_given else _build_raw(config, out, sources)
-    counts = _scale(config, out) | counts
-    standing.write_record(out, settings, counts)
-    shutil.rmtree(out / "parts", ignore_errors=True)
+    with lock.held(out), signals.standing("runs that were read stand"):
+        (out / "parts").mkdir(parents=True, exist_ok=True)
+        counts = {} if is_raw_given else _build_raw(config, out, sources)
+        counts = _scale(config, out) | counts
+        standing.write_record(out, settings, counts)
+        shutil.rmtree(out / "parts", ignore_errors=True)
     return out
 
 

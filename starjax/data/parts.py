@@ -40,7 +40,7 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
     # As JSON gives it back: lists for tuples.
     record = json.loads(json.dumps({"cache": identity, "wanted": dataclasses.asdict(wanted)}))
     if record_path.exists() and part_path.exists():
-        known = json.loads(record_path.read_text())
+        known = _known(record_path)
         if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
             return Part(part_path, *known["counts"], tuple(known["skipped"]))
     try:
@@ -54,6 +54,14 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
     record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}
     files.write_json(record_path, record)
     return Part(part_path, *counts, run.skipped)
+
+
+def _known(record_path: Path) -> dict:
+    """The record of a part; nothing, where it is damaged, so that the part is made again."""
+    try:
+        return dict(json.loads(record_path.read_text()))
+    except (ValueError, TypeError):
+        return {}
 
 
 def merge(parts: Sequence[Part]) -> shard.Shard:

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-from starjax import errors, files
+from starjax import errors, files, log
 from starjax.data import manifest, split_files
 from starjax.data.dataset import BUNDLES, CONFIG_FILE
 
@@ -35,7 +35,7 @@ def is_done(out: Path, settings: dict) -> bool:
         )
     damaged = [name for name, digest in digests.items() if not files.has_digest(out / name, digest)]
     if damaged:
-        print(f"{out}: {', '.join(damaged)} missing or changed since the build: building again")
+        log.warning(f"{out}: {', '.join(damaged)} missing or changed since the build: building again")
     return not damaged
 
 

@@ -1,0 +1,162 @@
+"""A disk that is full, one that cannot be written to, and a directory that another process is at work in."""
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from starjax import lock
+from tests import killing
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A mounted file system of few bytes; `(option, …)` mounts it again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        subprocess.run(["mount", *options, folder], check=True, capture_output=True)
+
+    try:
+        mount("-t", "tmpfs", "-o", "size=100k", "tmpfs")
+    except (subprocess.CalledProcessError, OSError) as error:
+        pytest.skip(f"needs the right to mount a file system: {error}")
+    yield folder, lambda option: mount("-o", f"remount,{option}")
+    subprocess.run(["umount", folder], check=True)
+
+
+def training(small, base):
+    return [
+        "--config=configs/deep_sets.py",
+        f"--config.data.dataset={small}",
+        f"--config.output_base={base}",
+        "--config.name=run",
+        "--config.train.batch_size=32",
+        "--config.train.max_epochs=3",
+        "--config.data.num_sample_per_snapshot=4",
+    ]
+
+
+def ended_with(log) -> str:
+    return log.read_text().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
+    small, tmp_path, small_disk
+):
+    disk, remount = small_disk
+    log, place = tmp_path / "log", disk / "experiments/run"
+    assert killing.run("starjax.main", training(small, tmp_path / "other"), log, disk) == 0, log.read_text()
+    # It fills up in the first description, in a checkpoint, in another, in the tests.
+    for size in ("8k", "64k", "200k", "400k"):
+        remount(f"size={size}")
+        assert killing.run("starjax.main", training(small, disk), log, disk) == 1
+        assert ended_with(log).startswith("error: ")
+        assert str(disk) in ended_with(log)
+        assert "make room" in ended_with(log)
+    remount("size=64m")
+    assert killing.run("starjax.main", training(small, disk), log, disk) == 0, log.read_text()
+    for name in ("metrics.csv", "run-test.parquet", "test_metrics.json"):
+        assert (place / name).read_bytes() == (tmp_path / "other/experiments/run" / name).read_bytes()
+    assert not [path for path in place.rglob("*") if path.name.startswith(".") or "tmp" in path.name]
+    # What is finished can be looked at where nothing can be written.
+    remount("ro")
+    assert killing.run("starjax.main", training(small, disk), log, disk) == 0, log.read_text()
+    assert "nothing to do" in log.read_text()
+    other = [*training(small, disk), "--config.name=other"]
+    assert killing.run("starjax.main", other, log, disk) == 1
+    assert f"{disk}/experiments is no folder that can be written to" in ended_with(log)
+
+
+def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
+    caches_folder, golden_folder, tmp_path, small_disk
+):
+    disk, remount = small_disk
+    arguments = [
+        "--config=configs/dataset.py",
+        f"--config.caches={caches_folder}",
+        f"--config.split_manifest={golden_folder / 'split.json'}",
+        f"--config.out={disk / 'data'}",
+        "--config.n_jobs=1",
+    ]
+    log = tmp_path / "log"
+    for size in ("100k", "1m"):
+        remount(f"size={size}")
+        assert killing.run("starjax.data.build", arguments, log, disk) == 1
+        assert ended_with(log).startswith(f"error: {disk}")
+        assert "make room" in ended_with(log)
+    remount("size=64m")
+    assert killing.run("starjax.data.build", arguments, log, disk) == 0, log.read_text()
+    assert not list((disk / "data").glob(".*"))
+
+
+def _hold(folder, is_held, is_over):
+    with lock.held(folder):
+        is_held.set()
+        is_over.wait()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """`(folder) -> process`, another one that holds the lock of it until `.kill()`."""
+    context = multiprocessing.get_context("forkserver")
+    started = []
+
+    def hold(folder):
+        is_held, is_over = context.Event(), context.Event()
+        process = context.Process(target=_hold, args=(folder, is_held, is_over))
+        process.start()
+        started.append(process)
+        assert is_held.wait(60)
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def test_a_directory_is_one_processs_at_a_time_and_it_says_whose(tmp_path, holder):
+    process = holder(tmp_path)
+    with (
+        pytest.raises(
+            lock.LockError, match=f"in use by process {process.pid} of .* on {os.uname().nodename}"
+        ),
+        lock.held(tmp_path),
+    ):
+        pass
+    assert (tmp_path / lock.NAME).exists()
+
+
+def test_a_lock_whose_process_is_gone_is_taken_over_and_that_is_said(tmp_path, holder, capsys):
+    process = holder(tmp_path)
+    process.kill()
+    process.join()
+    with lock.held(tmp_path):
+        assert f"stale lock of process {process.pid}" in capsys.readouterr().out
+    assert not (tmp_path / lock.NAME).exists()
+    with lock.held(tmp_path):
+        assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}'])
+def test_a_lock_that_names_nobody_is_no_obstacle(tmp_path, content):
+    (tmp_path / lock.NAME).write_text(content)
+    with lock.held(tmp_path):
+        pass
+
+
+def test_a_run_that_another_process_is_at_is_refused(small, tmp_path, holder):
+    folder = tmp_path / "experiments/run"
+    process = holder(folder)
+    log = tmp_path / "log"
+    assert killing.run("starjax.main", training(small, tmp_path), log, tmp_path) == 1
+    assert f"error: {folder} is in use by process {process.pid}" in ended_with(log)
+    process.kill()
+    process.join()
+    assert os.listdir(folder) == [lock.NAME]
+    shutil.rmtree(folder)
