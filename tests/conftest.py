@@ -143,12 +143,22 @@ def copy_without(tmp_path):
     return copied
 
 
+@pytest.fixture(scope="session")
+def small_config(small):
+    """`(output_base) -> config` of a small run of three steps an epoch."""
+
+    def config_of(output_base):
+        config = common.get_config("deep_sets")
+        config.output_base = str(output_base)
+        config.data.dataset = str(small)
+        config.data.num_sample_per_snapshot = 4
+        config.data.num_star_per_sample = 32
+        config.train.batch_size, config.train.max_epochs = 32, 4
+        return config
+
+    return config_of
+
+
 @pytest.fixture
-def config(small, tmp_path):
-    config = common.get_config("deep_sets")
-    config.output_base = str(tmp_path)
-    config.data.dataset = str(small)
-    config.data.num_sample_per_snapshot = 4
-    config.data.num_star_per_sample = 32
-    config.train.batch_size, config.train.max_epochs = 32, 4
-    return config
+def config(small_config, tmp_path):
+    return small_config(tmp_path)

@@ -1,12 +1,15 @@
 """Run directories: the same every time, resumed, left alone, or refused, never overwritten."""
 
+import itertools
 import json
+import os
 import shutil
+import signal
 
 import pandas as pd
 import pytest
 
-from starjax import errors, main, memory, train
+from starjax import errors, main, memory, signals, train
 from starjax.data import dataset, placement, shard
 from starjax.experiment import ExperimentError, locate
 
@@ -15,6 +18,12 @@ def deterministic_files(place):
     """What two runs of one config share to the byte."""
     named = [place.metrics, place.test_table, place.test_metrics, place.config]
     return {path.name: path.read_bytes() for path in named}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_config, tmp_path_factory):
+    """The files of a run of `config` that nobody stopped."""
+    return deterministic_files(main.run(small_config(tmp_path_factory.mktemp("uninterrupted"))))
 
 
 @pytest.fixture
@@ -39,20 +48,16 @@ def stop_after(monkeypatch):
     monkeypatch.undo()
 
 
-def test_two_runs_of_one_config_give_identical_files(config, tmp_path):
-    first = deterministic_files(main.run(config))
-    config.output_base = str(tmp_path / "again")
-    assert deterministic_files(main.run(config)) == first
+def test_two_runs_of_one_config_give_identical_files(config, uninterrupted, tmp_path):
+    assert deterministic_files(main.run(config)) == uninterrupted
     config.output_base, config.seed = str(tmp_path / "other"), 1
-    assert deterministic_files(main.run(config))["metrics.csv"] != first["metrics.csv"]
+    assert deterministic_files(main.run(config))["metrics.csv"] != uninterrupted["metrics.csv"]
 
 
 @pytest.mark.parametrize("num_epoch", [1, 3])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    config, tmp_path, stop_after, monkeypatch, num_epoch
+    config, uninterrupted, stop_after, monkeypatch, num_epoch
 ):
-    uninterrupted = deterministic_files(main.run(config))
-    config.output_base = str(tmp_path / "stopped")
     killed = stop_after(num_epoch)
     with pytest.raises(killed):
         main.run(config)
@@ -63,11 +68,45 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert deterministic_files(main.run(config)) == uninterrupted
 
 
-def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
-    config, tmp_path, stop_after, monkeypatch
+@pytest.mark.parametrize("num_call", [2, 3, 5])
+def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
+    config, uninterrupted, monkeypatch, num_call
 ):
-    uninterrupted = deterministic_files(main.run(config))
-    config.output_base = str(tmp_path / "stopped")
+    calls = itertools.count(1)
+
+    def asked(deferral, checkpoints):
+        def is_asked_to_go():
+            deferral.number = signal.SIGTERM if next(calls) >= num_call else None
+            return deferral.number is not None
+
+        return is_asked_to_go
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_asked", asked)
+        with pytest.raises(signals.StoppedError) as stopped:
+            main.run(config)
+    assert stopped.value.status == os.EX_TEMPFAIL
+    # An epoch is three calls of a step each, after which it is asked once more.
+    num_epoch, num_step = divmod(num_call, 4)
+    said = f"{num_epoch} epochs stand" + (
+        f", and {num_step} of 3 steps of the next" if num_step in (1, 2) else ""
+    )
+    if num_step == 3:
+        said = f"{num_epoch + 1} epochs stand;"
+    assert said in str(stopped.value)
+    taken = []
+    real = train.epoch.train
+    monkeypatch.setattr(
+        train.epoch, "train", lambda trainer, part, *rest: taken.append(part) or real(trainer, part, *rest)
+    )
+    assert deterministic_files(main.run(config)) == uninterrupted
+    assert taken[0].num_step == (num_step if num_step in (1, 2) else 0)
+    assert not locate(config).interrupted.exists()
+
+
+def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
+    config, uninterrupted, stop_after, monkeypatch
+):
     killed = stop_after(2)
     with pytest.raises(killed):
         main.run(config)
@@ -98,10 +137,8 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
 
 
 def test_a_run_goes_on_with_the_micro_batches_it_began_with(
-    config, tmp_path, stop_after, monkeypatch, capsys
+    config, uninterrupted, stop_after, monkeypatch, capsys
 ):
-    uninterrupted = deterministic_files(main.run(config))
-    config.output_base = str(tmp_path / "stopped")
     killed = stop_after(2)
     with pytest.raises(killed):
         main.run(config)
@@ -110,7 +147,7 @@ def test_a_run_goes_on_with_the_micro_batches_it_began_with(
     assert deterministic_files(main.run(config)) == uninterrupted
     printed = capsys.readouterr().out
     assert "going on after epoch 1\n" in printed
-    assert printed.count("4 at a time on each device") == 3
+    assert printed.count("4 at a time on each device") == 2
 
 
 def test_a_finished_run_is_left_alone(config, capsys):

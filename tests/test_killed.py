@@ -5,7 +5,9 @@ time, and says which.
 """
 
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import jax
@@ -20,6 +22,8 @@ from tests import killing
 
 MODELS = ("summary_stats", "deep_sets", "set_transformer")
 NUM_EPOCH = 6
+# Killed; asked to go before and after the command could answer; done before its time.
+ENDS = (-signal.SIGKILL, -signal.SIGTERM, os.EX_TEMPFAIL, 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,16 +50,17 @@ def training(small, base, model):
 def killed_until_done(
     module, arguments, folder: Path, num_kill: int, seconds: float, num_touch: int, seed
 ) -> None:
-    """Kills a command so many times, half of them after a random time and half at a random file, then lets it end."""
+    """Kills a command so many times, at random files and after random times, or asks it to go then; at last lets it end."""
     log, moments = folder.parent / f"{folder.name}.log", random.Random(seed)
     for number in range(num_kill):
-        moment = (
-            {"after_seconds": moments.uniform(0, seconds)}
-            if number % 2
-            else {"at_touch": moments.randint(1, num_touch)}
+        choices = (
+            {"at_touch": moments.randint(1, num_touch)},
+            {"after_seconds": moments.uniform(0, seconds)},
+            {"after_seconds": moments.uniform(0, seconds), "number": signal.SIGTERM},
         )
+        moment = choices[number % len(choices)]
         print(f"kill {number + 1} of seed {seed}: {moment}")
-        assert killing.run(module, arguments, log, folder, **moment) in (-9, 0), log.read_text()
+        assert killing.run(module, arguments, log, folder, **moment) in ENDS, log.read_text()
     assert killing.run(module, arguments, log, folder) == 0, log.read_text()
     assert "Traceback" not in log.read_text()
 
