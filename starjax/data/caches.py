@@ -22,7 +22,7 @@ from starjax.data.shard import Shard
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
 # Bytes that a snapshot takes in a cache, at least.
-_LEAST_BYTES = 64
+_LEAST_BYTES = 256
 _LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -131,10 +131,14 @@ def _is_missing(column: Column) -> np.ndarray:
     return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
 
 
-def _texts(column: Column, missing: np.ndarray) -> pd.Series:
+def _texts(column: Column, missing: np.ndarray, called: str) -> pd.Series:
     """The values of a column as text, empty where they are missing."""
     values = np.asarray(column)
-    values = values.astype(str) if values.dtype.kind == "S" else values
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"{called} holds text that is not in UTF-8 ({error})") from error
     return pd.Series(
         ["" if gone else str(value).strip() for value, gone in zip(values, missing, strict=True)],
         dtype=object,
@@ -150,7 +154,7 @@ def _numbers(column: Column, called: str) -> np.ndarray:
         return np.where(missing, np.nan, np.asarray(column).astype(np.float64))
     if column.dtype.kind == "b":
         raise CatalogError(f"{called} holds true and false instead of numbers")
-    texts = _texts(column, missing)
+    texts = _texts(column, missing, called)
     texts[texts.str.lower().isin(catalog_files.MISSING)] = "nan"
     values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
@@ -230,7 +234,7 @@ def _identities(column: Column, called: str) -> Column:
     missing = _is_missing(column)
     if column.dtype.kind in "iu":
         return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
-    texts = _texts(column, missing)
+    texts = _texts(column, missing, called)
     missing |= texts.str.lower().isin(catalog_files.MISSING).to_numpy()
     if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
         raise CatalogError(
@@ -254,7 +258,7 @@ def _short(texts: pd.Series, called: str) -> np.ndarray:
 
 def _cluster_names(column: Column, called: str) -> Column:
     missing = _is_missing(column)
-    names = _texts(column, missing)
+    names = _texts(column, missing, called)
     bad = np.flatnonzero(missing | names.str.lower().isin(catalog_files.MISSING))
     if len(bad):
         raise CatalogError(f"{called} is empty in {rows(bad + 1)}: every star needs the name of its cluster")

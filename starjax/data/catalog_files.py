@@ -37,6 +37,7 @@ _DAMAGE = (
     csv.Error,
     ExpatError,
     AstropyWarning,
+    fits.VerifyError,
 )
 
 
