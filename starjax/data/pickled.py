@@ -94,8 +94,6 @@ class ArrayWrapper(numpy_pickle.NumpyArrayWrapper):
 
 
 NDARRAY = Kind("ndarray")
-INDEX = Kind("Index")
-RANGE_INDEX = Kind("RangeIndex")
 
 
 def need(is_right: bool, what: str) -> None:
@@ -182,7 +180,7 @@ def _frombuffer(room, buffer, dtype, shape, order):
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 
 
-def _set_array(room, array, version, shape, dtype, is_fortran, values):
+def set_array(room, array, version, shape, dtype, is_fortran, values):
     num = _check_shape(room, shape, dtype)
     if dtype.hasobject:
         need(type(values) is list and len(values) == num, "array of objects")
@@ -194,7 +192,7 @@ def _set_array(room, array, version, shape, dtype, is_fortran, values):
     array.__setstate__((1, shape, dtype, bool(is_fortran), values))
 
 
-def _set_dtype(room, dtype, version, order, *rest):
+def set_dtype(room, dtype, version, order, *rest):
     need(order in ("<", ">", "|", "=") and rest[:3] == (None, None, None), "type of an array")
     dtype.__setstate__(dtype.newbyteorder(order).__reduce__()[2])
 
@@ -214,181 +212,22 @@ def check_wrapper(room, state: dict, num_byte_left: int) -> dict:
     return state | {"subclass": np.ndarray, "allow_mmap": False}
 
 
-# ---- pandas and pyarrow, imported only where a file needs them
-
-
-def _new_frame(room):
-    import pandas as pd
-
-    return room.begin(pd.DataFrame.__new__(pd.DataFrame))
-
-
-def _set_frame(room, frame, state):
-    from pandas.core.internals.managers import BlockManager
-
-    need(type(state) is dict and type(state.get("_mgr")) is BlockManager, "data frame")
-    flags = {"allows_duplicate_labels": True}
-    frame.__setstate__(
-        {"_mgr": state["_mgr"], "_typ": "dataframe", "_metadata": [], "attrs": {}, "_flags": flags}
-    )
-
-
-def _manager(room, blocks, axes):
-    import pandas as pd
-    from pandas.core.internals.blocks import Block
-    from pandas.core.internals.managers import BlockManager
-
-    need(type(blocks) is tuple and all(isinstance(block, Block) for block in blocks), "data frame")
-    need(
-        type(axes) is list and len(axes) == 2 and all(isinstance(axis, pd.Index) for axis in axes),
-        "data frame",
-    )
-    room.take(16 * len(axes[0]))
-    manager = BlockManager(blocks, list(axes))  # checks the lengths of blocks against those of axes
-    need(len(manager.blknos) == len(axes[0]), "data frame")  # and here, that every column is in one block
-    return manager
-
-
-def _block(room, values, placement, num_axis):
-    from pandas._libs.internals import _unpickle_block
-    from pandas.arrays import ArrowStringArray
-
-    room.need_whole(values)
-    if type(placement) is slice:
-        need(placement.step is None or placement.step > 0, "data frame")
-        num = len(range(placement.start, placement.stop, placement.step or 1))
-    else:
-        room.need_whole(placement)
-        need(
-            type(placement) is np.ndarray and placement.ndim == 1 and placement.dtype.kind == "i",
-            "data frame",
-        )
-        num = len(placement)
-        room.take(8 * num)
-    if type(values) is np.ndarray:
-        need(values.ndim == 2 and len(values) == num, "data frame")
-    else:
-        need(type(values) is ArrowStringArray and num == 1, "data frame")
-    need(num_axis == 2, "data frame")
-    return _unpickle_block(values, placement, 2)
-
-
-def _index(room, kind, state):
-    import pandas as pd
-    from pandas.arrays import ArrowStringArray
-
-    need(type(state) is dict and is_key(state.get("name")), "index")
-    if kind is RANGE_INDEX:
-        need(state.keys() <= {"name", "start", "stop", "step"}, "index")
-        start, stop, step = (room.count(state.get(key)) for key in ("start", "stop", "step"))
-        return pd.RangeIndex(start, stop, step, name=state["name"])
-    need(kind is INDEX and state.keys() <= {"name", "data"}, "index")
-    values = state.get("data")
-    need(type(values) in (np.ndarray, ArrowStringArray), "index")
-    room.need_whole(values)
-    need(values.dtype != object or all(map(is_key, values)), "index")
-    room.take(8 * len(values))
-    return pd.Index(values, dtype=values.dtype, name=state["name"])
-
-
-def _string_dtype(room, storage="python", na_value=math.nan):
-    import pandas as pd
-
-    need(storage in ("python", "pyarrow") and type(na_value) is float, "type of text")
-    return pd.StringDtype(storage, na_value)
-
-
-def _new_text(room):
-    from pandas.arrays import ArrowStringArray
-
-    return room.begin(ArrowStringArray.__new__(ArrowStringArray))
-
-
-def _set_text(room, text, state):
-    import pandas as pd
-    import pyarrow as pa
-
-    need(type(state) is dict and type(state.get("_dtype")) is pd.StringDtype, "column of text")
-    need(isinstance(state.get("_pa_array"), pa.StringArray | pa.LargeStringArray), "column of text")
-    text.__setstate__({"_pa_array": state["_pa_array"], "_dtype": state["_dtype"]})
-    len(text)
-
-
-def _arrow_type(room, name):
-    import pyarrow as pa
-
-    need(name in ("string", "large_string"), "column of text")
-    return pa.type_for_alias(name)
-
-
-def _arrow_buffer(room, content):
-    import pyarrow as pa
-
-    need(type(content) in (bytes, bytearray), "column of text")
-    return pa.py_buffer(content)
-
-
-def _arrow_array(room, parts):
-    import pyarrow as pa
-
-    kind, length, _, offset, buffers, children, dictionary = parts
-    need(isinstance(kind, pa.DataType) and list(children) == [] and dictionary is None, "column of text")
-    need(type(buffers) is list and len(buffers) == 3, "column of text")
-    need(all(buffer is None or isinstance(buffer, pa.Buffer) for buffer in buffers), "column of text")
-    room.take(sum(buffer.size for buffer in buffers if buffer is not None))
-    made = pa.Array.from_buffers(kind, room.count(length), buffers, offset=room.count(offset))
-    made.validate(full=True)
-    return made
-
-
-def set_state(room: Room, target, state) -> None:
-    """Gives an object its state, unless it has one."""
-    room.finish(target)
-    if isinstance(target, np.dtype):
-        _set_dtype(room, target, *state)
-    elif type(target) is np.ndarray:
-        _set_array(room, target, *state)
-    elif type(target).__name__ == "DataFrame":
-        _set_frame(room, target, state)
-    else:
-        _set_text(room, target, state)
-
-
-_NUMPY = {
+_ARRAYS = {
+    ("_codecs", "encode"): Maker("encode", _encode),
     ("numpy", "ndarray"): NDARRAY,
     ("numpy", "dtype"): Maker("dtype", _dtype),
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): Kind("NumpyArrayWrapper", lambda room: ArrayWrapper()),
 }
 for _module in ("numpy.core", "numpy._core"):  # as numpy 1 and 2 call it
-    _NUMPY[f"{_module}.multiarray", "_reconstruct"] = Maker("_reconstruct", _reconstruct)
-    _NUMPY[f"{_module}.multiarray", "scalar"] = Maker("scalar", _scalar)
-    _NUMPY[f"{_module}.numeric", "_frombuffer"] = Maker("_frombuffer", _frombuffer)
-_BUILTINS = {("_codecs", "encode"): Maker("encode", _encode)}
+    _ARRAYS[f"{_module}.multiarray", "_reconstruct"] = Maker("_reconstruct", _reconstruct)
+    _ARRAYS[f"{_module}.multiarray", "scalar"] = Maker("scalar", _scalar)
+    _ARRAYS[f"{_module}.numeric", "_frombuffer"] = Maker("_frombuffer", _frombuffer)
 for _module in ("builtins", "__builtin__"):  # the latter in protocol 2
     for _maker in (_slice, _bytearray, _bytes, _complex):
-        _BUILTINS[_module, _maker.__name__[1:]] = Maker(_maker.__name__[1:], _maker)
-_PANDAS = {
-    ("pandas._libs.internals", "_unpickle_block"): Maker("_unpickle_block", _block),
-    ("pandas.core.internals.managers", "BlockManager"): Maker("BlockManager", _manager),
-    ("pandas.core.indexes.base", "_new_Index"): Maker("_new_Index", _index),
-    ("pyarrow.lib", "_restore_array"): Maker("_restore_array", _arrow_array),
-    ("pyarrow.lib", "type_for_alias"): Maker("type_for_alias", _arrow_type),
-    ("pyarrow.lib", "py_buffer"): Maker("py_buffer", _arrow_buffer),
-}
-# As pandas 2 and 3 call them.
-for _module in ("pandas", "pandas.core.frame"):
-    _PANDAS[_module, "DataFrame"] = Kind("DataFrame", _new_frame)
-for _module in ("pandas", "pandas.core.indexes.base"):
-    _PANDAS[_module, "Index"] = INDEX
-for _module in ("pandas", "pandas.core.indexes.range"):
-    _PANDAS[_module, "RangeIndex"] = RANGE_INDEX
-for _module in ("pandas", "pandas.core.arrays.string_"):
-    _PANDAS[_module, "StringDtype"] = Maker("StringDtype", _string_dtype)
-for _module in ("pandas.arrays", "pandas.core.arrays.string_arrow"):
-    _PANDAS[_module, "ArrowStringArray"] = Kind("ArrowStringArray", _new_text)
+        _ARRAYS[_module, _maker.__name__[1:]] = Maker(_maker.__name__[1:], _maker)
 
 Admitted = Mapping[tuple[str, str], Kind | Maker]
 PLAIN: Admitted = {}
 """Builtin containers, text and numbers: pickles of these name nothing at all."""
-TABLES: Admitted = _NUMPY | _BUILTINS | _PANDAS
-"""What arrays and data frames are made of, in the spellings of numpy 1 and 2, pandas 2 and 3."""
+ARRAYS: Admitted = _ARRAYS
+"""What arrays are made of, in the spellings of numpy 1 and 2."""

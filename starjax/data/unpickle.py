@@ -1,7 +1,7 @@
 """Reading joblib files without running what is in them.
 
 A joblib file is a pickle: by nature a program that names functions to call. The reader here knows only the names on a
-list, gives for each what stands in `pickled`, and refuses any other before it is looked up. So no file runs a
+list, gives for each what stands in `pickled` or `pickled_tables`, and refuses any other before it is looked up. So no file runs a
 command, and none makes more than a fixed multiple of its own size.
 """
 
@@ -16,8 +16,9 @@ from typing import ClassVar
 
 from joblib import numpy_pickle
 
-from starjax.data import inflate, pickled
-from starjax.data.pickled import PLAIN, TABLES, ForbiddenGlobalError, UnpickleError
+from starjax.data import inflate, pickled, pickled_tables
+from starjax.data.pickled import PLAIN, ForbiddenGlobalError, UnpickleError
+from starjax.data.pickled_tables import TABLES
 
 __all__ = ["PLAIN", "TABLES", "ForbiddenGlobalError", "UnpickleError", "load", "loads"]
 
@@ -77,7 +78,7 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
         """Sets the state of an instance that has none yet."""
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, pickled.ArrayWrapper):
-            pickled.set_state(self.room, target, state)
+            pickled_tables.set_state(self.room, target, state)
             return
         left = len(self.file_handle.getbuffer()) - self.file_handle.tell()
         target.__dict__.update(pickled.check_wrapper(self.room, state, left))
