@@ -193,6 +193,14 @@ def _by_level(values: np.ndarray) -> dict[str, float | None]:
     }
 
 
+def _number(value: float | None) -> float:
+    if value is None:
+        return np.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a {type(value).__name__} instead of a number")
+    return float(value)
+
+
 def load(path: Path, target_keys: Sequence[str]) -> Calibration:
     """Reads a calibration.
 
@@ -200,15 +208,15 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
       CalibrationError: the file is missing, damaged, or of other targets.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         targets = [content["targets"][key] for key in target_keys]
-        sigma = np.array([float(one["sigma"]) for one in targets])
+        sigma = np.array([_number(one["sigma"]) for one in targets])
         stretch, correlation, level_error = (
-            np.array([[one[name][str(level)] for one in targets] for level in LEVELS], np.float64)
+            np.array([[_number(one[name][str(level)]) for one in targets] for level in LEVELS])
             for name in ("stretch", "correlation", "level_error")
         )
-        return Calibration(sigma, stretch, correlation, level_error, int(content["num_run"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_run"])))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"
         ) from error

@@ -9,7 +9,6 @@ need no shape of the training set, such as one cloud: simulations of unlike kind
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 
 from starjax import calibration, errors, files
-from starjax.data import centring
+from starjax.data import archive, centring
 from starjax.data.bundle import ScalerBundle
 from starjax.data.shard import Shard
 
@@ -168,13 +167,32 @@ def load(path: Path) -> Reference:
     Raises:
       NoveltyError: the file is missing or damaged.
     """
-    names = [field.name for field in dataclasses.fields(Reference)]
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in names}
+        found = archive.read(path, [field.name for field in dataclasses.fields(Reference)])
         plain = {"threshold": float(found["threshold"]), "range_keys": tuple(map(str, found["range_keys"]))}
-        return Reference(**found | plain)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reference = Reference(**found | plain)
+        _check(reference)
+        return reference
+    except archive.DAMAGE as error:
         raise NoveltyError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"
         ) from error
+
+
+def _check(reference: Reference) -> None:
+    num_known, num_target = len(reference.known), reference.target.shape[-1:]
+    num_description = reference.center.shape[:1]
+    shapes = {
+        "center": num_description,
+        "whitening": num_description * 2,
+        "known": (num_known, *num_description),
+        "num_star": (num_known,),
+        "target": (num_known, *num_target),
+        "ranges": (len(reference.range_keys), 2),
+    }
+    for name, shape in shapes.items():
+        array = getattr(reference, name)
+        if array.shape != shape or array.dtype.kind not in "iuf" or not (array.size or name == "ranges"):
+            raise ValueError(
+                f"{name} should be numbers of shape {shape}, is {array.dtype} of shape {array.shape}"
+            )

@@ -5,6 +5,7 @@ A group is scaled as one column of values, so that x, y and z share one scale.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from starjax import files
 from starjax.data import columns, scaler, unpickle
 
 FORMAT = 1
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,20 +126,43 @@ def load(path: Path) -> ScalerBundle:
     """
     try:
         content = unpickle.load(path, unpickle.PLAIN)
+        if type(content["format"]) is not int:
+            raise TypeError("its format is no number")
         if content["format"] != FORMAT:
             raise scaler.ScalerError(f"{path} has format {content['format']}; this version reads {FORMAT}")
         groups = [
             (tuple(group["keys"]), scaler.Scaler(group["method"], group["params"]))
             for group in content["groups"]
         ]
-        for _, fitted in groups:
+        if not all(type(group["keys"]) is list for group in content["groups"]):
+            raise TypeError("the keys of a group should be a list")
+        for keys, fitted in groups:
+            if not all(isinstance(name, str) for name in (*keys, fitted.method)):
+                raise TypeError("keys and methods should be names")
             if fitted.method not in scaler.METHODS:
                 raise scaler.ScalerError(
-                    f"{path} names the unknown scaler {fitted.method!r}; known are {', '.join(scaler.METHODS)}"
+                    f"{path} names the unknown scaler {fitted.method!r:.80}; known are {', '.join(scaler.METHODS)}"
                 )
+            _check_params(fitted.params)
             fitted.transform(np.zeros(1))  # a KeyError where one of its numbers is missing
-    except (unpickle.UnpickleError, KeyError, TypeError) as error:
+    except (OSError, unpickle.UnpickleError, ArithmeticError, LookupError, TypeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
         raise scaler.ScalerError(
             f"{path} is not a bundle of scalers ({error}): build the data set again"
         ) from error
     return ScalerBundle(tuple(groups))
+
+
+def _check_params(params: dict) -> None:
+    """Refuses what is no finite number, a scale of zero, and quantiles that do not rise."""
+    if type(params) is not dict:
+        raise TypeError("the numbers of a scaler should be a dict")
+    for name, value in params.items():
+        values = value if type(value) is list else [value]
+        if not values or not all(type(one) in (int, float) and abs(one) < _LARGEST for one in values):
+            raise TypeError(f"{name!r:.40} should be finite numbers")
+        if type(value) is list and any(after < before for before, after in itertools.pairwise(values)):
+            raise TypeError(f"{name!r:.40} should rise")
+    if params.get("scale") == 0:
+        raise TypeError("its scale is 0")

@@ -6,6 +6,7 @@ seen from the observer; a raw cache has no outer level. A snapshot is a dict wit
 """
 
 import dataclasses
+import itertools
 import math
 import numbers
 from collections.abc import Iterator
@@ -15,11 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from starjax import errors
-from starjax.data import unpickle
+from starjax.data import inflate, unpickle
 from starjax.data.shard import Shard
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
+# Bytes that a snapshot takes in a cache, at least.
+_LEAST_BYTES = 256
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class CacheError(errors.StarjaxError):
@@ -104,7 +108,16 @@ def load(path: Path) -> list[Snapshot]:
         cache = unpickle.load(path, unpickle.TABLES)
     except (OSError, unpickle.UnpickleError) as error:
         raise CacheError(f"{path}: {error}" if isinstance(error, OSError) else str(error)) from error
-    return list(_snapshots(path, cache))
+    # One snapshot may stand in many places of a pickle, and many times many.
+    snapshots = list(itertools.islice(_snapshots(path, cache), _most(path) // _LEAST_BYTES))
+    if len(snapshots) == _most(path) // _LEAST_BYTES:
+        raise CacheError(f"{path} holds {len(snapshots)} snapshots or more, which no file of its size does")
+    return snapshots
+
+
+def _most(path: Path) -> int:
+    """The bytes that a cache may hold."""
+    return inflate.largest(path.stat().st_size)
 
 
 def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
@@ -118,28 +131,39 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
         levels = [(None, cache)]
     for coordinate, times in levels:
         if coordinate is not None and not _is_place(coordinate):
-            raise CacheError(f"{path}: a place should be three numbers [pc], got {coordinate!r}")
+            raise CacheError(f"{path}: a place should be three numbers [pc], got {_shown(coordinate)}")
         if not isinstance(times, dict):
             raise CacheError(
-                f"{path}: under {coordinate} stands a {type(times).__name__} instead of snapshots"
+                f"{path}: under {_shown(coordinate)} stands a {type(times).__name__} instead of snapshots"
             )
         for time, snapshot in times.items():
             content = snapshot if isinstance(snapshot, dict) else {}
             for key, kind in kinds.items():
                 if not isinstance(content.get(key), kind):
                     raise CacheError(
-                        f"{path}: the snapshot at {time} Myr should have a {kind.__name__} as {key}, "
+                        f"{path}: the snapshot at {_shown(time)} Myr should have a {kind.__name__} as {key}, "
                         f"has {type(content.get(key)).__name__}"
                     )
+            if not _is_finite(content["time"]):
+                raise CacheError(f"{path}: the snapshot at {_shown(time)} Myr has an impossible time")
             yield Snapshot(coordinate, float(content["time"]), content)
 
 
 def _is_place(coordinate) -> bool:
-    return (
-        isinstance(coordinate, tuple)
-        and len(coordinate) == 3
-        and all(isinstance(value, numbers.Real) for value in coordinate)
+    return isinstance(coordinate, tuple) and len(coordinate) == 3 and all(map(_is_finite, coordinate))
+
+
+def _is_finite(value) -> bool:
+    """Whether a value is a number of the size of those in nature."""
+    return isinstance(value, numbers.Real) and bool(abs(value) < _LARGEST)
+
+
+def _shown(value) -> str:
+    """A value as a message shows it; of containers the kind only, since they may be endless."""
+    is_plain = isinstance(value, str | numbers.Number) or (
+        isinstance(value, tuple) and all(isinstance(one, str | numbers.Number) for one in value)
     )
+    return f"{value!r:.80}" if is_plain else f"a {type(value).__name__}"
 
 
 def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
@@ -154,13 +178,13 @@ def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
     """
     snapshots = load(path)
     features, targets, times, distances, skipped = [], [], [], [], []
-    num_too_few = 0
+    num_too_few, num_byte = 0, 0
     for snapshot in snapshots:
         stars = snapshot.content["stars"]
         if (
             len(stars) < wanted.min_stars
             or MEMBER_FLAG not in stars
-            or not stars[MEMBER_FLAG].to_numpy().any()
+            or not _may_have_members(stars[MEMBER_FLAG].to_numpy())
         ):
             num_too_few += 1
             continue
@@ -171,6 +195,9 @@ def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
                 raise
             skipped.append(str(error))
             continue
+        num_byte += feature.nbytes
+        if num_byte > _most(path):
+            raise CacheError(f"{path} holds one table under many snapshots, too many for a file of its size")
         features.append(feature)
         targets.append(target)
         times.append(time)
@@ -191,6 +218,10 @@ def read_run(path: Path, run_id: str, wanted: Selection) -> Run:
         distance_pc=np.array(distances, dtype=np.float32),
     )
     return Run(shard, num_too_few, tuple(skipped))
+
+
+def _may_have_members(flag: np.ndarray) -> bool:
+    return flag.dtype != bool or bool(flag.any())
 
 
 def _read_snapshot(path, snapshot, wanted):
@@ -220,7 +251,7 @@ def _read_snapshot(path, snapshot, wanted):
     feature = np.empty((int(is_member.sum()), len(wanted.feature_keys)), dtype=np.float32)
     for column, key in enumerate(wanted.feature_keys):
         values = stars[key].to_numpy()
-        if not np.issubdtype(values.dtype, np.number):
+        if values.dtype.kind not in "iuf":
             raise CacheError(
                 f"{path}: {snapshot} holds {values.dtype} values instead of numbers in column {key}"
             )
@@ -230,6 +261,6 @@ def _read_snapshot(path, snapshot, wanted):
         if num_bad:
             raise CacheError(f"{path}: {snapshot} holds {num_bad} values that are not finite in column {key}")
     for key in (*wanted.target_keys, "time"):
-        if not (isinstance(targets[key], numbers.Real) and math.isfinite(targets[key])):
-            raise CacheError(f"{path}: {snapshot} has {key}={targets[key]!r} in its header")
+        if not _is_finite(targets[key]):
+            raise CacheError(f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header")
     return feature, [targets[key] for key in wanted.target_keys], targets["time"]

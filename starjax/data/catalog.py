@@ -38,6 +38,8 @@ IDENTITIES = ("source_id", "cluster")
 # What a value must be between, the ends included; `ra` may be counted from -180 or from 0.
 _ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
 _MAX_ROWS_NAMED = 5
+# Characters of a name; names of clusters become names of files.
+_MAX_NAME = 255
 # Half of the stars of a cluster lie farther from its middle, in declination, than this.
 _NARROWEST_PC = 0.1
 
@@ -75,6 +77,8 @@ def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
     found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name, "unused": unused})
     for ours, theirs in taken.items():
         called = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
+        if not isinstance(table[theirs], Column | u.Quantity):
+            raise CatalogError(f"{called} holds {type(table[theirs]).__name__} instead of numbers or text")
         if ours == "source_id":
             found[ours] = _identities(table[theirs], called)
         elif ours == "cluster":
@@ -117,7 +121,7 @@ def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str
     absent += [wanted[ours] for ours in ("ra", "dec") if wanted[ours] not in table.colnames]
     if absent:
         raise CatalogError(
-            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has {', '.join(table.colnames)}: "
+            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has {', '.join(table.colnames):.2000}: "
             "say which is which by columns (--columns=ra=RAJ2000)"
         )
     return {ours: theirs for ours, theirs in wanted.items() if theirs in table.colnames}
@@ -125,6 +129,20 @@ def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str
 
 def _is_missing(column: Column) -> np.ndarray:
     return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
+
+
+def _texts(column: Column, missing: np.ndarray, called: str) -> pd.Series:
+    """The values of a column as text, empty where they are missing."""
+    values = np.asarray(column)
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"{called} holds text that is not in UTF-8 ({error})") from error
+    return pd.Series(
+        ["" if gone else str(value).strip() for value, gone in zip(values, missing, strict=True)],
+        dtype=object,
+    )
 
 
 def _numbers(column: Column, called: str) -> np.ndarray:
@@ -136,14 +154,13 @@ def _numbers(column: Column, called: str) -> np.ndarray:
         return np.where(missing, np.nan, np.asarray(column).astype(np.float64))
     if column.dtype.kind == "b":
         raise CatalogError(f"{called} holds true and false instead of numbers")
-    texts = np.where(missing, "", np.asarray(column).astype(str)).astype(object)
-    texts = pd.Series(texts).str.strip()
+    texts = _texts(column, missing, called)
     texts[texts.str.lower().isin(catalog_files.MISSING)] = "nan"
     values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
     if len(bad):
         raise CatalogError(
-            f"{called} holds {texts[bad[0]]!r} instead of a decimal number in {rows(bad + 1)}: leave missing values empty"
+            f"{called} holds {texts[bad[0]]!r:.80} instead of a decimal number in {rows(bad + 1)}: leave missing values empty"
         )
     return values
 
@@ -158,7 +175,7 @@ def _in_unit(values: np.ndarray, stated: u.UnitBase | None, ours: u.UnitBase, ca
         if stated == of_kind or getattr(stated, "function_unit", None) == of_kind:
             return values
     wanted = str(ours) or "log10 of solar luminosities, without a unit"
-    refusal = CatalogError(f"{called} is in {stated}, which cannot be converted to {wanted}")
+    refusal = CatalogError(f"{called} is in {stated!s:.80}, which cannot be converted to {wanted}")
     if ours == u.dimensionless_unscaled:
         raise refusal
     try:
@@ -189,7 +206,10 @@ def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> No
 
     What radians taken for degrees make of a cluster is 57 times too small.
     """
-    if stated["ra"] is not None:
+    of_distance = [table[name] for name in ("parallax", "distance") if name in table.colnames][:1]
+    if stated["ra"] is not None or any(
+        np.isnan(column).all() for column in (table["ra"], table["dec"], *of_distance)
+    ):
         return
     ra, dec = np.asarray(table["ra"]), np.asarray(table["dec"])
     if "parallax" in table.colnames:
@@ -214,8 +234,7 @@ def _identities(column: Column, called: str) -> Column:
     missing = _is_missing(column)
     if column.dtype.kind in "iu":
         return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
-    texts = np.where(missing, "", np.asarray(column).astype(str)).astype(object)
-    texts = pd.Series(texts).str.strip()
+    texts = _texts(column, missing, called)
     missing |= texts.str.lower().isin(catalog_files.MISSING).to_numpy()
     if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
         raise CatalogError(
@@ -224,12 +243,23 @@ def _identities(column: Column, called: str) -> Column:
     # Up to 18 digits fit into 64 bits, and of 19 those of Gaia.
     if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
         return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
-    return MaskedColumn(texts.to_numpy().astype(str), mask=missing)
+    return MaskedColumn(_short(texts, called), mask=missing)
+
+
+def _short(texts: pd.Series, called: str) -> np.ndarray:
+    """Texts as an array, in which all take as much room as the longest."""
+    bad = np.flatnonzero(texts.str.len() > _MAX_NAME)
+    if len(bad):
+        raise CatalogError(
+            f"{called} holds more than {_MAX_NAME} characters in {rows(bad + 1)}: shorten them"
+        )
+    return texts.to_numpy().astype(str)
 
 
 def _cluster_names(column: Column, called: str) -> Column:
-    names = pd.Series(np.asarray(column).astype(str)).str.strip()
-    bad = np.flatnonzero(_is_missing(column) | names.str.lower().isin(catalog_files.MISSING))
+    missing = _is_missing(column)
+    names = _texts(column, missing, called)
+    bad = np.flatnonzero(missing | names.str.lower().isin(catalog_files.MISSING))
     if len(bad):
         raise CatalogError(f"{called} is empty in {rows(bad + 1)}: every star needs the name of its cluster")
-    return Column(names.to_numpy().astype(str))
+    return Column(_short(names, called))

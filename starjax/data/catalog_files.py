@@ -1,6 +1,6 @@
 """Files of tables, in the formats that member lists come in."""
 
-import gzip
+import csv
 import io
 import warnings
 import zlib
@@ -12,15 +12,33 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 
-from starjax import errors
+from starjax.data import catalog_guards, inflate
+from starjax.data.catalog_guards import FileError
+
+__all__ = ["MISSING", "FileError", "load", "stem"]
 
 # What stands in text for a value that is not there, in small letters.
 MISSING = ("", "nan", "null", "none", "na", "n/a", "--", "-")
 _ECSV_MARK = b"# %ECSV"
-
-
-class FileError(errors.StarjaxError):
-    """A file that cannot be read as a table, and why."""
+# What the libraries raise of files that are damaged.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zlib.error,
+    csv.Error,
+    ExpatError,
+    AstropyWarning,
+    fits.VerifyError,
+)
 
 
 def load(path: Path) -> Table:
@@ -34,20 +52,9 @@ def load(path: Path) -> Table:
         raise FileError(
             f"files of kind {kind or 'without an ending'} are not known; known are {', '.join(_READERS)}"
         )
-    damages = (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        SyntaxError,
-        zlib.error,
-        ExpatError,
-    )
     try:
         content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+        content = inflate.inflate(content) if path.suffix.lower() == ".gz" else content
         with warnings.catch_warnings():
             # Units that astropy does not know matter only in columns that are used, and are refused there.
             warnings.simplefilter("ignore", AstropyWarning)
@@ -57,9 +64,11 @@ def load(path: Path) -> Table:
         raise FileError("there is no such file") from error
     except FileError:
         raise
-    except (*damages, AstropyWarning) as error:
+    except _DAMAGE as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise FileError(f"cannot be read as {kind}: {lines[0]}; is it whole, and of this format?") from error
+        raise FileError(
+            f"cannot be read as {kind}: {lines[0]:.300}; is it whole, and of this format?"
+        ) from error
 
 
 def stem(path: Path) -> str:
@@ -74,57 +83,60 @@ def _csv(content: bytes) -> Table:
     text = content.decode("utf-8-sig")
     lines = text.splitlines(keepends=True)
     comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    first = next(csv.reader(lines[comments:], skipinitialspace=True), [])
+    catalog_guards.check_names([name.strip() for name in first])
     # Everything as text: identities keep their digits, and what is not a number can be named.
     frame = pd.read_csv(
         io.StringIO("".join(lines[comments:])),
         header=None,
-        dtype=str,
+        dtype=object,
         keep_default_na=False,
         skipinitialspace=True,
     )
     names = [str(name).strip() for name in frame.iloc[0]]
-    _check_unique(names)
-    body = frame.iloc[1:].astype(str)
-    return Table({name: body[i].to_numpy().astype(str) for i, name in enumerate(names)})
-
-
-def _check_unique(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise FileError(f"has more than one column {', '.join(map(repr, twice))}: rename or remove one")
+    catalog_guards.check_names(names)
+    # As objects: an array of text would be as wide in every row as in the longest.
+    return Table({name: frame[i].to_numpy(object)[1:] for i, name in enumerate(names)})
 
 
 def _ecsv(content: bytes) -> Table:
     text = content.decode("utf-8-sig")
-    header = next((line for line in text.splitlines() if line and not line.startswith("#")), "")
+    lines = text.splitlines()
+    data = [line for line in lines if line and not line.startswith("#")]
+    catalog_guards.check_lines(data, content)
+    catalog_guards.check_yaml("\n".join(line[2:] for line in lines if line.startswith("# ")))
     delimiter = "," if "delimiter: ','" in text else " "
-    _check_unique([name.strip('"') for name in header.split(delimiter)])
+    catalog_guards.check_names([name.strip('"') for name in (data or [""])[0].split(delimiter)])
     return Table.read(text, format="ascii.ecsv")
 
 
 def _fits(content: bytes) -> Table:
+    catalog_guards.check_fits(content)
     with fits.open(io.BytesIO(content)) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
             raise FileError("holds no table")
-        _check_unique(tables[0].columns.names)
+        catalog_guards.check_names(tables[0].columns.names)
         return Table.read(tables[0])
 
 
 def _votable(content: bytes) -> Table:
+    catalog_guards.check_votable(content)
     table = votable.parse(io.BytesIO(content)).get_first_table()
-    names = [field.name or field.ID for field in table.fields]
-    _check_unique(names)
+    catalog_guards.check_names([field.name or field.ID for field in table.fields])
     return table.to_table(use_names_over_ids=True)
 
 
 def _parquet(content: bytes) -> Table:
     import pyarrow.parquet as parquet  # slow to import, and seldom needed
 
+    catalog_guards.check_parquet(content)
     schema = parquet.read_schema(io.BytesIO(content))
-    _check_unique(schema.names)
-    if b"table_meta_yaml" in (schema.metadata or {}):
+    catalog_guards.check_names(schema.names)
+    header = (schema.metadata or {}).get(b"table_meta_yaml")
+    if header is not None:
         # By astropy, which keeps units there, and what is missing in columns beside.
+        catalog_guards.check_yaml(header.decode())
         return Table.read(io.BytesIO(content), format="parquet")
     # Nullable types keep the digits of identities where some are missing.
     return Table.from_pandas(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from starjax import errors
+from starjax.data import archive
 
 # Rows read, scaled or written at a time, so that copies stay small beside the shards.
 ROWS_PER_BLOCK = 2**16
@@ -81,7 +83,7 @@ def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
     """An array of an archive as it lies in the file.
 
     Raises:
-      ValueError: it is compressed, cut off, or not of two axes.
+      one of archive.DAMAGE: it is compressed, cut off, or not of two axes.
     """
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{entry.filename} is compressed and cannot be mapped; write it by numpy.savez")
@@ -89,15 +91,11 @@ def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
         file.seek(entry.header_offset + 26)
         # Behind 30 bytes of fixed fields come the name and what else the entry of the archive says,
         # such as sizes beyond 4 GiB.
-        len_name, len_extra = np.frombuffer(file.read(4), "<u2").astype(int)
+        len_name, len_extra = struct.unpack("<HH", file.read(4))
         file.seek(entry.header_offset + 30 + len_name + len_extra)
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{entry.filename} is in an unknown format {version}")
-        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape, is_fortran, dtype = read_header(file)
-        if len(shape) != 2 or dtype.hasobject:
-            raise ValueError(f"{entry.filename} is {dtype} of shape {shape}, not numbers of two axes")
+        shape, is_fortran, dtype = archive.header(file, entry.filename)
+        if len(shape) != 2:
+            raise ValueError(f"{entry.filename} is of shape {shape}, not of two axes")
         if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
             raise ValueError(f"{entry.filename} is cut off")
         order = "F" if is_fortran else "C"

@@ -16,11 +16,12 @@ def load(path: Path) -> dict[str, list[str]]:
     """The run ids of each split; other keys of the file are ignored.
 
     Raises:
-      SplitError: not JSON, a split missing, empty or not a list of ids, or an id twice.
+      SplitError: not JSON, a split missing, there twice, empty or not a list of ids, an id twice, or one that
+        is no name of a file.
     """
     try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_object)
+    except (OSError, ValueError, RecursionError) as error:
         raise SplitError(f"split manifest {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise SplitError(f"split manifest {path} should hold an object with {', '.join(SPLITS)}")
@@ -32,9 +33,22 @@ def load(path: Path) -> dict[str, list[str]]:
                 f"split manifest {path}: {split!r} should be a list of run ids, got {run_ids!r:.80}"
             )
         for run_id in run_ids:
+            if not run_id.isprintable() or not run_id.strip(".") or "/" in run_id or "\\" in run_id:
+                raise SplitError(
+                    f"split manifest {path}: {run_id!r:.80} in {split} cannot be the id of a run"
+                )
             if run_id in owner:
                 raise SplitError(
                     f"split manifest {path}: run {run_id} stands in {owner[run_id]} and in {split}"
                 )
             owner[run_id] = split
     return {split: content[split] for split in SPLITS}
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON; of a split that stands there twice, json would take the last and drop the others."""
+    found = dict(pairs)
+    twice = [split for split in SPLITS if [key for key, _ in pairs].count(split) > 1]
+    if twice:
+        raise ValueError(f"it has {', '.join(twice)} more than once")
+    return found

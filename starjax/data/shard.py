@@ -6,16 +6,14 @@ with them load here. Three more may stand beside them, one value a snapshot: `ru
 """
 
 import dataclasses
-import lzma
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from starjax import files
+from starjax.data import archive
 from starjax.data.columns import MappedArray, MappedColumns, ShardError, blocks, in_memory, map_member
 
 ARRAYS = ("feature", "feature_keys", "target", "target_keys", "ptr")
@@ -118,15 +116,15 @@ def save(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None:
     known = {name: getattr(shard, name) for name in PROVENANCE if getattr(shard, name) is not None}
     arrays |= {name: array[chosen] for name, array in known.items()}
     # As numpy.savez, which would want the features in one piece.
-    with files.written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        with archive.open("feature.npy", "w", force_zip64=True) as file:
+    with files.written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as target:
+        with target.open("feature.npy", "w", force_zip64=True) as file:
             shape = (int(ptr[-1] - ptr[0]), shard.feature.shape[1])
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for rows in blocks(int(ptr[-1]), int(ptr[0])):
                 file.write(np.ascontiguousarray(shard.feature[rows], "<f4"))
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            with target.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
@@ -180,9 +178,9 @@ def join(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
 def can_be_mapped(path: Path) -> bool:
     """Whether the features of a shard lie in its file as they are, not compressed; of what is no shard, False."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.getinfo("feature.npy").compress_type == zipfile.ZIP_STORED
-    except (OSError, zipfile.BadZipFile, KeyError):
+        with zipfile.ZipFile(path) as file:
+            return file.getinfo("feature.npy").compress_type == zipfile.ZIP_STORED
+    except archive.DAMAGE:
         return False
 
 
@@ -196,27 +194,16 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
       FileNotFoundError: there is no such file.
       ShardError: the file is damaged, or not a shard.
     """
+    names = [name for name in (*ARRAYS, *PROVENANCE) if name != "feature" or not mapped]
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = [name for name in (*ARRAYS, *PROVENANCE) if name in archive]
-            arrays = {name: archive[name] for name in names if name != "feature" or not mapped}
-            if mapped and "feature" in names:
-                feature = map_member(path, archive.zip.getinfo("feature.npy"))
-                arrays["feature"] = MappedColumns([feature], [str(path)], tuple(range(feature.shape[1])))
+        arrays = archive.read(path, names)
+        if mapped:
+            with zipfile.ZipFile(path) as file:
+                feature = map_member(path, file.getinfo("feature.npy"))
+            arrays["feature"] = MappedColumns([feature], [str(path)], tuple(range(feature.shape[1])))
     except FileNotFoundError:
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        RuntimeError,  # zipfile, of an entry that says it is encrypted or compressed in some other way
-        tokenize.TokenError,  # numpy, of a header that breaks off
-        SyntaxError,  # the same, where it is indented
-        TypeError,  # a bare .npy under the name of an archive
-        ValueError,
-        EOFError,
-        OSError,
-    ) as error:
+    except archive.DAMAGE as error:
         raise ShardError(
             f"{path} cannot be read ({error}): restore it or build the data set again"
         ) from error
@@ -224,7 +211,10 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
     if missing:
         raise ShardError(f"{path} is not a shard: it lacks the arrays {', '.join(missing)}")
     for name in ("feature_keys", "target_keys"):
-        arrays[name] = tuple(map(str, np.atleast_1d(arrays[name])))
+        keys = np.atleast_1d(arrays[name])
+        if keys.dtype.kind != "U" or keys.ndim != 1:
+            raise ShardError(f"{path}: {name} should be names, got {keys.dtype} of shape {keys.shape}")
+        arrays[name] = tuple(map(str, keys))
     shard = Shard(**arrays)
     _check(path, shard)
     return dataclasses.replace(shard, ptr=shard.ptr.astype(np.int64, copy=False))

@@ -1,8 +1,8 @@
 """Reading joblib files without running what is in them.
 
-A joblib file is a pickle: by nature a program that names functions to call. The reader here resolves
-only names on a list, and refuses any other before it is looked up. So no file can run a command by name;
-one made to crash numpy may still end the process.
+A joblib file is a pickle: by nature a program that names functions to call. The reader here knows only the names on a
+list, gives for each what stands in `pickled` or `pickled_tables`, and refuses any other before it is looked up. So no file runs a
+command, and none makes more than a fixed multiple of its own size.
 """
 
 import contextlib
@@ -16,68 +16,11 @@ from typing import ClassVar
 
 from joblib import numpy_pickle
 
-from starjax import errors
+from starjax.data import inflate, pickled, pickled_tables
+from starjax.data.pickled import PLAIN, ForbiddenGlobalError, UnpickleError
+from starjax.data.pickled_tables import TABLES
 
-PLAIN: frozenset[tuple[str, str]] = frozenset()
-"""Builtin containers, text and numbers: pickles of these name nothing at all."""
-
-_NUMPY = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    *(
-        (module, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    ),
-    *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),  # how protocol 2 spells bytes
-}
-_BUILTINS = {
-    (module, name)
-    for module in ("builtins", "__builtin__")  # the latter in protocols up to 2
-    for name in (
-        "slice",
-        "bytearray",
-        "set",
-        "frozenset",
-        "complex",
-        "range",
-        "int",
-        "float",
-        "bool",
-        "str",
-        "bytes",
-        "list",
-        "tuple",
-        "dict",
-    )
-}
-_PANDAS = {
-    *(("pandas", name) for name in ("DataFrame", "Series", "Index", "RangeIndex", "StringDtype")),
-    ("pandas.core.frame", "DataFrame"),
-    ("pandas.core.series", "Series"),
-    ("pandas.core.internals.managers", "BlockManager"),
-    ("pandas.core.internals.managers", "SingleBlockManager"),
-    ("pandas.core.internals.blocks", "new_block"),
-    ("pandas._libs.internals", "_unpickle_block"),
-    ("pandas.core.indexes.base", "Index"),
-    ("pandas.core.indexes.base", "_new_Index"),
-    ("pandas.core.indexes.range", "RangeIndex"),
-    ("pandas.core.arrays.string_", "StringDtype"),
-    ("pandas.core.arrays.string_", "StringArray"),
-    ("pandas.core.arrays.string_arrow", "ArrowStringArray"),
-    ("pandas.core.arrays.string_arrow", "ArrowStringArrayNumpySemantics"),
-    ("pandas.arrays", "StringArray"),
-    ("pandas.arrays", "ArrowStringArray"),
-    ("pandas._libs.missing", "_NA"),
-    ("pandas._libs.missing", "NAType"),
-    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"),
-    *(("pyarrow.lib", name) for name in ("_restore_array", "type_for_alias", "py_buffer", "chunked_array")),
-}
-TABLES: frozenset[tuple[str, str]] = frozenset(_NUMPY | _BUILTINS | _PANDAS)
-"""What arrays and data frames are made of, in the spellings of numpy 1 and 2, pandas 2 and 3."""
+__all__ = ["PLAIN", "TABLES", "ForbiddenGlobalError", "UnpickleError", "load", "loads"]
 
 # What a damaged pickle raises beside UnpicklingError, by the documentation of the pickle module and
 # by what numpy and pandas say of states that make no sense.
@@ -92,66 +35,112 @@ _DAMAGE = (
     ImportError,
     LookupError,
     MemoryError,
+    OSError,  # of gzip
     RuntimeError,
     SystemError,
     TypeError,
     ValueError,
 )
 
-
-class UnpickleError(errors.StarjaxError):
-    """A file that is damaged, or that asks for something not admitted."""
-
-
-class ForbiddenGlobalError(UnpickleError):
-    """A pickle that names something not admitted."""
-
-
-# What joblib says of an array that stands behind its pickle.
-_WRAPPER_STATE = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
+# Sets are in no data file; protocols 2 to 5 never write the others, and some of them make numbers without a bound.
+_UNUSED = [
+    getattr(pickle, name)[0]
+    for name in ("INT", "LONG", "LONG4", "INST", "OBJ", "NEWOBJ_EX", "EMPTY_SET", "ADDITEMS", "FROZENSET")
+]
 
 
 class _Unpickler(numpy_pickle.NumpyUnpickler):
-    def __init__(self, file, path: Path, admitted: frozenset):
+    def __init__(self, file, path: Path, admitted: pickled.Admitted, room: pickled.Room):
         super().__init__(str(path), file, ensure_native_byte_order=True)
-        self.admitted = admitted
+        self.admitted, self.room = admitted, room
 
     def find_class(self, module, name):
         if (module, name) not in self.admitted:
             raise ForbiddenGlobalError(
-                f"{self.filename} asks for {module}.{name}, which no data file needs: nothing of it was run. "
+                f"it asks for {module:.80}.{name:.80}, which no data file needs: nothing of it was run. "
                 "Do not use this file unless you know where it comes from"
             )
-        found = super().find_class(module, name)
-        return _ArrayWrapper if found is numpy_pickle.NumpyArrayWrapper else found
+        return self.admitted[module, name]
+
+    def load_reduce(self):
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(function, pickled.Maker):
+            raise ForbiddenGlobalError("it would call what may not be called: nothing of it was done")
+        self.stack[-1] = function.make(self.room, *arguments)
+
+    def load_newobj(self):
+        arguments, kind = self.stack.pop(), self.stack[-1]
+        if not isinstance(kind, pickled.Kind) or kind.new is None or arguments != ():
+            raise ForbiddenGlobalError("it would make what may not be made: nothing of it was done")
+        self.stack[-1] = kind.new(self.room)
 
     def load_build(self):
-        """Sets the state of an instance; of a class or a function, it would change it for the whole process."""
-        state, target = self.stack[-1], self.stack[-2]
-        is_wrapper = isinstance(target, _ArrayWrapper)
-        if isinstance(target, type) or callable(target):
-            raise ForbiddenGlobalError(f"{self.filename} would change {target!r}: nothing of it was done")
-        if is_wrapper and not (isinstance(state, dict) and state.keys() <= _WRAPPER_STATE):
-            raise ForbiddenGlobalError(f"{self.filename} holds an array with a forged description")
-        super().load_build()
+        """Sets the state of an instance that has none yet."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, pickled.ArrayWrapper):
+            pickled_tables.set_state(self.room, target, state)
+            return
+        left = len(self.file_handle.getbuffer()) - self.file_handle.tell()
+        target.__dict__.update(pickled.check_wrapper(self.room, state, left))
+        if target.dtype.hasobject:
+            # An array of objects is a pickle within the pickle; the same rules hold in there.
+            inner = _Unpickler(self.file_handle, self.filename, self.admitted, self.room)
+            self.stack[-1] = inner.load()
+        else:
+            self.stack[-1] = target.read(self, self.ensure_native_byte_order)
 
     def load_frame(self):
         """Passes over a frame's length: the content is in memory, a frame would only be one more copy."""
         self.read(8)
 
+    def load_bytearray8(self):
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(self.room.count(length))))
+
+    def load_append(self):
+        value = self.stack.pop()
+        pickled.need(type(self.stack[-1]) is list, "list")
+        self.stack[-1].append(value)
+
+    def load_appends(self):
+        values = self.pop_mark()
+        pickled.need(type(self.stack[-1]) is list, "list")
+        self.stack[-1].extend(values)
+
+    def load_setitem(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self):
+        self._set_items(self.pop_mark())
+
+    def load_dict(self):
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items)
+
+    def _set_items(self, items):
+        keys = items[::2]
+        pickled.need(type(self.stack[-1]) is dict and all(map(pickled.is_key, keys)), "dict")
+        self.stack[-1].update(zip(keys, items[1::2], strict=True))
+
+    def load_unused(self):
+        raise ForbiddenGlobalError("it holds what no data file does, a set or an instance of some class")
+
     dispatch: ClassVar = {
         **numpy_pickle.NumpyUnpickler.dispatch,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.NEWOBJ[0]: load_newobj,
         pickle.BUILD[0]: load_build,
         pickle.FRAME[0]: load_frame,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.APPEND[0]: load_append,
+        pickle.APPENDS[0]: load_appends,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        **dict.fromkeys(_UNUSED, load_unused),
     }
-
-
-class _ArrayWrapper(numpy_pickle.NumpyArrayWrapper):
-    def read_array(self, unpickler, *args):
-        if self.dtype.hasobject:
-            # An array of objects is a pickle within the pickle; the same rules hold in there.
-            return _Unpickler(unpickler.file_handle, unpickler.filename, unpickler.admitted).load()
-        return super().read_array(unpickler, *args)
 
 
 @contextlib.contextmanager
@@ -166,25 +155,29 @@ def _no_garbage_collection():
             gc.enable()
 
 
-def load(path: Path, admitted: frozenset[tuple[str, str]]):
+def load(path: Path, admitted: pickled.Admitted):
     """Reads a joblib file, plain or compressed by zlib or gzip, admitting only the globals listed.
 
     Raises:
       ForbiddenGlobalError: the file names another global; raised before that is imported.
-      UnpickleError: the file is damaged.
+      UnpickleError: the file is damaged, or would take much more memory than a file of its size.
       OSError: it cannot be opened.
     """
     return loads(Path(path).read_bytes(), path, admitted)
 
 
-def loads(content: bytes, path: Path, admitted: frozenset[tuple[str, str]]):
+def loads(content: bytes, path: Path, admitted: pickled.Admitted):
     """As `load`, from the content of the file; `path` is what errors name."""
     try:
         if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
-            content = zlib.decompress(content, wbits=zlib.MAX_WBITS | 32)  # either header
+            content = inflate.inflate(content)
+        room = pickled.Room(len(content))
         with _no_garbage_collection():
-            return _Unpickler(io.BytesIO(content), path, admitted).load()
-    except UnpickleError:
-        raise
-    except _DAMAGE as error:
-        raise UnpickleError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+            found = _Unpickler(io.BytesIO(content), path, admitted, room).load()
+        room.need_nothing_unfinished()
+        return found
+    except ForbiddenGlobalError as error:
+        raise ForbiddenGlobalError(f"{path}: {error}") from error
+    except _DAMAGE as error:  # UnpickleError and InflateError among them
+        kind = "" if isinstance(error, UnpickleError | inflate.InflateError) else f"{type(error).__name__}: "
+        raise UnpickleError(f"{path} cannot be read ({kind}{error})") from error

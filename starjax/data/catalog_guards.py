@@ -1,0 +1,187 @@
+"""What is looked at in a file of a table before a library reads it: no network, no other file, no memory beyond its size.
+
+The libraries believe what a header declares, and fetch what it points to.
+"""
+
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from xml.parsers import expat
+
+import yaml
+from astropy.io import fits
+
+from starjax import errors
+from starjax.data import inflate
+
+# The archive of Gaia has 152, FITS allows 999.
+MAX_COLUMNS = 4096
+# Things within things, of VOTables and of headers; these have fewer than ten.
+_MAX_DEPTH = 64
+# Rows that astropy makes room for at once.
+_ROWS_AT_ONCE = 512
+# What astropy writes into the headers of ECSV and Parquet.
+_YAML_TAGS = (
+    None,
+    "!",
+    "!astropy.table.SerializedColumn",
+    "!astropy.units.Unit",
+    "!astropy.units.UnrecognizedUnit",
+)
+_YAML_PLAIN = re.compile(r"tag:yaml\.org,2002:(omap|str|int|float|bool|null|seq|map)")
+
+
+class FileError(errors.StarjaxError):
+    """A file that cannot be read as a table, and why."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses columns of one name, and more of them than any list has."""
+    if len(names) > MAX_COLUMNS:
+        raise FileError(
+            f"has {len(names)} columns, more than {MAX_COLUMNS}: leave out those that no use is made of"
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise FileError(f"has more than one column {', '.join(map(repr, twice)):.200}: rename or remove one")
+
+
+def check_memory(num_byte: int, content: bytes) -> None:
+    """Refuses what would take many times the memory of its file."""
+    if num_byte > 4 * inflate.largest(len(content)):
+        raise FileError(f"would take {num_byte:.1e} bytes of memory, from a file of {len(content)}")
+
+
+def check_fits(content: bytes) -> None:
+    """Refuses headers that declare more than the file holds, up to the first table."""
+    file = io.BytesIO(content)
+    while file.tell() < len(content):
+        if not file.tell() and not content.startswith(b"SIMPLE"):
+            raise OSError("it does not begin as FITS does")
+        header = fits.Header.fromfile(file)
+        count = {key: _natural(header.get(key, 0 if key == "PCOUNT" else 1)) for key in ("PCOUNT", "GCOUNT")}
+        num_axis = _natural(header.get("NAXIS"))
+        if num_axis > 999:
+            raise FileError(f"declares {num_axis} axes")
+        axes = [_natural(header.get(f"NAXIS{i + 1}")) for i in range(num_axis)]
+        values = math.prod(axes) if axes else 0
+        size = _natural(abs(header.get("BITPIX", 8))) // 8 * count["GCOUNT"] * (count["PCOUNT"] + values)
+        if max([size, *axes]) > max(len(content) - file.tell(), 0):
+            raise FileError(
+                f"is cut off, or forged: a header declares {max([size, *axes])} bytes or rows to follow"
+            )
+        if header.get("XTENSION") in ("BINTABLE", "TABLE"):
+            num_column = _natural(header.get("TFIELDS"))
+            if num_column > 999:
+                raise FileError(f"declares {num_column} columns")
+            for i in range(1, num_column + 1):
+                if re.match(r"\s*\d*[PQ]", str(header.get(f"TFORM{i}", ""))):
+                    raise FileError(
+                        f"has a column {header.get(f'TTYPE{i}')!r:.80} of arrays of varying length: remove it"
+                    )
+            return
+        file.seek(file.tell() + -(-size // 2880) * 2880)
+
+
+def _natural(value) -> int:
+    if type(value) is not int or value < 0:
+        raise FileError(f"a header declares {value!r:.40} where a number of things should stand")
+    return value
+
+
+def check_votable(content: bytes) -> None:
+    """Refuses links to data elsewhere, entities, and declarations of more than the file holds."""
+    depth = num_field = num_row = num_value = 0
+
+    def start(name, attributes):
+        nonlocal depth, num_field, num_row, num_value
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
+        name = name.rpartition(":")[2]
+        if name == "STREAM" and "href" in attributes:
+            raise FileError(
+                f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with the data in it"
+            )
+        if name == "STREAM" and attributes.get("encoding", "base64").strip() != "base64":
+            raise FileError(
+                f"has its data as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
+            )
+        if name == "TABLE" and not 0 <= int(attributes.get("nrows", 0)) <= len(content):
+            raise FileError(f"declares {attributes['nrows']!r:.40} rows, in a file of {len(content)} bytes")
+        if name == "FIELD":
+            num_field += 1
+            num_value += math.prod(int(size) for size in re.findall(r"\d+", attributes.get("arraysize", "1")))
+        if name == "TR":
+            num_row += 1
+
+    def end(name):
+        nonlocal depth
+        depth -= 1
+
+    def declare(*args):
+        raise FileError("declares entities, which no member list needs")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.EntityDeclHandler = start, end, declare
+    parser.Parse(content, True)
+    if num_field > MAX_COLUMNS:
+        raise FileError(f"has {num_field} columns, more than {MAX_COLUMNS}")
+    check_memory(16 * num_value * max(num_row, _ROWS_AT_ONCE), content)
+
+
+def check_yaml(text: str) -> None:
+    """Refuses headers that would make objects, or merge one thing into another again and again."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise FileError(f"has more than {_MAX_DEPTH} lists within one another in its header")
+            tag = getattr(event, "tag", None)
+            if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
+                raise FileError(f"has {tag!r:.80} in its header, which no member list needs")
+            value = getattr(event, "value", "")
+            if value == "<<":
+                raise FileError("merges one part of its header into another, which no member list needs")
+            sizes = re.fullmatch(r"\s*\w+\s*\[(.*)\]\s*", value, re.DOTALL)  # of arrays in columns
+            if sizes and math.prod(int(size) for size in re.findall(r"\d+", sizes[1])) > MAX_COLUMNS:
+                raise FileError(f"has a column of {value!r:.40}, too many values a row")
+    except yaml.YAMLError as error:
+        raise FileError(f"has a damaged header ({error!s:.200})") from error
+
+
+def check_lines(lines: Sequence[str], content: bytes) -> None:
+    """Refuses text of which one line is far longer than others: astropy makes all as long as the longest."""
+    check_memory(4 * len(lines) * max(map(len, lines), default=0), content)
+
+
+def check_parquet(content: bytes) -> None:
+    """Refuses a few bytes that stand for many rows, or for many texts."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+        check_memory(8 * file.metadata.num_rows * file.metadata.num_columns, content)
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        check_memory(sum(group.total_byte_size for group in groups), content)
+        texts = [
+            file.schema.column(i).path
+            for i in range(len(file.schema))
+            if file.schema.column(i).physical_type == "BYTE_ARRAY"
+        ]
+        file = parquet.ParquetFile(io.BytesIO(content), read_dictionary=texts)
+        total = 0
+        for batch in file.iter_batches():
+            for column in batch.columns:
+                total += column.nbytes
+                if isinstance(column, pa.DictionaryArray):
+                    lengths = compute.binary_length(column.dictionary).take(column.indices)
+                    total += compute.sum(lengths).as_py() or 0
+            check_memory(total, content)
+    except pa.ArrowException as error:
+        raise FileError(f"is damaged ({error!s:.200})") from error

@@ -1,0 +1,183 @@
+"""What may be made from a pickle of data frames, beside the arrays of `pickled`: see there.
+
+pandas and pyarrow are slow to import, and are so only where a file needs them.
+"""
+
+import math
+
+import numpy as np
+
+from starjax.data import pickled
+
+INDEX = pickled.Kind("Index")
+RANGE_INDEX = pickled.Kind("RangeIndex")
+
+
+def _new_frame(room):
+    import pandas as pd
+
+    return room.begin(pd.DataFrame.__new__(pd.DataFrame))
+
+
+def _set_frame(room, frame, state):
+    from pandas.core.internals.managers import BlockManager
+
+    pickled.need(type(state) is dict and type(state.get("_mgr")) is BlockManager, "data frame")
+    flags = {"allows_duplicate_labels": True}
+    frame.__setstate__(
+        {"_mgr": state["_mgr"], "_typ": "dataframe", "_metadata": [], "attrs": {}, "_flags": flags}
+    )
+
+
+def _manager(room, blocks, axes):
+    import pandas as pd
+    from pandas.core.internals.blocks import Block
+    from pandas.core.internals.managers import BlockManager
+
+    pickled.need(type(blocks) is tuple and all(isinstance(block, Block) for block in blocks), "data frame")
+    pickled.need(
+        type(axes) is list and len(axes) == 2 and all(isinstance(axis, pd.Index) for axis in axes),
+        "data frame",
+    )
+    room.take(16 * len(axes[0]))
+    manager = BlockManager(blocks, list(axes))  # checks the lengths of blocks against those of axes
+    pickled.need(
+        len(manager.blknos) == len(axes[0]), "data frame"
+    )  # and here, that every column is in one block
+    return manager
+
+
+def _block(room, values, placement, num_axis):
+    from pandas._libs.internals import _unpickle_block
+    from pandas.arrays import ArrowStringArray
+
+    room.need_whole(values)
+    if type(placement) is slice:
+        pickled.need(placement.step is None or placement.step > 0, "data frame")
+        num = len(range(placement.start, placement.stop, placement.step or 1))
+    else:
+        room.need_whole(placement)
+        pickled.need(
+            type(placement) is np.ndarray and placement.ndim == 1 and placement.dtype.kind == "i",
+            "data frame",
+        )
+        num = len(placement)
+        room.take(8 * num)
+    if type(values) is np.ndarray:
+        pickled.need(values.ndim == 2 and len(values) == num, "data frame")
+    else:
+        pickled.need(type(values) is ArrowStringArray and num == 1, "data frame")
+    pickled.need(num_axis == 2, "data frame")
+    return _unpickle_block(values, placement, 2)
+
+
+def _index(room, kind, state):
+    import pandas as pd
+    from pandas.arrays import ArrowStringArray
+
+    pickled.need(type(state) is dict and pickled.is_key(state.get("name")), "index")
+    if kind is RANGE_INDEX:
+        pickled.need(state.keys() <= {"name", "start", "stop", "step"}, "index")
+        start, stop, step = (room.count(state.get(key)) for key in ("start", "stop", "step"))
+        return pd.RangeIndex(start, stop, step, name=state["name"])
+    pickled.need(kind is INDEX and state.keys() <= {"name", "data"}, "index")
+    values = state.get("data")
+    pickled.need(type(values) in (np.ndarray, ArrowStringArray), "index")
+    room.need_whole(values)
+    pickled.need(values.dtype != object or all(map(pickled.is_key, values)), "index")
+    room.take(8 * len(values))
+    return pd.Index(values, dtype=values.dtype, name=state["name"])
+
+
+def _string_dtype(room, storage="python", na_value=math.nan):
+    import pandas as pd
+
+    pickled.need(storage in ("python", "pyarrow") and type(na_value) is float, "type of text")
+    return pd.StringDtype(storage, na_value)
+
+
+def _new_text(room):
+    from pandas.arrays import ArrowStringArray
+
+    return room.begin(ArrowStringArray.__new__(ArrowStringArray))
+
+
+def _set_text(room, text, state):
+    import pandas as pd
+    import pyarrow as pa
+
+    pickled.need(type(state) is dict and type(state.get("_dtype")) is pd.StringDtype, "column of text")
+    pickled.need(isinstance(state.get("_pa_array"), pa.StringArray | pa.LargeStringArray), "column of text")
+    text.__setstate__({"_pa_array": state["_pa_array"], "_dtype": state["_dtype"]})
+    len(text)
+
+
+def _arrow_type(room, name):
+    import pyarrow as pa
+
+    pickled.need(name in ("string", "large_string"), "column of text")
+    return pa.type_for_alias(name)
+
+
+def _arrow_buffer(room, content):
+    import pyarrow as pa
+
+    pickled.need(type(content) in (bytes, bytearray), "column of text")
+    return pa.py_buffer(content)
+
+
+def _arrow_array(room, parts):
+    import pyarrow as pa
+
+    kind, length, _, offset, buffers, children, dictionary = parts
+    pickled.need(
+        isinstance(kind, pa.DataType) and list(children) == [] and dictionary is None, "column of text"
+    )
+    pickled.need(type(buffers) is list and len(buffers) == 3, "column of text")
+    pickled.need(all(buffer is None or isinstance(buffer, pa.Buffer) for buffer in buffers), "column of text")
+    room.take(sum(buffer.size for buffer in buffers if buffer is not None))
+    try:
+        made = pa.Array.from_buffers(kind, room.count(length), buffers, offset=room.count(offset))
+        made.validate(full=True)
+    except pa.ArrowException as error:
+        raise pickled.UnpickleError(
+            f"it holds a forged or damaged column of text ({error!s:.200})"
+        ) from error
+    return made
+
+
+def set_state(room: pickled.Room, target, state) -> None:
+    """Gives an object its state, unless it has one."""
+    room.finish(target)
+    if isinstance(target, np.dtype):
+        pickled.set_dtype(room, target, *state)
+    elif type(target) is np.ndarray:
+        pickled.set_array(room, target, *state)
+    elif type(target).__name__ == "DataFrame":
+        _set_frame(room, target, state)
+    else:
+        _set_text(room, target, state)
+
+
+_PANDAS = {
+    ("pandas._libs.internals", "_unpickle_block"): pickled.Maker("_unpickle_block", _block),
+    ("pandas.core.internals.managers", "BlockManager"): pickled.Maker("BlockManager", _manager),
+    ("pandas.core.indexes.base", "_new_Index"): pickled.Maker("_new_Index", _index),
+    ("pyarrow.lib", "_restore_array"): pickled.Maker("_restore_array", _arrow_array),
+    ("pyarrow.lib", "type_for_alias"): pickled.Maker("type_for_alias", _arrow_type),
+    ("pyarrow.lib", "py_buffer"): pickled.Maker("py_buffer", _arrow_buffer),
+}
+# As pandas 2 and 3 call them.
+for _module in ("pandas", "pandas.core.frame"):
+    _PANDAS[_module, "DataFrame"] = pickled.Kind("DataFrame", _new_frame)
+for _module in ("pandas", "pandas.core.indexes.base"):
+    _PANDAS[_module, "Index"] = INDEX
+for _module in ("pandas", "pandas.core.indexes.range"):
+    _PANDAS[_module, "RangeIndex"] = RANGE_INDEX
+for _module in ("pandas", "pandas.core.arrays.string_"):
+    _PANDAS[_module, "StringDtype"] = pickled.Maker("StringDtype", _string_dtype)
+for _module in ("pandas.arrays", "pandas.core.arrays.string_arrow"):
+    _PANDAS[_module, "ArrowStringArray"] = pickled.Kind("ArrowStringArray", _new_text)
+
+TABLES: pickled.Admitted = pickled.ARRAYS | _PANDAS
+"""What arrays and data frames are made of, in the spellings of numpy 1 and 2, pandas 2 and 3."""

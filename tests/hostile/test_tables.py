@@ -1,0 +1,262 @@
+"""Member lists that declare more than they hold, point elsewhere, or hold what is no number."""
+
+import base64
+import gzip
+import io
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from astropy.table import Table
+from astropy.time import Time
+
+from starjax.data import catalog
+
+CELLS = "<TABLEDATA><TR><TD>60</TD><TD>10</TD></TR><TR><TD>61</TD><TD>11</TD></TR></TABLEDATA>"
+
+
+def votable(data=CELLS, fields="", nrows="2", before=""):
+    return (
+        f'<?xml version="1.0"?>{before}<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>'
+        f'<TABLE nrows="{nrows}"><FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double"/>{fields}'
+        f"<DATA>{data}</DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+
+
+def test_a_link_to_data_is_not_followed(refused, tmp_path):
+    """astropy would read the file, or ask the network."""
+    (tmp_path / "secret").write_bytes(struct.pack(">4d", 60, 10, 61, 11))
+    for address in (f"file://{tmp_path}/secret", "http://127.0.0.1:9/secret"):
+        for prefix in ("", "v:"):
+            data = f'<BINARY><{prefix}STREAM href="{address}"/></BINARY>'
+            content = votable(data).replace("xmlns=", f"xmlns{':v' if prefix else ''}=")
+            refused("list.vot", content, "its data elsewhere.*not fetched")
+
+
+ENTITIES = {
+    "external": '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>',
+    "of a parameter": '<!DOCTYPE x [<!ENTITY % a SYSTEM "http://127.0.0.1:9/x">%a;]>',
+    "within one another": '<!DOCTYPE x [<!ENTITY b "1111111111"><!ENTITY a "&b;&b;&b;&b;&b;&b;">]>',
+}
+
+
+@pytest.mark.parametrize("kind", ENTITIES)
+def test_entities_are_refused(refused, kind):
+    cells = CELLS.replace("60", "&a;")
+    refused("list.vot", votable(cells, before=ENTITIES[kind]), "entities, which no member list needs")
+
+
+def test_the_name_of_a_grammar_is_none(tmp_path):
+    """Older lists of the Virtual Observatory begin so."""
+    path = tmp_path / "list.vot"
+    path.write_text(votable(before='<!DOCTYPE VOTABLE SYSTEM "http://us-vo.org/xml/VOTable.dtd">'))
+    assert len(catalog.read(path)) == 2
+
+
+VOTABLES = {
+    "rows": (votable(nrows=10**10), "declares '10000000000' rows"),
+    "fewer than no rows": (votable(nrows=-5), "declares '-5' rows"),
+    "rows in words": (votable(nrows="many"), "cannot be read"),
+    "values a row": (
+        votable(fields='<FIELD name="q" arraysize="9999999" datatype="double"/>'),
+        "bytes of memory",
+    ),
+    "columns": (votable(fields='<FIELD name="q" datatype="int"/>' * 5000), "5002 columns"),
+    "depth": ("<VOTABLE>" + "<RESOURCE>" * 100_000, "within one another"),
+    "within": (
+        votable(
+            f'<BINARY><STREAM encoding="gzip">{base64.b64encode(gzip.compress(bytes(10**6))).decode()}</STREAM></BINARY>'
+        ),
+        "its data as 'gzip'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VOTABLES)
+def test_votables_that_declare_too_much_are_refused(refused, name):
+    refused("list.vot", *VOTABLES[name])
+
+
+def ecsv(more="", first="60", kind="float64"):
+    columns = f"# - {{name: ra, datatype: {kind}}}\n# - {{name: dec, datatype: float64}}\n"
+    return f"# %ECSV 1.0\n# ---\n# datatype:\n{columns}{more}ra dec\n{first} 10\n61 11\n"
+
+
+MERGED = "".join(f"#   a{i}: &a{i}\n#     <<: [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+ECSVS = {
+    "python": (
+        ecsv("# meta: !!python/object/apply:os.system [x]\n"),
+        "os.system.*which no member list needs",
+    ),
+    "class": (
+        ecsv("# meta: !astropy.coordinates.earth.EarthLocation {x: 1}\n"),
+        "which no member list needs",
+    ),
+    "array": (ecsv("# meta: !numpy.ndarray {shape: [99999999999]}\n"), "which no member list needs"),
+    "merged": (ecsv("# meta:\n#   a0: &a0 {x: 1}\n" + MERGED), "merges one part"),
+    "depth": (ecsv("# meta: " + "[" * 10_000 + "\n"), "lists within one another"),
+    "values a row": (
+        ecsv(kind="string, subtype: 'float64[99999999]'", first='"[1]"'),
+        "too many values a row",
+    ),
+    "long line": ("".join([ecsv(), "62 12\n" * 9000, "63 " + "1" * 100_000, "\n"]), "bytes of memory"),
+    "no columns": ("# %ECSV 1.0\n# ---\n# datatype: 5\nra dec\n60 10\n", "cannot be read"),
+    "damage": (ecsv("# meta: {\n"), "damaged header"),
+}
+
+
+@pytest.mark.parametrize("name", ECSVS)
+def test_headers_of_ecsv_make_no_objects(refused, name):
+    refused("list.ecsv", *ECSVS[name])
+
+
+def cards(*given):
+    text = "".join(card.ljust(80) for card in given)
+    return text.ljust(-(-len(text) // 2880) * 2880).encode()
+
+
+def value(key, what):
+    return f"{key:<8}= {what:>20}"
+
+
+PRIMARY = cards(value("SIMPLE", "T"), value("BITPIX", 8), value("NAXIS", 0), value("EXTEND", "T"), "END")
+
+
+def fits(forms=("D", "D"), **changed):
+    header = {
+        "BITPIX": 8,
+        "NAXIS": 2,
+        "NAXIS1": 16,
+        "NAXIS2": 2,
+        "PCOUNT": 0,
+        "GCOUNT": 1,
+        "TFIELDS": len(forms),
+    }
+    header |= changed
+    columns = [
+        card
+        for i, (name, form) in enumerate(zip(("ra", "dec", "more"), forms, strict=False))
+        for card in (f"TTYPE{i + 1:<3}= '{name:<8}'", f"TFORM{i + 1:<3}= '{form:<8}'")
+    ]
+    head = cards("XTENSION= 'BINTABLE'", *(value(*item) for item in header.items()), *columns, "END")
+    return PRIMARY + head + struct.pack(">4d", 60, 10, 61, 11).ljust(2880, b"\0")
+
+
+FITS = {
+    "rows": (fits(NAXIS2=10**12), "to follow"),
+    "rows of nothing": (fits(("0D", "0D"), NAXIS1=0, NAXIS2=10**10), "to follow"),
+    "fewer than no rows": (fits(NAXIS2=-5), "declares -5"),
+    "axes": (fits(NAXIS=999_999_999), "declares 999999999 axes"),
+    "columns": (fits(TFIELDS=999_999_999), "declares 999999999 columns"),
+    "values a row": (fits(("D", "99999999D")), "cannot be read"),
+    "heap": (fits(PCOUNT=10**12), "to follow"),
+    "arrays in a heap": (fits(("D", "1PD(9)"), NAXIS2=2), "varying length"),
+    "bits": (fits(BITPIX="'many'"), "cannot be read"),
+    "before the table": (
+        cards(value("SIMPLE", "T"), value("BITPIX", 8), value("NAXIS", 1), value("NAXIS1", 10**19), "END"),
+        "to follow",
+    ),
+    "text that is none": (fits(("D", "8A")).replace(struct.pack(">d", 10), b"\xe0" * 8), "not in UTF-8"),
+}
+
+
+def test_the_table_that_is_spoilt_is_a_good_one(tmp_path):
+    (tmp_path / "list.fits").write_bytes(fits())
+    assert catalog.read(tmp_path / "list.fits")["dec"].tolist() == [10, 11]
+    (tmp_path / "list.vot").write_text(votable())
+    (tmp_path / "list.ecsv").write_text(ecsv())
+    assert len(catalog.read(tmp_path / "list.vot")) == len(catalog.read(tmp_path / "list.ecsv")) == 2
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_headers_of_fits_declare_no_more_than_the_file_holds(refused, name):
+    refused("list.fits", *FITS[name])
+
+
+def written(table, **options):
+    file = io.BytesIO()
+    parquet.write_table(table, file, **options)
+    return file.getvalue()
+
+
+def with_header(key, text):
+    table = pa.table({"ra": [60.0, 61.0], "dec": [10.0, 11.0]})
+    return written(table.replace_schema_metadata({key: text}))
+
+
+PARQUETS = {
+    "rows": (lambda: written(pa.table({"ra": np.zeros(10**7), "dec": np.zeros(10**7)})), "bytes of memory"),
+    "one text in all rows": (
+        lambda: written(pa.table({"ra": np.zeros(50_000), "name": pa.array(["x" * 2000] * 50_000)})),
+        "bytes of memory",
+    ),
+    "python": (lambda: with_header("table_meta_yaml", "datatype: !!python/name:os.system"), "os.system"),
+    "damage": (lambda: with_header("table_meta_yaml", "{"), "damaged header"),
+    "depth": (lambda: with_header("pandas", "[" * 50_000), "cannot be read"),
+    "schema": (lambda: with_header("ARROW:schema", "AAAA"), "is damaged"),
+    "lists for numbers": (
+        lambda: written(pa.table({"ra": [[60.0]], "dec": [10.0]})),
+        r"column ra holds '\[60",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARQUETS)
+def test_parquet_is_looked_at_before_it_is_read(refused, name):
+    make, said = PARQUETS[name]
+    refused("list.parquet", make(), said)
+
+
+CSVS = {
+    "columns": (",".join(f"c{i}" for i in range(50_000)) + "\n", "50000 columns"),
+    "columns of one name": ("a," * 3000 + "a\n", "more than one column 'a'"),
+    "latin-1": ("ra,dec,name\n60,10,é\n".encode("latin-1"), "'utf-8' codec"),
+    "UTF-16": ("ra,dec\n60,10\n".encode("utf-16"), "'utf-8' codec"),
+    "half of a pair": (b"ra,dec,name\n60,10,\xed\xa0\x80\n", "'utf-8' codec"),
+    "open quotes": ('ra,dec\n60,"10\n' + "61,11\n" * 1000, "EOF inside string"),
+    "zero bytes": ("ra,dec\n60,1\0\n", "instead of a decimal number in row 1"),
+    "endless digits": ("ra,dec\n60," + "9" * 100_000 + "\n", "column dec (is infinite|holds)"),
+    "endless name": (
+        "ra,dec,cluster\n60,10,x\n61,11," + "y" * 1000 + "\n",
+        "more than 255 characters in row 2",
+    ),
+    "bytes": (bytes(range(256)), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", CSVS)
+def test_text_that_is_no_list_is_refused(refused, name):
+    refused("list.csv", *CSVS[name])
+
+
+def test_one_long_text_costs_no_more_than_itself(tmp_path):
+    """As an array of text it would be as long in every row: 80 GB."""
+    (tmp_path / "list.csv").write_text("ra,dec,note\n" + "60,10,x\n" * 20_000 + "61,11," + "y" * 10**6 + "\n")
+    assert len(catalog.read(tmp_path / "list.csv")) == 20_001
+
+
+def test_a_list_that_grows_without_end_is_refused(refused):
+    content = gzip.compress(b"ra,dec\n" + b"1,2\n" * 10**7, 1)
+    refused("list.csv.gz", content, "compressed from more than")
+
+
+def test_columns_of_nothing_are_no_warning(tmp_path):
+    (tmp_path / "list.csv").write_text("ra,dec,parallax\n,,\n,,\n")
+    assert np.isnan(catalog.read(tmp_path / "list.csv")["ra"]).all()
+
+
+def test_a_column_of_no_numbers_is_refused():
+    table = Table({"ra": [60.0, 61.0], "dec": Time(["2026-01-01", "2026-01-02"])})
+    with pytest.raises(catalog.CatalogError, match="column dec holds Time instead of numbers or text"):
+        catalog.checked(table, "here")
+
+
+def test_guards_let_gaia_through(tmp_path):
+    """152 columns, most of them empty, compressed as the archive does."""
+    names = ["ra", "dec", *(f"c{i}" for i in range(150))]
+    row = ",".join(["60.123456789", "10.987654321", *[""] * 150])
+    content = gzip.compress((",".join(names) + "\n" + (row + "\n") * 2000).encode())
+    (tmp_path / "list.csv.gz").write_bytes(content)
+    assert len(catalog.read(tmp_path / "list.csv.gz")) == 2000
