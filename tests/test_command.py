@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -87,19 +88,58 @@ runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
+def pair_of(small, base, *more, program):
+    """Two processes of one run, started, with two devices each."""
+    port = free_port()
+    return [
+        subprocess.Popen(
+            command(
+                small,
+                base,
+                *more,
+                f"--coordinator_address=127.0.0.1:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
+                program=program,
+            ),
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+
+
+def ended(pair, seconds=300):
+    """What two processes print, and their statuses, once both have ended."""
+    deadline = time.monotonic() + seconds
+    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in pair]
+    return printed, [process.returncode for process in pair]
+
+
+def wait_for(process, text):
+    """What a process prints up to a line that holds a text."""
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if text in line:
+            break
+    return "".join(printed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        ("ensemble.size=4", "ensemble.num_fold=2"),
+        ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"),
         # Other samples meet in a batch there, but in no number of processes other ones than in another. (What is sharded
         # is a single such chunk.)
-        (STREAMED,),
+        ("train.max_epochs=60", "train.patience=60", STREAMED),
     ],
 )
 def test_two_processes_give_the_result_of_one(small, tmp_path, options):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
-    short = ("--config.train.max_epochs=3", *(f"--config.{option}" for option in options))
+    short = [f"--config.{option}" for option in options]
     program = ("-c", SMALL_CHUNKS) if STREAMED in options else ("-m", "starjax.main")
     alone = subprocess.run(
         command(small, tmp_path / "one", *short, program=program),
@@ -109,28 +149,24 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, options):
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"},
     )
     assert alone.returncode == 0, alone.stderr
-    port = free_port()
-    pair = [
-        subprocess.Popen(
-            command(
-                small,
-                tmp_path / "two",
-                *short,
-                f"--coordinator_address=127.0.0.1:{port}",
-                "--num_processes=2",
-                f"--process_id={i}",
-                program=program,
-            ),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    deadline = time.monotonic() + 900
-    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], printed
+    start = functools.partial(pair_of, small, tmp_path / "two", *short, program=program)
+    pair = start()
+    if STREAMED in options:  # on the way, one is asked to go, and one is killed
+        wait_for(pair[0], "epoch   3/")
+        pair[1].send_signal(signal.SIGTERM)
+        printed, statuses = ended(pair)
+        assert statuses == [75, 75], printed
+        assert all("asked to end: " in text.splitlines()[-1] for text in printed)
+        pair = start()
+        assert "going on after epoch" in wait_for(pair[0], "epoch  2")
+        pair[0].kill()
+        printed, statuses = ended(pair)
+        assert statuses[0] == -signal.SIGKILL
+        assert statuses[1] != 0
+        assert "given again to all of them, goes on" in printed[1].splitlines()[-1]
+        pair = start()
+    printed, statuses = ended(pair)
+    assert statuses == [0, 0], printed
     assert "4 device(s)" in printed[0]
     assert "epoch" not in printed[1]
     tables = [
@@ -145,6 +181,17 @@ def test_two_processes_give_the_result_of_one(small, tmp_path, options):
     if STREAMED in options:
         shares = [set(re.findall(r"share (\d), chunk \d of [2-9]", text)) for text in printed]
         assert shares == [{"0", "1"}, {"2", "3"}]  # each process reads its own part only
+
+
+@pytest.mark.chaos
+def test_a_process_that_has_lost_another_ends_within_a_bound(small, tmp_path):
+    long = ("--config.train.max_epochs=1000", "--config.train.patience=1000")
+    pair = pair_of(small, tmp_path, *long, program=("-m", "starjax.main"))
+    wait_for(pair[0], "epoch  10/")
+    pair[1].kill()
+    printed, statuses = ended(pair, seconds=150)
+    assert statuses[0] != 0
+    assert "given again to all of them, goes on" in printed[0].splitlines()[-1]
 
 
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
