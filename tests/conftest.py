@@ -36,10 +36,10 @@ if "CI" in os.environ:
 
 def pytest_collection_modifyitems(config, items):
     """Leaves out what is to be asked for by its mark."""
-    if "chaos" not in config.option.markexpr:
-        chosen = [item for item in items if "chaos" not in item.keywords]
-        config.hook.pytest_deselected(items=[item for item in items if "chaos" in item.keywords])
-        items[:] = chosen
+    for mark in ("weekly", "chaos"):
+        if mark not in config.option.markexpr:
+            config.hook.pytest_deselected(items=[item for item in items if mark in item.keywords])
+            items[:] = [item for item in items if mark not in item.keywords]
 
 
 DATA = Path(__file__).parent / "data"

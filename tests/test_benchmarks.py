@@ -37,7 +37,7 @@ def test_ways_of_attention_agree(name):
     [
         (sampler, []),
         (train_step, ["--num_worker", "--num_turn=1", "--max_step=2", f"--case={CASE}"]),
-        (ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"]),
+        pytest.param(ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"], marks=pytest.mark.weekly),
     ],
 )
 def test_a_benchmark_ends_in_a_table_and_json(module, arguments, tmp_path, monkeypatch, capsys):
@@ -59,6 +59,7 @@ def test_many_stars_are_measured_in_time_and_memory():
     assert row["samples_per_s"] > 0
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch):
     def get_config():

@@ -16,6 +16,12 @@ BATCH_SIZE = 16
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
 
 
+def every_model(*always):
+    """Those named always, the others once a week: what is tested is the step that they share, and each takes a minute to compile."""
+    rest = [pytest.param(name, marks=pytest.mark.weekly) for name in models.MODELS if name not in always]
+    return pytest.mark.parametrize("name", [*always, *rest])
+
+
 def mesh_of(num_device):
     return distributed.make_mesh(devices=jax.devices()[:num_device])
 
@@ -61,7 +67,7 @@ def assert_trees_close(found, expected, rtol):
 
 
 @pytest.mark.usefixtures("all_optimizations")
-@EVERY_MODEL
+@every_model("set_transformer", "deep_sets")
 def test_the_gradient_is_that_of_one_device(name, stars):
     # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
     before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
@@ -86,7 +92,7 @@ def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
     assert_trees_close(jax.tree.map(lambda a, b: a - b, before, after), gradient, 2e-6)
 
 
-@EVERY_MODEL
+@every_model("set_transformer")
 def test_training_with_dropout_is_that_of_one_device(name, stars):
     optimizer = optax.adamw(1e-3)
     _, alone, _ = run_steps(name, 1, stars, optimizer)
@@ -94,7 +100,7 @@ def test_training_with_dropout_is_that_of_one_device(name, stars):
     assert_trees_close(together, alone, 1e-4)
 
 
-@EVERY_MODEL
+@every_model("set_transformer", "deep_sets")
 @pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (2, 3), (4, 4)])
 def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_batch_size, stars):
     _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
@@ -106,7 +112,7 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
 
 
 @pytest.mark.usefixtures("all_optimizations")
-@EVERY_MODEL
+@every_model("set_transformer", "summary_stats")
 def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, stars):
     _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     # Of three samples, so that the last of a device is not full.
@@ -140,7 +146,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
     jax.tree.map(np.testing.assert_array_equal, in_parts, at_once)
 
 
-@EVERY_MODEL
+@every_model("set_transformer", "deep_sets")
 def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))

@@ -37,7 +37,7 @@ def of_member(place, member):
 @pytest.mark.parametrize(
     ("name", "backend", "where"),
     [
-        ("summary_stats", "gpu", "replicated"),
+        pytest.param("summary_stats", "gpu", "replicated", marks=pytest.mark.weekly),
         ("set_transformer", "cpu", "replicated"),
         ("deep_sets", "gpu", "streamed"),
     ],
