@@ -244,7 +244,7 @@ def read_record(experiment: Experiment) -> dict:
         record["dataset"]["fingerprint"]
         if not record["config"]["ensemble"]["num_fold"]:
             [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
     return record
 

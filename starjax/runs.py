@@ -115,7 +115,7 @@ def _read_metrics(place: Experiment) -> dict:
         for by_units in content["test"].values():
             for units in UNITS:
                 float(by_units[units]["mae"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{place.test_metrics.name} is damaged ({type(error).__name__}: {error})") from error
     return content
 

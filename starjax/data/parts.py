@@ -60,7 +60,7 @@ def _known(record_path: Path) -> dict:
     """The record of a part; nothing, where it is damaged, so that the part is made again."""
     try:
         return dict(json.loads(record_path.read_text()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
 
 

@@ -20,7 +20,7 @@ def is_done(out: Path, settings: dict) -> bool:
     try:
         record = json.loads((out / CONFIG_FILE).read_text())
         stored, digests = _flat(record["settings"]), dict(record["sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(
             f"{out / CONFIG_FILE} is damaged or not a build's ({error!r}): name another config.out, or remove it"
         ) from error
