@@ -57,7 +57,7 @@ command.run(main, flags.FLAGS)
 def test_ctrl_c_ends_a_command_with_one_line():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr.endswith("\ninterrupted: the same command, given again, goes on\n")
+    assert done.stderr.endswith("\ninterrupted; the same command, given again, goes on\n")
 
 
 def free_port():
