@@ -1,5 +1,6 @@
 """Members that leave out folds: each as if trained alone, calibrated on what they did not learn from, tested as one."""
 
+import contextlib
 import json
 
 import jax
@@ -19,6 +20,8 @@ from starjax import (
     ensemble,
     errors,
     experiment,
+    files,
+    finished,
     heads,
     main,
     novelty,
@@ -52,7 +55,7 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
     history = pd.read_csv(crossed.metrics)
     assert set(history["member"]) == set(range(SIZE))
     for number in range(NUM_FOLD):
-        assert experiment.read_finished(crossed.fold(number))["config"]["data"]["fold"] == [
+        assert finished.read(crossed.fold(number))["config"]["data"]["fold"] == [
             number,
             NUM_FOLD,
             5,
@@ -133,11 +136,9 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
     crossed.fold(1).test_metrics.unlink()
     # As if of folds that have been trained again since.
     with Checkpoints(crossed.checkpoints) as checkpoints:
-        arrays, progress = checkpoints.restore(
-            checkpoints.latest, assemble.abstract_arrays(crossed_config, distributed.make_mesh())
-        )
+        found = checkpoints.restore_last(assemble.abstract_arrays(crossed_config, distributed.make_mesh()))
         checkpoints.clear()
-        checkpoints.save(1, jax.tree.map(jnp.zeros_like, arrays), progress)
+        checkpoints.save(1, jax.tree.map(jnp.zeros_like, found.arrays), found.content)
     main.run(crossed_config)
     jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.directory).params, answering)
     printed = capsys.readouterr().out
@@ -150,6 +151,17 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
         main.run(other.lock())
 
 
+@contextlib.contextmanager
+def without_digests(place):
+    """A run as if nobody had written down what its files were like."""
+    kept = {path: path.read_text() for path in place.directory.rglob(files.SUMS)}
+    for path in kept:
+        path.unlink()
+    yield
+    for path, content in kept.items():
+        path.write_text(content)
+
+
 def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, crossed):
     config, place = ensemble.of_fold(crossed_config, 0), crossed.fold(0)
     written = place.config.read_text()
@@ -160,7 +172,10 @@ def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, cro
     record["dataset"]["left_out"].pop()
     place.config.write_text(json.dumps(record))
     try:
-        with pytest.raises(experiment.ExperimentError, match="fold-0 left out other runs"):
+        with (
+            without_digests(place),
+            pytest.raises(experiment.ExperimentError, match="fold-0 left out other runs"),
+        ):
             cross_validation.read(config, place, prepare.read(config))
     finally:
         place.config.write_text(written)
@@ -174,9 +189,8 @@ def test_a_member_that_failed_ends_it(crossed_config, crossed):
     stored = path.read_text()
     path.write_text(stored.replace('"is_failed": false', '"is_failed": true', 1))
     try:
-        with pytest.raises(
-            cross_validation.CrossValidationError, match="fold-0: the loss of its member 0 was not"
-        ):
+        said = "fold-0: the loss of its member 0 was not"
+        with without_digests(place), pytest.raises(cross_validation.CrossValidationError, match=said):
             cross_validation.read(config, place, prepare.read(config))
     finally:
         path.write_text(stored)
