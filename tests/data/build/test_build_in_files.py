@@ -25,11 +25,11 @@ def test_digests_are_taken_from_the_record_for_files_that_did_not_change_only(co
     other = shard.load(path)
     shard.save(path, dataclasses.replace(other, feature=other.feature + 1))
     for is_mapped in (True, False):
-        with pytest.raises(dataset.DatasetError, match="scaled-val-shard.npz is not as it was built"):
+        with pytest.raises(dataset.DatasetError, match=r"scaled-val-shard\.npz is not as it was built"):
             fingerprint(mapped=is_mapped)
     for content in ("{", '{"sha256": 3}', "[]", "{}"):
         (out / "dataset_config.json").write_text(content)
-        with pytest.raises(dataset.DatasetError, match="dataset_config.json is damaged"):
+        with pytest.raises(dataset.DatasetError, match=r"dataset_config\.json is damaged"):
             fingerprint(mapped=True)
     # As those of other tools.
     (out / "dataset_config.json").unlink()
