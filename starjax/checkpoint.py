@@ -103,6 +103,10 @@ class Checkpoints:
         """Returns when what was saved is on disk, with its digests."""
         with self._told():
             self._manager.wait_until_finished()
+            self._write_digests()
+
+    def _write_digests(self) -> None:
+        """Of the checkpoint that was saved last, which is on disk."""
         if self._without_digests is not None and distributed.is_main_process():
             folder = self._directory / str(self._without_digests)
             files.write_sums(folder, [path for path in folder.rglob("*") if path.is_file()])
@@ -114,6 +118,8 @@ class Checkpoints:
         try:
             yield
         except (*_DAMAGE, RuntimeError) as error:
+            if distributed.is_loss_of_a_process(error):
+                raise
             self._without_digests = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
@@ -162,6 +168,8 @@ class Checkpoints:
         Args:
           number: how often this was called, the same in all processes.
         """
+        if self._without_digests is not None and not self._manager.is_saving_in_progress():
+            self._write_digests()  # as soon as it is on disk
         return ocp.utils.reached_preemption(number)
 
     def _read(self, epoch: int, like: dict) -> "Checkpoint | str":
@@ -172,8 +180,13 @@ class Checkpoints:
             return f"{found[0] if found else folder} is missing or not as it was saved"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        if (folder / files.SUMS).is_file():  # what goes wrong now is no damage
+            restored = self._manager.restore(epoch, args=args)
+            return Checkpoint(epoch, restored["arrays"], restored["progress"])
         try:
             restored = self._manager.restore(epoch, args=args)
         except _DAMAGE as error:
+            if distributed.is_loss_of_a_process(error):
+                raise
             return f"{folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
         return Checkpoint(epoch, restored["arrays"], restored["progress"])

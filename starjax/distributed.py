@@ -7,6 +7,7 @@ import importlib.util
 import math
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 
 import jax
@@ -47,6 +48,7 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
     jax.distributed.initialize(coordinator_address, num_processes, process_id)
     faulthandler.disable()  # absl's, which adds where each thread was when jax ends a process
     atexit.register(_witness().communicate, b"\n")
+    sys.excepthook = _leave_after
     return True
 
 
@@ -54,6 +56,11 @@ def leave(status: int) -> None:
     """Ends this process of many at once: orderly, it would wait for the others, which may wait for it."""
     _witness().communicate(b"\n")
     os._exit(status)
+
+
+def _leave_after(*error) -> None:
+    sys.__excepthook__(*error)
+    leave(1)
 
 
 @functools.cache
@@ -70,8 +77,8 @@ def _witness() -> subprocess.Popen:
     return subprocess.Popen(["sh", "-c", script, message], stdin=subprocess.PIPE)
 
 
-def is_loss_of_a_process(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether an error of jax says that another process of this run cannot be reached.
+def is_loss_of_a_process(error: Exception) -> bool:
+    """Whether an error, of jax or of what uses it, says that another process of this run cannot be reached.
 
     Collectives of CPUs say so at once. Those of GPUs and TPUs wait, until the coordinator has missed a process for 100 s and jax ends
     all others, with its own words.

@@ -1,30 +1,45 @@
 """Finished runs: what says that one is, and whether its files are as it left them."""
 
 import hashlib
+from pathlib import Path
 
 from starjax import experiment, files, log
+from starjax.data.dataset import BUNDLES
 from starjax.experiment import Experiment, ExperimentError
+
+# The format whose runs have digests.
+DIGESTS_SINCE = 7
 
 
 def mark(place: Experiment, test_metrics: dict) -> None:
     """Writes the digests of all files that tell of the run, and last its test metrics, whose presence says that it is finished."""
-    apart = [place.events, place.profile, place.interrupted, *place.directory.glob("fold-*")]
-    there = {
-        path
-        for path in place.directory.rglob("*")
-        if path.is_file()
-        and not path.name.startswith(".")
-        and path.name != files.SUMS
-        and not any(map(path.is_relative_to, apart))
-    }
+    there = {path for path in _of_a_run(place) if path.is_file() and path.name != files.SUMS}
     digest = hashlib.sha256(files.json_text(test_metrics).encode()).hexdigest()
     files.write_sums(place.directory, there | {place.test_metrics}, {place.test_metrics: digest})
     files.write_json(place.test_metrics, test_metrics)
 
 
+def _of_a_run(place: Experiment) -> list[Path]:
+    """All that a run writes, but for what only tells of its course, and the runs of its folds."""
+    files_of_it = [
+        place.config,
+        place.metrics,
+        place.timing,
+        place.members,
+        place.test_table,
+        place.test_table_of_members,
+        place.snapshots,
+        place.calibration,
+        place.coverage,
+        place.training_set,
+        *(place.directory / name for name in BUNDLES.values()),
+    ]
+    return [*files_of_it, *place.figures.glob("*.png"), *place.checkpoints.rglob("*")]
+
+
 def is_whole(place: Experiment) -> bool:
     """Whether the run is finished and its files are as it left them; says which are not."""
-    if not place.test_metrics.exists():
+    if not (place.test_metrics.exists() and place.config.exists()):
         return False
     found = damage(place)
     if found:
@@ -34,6 +49,11 @@ def is_whole(place: Experiment) -> bool:
 
 def damage(place: Experiment) -> str:
     """Which files of a finished run are not as it left them: of few each by name, of many the folders; empty where all are."""
+    if (
+        not (place.directory / files.SUMS).exists()
+        and experiment.read_record(place)["format"] >= DIGESTS_SINCE
+    ):
+        return f"{files.SUMS} missing"
     names = [str(path.relative_to(place.directory)) for path in files.damaged(place.directory)]
     if len(names) > 3:
         names = sorted({name.split("/")[0] for name in names})
@@ -66,9 +86,7 @@ def read(place: Experiment) -> dict:
 
 def is_on(place: Experiment, fingerprint: str) -> bool:
     """Whether the directory holds a finished run, whole, on the data set of that fingerprint."""
-    if not (place.config.exists() and is_whole(place)):
-        return False
     try:
-        return experiment.read_record(place)["dataset"]["fingerprint"] == fingerprint
+        return is_whole(place) and experiment.read_record(place)["dataset"]["fingerprint"] == fingerprint
     except ExperimentError:
         return False

@@ -7,13 +7,14 @@ lock that a killed process left is no obstacle to the next, on whichever machine
 import contextlib
 import errno
 import fcntl
-import getpass
 import json
 import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from starjax import errors, log
 
@@ -40,7 +41,7 @@ def held(directory: Path) -> Iterator[None]:
     try:
         left_by = _owner(file)
         if left_by:
-            log.warning(f"{directory}: stale lock of {left_by}, which ended without a word: taken over")
+            log.warning(f"{directory}: stale lock of {left_by}, which left it: taken over")
         file.seek(0)
         file.truncate()
         file.write(json.dumps(_self(), indent=2) + "\n")
@@ -70,14 +71,15 @@ def _locked(path: Path):
             log.warning(
                 f"{path.parent}: no locks on this file system: see to it that no other process writes there"
             )
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
         file.close()  # its holder has just removed it
 
 
 def _self() -> dict:
     return {
-        "user": getpass.getuser(),
+        "user": psutil.Process().username(),  # its number, where it has no name
         "host": socket.gethostname(),
         "process": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),

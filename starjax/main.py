@@ -67,6 +67,7 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
     """Does what of a run is still to be done; `stored` is its data set, where it is at hand (see `prepare.read`)."""
     record = experiment.find(place)
     best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
+    was_marked = place.test_metrics.exists()
     is_done = finished.is_whole(place) and (best is None or finished.is_whole(best))
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
@@ -79,6 +80,11 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
     is_writer = distributed.is_main_process()
     with lock.held(place.directory) if is_writer else contextlib.nullcontext():
         if is_writer:
+            # Before the lock, another process may have been at work here.
+            if experiment.find(place) != record or (was_marked != place.test_metrics.exists()):
+                raise experiment.ExperimentError(
+                    f"{place.directory} was changed by another process meanwhile: start again"
+                )
             place.test_metrics.unlink(missing_ok=True)  # of a run that is not whole
         _make(config, place, stored, record)
 

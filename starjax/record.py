@@ -80,7 +80,10 @@ class Recorder:
                 f"{self._experiment.metrics} is missing or damaged, and cannot be made from checkpoints: restore it, or remove "
                 f"{self._experiment.directory} and train again"
             )
-        self._timings = rows_until(self._experiment.timing, epoch)
+        try:
+            self._timings = rows_until(self._experiment.timing, epoch)
+        except RecordError as error:
+            log.warning(f"{error}; it is no result, and begun again")
         self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
 
     def __enter__(self):

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 
 import jax
-from rich.console import Console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What a shell has for Ctrl-C, and for SIGTERM sysexits.h's "try again later": the same command goes on.
@@ -42,11 +41,10 @@ class Ending:
     stands: str = ""
 
     def __call__(self, number: int, _) -> None:
-        # A progress bar hides the cursor, and holds back what is printed to sys.stderr.
-        Console(stderr=True).show_cursor()
         said = ": ".join(filter(None, [WORDS[signal.Signals(number)], self.stands]))
-        # Not by print, in whose buffer this may have come.
-        os.write(sys.__stderr__.fileno(), f"\n{said}; {GOES_ON}\n".encode())
+        # Not by print, in the midst of which this may have come. A progress bar hides the cursor.
+        show_cursor = "\x1b[?25h" if sys.__stderr__.isatty() else ""
+        os.write(sys.__stderr__.fileno(), f"{show_cursor}\n{said}; {GOES_ON}\n".encode())
         os._exit(STATUS[signal.Signals(number)])
 
 

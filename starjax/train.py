@@ -19,6 +19,9 @@ from starjax.evaluate import Evaluator
 from starjax.record import Recorder
 from starjax.stopping import Progress
 
+# How often a process was asked whether it is to go, over all that it trains: jax wants a number that only rises.
+_COUNT = itertools.count(1)
+
 
 class TrainingError(errors.StarjaxError):
     """Training that cannot go on."""
@@ -112,10 +115,9 @@ def _begin(trainer: assemble.Trainer, kept: Kept) -> tuple[dict, tuple[Progress,
 
 def _asked(deferral: signals.Deferral, checkpoints: Checkpoints) -> Callable[[], bool]:
     """Tells whether the process is to go; of many processes all at once, so that they have to ask as often."""
-    number = itertools.count(1)
 
     def is_asked_to_go():
-        if checkpoints.is_asked_to_go(next(number)):
+        if checkpoints.is_asked_to_go(next(_COUNT)):
             deferral.number = signal.SIGTERM
         return deferral.number is not None
 

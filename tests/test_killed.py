@@ -51,15 +51,21 @@ def killed_until_done(
     module, arguments, folder: Path, num_kill: int, seconds: float, num_touch: int, seed
 ) -> None:
     """Kills a command so many times, at random files and after random times, every fourth time asks it to go; at last lets it end."""
-    log, moments = folder.parent / f"{folder.name}.log", random.Random(seed)
+    log, moments, statuses = folder.parent / f"{folder.name}.log", random.Random(seed), []
     for number in range(num_kill):
         time, touch = (
             {"after_seconds": moments.uniform(0, seconds)},
             {"at_touch": moments.randint(1, num_touch)},
         )
         moment = (touch, time, touch, time | {"number": signal.SIGTERM})[number % 4]
+        if number < 2:  # two that certainly fall within
+            moment = {"at_touch": num_touch // (3 + 3 * number)} | (
+                {"number": signal.SIGTERM} if number else {}
+            )
         print(f"kill {number + 1} of seed {seed}: {moment}")
-        assert killing.run(module, arguments, log, folder, **moment) in ENDS, log.read_text()
+        statuses.append(killing.run(module, arguments, log, folder, **moment))
+        assert statuses[-1] in ENDS, log.read_text()
+    assert {-signal.SIGKILL, os.EX_TEMPFAIL} <= set(statuses)
     assert killing.run(module, arguments, log, folder) == 0, log.read_text()
     assert "Traceback" not in log.read_text()
 

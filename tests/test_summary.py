@@ -174,7 +174,10 @@ def damaged(directory, name):
     shutil.copytree(directory, copy)
     table = copy / f"{name}-test.parquet"
     (copy / f"{directory.name}-test.parquet").rename(table)
+    # As in a format without digests, so that what is damaged is read.
     (copy / "SHA256SUMS").unlink()
+    config = copy / "config.json"
+    config.write_text(config.read_text().replace('"format": 7', '"format": 6'))
     return copy, table
 
 
