@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import all as all_benchmarks
-from benchmarks import attention, ensemble, large_sets, posterior, sampler, train_step
+from benchmarks import attention, ensemble, large_sets, long_run, posterior, sampler, train_step
 from configs import posterior as posterior_config
 from starjax.models.attention import attention as ours
 
@@ -57,6 +57,14 @@ def test_many_stars_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
+
+
+def test_memory_is_noted_while_a_long_run_goes_on():
+    notes, params = long_run.one_run(num_step=117, num_note=3)
+    assert [row["steps"] for row in notes] == [39, 78, 117]
+    assert all(row["device_buffers"] >= len(jax.tree.leaves(params)) for row in notes)
+    notes = [{"steps": 500 * i, "host_MiB": 100 + 2 * i} for i in range(10)]
+    assert long_run.growth(notes, "host_MiB")["per_1000_steps"] == pytest.approx(4)
 
 
 @pytest.mark.weekly
