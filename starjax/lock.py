@@ -53,6 +53,13 @@ def held(directory: Path) -> Iterator[None]:
         file.close()
 
 
+def remove_stale(directory: Path) -> None:
+    """Removes the lock that a process left which was killed as it ended; one that is held stays, and one that cannot be removed."""
+    if (directory / NAME).exists():
+        with contextlib.suppress(LockError, OSError), held(directory):
+            pass
+
+
 def _locked(path: Path):
     """The file, open and locked."""
     while True:

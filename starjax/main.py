@@ -74,10 +74,12 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
     stored = stored or prepare.read(config, record)
     if record is not None:
         experiment.check_same(place, record, config, stored)
+    is_writer = distributed.is_main_process()
     if is_done:
+        if is_writer:
+            lock.remove_stale(place.directory)
         distributed.say(f"{place.directory} holds this run already, finished: nothing to do")
         return
-    is_writer = distributed.is_main_process()
     with lock.held(place.directory) if is_writer else contextlib.nullcontext():
         if is_writer:
             # Before the lock, another process may have been at work here.

@@ -60,11 +60,11 @@ class Recorder:
         self._ends: list[float] = []
         self._events = None
 
-    def start(self, epoch: int, metrics_sha256: str | None = None) -> None:
+    def start(self, epoch: int, metrics_sha256: str = "") -> None:
         """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped.
 
         Args:
-          metrics_sha256: of metrics.csv after that epoch, where it is known.
+          metrics_sha256: of metrics.csv after that epoch; empty where it is not known.
 
         Raises:
           RecordError: that file has other rows, or cannot be read.

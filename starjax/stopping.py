@@ -41,3 +41,8 @@ def stored(content: Mapping | Sequence[Mapping]) -> tuple[Progress, ...]:
     """The progress of all members from the content of a checkpoint; in runs of format 6 there was nothing else in it."""
     members = content["members"] if isinstance(content, Mapping) else content
     return tuple(Progress(**member) for member in members)
+
+
+def metrics_sha256(content: Mapping | Sequence[Mapping]) -> str:
+    """The SHA-256 of the records as a checkpoint has it; empty in runs of format 6."""
+    return content["metrics_sha256"] if isinstance(content, Mapping) else ""

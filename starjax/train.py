@@ -98,12 +98,10 @@ def _begin(trainer: assemble.Trainer, kept: Kept) -> tuple[dict, tuple[Progress,
     state = trainer.initial_state
     # The first epoch is better than none, so that these best are never used.
     arrays = {"state": state, "best": jax.tree.map(jnp.zeros_like, state["params"])}
-    progress, last, metrics_sha256 = (Progress(),) * len(trainer.members), 0, None
+    progress, last, metrics_sha256 = (Progress(),) * len(trainer.members), 0, ""
     if found := kept.checkpoints.restore({"state": state, "best": state["params"]}):
         arrays, progress, last = found.arrays, stopping.stored(found.content), found.epoch
-        metrics_sha256 = (
-            dict(found.content).get("metrics_sha256") if isinstance(found.content, dict) else None
-        )
+        metrics_sha256 = stopping.metrics_sha256(found.content)
     kept.recorder.start(last, metrics_sha256)
     try:
         begun = kept.interrupted.restore({"state": state})

@@ -143,6 +143,17 @@ def test_a_lock_whose_process_is_gone_is_taken_over_and_that_is_said(tmp_path, h
         assert capsys.readouterr().out == ""
 
 
+def test_the_lock_of_a_process_that_was_killed_as_it_ended_is_removed(tmp_path, holder):
+    process = holder(tmp_path)
+    lock.remove_stale(tmp_path)
+    assert (tmp_path / lock.NAME).exists()
+    process.kill()
+    process.join()
+    lock.remove_stale(tmp_path)
+    assert not (tmp_path / lock.NAME).exists()
+    lock.remove_stale(tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}'])
 def test_a_lock_that_names_nobody_is_no_obstacle(tmp_path, content):
     (tmp_path / lock.NAME).write_text(content)

@@ -56,6 +56,7 @@ def build(config: ConfigDict) -> Path:
     if standing.is_done(out, settings):
         log.info(f"{out} holds this data set already, whole: nothing to do")
         shutil.rmtree(out / "parts", ignore_errors=True)
+        lock.remove_stale(out)
         return out
     standing.check_free(out, is_raw_given)
     with lock.held(out), signals.standing("runs that were read stand"):
