@@ -132,7 +132,9 @@ def wait_for(process, text):
 @pytest.mark.parametrize(
     "options",
     [
-        ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"),
+        pytest.param(
+            ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"), marks=pytest.mark.weekly
+        ),
         # Other samples meet in a batch there, but in no number of processes other ones than in another. (What is sharded
         # is a single such chunk.)
         ("train.max_epochs=60", "train.patience=60", STREAMED),

@@ -67,7 +67,7 @@ def assert_trees_close(found, expected, rtol):
 
 
 @pytest.mark.usefixtures("all_optimizations")
-@every_model("set_transformer", "deep_sets")
+@every_model("set_transformer")
 def test_the_gradient_is_that_of_one_device(name, stars):
     # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
     before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
@@ -100,7 +100,7 @@ def test_training_with_dropout_is_that_of_one_device(name, stars):
     assert_trees_close(together, alone, 1e-4)
 
 
-@every_model("set_transformer", "deep_sets")
+@every_model("set_transformer")
 @pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (2, 3), (4, 4)])
 def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_batch_size, stars):
     _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
@@ -112,7 +112,7 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
 
 
 @pytest.mark.usefixtures("all_optimizations")
-@every_model("set_transformer", "summary_stats")
+@every_model("set_transformer")
 def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, stars):
     _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     # Of three samples, so that the last of a device is not full.
@@ -146,7 +146,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
     jax.tree.map(np.testing.assert_array_equal, in_parts, at_once)
 
 
-@every_model("set_transformer", "deep_sets")
+@every_model("set_transformer")
 def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
     params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
     scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))

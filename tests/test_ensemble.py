@@ -39,7 +39,7 @@ def of_member(place, member):
     [
         pytest.param("summary_stats", "gpu", "replicated", marks=pytest.mark.weekly),
         ("set_transformer", "cpu", "replicated"),
-        ("deep_sets", "gpu", "streamed"),
+        pytest.param("deep_sets", "gpu", "streamed", marks=pytest.mark.weekly),
     ],
 )
 def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, where):
@@ -81,6 +81,7 @@ def test_members_of_an_ensemble_differ_by_their_seeds_alone(config):
     assert not place.directory.with_name("together-best").exists()  # none was looked for
 
 
+@pytest.mark.weekly
 def test_a_member_whose_patience_is_over_rests(config):
     config.train.max_epochs, config.train.patience = 8, 2
     place = main.run(together(config, learning_rate=(1e-2, 1e-12, 1e-2, 1e-12)))
