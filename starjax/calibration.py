@@ -23,7 +23,6 @@ Survey Sampling, chapter 5), by how alike snapshots of one run are in being held
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -208,7 +207,7 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
       CalibrationError: the file is missing, damaged, or of other targets.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path)
         targets = [content["targets"][key] for key in target_keys]
         sigma = np.array([_number(one["sigma"]) for one in targets])
         stretch, correlation, level_error = (
@@ -216,7 +215,7 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
             for name in ("stretch", "correlation", "level_error")
         )
         return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_run"])))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"
         ) from error

@@ -180,13 +180,11 @@ class Checkpoints:
             return f"{found[0] if found else folder} is missing or not as it was saved"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
-        if (folder / files.SUMS).is_file():  # what goes wrong now is no damage
-            restored = self._manager.restore(epoch, args=args)
-            return Checkpoint(epoch, restored["arrays"], restored["progress"])
         try:
             restored = self._manager.restore(epoch, args=args)
         except _DAMAGE as error:
-            if distributed.is_loss_of_a_process(error):
+            # Of files that are as they were saved it is no damage.
+            if (folder / files.SUMS).is_file() or distributed.is_loss_of_a_process(error):
                 raise
             return f"{folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
         return Checkpoint(epoch, restored["arrays"], restored["progress"])

@@ -87,11 +87,10 @@ def train(
             state, sums = trainer.train_steps(state, members, stars, *numbers)
             sums_of_calls.append(sums)
             num_call += 1
-            # The device is given one call ahead, and no more: those it has been given are waited for by who is to go.
-            ahead = (
-                1 if progress_bars.is_terminal() else 2
-            )  # a bar should show what is done, not what is queued
-            jax.block_until_ready(sums_of_calls[-ahead:][0])
+            # The device is given one call ahead and no more, since who is to go waits for what it was given; none ahead where a
+            # bar should show what is done, not what is queued.
+            num_queued = 1 if progress_bars.is_terminal() else 2
+            jax.block_until_ready(sums_of_calls[-num_queued:][0])
         num_step += num
         advance(num)
         if number >= begun.num_call and is_asked_to_go():

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 from pathlib import Path
 
@@ -233,20 +232,28 @@ def read_record(experiment: Experiment) -> dict:
       ExperimentError: the record has another format, or cannot be read.
     """
     try:
-        record = json.loads(experiment.config.read_text())
-        if record["format"] not in READABLE:
-            raise ExperimentError(
-                f"{experiment.config} has format {record['format']}; this version reads {READABLE[0]} to {FORMAT}"
-            )
-        if not isinstance(record["config"], dict):
-            raise TypeError("no config")
-        # These are there:
-        record["dataset"]["fingerprint"]
-        if not record["config"]["ensemble"]["num_fold"]:
-            [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
+        record = files.read_json(experiment.config)
+        stored_format = record["format"]
+        if stored_format in READABLE:
+            _check_record(record)
+    except (ValueError, KeyError, TypeError) as error:
         raise ExperimentError(f"{experiment.config} is damaged ({error})") from error
+    if stored_format not in READABLE:
+        raise ExperimentError(
+            f"{experiment.config} has format {stored_format}; this version reads {READABLE[0]} to {FORMAT}: read it by the "
+            "version of starjax that made it"
+        )
     return record
+
+
+def _check_record(record: dict) -> None:
+    """KeyError or TypeError where something is missing that is counted on."""
+    if not isinstance(record["config"], dict):
+        raise TypeError("no config")
+    # These are there:
+    record["dataset"]["fingerprint"]
+    if not record["config"]["ensemble"]["num_fold"]:
+        [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
 
 
 def save_scalers(experiment: Experiment, data: Dataset) -> None:

@@ -5,11 +5,13 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 # The digests of the files of a folder, in the form of sha256sum: `sha256sum -c SHA256SUMS` checks them without starjax.
 SUMS = "SHA256SUMS"
+NOTHING = types.MappingProxyType({})
 # What a file system refuses, and what to do.
 MENDS = {
     errno.ENOSPC: "make room on that disk",
@@ -58,6 +60,19 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json_text(content))
 
 
+def read_json(path: Path, **options):
+    """The content of a JSON file; `options` are those of `json.loads`.
+
+    Raises:
+      ValueError: it is no JSON, or has lists in lists deeper than Python goes.
+      OSError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), **options)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def json_text(content: dict) -> str:
     """What `write_json` writes."""
     return json.dumps(content, indent=2) + "\n"
@@ -74,18 +89,16 @@ def has_digest(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
 
 
-def sums_of(folder: Path, paths: Iterable[Path], known: dict[Path, str] | None = None) -> str:
-    """The lines of a `SUMS` file for files of a folder; `known` are digests of some of them."""
-    known = known or {}
-    return "".join(
-        f"{known.get(path) or sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(paths)
-    )
+def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = NOTHING) -> None:
+    """Writes the digests of files of a folder into its `SUMS`.
 
-
-def write_sums(folder: Path, paths: Iterable[Path], known: dict[Path, str] | None = None) -> None:
-    """Writes the digests of files of a folder into its `SUMS`; see `sums_of`."""
+    Args:
+      known: digests of files that are not there yet.
+    """
+    digests = {path: sha256(path) for path in paths} | known
+    lines = [f"{digests[path]}  {path.relative_to(folder)}\n" for path in sorted(digests)]
     with written_whole(folder / SUMS) as temporary:
-        temporary.write_text(sums_of(folder, paths, known))
+        temporary.write_text("".join(lines))
 
 
 def damaged(folder: Path) -> list[Path]:

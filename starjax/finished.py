@@ -15,7 +15,7 @@ def mark(place: Experiment, test_metrics: dict) -> None:
     """Writes the digests of all files that tell of the run, and last its test metrics, whose presence says that it is finished."""
     there = {path for path in _of_a_run(place) if path.is_file() and path.name != files.SUMS}
     digest = hashlib.sha256(files.json_text(test_metrics).encode()).hexdigest()
-    files.write_sums(place.directory, there | {place.test_metrics}, {place.test_metrics: digest})
+    files.write_sums(place.directory, there, {place.test_metrics: digest})
     files.write_json(place.test_metrics, test_metrics)
 
 

@@ -78,6 +78,7 @@ def _locked(path: Path):
             log.warning(
                 f"{path.parent}: no locks on this file system: see to it that no other process writes there"
             )
+            file.truncate(0)  # who it names may be at work, or gone
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file

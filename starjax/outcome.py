@@ -1,19 +1,18 @@
 """What a finished run says on the terminal."""
 
-import json
 from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from starjax import calibration, ensemble, plots
+from starjax import calibration, ensemble, files, plots
 from starjax.experiment import Experiment
 
 
 def report(place: Experiment, best: Experiment | None = None) -> None:
     """Prints the test metrics of a finished run, and where everything lies; of a sweep also where its best member is."""
-    content = json.loads(place.test_metrics.read_text())
+    content = files.read_json(place.test_metrics)
     what = f"epoch {content['best_epoch']} of {content['epochs']}"
     if content["members"] > 1:
         what = f"mean of {content['members']} members"

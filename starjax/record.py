@@ -9,7 +9,6 @@ import csv
 import datetime
 import hashlib
 import io
-import json
 import resource
 import statistics
 import sys
@@ -111,7 +110,7 @@ class Recorder:
             else:
                 yield lambda num: None
         if is_traced:
-            idle = json.loads((self._experiment.profile / "idle.json").read_text())
+            idle = files.read_json(self._experiment.profile / "idle.json")
             log.info(
                 f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of the "
                 f"{idle['seconds']:.2f} s of its training steps; the trace lies in {self._experiment.profile}"

@@ -76,7 +76,7 @@ def page(place: Experiment) -> str:
     """
     record = finished.read(place)
     try:
-        tested = json.loads(place.test_metrics.read_text())
+        tested = files.read_json(place.test_metrics)
         coverage, history = pd.read_csv(place.coverage), pd.read_csv(place.metrics)
         sections = [
             _results(place, tested),

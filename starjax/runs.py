@@ -1,6 +1,5 @@
 """Run directories in, one table out: a row a run and target."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from starjax import config as config_lib
-from starjax import ensemble, errors, finished, metrics, models, names
+from starjax import ensemble, errors, files, finished, metrics, models, names
 from starjax.experiment import Experiment, read_record
 
 UNITS = ("scaled", "physical")
@@ -109,13 +108,13 @@ def _describe(place: Experiment, record: dict) -> dict:
 def _read_metrics(place: Experiment) -> dict:
     """The content of test_metrics.json, all that is needed of it being there."""
     try:
-        content = json.loads(place.test_metrics.read_text())
+        content = files.read_json(place.test_metrics)
         for name in NUMBERS:
             int(content[name])
         for by_units in content["test"].values():
             for units in UNITS:
                 float(by_units[units]["mae"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{place.test_metrics.name} is damaged ({type(error).__name__}: {error})") from error
     return content
 

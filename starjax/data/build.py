@@ -203,7 +203,7 @@ def _open_raw(out: Path, split: str) -> shard.Shard:
 
 def report(out: Path) -> None:
     """Prints what a finished build holds and what it left out."""
-    counts = json.loads((out / CONFIG_FILE).read_text())["counts"]
+    counts = files.read_json(out / CONFIG_FILE)["counts"]
     for split, count in counts["splits"].items():
         runs = "?" if count["runs"] is None else count["runs"]
         print(f"{split:<6}{runs:>5} runs {count['snapshots']:>8} snapshots {count['stars']:>10} stars")

@@ -164,5 +164,5 @@ def _check_params(params: dict) -> None:
             raise TypeError(f"{name!r:.40} should be finite numbers")
         if type(value) is list and any(after < before for before, after in itertools.pairwise(values)):
             raise TypeError(f"{name!r:.40} should rise")
-    if params.get("scale") == 0:
-        raise TypeError("its scale is 0")
+        if name == "scale" and 0 in values:
+            raise TypeError("its scale is 0")

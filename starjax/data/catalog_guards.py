@@ -22,6 +22,8 @@ MAX_COLUMNS = 4096
 _MAX_DEPTH = 64
 # Rows that astropy makes room for at once.
 _ROWS_AT_ONCE = 512
+# What attributes of VOTables mean that may be left out.
+_VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1"}
 # What astropy writes into the headers of ECSV and Parquet.
 _YAML_TAGS = (
     None,
@@ -61,42 +63,57 @@ def check_fits(content: bytes) -> None:
         if not file.tell() and not content.startswith(b"SIMPLE"):
             raise OSError("it does not begin as FITS does")
         header = fits.Header.fromfile(file)
-        count = {key: _natural(header.get(key, 0 if key == "PCOUNT" else 1)) for key in ("PCOUNT", "GCOUNT")}
-        num_axis = _natural(header.get("NAXIS"))
+        num_axis = _natural(header, "NAXIS")
         if num_axis > 999:
             raise FileError(f"declares {num_axis} axes")
-        axes = [_natural(header.get(f"NAXIS{i + 1}")) for i in range(num_axis)]
+        axes = [_natural(header, f"NAXIS{i + 1}") for i in range(num_axis)]
         values = math.prod(axes) if axes else 0
-        size = _natural(abs(header.get("BITPIX", 8))) // 8 * count["GCOUNT"] * (count["PCOUNT"] + values)
+        num_more = _natural(header, "PCOUNT") if "PCOUNT" in header else 0
+        num_group = _natural(header, "GCOUNT") if "GCOUNT" in header else 1
+        size = _bits_per_value(header) // 8 * num_group * (num_more + values)
         if max([size, *axes]) > max(len(content) - file.tell(), 0):
             raise FileError(
                 f"is cut off, or forged: a header declares {max([size, *axes])} bytes or rows to follow"
             )
-        if header.get("XTENSION") in ("BINTABLE", "TABLE"):
-            num_column = _natural(header.get("TFIELDS"))
+        if "XTENSION" in header and header["XTENSION"] in ("BINTABLE", "TABLE"):
+            num_column = _natural(header, "TFIELDS")
             if num_column > 999:
                 raise FileError(f"declares {num_column} columns")
             for i in range(1, num_column + 1):
-                if re.match(r"\s*\d*[PQ]", str(header.get(f"TFORM{i}", ""))):
-                    raise FileError(
-                        f"has a column {header.get(f'TTYPE{i}')!r:.80} of arrays of varying length: remove it"
-                    )
+                if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
+                    raise FileError(f"has arrays of varying length in its column {i}: remove it")
             return
         file.seek(file.tell() + -(-size // 2880) * 2880)
 
 
-def _natural(value) -> int:
+def _card(header: fits.Header, key: str):
+    """The value of a card that FITS demands."""
+    if key not in header:
+        raise FileError(f"is damaged: a header has no {key}")
+    return header[key]
+
+
+def _natural(header: fits.Header, key: str) -> int:
+    value = _card(header, key)
     if type(value) is not int or value < 0:
-        raise FileError(f"a header declares {value!r:.40} where a number of things should stand")
+        raise FileError(f"is damaged: a header declares {key}={value!r:.40}, no number of things")
     return value
+
+
+def _bits_per_value(header: fits.Header) -> int:
+    value = _card(header, "BITPIX")  # negative of floats
+    if value not in (8, 16, 32, 64, -32, -64):
+        raise FileError(f"is damaged: a header declares BITPIX={value!r:.40}")
+    return abs(value)
 
 
 def check_votable(content: bytes) -> None:
     """Refuses links to data elsewhere, entities, and declarations of more than the file holds."""
     depth = num_field = num_row = num_value = 0
 
-    def start(name, attributes):
+    def start(name, given):
         nonlocal depth, num_field, num_row, num_value
+        attributes = _VOTABLE_DEFAULTS | given
         depth += 1
         if depth > _MAX_DEPTH:
             raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
@@ -105,15 +122,15 @@ def check_votable(content: bytes) -> None:
             raise FileError(
                 f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with the data in it"
             )
-        if name == "STREAM" and attributes.get("encoding", "base64").strip() != "base64":
+        if name == "STREAM" and attributes["encoding"].strip() != "base64":
             raise FileError(
                 f"has its data as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
             )
-        if name == "TABLE" and not 0 <= int(attributes.get("nrows", 0)) <= len(content):
+        if name == "TABLE" and not 0 <= int(attributes["nrows"]) <= len(content):
             raise FileError(f"declares {attributes['nrows']!r:.40} rows, in a file of {len(content)} bytes")
         if name == "FIELD":
             num_field += 1
-            num_value += math.prod(int(size) for size in re.findall(r"\d+", attributes.get("arraysize", "1")))
+            num_value += math.prod(int(size) for size in re.findall(r"\d+", attributes["arraysize"]))
         if name == "TR":
             num_row += 1
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +123,11 @@ def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
 def _of_build(record: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
     """What a build wrote down of its files by name, SHA-256 and version; nothing of files of other tools."""
     try:
-        content = json.loads(record.read_text())
-        return dict(content["sha256"]), dict(content.get("versions_of_files", {}))
+        content = files.read_json(record)
+        return dict(content["sha256"]), dict(content["versions_of_files"])
     except FileNotFoundError:
         return {}, {}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{record} is damaged ({error!r:.200}): restore it, build the data set again, or remove it, and no file of the data "
             "set is checked"

@@ -1,9 +1,8 @@
 """Split manifests: which run belongs to which split."""
 
-import json
 from pathlib import Path
 
-from starjax import errors
+from starjax import errors, files
 
 SPLITS = ("train", "val", "test")
 
@@ -20,8 +19,8 @@ def load(path: Path) -> dict[str, list[str]]:
         is no name of a file.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_object)
-    except (OSError, ValueError, RecursionError) as error:
+        content = files.read_json(Path(path), object_pairs_hook=_object)
+    except (OSError, ValueError) as error:
         raise SplitError(f"split manifest {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise SplitError(f"split manifest {path} should hold an object with {', '.join(SPLITS)}")

@@ -59,8 +59,8 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
 def _known(record_path: Path) -> dict:
     """The record of a part; nothing, where it is damaged, so that the part is made again."""
     try:
-        return dict(json.loads(record_path.read_text()))
-    except (ValueError, TypeError, RecursionError):
+        return dict(files.read_json(record_path))
+    except (ValueError, TypeError):
         return {}
 
 

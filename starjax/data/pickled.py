@@ -207,8 +207,8 @@ def check_wrapper(room, state: dict, num_byte_left: int) -> dict:
     need(
         state["dtype"].hasobject or num * state["dtype"].itemsize <= num_byte_left, "description of an array"
     )
-    alignment = state.get("numpy_array_alignment_bytes")
-    need(alignment is None or type(alignment) is int, "description of an array")
+    if "numpy_array_alignment_bytes" in state:  # joblib <= 1.1 wrote none
+        need(type(state["numpy_array_alignment_bytes"]) is int, "description of an array")
     return state | {"subclass": np.ndarray, "allow_mmap": False}
 
 

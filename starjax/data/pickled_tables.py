@@ -22,7 +22,7 @@ def _new_frame(room):
 def _set_frame(room, frame, state):
     from pandas.core.internals.managers import BlockManager
 
-    pickled.need(type(state) is dict and type(state.get("_mgr")) is BlockManager, "data frame")
+    pickled.need(type(state) is dict and type(state["_mgr"]) is BlockManager, "data frame")
     flags = {"allows_duplicate_labels": True}
     frame.__setstate__(
         {"_mgr": state["_mgr"], "_typ": "dataframe", "_metadata": [], "attrs": {}, "_flags": flags}
@@ -75,13 +75,13 @@ def _index(room, kind, state):
     import pandas as pd
     from pandas.arrays import ArrowStringArray
 
-    pickled.need(type(state) is dict and pickled.is_key(state.get("name")), "index")
+    pickled.need(type(state) is dict and pickled.is_key(state["name"]), "index")
     if kind is RANGE_INDEX:
         pickled.need(state.keys() <= {"name", "start", "stop", "step"}, "index")
-        start, stop, step = (room.count(state.get(key)) for key in ("start", "stop", "step"))
+        start, stop, step = (room.count(state[key]) for key in ("start", "stop", "step"))
         return pd.RangeIndex(start, stop, step, name=state["name"])
     pickled.need(kind is INDEX and state.keys() <= {"name", "data"}, "index")
-    values = state.get("data")
+    values = state["data"]
     pickled.need(type(values) in (np.ndarray, ArrowStringArray), "index")
     room.need_whole(values)
     pickled.need(values.dtype != object or all(map(pickled.is_key, values)), "index")
@@ -106,8 +106,8 @@ def _set_text(room, text, state):
     import pandas as pd
     import pyarrow as pa
 
-    pickled.need(type(state) is dict and type(state.get("_dtype")) is pd.StringDtype, "column of text")
-    pickled.need(isinstance(state.get("_pa_array"), pa.StringArray | pa.LargeStringArray), "column of text")
+    pickled.need(type(state) is dict and type(state["_dtype"]) is pd.StringDtype, "column of text")
+    pickled.need(isinstance(state["_pa_array"], pa.StringArray | pa.LargeStringArray), "column of text")
     text.__setstate__({"_pa_array": state["_pa_array"], "_dtype": state["_dtype"]})
     len(text)
 

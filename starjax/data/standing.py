@@ -1,7 +1,6 @@
 """What stands in a data set directory: a finished build, one under way, or files of others."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 
 from starjax import errors, files, log
@@ -18,9 +17,9 @@ def is_done(out: Path, settings: dict) -> bool:
     if not (out / CONFIG_FILE).exists():
         return False
     try:
-        record = json.loads((out / CONFIG_FILE).read_text())
+        record = files.read_json(out / CONFIG_FILE)
         stored, digests = _flat(record["settings"]), dict(record["sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildError(
             f"{out / CONFIG_FILE} is damaged or not a build's ({error!r}): name another config.out, or remove it"
         ) from error

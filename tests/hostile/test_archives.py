@@ -119,7 +119,7 @@ def test_parts_of_a_reference_fit_together(refused, change):
 
 
 MANIFESTS = {
-    "depth": ("[" * 100_000, "recursion"),
+    "depth": ("[" * 100_000, "nested too deep"),
     "UTF-16": ('{"train": ["a"]}'.encode("utf-16"), "utf-8"),
     "endless number": ('{"train": ' + "9" * 10_000 + "}", "cannot be read"),
     "no object": ("[1]", "should hold an object"),

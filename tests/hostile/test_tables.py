@@ -147,13 +147,13 @@ def fits(forms=("D", "D"), **changed):
 FITS = {
     "rows": (fits(NAXIS2=10**12), "to follow"),
     "rows of nothing": (fits(("0D", "0D"), NAXIS1=0, NAXIS2=10**10), "to follow"),
-    "fewer than no rows": (fits(NAXIS2=-5), "declares -5"),
+    "fewer than no rows": (fits(NAXIS2=-5), "declares NAXIS2=-5"),
     "axes": (fits(NAXIS=999_999_999), "declares 999999999 axes"),
     "columns": (fits(TFIELDS=999_999_999), "declares 999999999 columns"),
     "values a row": (fits(("D", "99999999D")), "cannot be read"),
     "heap": (fits(PCOUNT=10**12), "to follow"),
     "arrays in a heap": (fits(("D", "1PD(9)"), NAXIS2=2), "varying length"),
-    "bits": (fits(BITPIX="'many'"), "cannot be read"),
+    "bits": (fits(BITPIX="'many'"), "declares BITPIX='many'"),
     "before the table": (
         cards(value("SIMPLE", "T"), value("BITPIX", 8), value("NAXIS", 1), value("NAXIS1", 10**19), "END"),
         "to follow",
