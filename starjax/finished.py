@@ -24,7 +24,6 @@ def _of_a_run(place: Experiment) -> list[Path]:
     files_of_it = [
         place.config,
         place.metrics,
-        place.timing,
         place.members,
         place.test_table,
         place.test_table_of_members,
@@ -43,7 +42,7 @@ def is_whole(place: Experiment) -> bool:
         return False
     found = damage(place)
     if found:
-        log.warning(f"{place.directory}: {found}: made anew")
+        log.warning(f"{place.directory}: {found}")
     return not found
 
 
@@ -59,7 +58,26 @@ def damage(place: Experiment) -> str:
         names = sorted({name.split("/")[0] for name in names})
     if not names:
         return ""
-    return f"{', '.join(names)} missing or not as {files.SUMS} has it from the end of the run"
+    return f"{', '.join(names)} missing or changed since the run ended ({files.SUMS})"
+
+
+def check_can_be_made_anew(place: Experiment) -> None:
+    """Refuses a finished run that has lost what nothing else knows; its files stay as they are.
+
+    Raises:
+      ExperimentError: names the files, and what to do.
+    """
+    found = files.damaged(place.directory)
+    lost = [path.name for path in (place.config, place.metrics) if path in found]
+    epochs = {path.name for path in place.checkpoints.glob("[0-9]*")}
+    of_checkpoints = [path for path in found if path.is_relative_to(place.checkpoints)]
+    if of_checkpoints and epochs <= {path.relative_to(place.checkpoints).parts[0] for path in of_checkpoints}:
+        lost.append(place.checkpoints.name)
+    if lost:
+        raise ExperimentError(
+            f"{place.directory}: {', '.join(lost)} missing or changed since the run ended, and cannot be made from the rest: "
+            "restore it, or remove the directory and train again, from the first epoch"
+        )
 
 
 def read(place: Experiment) -> dict:

@@ -41,7 +41,7 @@ def held(directory: Path) -> Iterator[None]:
     try:
         left_by = _owner(file)
         if left_by:
-            log.warning(f"{directory}: stale lock of {left_by}, which left it: taken over")
+            log.info(f"{directory}: stale lock of {left_by}, which has ended: taken over")
         file.seek(0)
         file.truncate()
         file.write(json.dumps(_self(), indent=2) + "\n")
@@ -70,7 +70,7 @@ def _locked(path: Path):
             owner = _owner(file) or "another process"
             file.close()
             raise LockError(
-                f"{path.parent} is in use by {owner}: wait for its end, or name another directory"
+                f"{path.parent} is in use by {owner}: wait for its end, or name another directory (config.name, config.out)"
             ) from error
         except OSError as error:
             if error.errno not in _UNSUPPORTED:

@@ -69,6 +69,8 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
     best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
     was_marked = place.test_metrics.exists()
     is_done = finished.is_whole(place) and (best is None or finished.is_whole(best))
+    if was_marked and not is_done:
+        finished.check_can_be_made_anew(place)
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
     stored = stored or prepare.read(config, record)

@@ -56,10 +56,12 @@ def read(directory: Path) -> pd.DataFrame:
     if not place.config.exists():
         raise RunError("holds no run: it has no config.json")
     if not place.test_metrics.exists():
-        raise RunError("is not finished: it has no test_metrics.json")
+        raise RunError(
+            "is not finished (it has no test_metrics.json): give its training command again, it goes on"
+        )
     record = read_record(place)
     if found := finished.damage(place):
-        raise RunError(f"has {found}")
+        raise RunError(f"has {found}: restore it, or give its training command again")
     content = _read_metrics(place)
     table = _read_table(place)
     if set(content["test"]) != set(table["target_key"]):

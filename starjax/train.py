@@ -72,7 +72,7 @@ def fit(
         is_asked_to_go = _asked(deferral, kept.checkpoints)
         while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
             number = max(p.epoch for p in progress) + 1
-            part = begun if begun and begun.number == number else epoch.Part(number, arrays["state"])
+            part, begun = begun or epoch.Part(number, arrays["state"]), None
             with kept.recorder.shown_epoch(number, trainer.num_step) as advance:
                 part = epoch.train(trainer, part, source, is_active, advance, is_asked_to_go)
             if not part.is_done:
@@ -108,7 +108,11 @@ def _begin(trainer: assemble.Trainer, kept: Kept) -> tuple[dict, tuple[Progress,
     except CheckpointError as error:
         log.warning(f"{error}; the epoch is begun again")
         begun = None
-    return arrays, progress, begun and epoch.Part.restored(begun.arrays["state"], begun.content)
+    if begun is None or begun.content["number"] != last + 1:
+        return arrays, progress, None
+    part = epoch.Part.restored(begun.arrays["state"], begun.content)
+    distributed.say(f"and after {part.num_step} of {trainer.num_step} steps of epoch {part.number}")
+    return arrays, progress, part
 
 
 def _asked(deferral: signals.Deferral, checkpoints: Checkpoints) -> Callable[[], bool]:
