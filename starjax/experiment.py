@@ -150,7 +150,7 @@ def find(experiment: Experiment) -> dict | None:
     there = set(experiment.directory.glob("*")) - harmless
     if there:
         raise ExperimentError(
-            f"{experiment.directory} is not empty and holds no run: name another config.workdir"
+            f"{experiment.directory} is not empty and holds no run (it has no config.json): restore that, or name another config.workdir"
         )
     there = next(
         folder for folder in (experiment.directory, *experiment.directory.parents) if folder.exists()

@@ -49,7 +49,7 @@ def is_whole(place: Experiment) -> bool:
 def damage(place: Experiment) -> str:
     """Which files of a finished run are not as it left them: of few each by name, of many the folders; empty where all are."""
     if (
-        not (place.directory / files.SUMS).exists()
+        not (place.directory / files.SUMS).is_file()
         and experiment.read_record(place)["format"] >= DIGESTS_SINCE
     ):
         return f"{files.SUMS} missing"
