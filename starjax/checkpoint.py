@@ -169,7 +169,7 @@ class Checkpoints:
           number: how often this was called, the same in all processes.
         """
         if self._without_digests is not None and not self._manager.is_saving_in_progress():
-            self._write_digests()  # as soon as it is on disk
+            self.wait()  # it is on disk, or could not be written: its digests, or a word of it, at once
         return ocp.utils.reached_preemption(number)
 
     def _read(self, epoch: int, like: dict) -> "Checkpoint | str":

@@ -4,10 +4,13 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import time
 
+import jax
 import pytest
 
-from starjax import lock
+from starjax import files, lock
+from starjax.checkpoint import CheckpointError, Checkpoints
 from tests import killing
 
 
@@ -70,6 +73,25 @@ def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_ro
     other = [*training(small, disk), "--config.name=other"]
     assert killing.run("starjax.main", other, log, disk) == 1
     assert f"{disk}/experiments is no folder that can be written to" in ended_with(log)
+
+
+def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
+    disk, remount = small_disk
+    arrays = {"weights": jax.random.normal(jax.random.key(0), (65536,))}  # more bytes than that disk has
+    with (
+        pytest.raises(CheckpointError, match="make room"),
+        Checkpoints(disk / "checkpoints") as checkpoints,
+    ):
+        checkpoints.save(1, arrays, {})
+        for step in range(1000):  # of an epoch, in which it is noticed
+            checkpoints.is_asked_to_go(step)
+            time.sleep(0.01)
+    assert not list(disk.rglob(files.SUMS))
+    remount("size=2m")
+    with Checkpoints(disk / "checkpoints") as checkpoints:
+        assert checkpoints.restore(arrays) is None
+        checkpoints.save(1, arrays, {})
+    assert (disk / "checkpoints/1" / files.SUMS).read_text()
 
 
 def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
