@@ -68,11 +68,11 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
     """
 
     def quiet_main(arguments):
-        # Libraries log every checkpoint as INFO; --verbosity=0 shows it.
+        # --verbosity=0 shows all that libraries say.
         if flags.FLAGS["verbosity"].present:
             log.set_level(logging.converter.absl_to_standard(logging.get_verbosity()))
         else:
-            logging.set_verbosity(logging.WARNING)
+            log.silence_libraries()
         main(arguments)
 
     signals.end_at_once()

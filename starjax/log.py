@@ -7,6 +7,7 @@ as it should; `WARNING`, what went otherwise than asked and how it was mended. W
 import logging
 import sys
 
+import absl.logging
 import jax
 
 _LOGGER = logging.getLogger("starjax")
@@ -31,6 +32,23 @@ class _Printer(logging.Handler):
 def set_level(level: int) -> None:
     """Lines below a level of the module `logging` do not appear."""
     _LOGGER.setLevel(level)
+
+
+def silence_libraries() -> None:
+    """Leaves out what libraries print of their insides, by name.
+
+    - absl: INFO; orbax and jax log each step of each checkpoint.
+    - orbax, errors with a traceback: each of its threads logs what it raises, and what it raises ends the command with a line.
+    - tensorstore, "Event loop is closed": what it had under way of a checkpoint as orbax raised that another part cannot be written.
+    """
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    absl.logging.get_absl_logger().addFilter(
+        lambda record: not (record.exc_info and "/orbax/checkpoint/" in record.pathname)
+    )
+    show = sys.unraisablehook
+    sys.unraisablehook = lambda raised: (
+        None if "Event loop is closed" in str(raised.exc_value) else show(raised)
+    )
 
 
 def info(text: str) -> None:
