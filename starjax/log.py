@@ -39,12 +39,11 @@ def silence_libraries() -> None:
 
     - absl: INFO; orbax and jax log each step of each checkpoint.
     - orbax, errors with a traceback: each of its threads logs what it raises, and what it raises ends the command with a line.
+    - orbax, "not finalized": the part of a checkpoint that a killed process left is removed, as it should be.
     - tensorstore, "Event loop is closed": what it had under way of a checkpoint as orbax raised that another part cannot be written.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
-    absl.logging.get_absl_logger().addFilter(
-        lambda record: not (record.exc_info and "/orbax/checkpoint/" in record.pathname)
-    )
+    absl.logging.get_absl_logger().addFilter(_says_more_than_the_run)
     show = sys.unraisablehook
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else show(raised)
@@ -57,6 +56,11 @@ def info(text: str) -> None:
 
 def warning(text: str) -> None:
     _LOGGER.warning("%s", text)
+
+
+def _says_more_than_the_run(record: logging.LogRecord) -> bool:
+    is_told = record.exc_info is not None or "not finalized" in record.getMessage()
+    return not (is_told and "/orbax/checkpoint/" in record.pathname)
 
 
 _LOGGER.addHandler(_Printer())
