@@ -214,6 +214,8 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
             np.array([[_number(one[name][str(level)]) for one in targets] for level in LEVELS])
             for name in ("stretch", "correlation", "level_error")
         )
+        if not np.isfinite(stretch).all():
+            raise ValueError("a stretch that is no finite number")
         return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_run"])))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CalibrationError(

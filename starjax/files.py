@@ -32,6 +32,7 @@ MENDS = {
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`, and renames it to `path` when the block ends well.
 
+    Both are on the disk when this returns, so that a machine that loses its power loses nothing that was said to stand.
     The temporary name is fixed, so that what a killed process left there is overwritten next time.
     """
     path = Path(path)
@@ -39,13 +40,24 @@ def written_whole(path: Path) -> Iterator[Path]:
     temporary = temporary_name(path)
     try:
         yield temporary
+        _to_disk(temporary)  # or its name could get there before what is in it
         os.replace(temporary, path)
+        _to_disk(path.parent)
     except OSError as error:
         if error.filename is None and error.errno is not None:
             error.filename = str(path)  # of a write, which does not tell what was open
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Returns when a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def temporary_name(path: Path) -> Path:

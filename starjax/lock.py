@@ -29,14 +29,13 @@ class LockError(errors.StarjaxError):
 
 @contextlib.contextmanager
 def held(directory: Path) -> Iterator[None]:
-    """Holds the lock of a directory, which is made if it is not there.
+    """Holds the lock of a directory, which is made if it is not there, and removed if nothing was put into it then.
 
     Raises:
       LockError: another process holds it.
       OSError: the directory cannot be written to.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / NAME
+    was_there, path = directory.exists(), directory / NAME
     file = _locked(path)
     try:
         left_by = _owner(file)
@@ -51,6 +50,9 @@ def held(directory: Path) -> Iterator[None]:
         # While it is held: who waits for this file finds that it is not the one of that name any more.
         path.unlink(missing_ok=True)
         file.close()
+        if not was_there:
+            with contextlib.suppress(OSError):  # it holds something
+                directory.rmdir()
 
 
 def remove_stale(directory: Path) -> None:
@@ -63,7 +65,11 @@ def remove_stale(directory: Path) -> None:
 def _locked(path: Path):
     """The file, open and locked."""
     while True:
-        file = open(path, "a+")  # noqa: SIM115, to stay open while it is held
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(path, "a+")  # noqa: SIM115, to stay open while it is held
+        except FileNotFoundError:
+            continue  # whoever made the folder has just removed it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

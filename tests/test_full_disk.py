@@ -179,6 +179,15 @@ def test_the_lock_of_a_process_that_was_killed_as_it_ended_is_removed(tmp_path, 
     lock.remove_stale(tmp_path / "nowhere")
 
 
+def test_a_folder_that_was_made_for_a_lock_goes_with_it_unless_something_was_put_into_it(tmp_path):
+    for name in ("nothing", "something", "there"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        with lock.held(tmp_path / name):
+            if name == "something":
+                (tmp_path / name / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["something", "there"]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}'])
 def test_a_lock_that_names_nobody_is_no_obstacle(tmp_path, content):
     (tmp_path / lock.NAME).write_text(content)

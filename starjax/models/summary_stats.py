@@ -54,7 +54,9 @@ def summary_statistics(features_BxKxF, mask_BxK):
     star_BxKxF = jnp.where(real_BxKx1, features_BxKxF, 0)
     mean_BxF = star_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1, 1)
     squared_BxKxF = jnp.where(real_BxKx1, (star_BxKxF - mean_BxF[:, None]) ** 2, 0)
-    std_BxF = jnp.sqrt(squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1))
+    variance_BxF = squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1)
+    # A root of 0 has no finite gradient, which would spread to features that do not matter.
+    std_BxF = jnp.where(variance_BxF > 0, jnp.sqrt(jnp.where(variance_BxF > 0, variance_BxF, 1)), 0)
     sorted_KxBxF = sorting.sorted_stars(features_BxKxF, mask_BxK)
     at_rank = functools.partial(sorting.at_rank, sorted_KxBxF, n_Bx1)
     quantile = functools.partial(sorting.quantile, sorted_KxBxF, n_Bx1)

@@ -53,6 +53,26 @@ def test_of_every_model(name, number, random_model, random_weights):
     assert_gradient(loss, random_weights(shapes, rng, 0.5, np.float64))
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_with_respect_to_the_stars(name, random_model, random_weights):
+    """Finite of sets of none, of one and of equal stars too, where a deviation is 0; 0 of slots that hold no star."""
+    shapes, apply = random_model(name, 0, NUM_FEATURE, 1)
+    rng = np.random.default_rng(1)
+    params = random_weights(shapes, rng, 1.0, np.float64)
+    features = rng.normal(size=(4, NUM_SLOT, NUM_FEATURE))
+    features[2] = features[2, 0]
+    mask = np.arange(NUM_SLOT) < np.array([0, 1, NUM_SLOT, 4])[:, None]
+    is_smooth = np.array([False, False, False, True])
+
+    def answer(features, weights):
+        return (weights * apply(params, features, mask, None)[:, 0]).sum()
+
+    gradient = np.asarray(jax.jit(jax.grad(answer))(features, np.ones(4)))
+    assert np.isfinite(gradient).all()
+    assert not gradient[~mask].any()
+    assert_gradient(lambda features: answer(features, is_smooth), features)
+
+
 @pytest.mark.parametrize("name", ["point", "likelihood"])
 def test_of_every_head(name):
     head, rng = HEADS[name], np.random.default_rng(0)
