@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from starjax import distributed, errors, files, log
 
+# Where what is removed goes first.
+_REMOVED = "removed"
 # What orbax raises of files that are not what it wrote.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, jax.errors.JaxRuntimeError)
 
@@ -36,11 +40,25 @@ class Checkpoint:
 
 
 class _Manager(ocp.CheckpointManager):
-    """Orbax's, but for one thing."""
+    """Orbax's, but for two things.
+
+    Attributes:
+      failure: why the checkpoint that was saved last cannot be written.
+    """
+
+    failure: Exception | None = None
 
     def reached_preemption(self, step: int) -> bool:
         """No: jax agrees on a number that all processes count to, so that only the training may count."""
         return False
+
+    def _wait_for_checkpointers(self):
+        # In a thread, which then waits for those of the other processes: twenty minutes, where one of them failed.
+        try:
+            super()._wait_for_checkpointers()
+        except (*_DAMAGE, RuntimeError) as error:
+            self.failure = error
+            raise
 
 
 class Checkpoints:
@@ -52,14 +70,17 @@ class Checkpoints:
     def __init__(self, directory: Path, *, is_read_only: bool = False):
         self._directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.LatestN(2), create=not is_read_only
+            preservation_policy=policies.LatestN(2), todelete_subdir=_REMOVED, create=not is_read_only
         )
         self._manager = _Manager(self._directory, options=options)
+        self._is_read_only = is_read_only
+        self._is_writer = not is_read_only and distributed.is_main_process()
         self._without_digests: int | None = None
-        if not is_read_only and distributed.is_main_process():
-            # Of a process that was killed while it wrote them: that checkpoint stands, and goes without.
+        if self._is_writer:
+            # Of a process that was killed while it wrote them.
             for left in self._directory.glob(f"*/{files.temporary_name(Path(files.SUMS))}"):
                 left.unlink()
+            self._remove_for_good()
 
     def __enter__(self):
         return self
@@ -83,6 +104,7 @@ class Checkpoints:
         self.wait()
         for epoch in list(self._manager.all_steps()):
             self._manager.delete(epoch)
+        self._remove_for_good()
 
     def save(self, epoch: int, arrays: dict, content) -> None:
         """Saves `arrays` and `content` (numbers and text) after `epoch`; returns before it is on disk.
@@ -102,15 +124,26 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when what was saved is on disk, with its digests."""
         with self._told():
+            while self._manager.is_saving_in_progress() and not self._manager.failure:
+                time.sleep(0.01)
+            if self._manager.failure:
+                raise self._manager.failure
             self._manager.wait_until_finished()
-            self._write_digests()
-
-    def _write_digests(self) -> None:
-        """Of the checkpoint that was saved last, which is on disk."""
-        if self._without_digests is not None and distributed.is_main_process():
-            folder = self._directory / str(self._without_digests)
-            files.write_sums(folder, [path for path in folder.rglob("*") if path.is_file()])
+            if self._without_digests is not None:
+                self._write_digests(self._without_digests)
+                self._remove_for_good()
         self._without_digests = None
+
+    def _write_digests(self, epoch: int) -> None:
+        """Of a checkpoint that is on disk."""
+        if self._is_writer:
+            folder = self._directory / str(epoch)
+            files.write_sums(folder, [path for path in folder.rglob("*") if path.is_file()])
+
+    def _remove_for_good(self) -> None:
+        """What orbax has removed, which is no checkpoint any more from one moment to the next."""
+        if self._is_writer:
+            shutil.rmtree(self._directory / _REMOVED, ignore_errors=True)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -140,12 +173,23 @@ class Checkpoints:
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             found = self._read(epoch, like)
             if isinstance(found, Checkpoint):
+                self._mend(epoch)
                 return found
             reasons.append(found)
             log.warning(f"{found}: the checkpoint before it is taken, if there is one")
         if reasons:
             raise CheckpointError(f"{'; '.join(reasons)}: restore one, or remove {self._directory}")
         return None
+
+    def _mend(self, epoch: int) -> None:
+        """Does what a process left to do that was killed when it had just saved this epoch."""
+        if self._is_read_only:
+            return
+        if self._is_writer and not (self._directory / str(epoch) / files.SUMS).exists():
+            self._write_digests(epoch)
+        for before in [step for step in sorted(self._manager.all_steps())[:-2] if step < epoch]:
+            self._manager.delete(before)
+        self._remove_for_good()
 
     def restore_last(self, like: dict) -> Checkpoint:
         """The last checkpoint and no other, for what was measured with it; see `restore`.
@@ -168,7 +212,8 @@ class Checkpoints:
         Args:
           number: how often this was called, the same in all processes.
         """
-        if self._without_digests is not None and not self._manager.is_saving_in_progress():
+        is_over = self._manager.failure or not self._manager.is_saving_in_progress()
+        if self._without_digests is not None and is_over:
             self.wait()  # it is on disk, or could not be written: its digests, or a word of it, at once
         return ocp.utils.reached_preemption(number)
 

@@ -1,6 +1,7 @@
 """What all commands share: flags, and errors in one line instead of a traceback."""
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -83,24 +84,23 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
     except errors.StarjaxError as error:
         _end(f"error: {error}", 1)
     except signals.StoppedError as stopped:
-        sys.stdout.flush()
-        print(stopped, file=sys.stderr)
+        with contextlib.suppress(OSError):  # who read it may have ended, too
+            sys.stdout.flush()
+            print(stopped, file=sys.stderr)
         sys.exit(stopped.status)  # together with the other processes, which were asked too
     except BrokenPipeError:
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        if error.errno not in files.MENDS:
-            raise
-        path = error.filename2 or error.filename
-        where = f"{path}: " if path else ""
-        mend = files.MENDS[error.errno]
-        _end(
-            f"error: {where}{error.strerror}; what was finished before stands: {mend}, and give the command again",
-            1,
-        )
-    except jax.errors.JaxRuntimeError as error:
+    except (OSError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, OSError) and error.errno in files.MENDS:
+            path = error.filename2 or error.filename
+            where = f"{path}: " if path else ""
+            mend = files.MENDS[error.errno]
+            _end(
+                f"error: {where}{error.strerror}; what was finished before stands: {mend}, and give the command again",
+                1,
+            )
         if not distributed.is_loss_of_a_process(error):
             raise
         reason = str(error).splitlines()[0]

@@ -67,7 +67,7 @@ def read(config: ConfigDict, place: Experiment, stored: Dataset) -> Fold:
     data, chosen = prepare.load(config, described, stored)
     experiment.check_left_out(place, described, config, data)
     mesh = prepare.make_mesh(config, chosen)
-    with Checkpoints(place.checkpoints) as checkpoints:
+    with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
         found = checkpoints.restore_last(assemble.abstract_arrays(config, mesh))
     arrays, progress = found.arrays, stopping.stored(found.content)
     failed = [number for number, member in enumerate(progress) if member.is_failed]

@@ -61,17 +61,27 @@ def damage(place: Experiment) -> str:
     return f"{', '.join(names)} missing or changed since the run ended ({files.SUMS})"
 
 
-def check_can_be_made_anew(place: Experiment) -> None:
+def check_can_be_made_anew(place: Experiment, *, is_of_others: bool) -> None:
     """Refuses a finished run that has lost what nothing else knows; its files stay as they are.
+
+    Args:
+      is_of_others: whether it is put together of other runs, which know all but its config.
 
     Raises:
       ExperimentError: names the files, and what to do.
     """
+    if not place.test_metrics.exists():
+        return
     found = files.damaged(place.directory)
-    lost = [path.name for path in (place.config, place.metrics) if path in found]
+    kept = (place.config,) if is_of_others else (place.config, place.metrics)
+    lost = [path.name for path in kept if path in found]
     epochs = {path.name for path in place.checkpoints.glob("[0-9]*")}
     of_checkpoints = [path for path in found if path.is_relative_to(place.checkpoints)]
-    if of_checkpoints and epochs <= {path.relative_to(place.checkpoints).parts[0] for path in of_checkpoints}:
+    if (
+        not is_of_others
+        and of_checkpoints
+        and epochs <= {path.relative_to(place.checkpoints).parts[0] for path in of_checkpoints}
+    ):
         lost.append(place.checkpoints.name)
     if lost:
         raise ExperimentError(

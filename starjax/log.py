@@ -40,10 +40,12 @@ def silence_libraries() -> None:
     - absl: INFO; orbax and jax log each step of each checkpoint.
     - orbax, errors with a traceback: each of its threads logs what it raises, and what it raises ends the command with a line.
     - orbax, "not finalized": the part of a checkpoint that a killed process left is removed, as it should be.
+    - asyncio, "never retrieved": of one of orbax's parts that could not be written, where another one told it.
     - tensorstore, "Event loop is closed": what it had under way of a checkpoint as orbax raised that another part cannot be written.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_logger().addFilter(_says_more_than_the_run)
+    logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
     show = sys.unraisablehook
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else show(raised)

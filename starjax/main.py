@@ -48,7 +48,7 @@ def run(config: ConfigDict) -> Experiment:
     """
     config_lib.check(config, jax.device_count())
     place = experiment.locate(config)
-    best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
+    best = _best(config, place)
     if best and experiment.find(place) is None and best.directory.exists():
         raise experiment.ExperimentError(
             f"{best.directory} is there, the best member of another sweep: remove it, or name another config.name"
@@ -63,14 +63,26 @@ def run(config: ConfigDict) -> Experiment:
     return place
 
 
+def _best(config: ConfigDict, place: Experiment) -> Experiment | None:
+    """Where the best member of a sweep stands as a run of its own; None where there is no such."""
+    return results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
+
+
 def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None) -> None:
     """Does what of a run is still to be done; `stored` is its data set, where it is at hand (see `prepare.read`)."""
     record = experiment.find(place)
-    best = results.best_of(place) if ensemble.is_sweep(config) and config.ensemble.size > 1 else None
+    best = _best(config, place)
+    if best:
+        experiment.find(best)
     was_marked = place.test_metrics.exists()
     is_done = finished.is_whole(place) and (best is None or finished.is_whole(best))
     if was_marked and not is_done:
-        finished.check_can_be_made_anew(place)
+        num_fold = config.ensemble.num_fold
+        finished.check_can_be_made_anew(place, is_of_others=num_fold > 0)
+        for number in range(num_fold):
+            finished.check_can_be_made_anew(place.fold(number), is_of_others=False)
+        if best:
+            finished.check_can_be_made_anew(best, is_of_others=True)
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
     stored = stored or prepare.read(config, record)

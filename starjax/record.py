@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
-import tensorboardX
 from flax.traverse_util import flatten_dict
 
 from starjax import errors, files, log, profile, progress
+from starjax.events import Events
 from starjax.experiment import Experiment
 from starjax.stopping import Progress
 
@@ -57,7 +57,7 @@ class Recorder:
         self._rows: list[dict] = []
         self._timings: list[dict] = []
         self._ends: list[float] = []
-        self._events = None
+        self._events: Events | None = None
 
     def start(self, epoch: int, metrics_sha256: str = "") -> None:
         """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped.
@@ -83,14 +83,16 @@ class Recorder:
             self._timings = rows_until(self._experiment.timing, epoch)
         except RecordError as error:
             log.warning(f"{error}; it is no result, and begun again")
-        self._events = tensorboardX.SummaryWriter(str(self._experiment.events), purge_step=epoch + 1)
+        self._events = Events(self._experiment.events, epoch + 1)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         if self._events is not None:
-            self._events.close()
+            # What went wrong first is what is told.
+            with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+                self._events.close()
 
     @property
     def metrics_sha256(self) -> str:
@@ -155,9 +157,7 @@ class Recorder:
             flat = flatten_dict({"train": row["train"], "val": row["val"]}, sep="_")
             scalars |= {f"{name.replace('_', '/', 1)}{of_member}": value for name, value in flat.items()}
             scalars[f"learning_rate{of_member}"] = row["learning_rate"]
-        for tag, value in scalars.items():
-            self._events.add_scalar(tag, value, epoch)
-        self._events.flush()
+        self._events.write(epoch, scalars)
 
 
 def _losses(epoch: int, rows: Sequence[dict], progress: Sequence[Progress]) -> str:

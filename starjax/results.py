@@ -20,6 +20,7 @@ from starjax import (
     experiment,
     files,
     finished,
+    lock,
     novelty,
     plots,
     snapshot_plots,
@@ -58,8 +59,9 @@ def write(
     judge = judge_of(config, data, evaluator)
     if ensemble.is_sweep(config) and len(progress) > 1:
         alone, best = best_of(place), int(table["member"].iloc[0])
-        _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
-        _write_best(alone, judge, arrays, progress, table, output_ExNxO)
+        with lock.held(alone.directory) if distributed.is_main_process() else contextlib.nullcontext():
+            _describe_best(alone, place, ensemble.lone(config, best), data, layout, progress[best], best)
+            _write_best(alone, judge, arrays, progress, table, output_ExNxO)
     is_there = [not member.is_failed for member in progress]
     write_tested(place, judge, {split: x[is_there] for split, x in output_ExNxO.items()}, table, progress)
 
@@ -185,6 +187,7 @@ def _describe_best(alone, place, config, data, layout, progress: Progress, best:
     if distributed.is_main_process():
         if record is None:
             experiment.create(alone, config, data, layout)
+        alone.test_metrics.unlink(missing_ok=True)  # of a sweep that was killed before its own were written
         experiment.save_scalers(alone, data)
         rows = record_lib.rows_until(place.metrics, progress.epoch)
         record_lib.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])

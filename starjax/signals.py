@@ -44,7 +44,7 @@ class Ending:
         said = ": ".join(filter(None, [WORDS[signal.Signals(number)], self.stands]))
         # Not by print, in the midst of which this may have come. A progress bar hides the cursor.
         show_cursor = "\x1b[?25h" if sys.__stderr__.isatty() else ""
-        os.write(sys.__stderr__.fileno(), f"{show_cursor}\n{said}; {GOES_ON}\n".encode())
+        _say(f"{show_cursor}\n{said}; {GOES_ON}\n")
         os._exit(STATUS[signal.Signals(number)])
 
 
@@ -58,7 +58,12 @@ class Deferral:
         if self.number is not None:
             Ending("what was saved before stands")(number, frame)
         self.number = signal.Signals(number)
-        text = f"\n{WORDS[self.number]}: saving after the step under way; Ctrl-C ends at once\n"
+        _say(f"\n{WORDS[self.number]}: saving after the step under way; Ctrl-C ends at once\n")
+
+
+def _say(text: str) -> None:
+    # Ctrl-C ends a `tee` that would have read it, too; what is to be kept is kept all the same.
+    with contextlib.suppress(OSError):
         os.write(sys.__stderr__.fileno(), text.encode())
 
 

@@ -85,8 +85,10 @@ def fit(
                 )
             arrays, progress = _end_epoch(config, trainer, evaluator, kept, part, arrays, progress)
             if is_asked_to_go():
-                kept.checkpoints.wait()
-                raise signals.StoppedError(f"{number} epochs stand", deferral.number)
+                break
+    if deferral.number is not None:  # by now, or as the last epoch ended
+        kept.checkpoints.wait()
+        raise signals.StoppedError(f"{max(p.epoch for p in progress)} epochs stand", deferral.number)
     last = max(p.epoch for p in progress)
     if last < max_epochs:
         distributed.say(f"stopped after epoch {last}: no better validation loss for {patience} epochs")

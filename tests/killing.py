@@ -59,6 +59,8 @@ def _command(module, arguments, log, folder, after_seconds, at_touch, number) ->
             return
         if event == "open" and not (arguments_of_event[2] & (os.O_WRONLY | os.O_RDWR)):
             return
+        if event in ("os.remove", "os.rmdir") and arguments_of_event[1] >= 0:  # of shutil.rmtree
+            path = Path(os.readlink(f"/proc/self/fd/{arguments_of_event[1]}"), path)
         if Path(path).is_relative_to(folder):
             touched += 1
             if touched == at_touch:

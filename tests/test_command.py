@@ -60,6 +60,38 @@ def test_ctrl_c_ends_a_command_with_one_line():
     assert done.stderr.endswith("\ninterrupted; the same command, given again, goes on\n")
 
 
+ASKED_WITH_NOBODY_TO_TELL = """
+import os
+import signal
+
+from absl import flags
+
+from starjax import command, signals
+
+# Who read what is printed has ended.
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1)
+os.dup2(writer, 2)
+
+
+def main(_):
+    with signals.deferred() as deferral:
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise signals.StoppedError("all is kept", deferral.number)
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
+    done = subprocess.run([sys.executable, "-c", ASKED_WITH_NOBODY_TO_TELL], check=False)
+    assert done.returncode == os.EX_TEMPFAIL
+    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.standing("all")')
+    assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

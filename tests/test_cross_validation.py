@@ -151,6 +151,25 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
         main.run(other.lock())
 
 
+def test_what_is_damaged_of_the_whole_is_made_of_the_folds_unless_one_of_them_is_too(
+    crossed_config, crossed, capsys
+):
+    answering = starjax.load(crossed.directory).params
+    for path in (crossed.metrics, max(crossed.checkpoints.rglob("d/*"))):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    fold = crossed.fold(1).metrics
+    content = fold.read_bytes()
+    fold.write_bytes(content[:-1])
+    with pytest.raises(experiment.ExperimentError, match=r"fold-1: metrics\.csv missing or changed"):
+        main.run(crossed_config)
+    assert crossed.test_metrics.exists()
+    fold.write_bytes(content)
+    main.run(crossed_config)
+    assert capsys.readouterr().out.count("finished: nothing to do") == NUM_FOLD
+    jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.directory).params, answering)
+
+
 @contextlib.contextmanager
 def without_digests(place):
     """A run as if nobody had written down what its files were like."""

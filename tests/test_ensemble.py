@@ -112,6 +112,15 @@ def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
     )
     assert json.loads(again.test_metrics.read_text())["members"] == 1
     assert len(pd.read_csv(again.metrics)) == 4
+    # Of the best, the sweep knows all but its config.
+    told = again.metrics.read_bytes()
+    again.metrics.write_bytes(told[:-7])
+    main.run(together(config, learning_rate=SWEPT["learning_rate"]))
+    assert again.metrics.read_bytes() == told
+    again.config.unlink()
+    with pytest.raises(experiment.ExperimentError, match=r"together-best.*config\.json.*restore"):
+        main.run(together(config, learning_rate=SWEPT["learning_rate"]))
+    assert place.test_metrics.exists()
 
 
 def test_a_sweep_of_one_member_has_no_best(config, capsys):

@@ -1,5 +1,6 @@
 """A disk that is full, one that cannot be written to, and a directory that another process is at work in."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from starjax import files, lock
 from starjax.checkpoint import CheckpointError, Checkpoints
+from starjax.events import Events
 from tests import killing
 
 
@@ -43,10 +45,17 @@ def training(small, base):
     ]
 
 
-def ask_at_steps_of_an_epoch(checkpoints):
-    for step in range(1000):
-        checkpoints.is_asked_to_go(step)
-        time.sleep(0.01)
+def save_and_ask_at_steps_of_an_epoch(folder, arrays):
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, arrays, {})
+        for step in range(1000):
+            checkpoints.is_asked_to_go(step)
+            time.sleep(0.01)
+
+
+def write_for_a_hundred_epochs(events, scalars):
+    for epoch in range(100):
+        events.write(epoch, scalars)
 
 
 def ended_with(log) -> str:
@@ -85,16 +94,26 @@ def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_ro
 def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
     disk, remount = small_disk
     arrays = {"weights": jax.random.normal(jax.random.key(0), (65536,))}  # more bytes than that disk has
-    with Checkpoints(disk / "checkpoints") as checkpoints:
-        checkpoints.save(1, arrays, {})
-        with pytest.raises(CheckpointError, match="make room"):
-            ask_at_steps_of_an_epoch(checkpoints)
+    with pytest.raises(CheckpointError, match="make room"):
+        save_and_ask_at_steps_of_an_epoch(disk / "checkpoints", arrays)
     assert not list(disk.rglob(files.SUMS))
     remount("size=2m")
     with Checkpoints(disk / "checkpoints") as checkpoints:
         assert checkpoints.restore(arrays) is None
         checkpoints.save(1, arrays, {})
     assert (disk / "checkpoints/1" / files.SUMS).read_text()
+
+
+def test_events_that_cannot_be_written_are_told_and_do_not_hang(small_disk):
+    """As many as of 60 members, which the thread of a writer would not have room for either."""
+    disk, _ = small_disk
+    scalars = {f"loss/member-{i}": float(i) for i in range(400)}
+    written = Events(disk / "tensorboard", 1)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_for_a_hundred_epochs(written, scalars)
+    assert raised.value.filename.startswith(str(disk / "tensorboard"))
+    with contextlib.suppress(OSError):
+        written.close()
 
 
 def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(

@@ -13,6 +13,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from absl import app
@@ -59,7 +60,11 @@ def build(config: ConfigDict) -> Path:
         lock.remove_stale(out)
         return out
     standing.check_free(out, is_raw_given)
+    described = standing.version(out)
     with lock.held(out), signals.standing("runs that were read stand"):
+        # Before the lock, another process may have been at work here.
+        if standing.version(out) != described:
+            raise BuildError(f"{out} was changed by another process meanwhile: start again")
         (out / "parts").mkdir(parents=True, exist_ok=True)
         counts = {} if is_raw_given else _build_raw(config, out, sources)
         counts = _scale(config, out) | counts
@@ -152,7 +157,14 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
         run_id: (parts.make, found[run_id], run_id, identity, out / "parts" / f"{run_id}.npz", wanted)
         for run_id, identity in sources["caches"].items()
     }
-    made = progress.parallel(jobs, config.n_jobs, "reading runs", meanwhile=_import_scikit_learn)
+    try:
+        made = progress.parallel(jobs, config.n_jobs, "reading runs", meanwhile=_import_scikit_learn)
+    except BrokenProcessPool as error:
+        reason = str(error).splitlines()[0]
+        raise BuildError(
+            f"a worker that read runs was ended, perhaps for want of memory ({reason:.200}): lower config.n_jobs (here "
+            f"{config.n_jobs}), and give the command again; runs that were read stand"
+        ) from error
     counts = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():
         good = [made[run_id] for run_id in sorted(run_ids) if not made[run_id].error]

@@ -5,6 +5,7 @@ A worker imports this file and little more, so that it starts quickly.
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,10 +50,14 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
         if not wanted.skip_bad:
             raise
         return Part(part_path, 0, 0, 0, (), str(error))
-    shard.save(part_path, run.shard)
+    # In a folder of its own: workers outlive a build that is killed, and may be at the runs that those of the next are at.
+    own = part_path.parent / str(os.getpid())
+    shard.save(own / part_path.name, run.shard)
     counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
-    record |= {"sha256": files.sha256(part_path), "counts": counts, "skipped": run.skipped}
-    files.write_json(record_path, record)
+    record |= {"sha256": files.sha256(own / part_path.name), "counts": counts, "skipped": run.skipped}
+    files.write_json(own / record_path.name, record)
+    for path in (part_path, record_path):
+        os.replace(own / path.name, path)
     return Part(part_path, *counts, run.skipped)
 
 

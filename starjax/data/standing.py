@@ -38,6 +38,11 @@ def is_done(out: Path, settings: dict) -> bool:
     return not damaged
 
 
+def version(out: Path) -> list[int] | None:
+    """Tells finished builds in a directory apart without reading them; None where there is none."""
+    return files.version(out / CONFIG_FILE) if (out / CONFIG_FILE).exists() else None
+
+
 def check_free(out: Path, is_raw_given: bool) -> None:
     """Refuses to write over files of others.
 

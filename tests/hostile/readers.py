@@ -190,11 +190,11 @@ def _seeds() -> dict[str, tuple[Callable[[Path], None], list[bytes]]]:
         "range_keys": np.array(["time"]),
         "ranges": np.zeros((1, 2)),
     }
-    by_level = {"0.68": 1.5, "0.95": None}
+    by_level, unknown = {"0.68": 1.5, "0.95": 2.5}, {"0.68": 0.5, "0.95": None}
     a_calibration = {
         "num_run": 3,
         "targets": {
-            "time": {"sigma": 1.0, "stretch": by_level, "correlation": by_level, "level_error": by_level}
+            "time": {"sigma": 1.0, "stretch": by_level, "correlation": unknown, "level_error": unknown}
         },
     }
     groups = [
