@@ -85,7 +85,9 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, _, error, *__):
+        if error is not None and distributed.is_loss_of_a_process(error):
+            return  # what is under way waits for that process, too
         try:
             self.wait()
             with self._told():

@@ -77,7 +77,7 @@ def _witness() -> subprocess.Popen:
     return subprocess.Popen(["sh", "-c", script, message], stdin=subprocess.PIPE)
 
 
-def is_loss_of_a_process(error: Exception) -> bool:
+def is_loss_of_a_process(error: BaseException) -> bool:
     """Whether an error, of jax or of what uses it, says that another process of this run cannot be reached.
 
     Collectives of CPUs say so at once. Those of GPUs and TPUs wait, until the coordinator has missed a process for 100 s and jax ends

@@ -120,7 +120,7 @@ runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
-def pair_of(small, base, *more, program):
+def pair_of(small, base, *more, program=("-m", "starjax.main")):
     """Two processes of one run, started, with two devices each."""
     port = free_port()
     return [

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -14,6 +15,7 @@ from starjax import files, lock
 from starjax.checkpoint import CheckpointError, Checkpoints
 from starjax.events import Events
 from tests import killing
+from tests.test_command import ended, pair_of
 
 
 @pytest.fixture
@@ -102,6 +104,25 @@ def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
         assert checkpoints.restore(arrays) is None
         checkpoints.save(1, arrays, {})
     assert (disk / "checkpoints/1" / files.SUMS).read_text()
+
+
+@pytest.mark.chaos
+def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(small, small_disk):
+    """Orbax would have them wait for one another for twenty minutes."""
+    disk, remount = small_disk
+    remount("size=300k")
+    pair = pair_of(small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000")
+    printed, statuses = ended(pair, seconds=150)
+    last = [text.splitlines()[-1] for text in printed]
+    told = [number for number, line in enumerate(last) if line.startswith("error: a checkpoint cannot be")]
+    assert told
+    assert all("make room" in last[number] and statuses[number] == 1 for number in told)
+    for number in {0, 1} - set(told):  # which has lost the other
+        assert statuses[number] in (os.EX_TEMPFAIL, -signal.SIGABRT)
+        assert last[number].startswith(
+            ("another process of this run ended", f"process {number} was ended by force")
+        )
+    assert "Traceback" not in "".join(printed)
 
 
 def test_events_that_cannot_be_written_are_told_and_do_not_hang(small_disk):

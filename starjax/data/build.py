@@ -54,13 +54,13 @@ def build(config: ConfigDict) -> Path:
     )
     sources = _raw_sources(out) if is_raw_given else _cache_sources(config)
     settings = json.loads(json.dumps({**{name: config[name] for name in SETTINGS}, **sources}))
+    described = standing.version(out)
     if standing.is_done(out, settings):
         log.info(f"{out} holds this data set already, whole: nothing to do")
         shutil.rmtree(out / "parts", ignore_errors=True)
         lock.remove_stale(out)
         return out
     standing.check_free(out, is_raw_given)
-    described = standing.version(out)
     with lock.held(out), signals.standing("runs that were read stand"):
         # Before the lock, another process may have been at work here.
         if standing.version(out) != described:
