@@ -46,10 +46,15 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
     if not coordinator_address and not _is_in_cluster():
         return False
     jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    _prepare_to_end()
+    return True
+
+
+def _prepare_to_end() -> None:
+    """Sees to it that this process of many ends with a word, and lets the others end."""
     faulthandler.disable()  # absl's, which adds where each thread was when jax ends a process
     atexit.register(_witness().communicate, b"\n")
     sys.excepthook = _leave_after
-    return True
 
 
 def leave(status: int) -> None:
