@@ -82,4 +82,6 @@ def _command(module, arguments, log, folder, after_seconds, at_touch, number) ->
     try:
         importlib.import_module(module).run_command()
     finally:
+        # As an interpreter ends: joblib lets its workers go with the first, without which the second waits for them.
+        threading._shutdown()
         atexit._run_exitfuncs()
