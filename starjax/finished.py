@@ -77,11 +77,8 @@ def check_can_be_made_anew(place: Experiment, *, is_of_others: bool) -> None:
     lost = [path.name for path in kept if path in found]
     epochs = {path.name for path in place.checkpoints.glob("[0-9]*")}
     of_checkpoints = [path for path in found if path.is_relative_to(place.checkpoints)]
-    if (
-        not is_of_others
-        and of_checkpoints
-        and epochs <= {path.relative_to(place.checkpoints).parts[0] for path in of_checkpoints}
-    ):
+    damaged = {path.relative_to(place.checkpoints).parts[0] for path in of_checkpoints}
+    if not is_of_others and of_checkpoints and epochs <= damaged:
         lost.append(place.checkpoints.name)
     if lost:
         raise ExperimentError(

@@ -1,35 +1,12 @@
-"""The command in processes of its own: interrupted, two at once, and wrong. Killed it is in test_killed."""
+"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_two_processes."""
 
-import functools
 import os
-import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 
-import jax
-import numpy as np
-import pandas as pd
 import pytest
 
-import starjax
-
-
-def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
-    """A small run of its own process, named `run` below `base`."""
-    return [
-        sys.executable,
-        *program,
-        "--config=configs/deep_sets.py",
-        f"--config.data.dataset={dataset_folder}",
-        f"--config.output_base={base}",
-        "--config.name=run",
-        "--config.train.batch_size=32",
-        *more,
-    ]
-
+from tests.processes import command
 
 INTERRUPTED = """
 import os
@@ -90,145 +67,6 @@ def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
     assert done.returncode == os.EX_TEMPFAIL
     at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.standing("all")')
     assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-STREAMED = "data.placement=streamed"
-# The command with an epoch in several chunks, and a line for each that is read while training.
-SMALL_CHUNKS = """
-import runpy
-
-from starjax.data import placement
-
-placement.BLOCK, placement.CHUNK_BYTES = 1, 4096
-read = placement._Plan.read
-
-
-def read_and_say(plan, shard, epoch, chunk, device):
-    if plan.is_shuffled:
-        print(f"share {device}, chunk {chunk} of {plan.num_chunk}")
-    return read(plan, shard, epoch, chunk, device)
-
-
-placement._Plan.read = read_and_say
-runpy.run_module("starjax.main", run_name="__main__")
-"""
-
-
-def pair_of(small, base, *more, program=("-m", "starjax.main")):
-    """Two processes of one run, started, with two devices each."""
-    port = free_port()
-    return [
-        subprocess.Popen(
-            command(
-                small,
-                base,
-                *more,
-                f"--coordinator_address=127.0.0.1:{port}",
-                "--num_processes=2",
-                f"--process_id={i}",
-                program=program,
-            ),
-            env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(2)
-    ]
-
-
-def ended(pair, seconds=300):
-    """What two processes print, and their statuses, once both have ended."""
-    deadline = time.monotonic() + seconds
-    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in pair]
-    return printed, [process.returncode for process in pair]
-
-
-def wait_for(process, text):
-    """What a process prints up to a line that holds a text."""
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if text in line:
-            break
-    return "".join(printed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(
-            ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"), marks=pytest.mark.weekly
-        ),
-        # Other samples meet in a batch there, but in no number of processes other ones than in another. (What is sharded
-        # is a single such chunk.)
-        ("train.max_epochs=60", "train.patience=60", STREAMED),
-    ],
-)
-def test_two_processes_give_the_result_of_one(small, tmp_path, options):
-    short = [f"--config.{option}" for option in options]
-    program = ("-c", SMALL_CHUNKS) if STREAMED in options else ("-m", "starjax.main")
-    alone = subprocess.run(
-        command(small, tmp_path / "one", *short, program=program),
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "4"},
-    )
-    assert alone.returncode == 0, alone.stderr
-    start = functools.partial(pair_of, small, tmp_path / "two", *short, program=program)
-    pair, seen = start(), ""
-    if STREAMED in options:  # on the way, one is asked to go
-        wait_for(pair[0], "epoch   3/")
-        pair[1].send_signal(signal.SIGTERM)
-        printed, statuses = ended(pair)
-        assert statuses == [75, 75], printed
-        assert all("asked to end: " in text.splitlines()[-1] for text in printed)
-        pair = start()
-        seen = wait_for(pair[0], "4 device(s)")
-    printed, statuses = ended(pair)
-    assert statuses == [0, 0], printed
-    assert "4 device(s)" in seen + printed[0]
-    assert ("going on after epoch" in printed[0]) == (STREAMED in options)
-    assert "epoch" not in printed[1]
-    tables = [
-        pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "two")
-    ]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
-    # And both answer alike.
-    one, two = (starjax.load(tmp_path / base / "experiments/run") for base in ("one", "two"))
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
-    jax.tree.map(close, one.params, two.params)
-    close(one.calibrated.stretch, two.calibrated.stretch)
-    if STREAMED in options:
-        shares = [set(re.findall(r"share (\d), chunk \d of [2-9]", text)) for text in printed]
-        assert shares == [{"0", "1"}, {"2", "3"}]  # each process reads its own part only
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_process_that_has_lost_another_ends_within_a_bound_and_both_go_on(small, tmp_path, lost):
-    options = ("--config.train.max_epochs=300", "--config.train.patience=300")
-    start = functools.partial(pair_of, small, tmp_path, *options, program=("-m", "starjax.main"))
-    pair = start()
-    wait_for(pair[0], "epoch  10/")
-    pair[lost].kill()
-    printed, statuses = ended(pair, seconds=150)
-    assert statuses[lost] == -signal.SIGKILL
-    assert statuses[1 - lost] not in (0, 1)
-    assert "given again to all of them, goes on" in printed[1 - lost].splitlines()[-1]
-    printed, statuses = ended(start())
-    assert statuses == [0, 0]
-    assert "going on after epoch" in printed[0]
-    found = pd.read_csv(tmp_path / "experiments/run/metrics.csv")
-    assert list(found["epoch"]) == list(range(1, 301))
 
 
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):

@@ -15,7 +15,7 @@ from starjax import files, lock
 from starjax.checkpoint import CheckpointError, Checkpoints
 from starjax.events import Events
 from tests import killing
-from tests.test_command import ended, pair_of
+from tests.processes import ended, pair_of
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The build gives what the reference gave, goes on where it stopped, and loses nothing."""
 
 import json
-import os
 import shutil
-from pathlib import Path
 from unittest import mock
 
 import joblib
@@ -17,10 +15,8 @@ from starjax.data import (
     columns,
     dataset,
     manifest,
-    parts,
     scaler,
     shard,
-    standing,
 )
 
 
@@ -118,58 +114,6 @@ def test_an_interrupted_build_goes_on(config, runs_read):
     }
     build.build(config)
     assert sorted(runs_read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
-
-
-def end_at_once(*_):
-    os._exit(1)
-
-
-def test_a_worker_that_the_system_ends_is_told(config, monkeypatch):
-    config.n_jobs = 2
-    with monkeypatch.context() as patch:
-        patch.setattr(parts, "make", end_at_once)
-        with pytest.raises(build.BuildError, match=r"want of memory.*lower config\.n_jobs \(here 2\)"):
-            build.build(config)
-    assert build.build(config) == Path(config.out)
-
-
-def test_a_worker_that_outlived_its_build_does_not_disturb_the_next(config, monkeypatch, tmp_path):
-    """Both write the part of a run at the same time."""
-    run_id, path = next(iter(caches.find(config.caches).items()))
-    selection = caches.Selection(("x", "y"), ("time",), 1, False)
-    arguments = (path, run_id, [], tmp_path / "parts" / f"{run_id}.npz", selection)
-    save, others = shard.save, []
-
-    def save_while_another_does(target, content):
-        if not others:
-            others.append(os.getpid() + 1)
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "getpid", lambda: others[0])
-                parts.make(*arguments)
-        save(target, content)
-
-    monkeypatch.setattr(shard, "save", save_while_another_does)
-    part = parts.make(*arguments)
-    assert others
-    assert parts.make(*arguments) == part
-    assert len(shard.load(part.path).feature) == part.num_star
-
-
-def test_a_data_set_that_another_process_finishes_meanwhile_is_not_overwritten(config, monkeypatch):
-    check_free = standing.check_free
-
-    def check_free_and_lose_the_race(out, is_raw_given):
-        check_free(out, is_raw_given)
-        monkeypatch.setattr(standing, "check_free", check_free)
-        other = config.copy_and_resolve_references()
-        other.min_stars = 50
-        build.build(other)
-
-    monkeypatch.setattr(standing, "check_free", check_free_and_lose_the_race)
-    with pytest.raises(build.BuildError, match="changed by another process meanwhile: start again"):
-        build.build(config)
-    with pytest.raises(build.BuildError, match="other min_stars"):
-        build.build(config)
 
 
 def test_parts_of_another_selection_are_read_again(config, runs_read):
