@@ -128,18 +128,20 @@ def _votable(content: bytes) -> Table:
 
 
 def _parquet(content: bytes) -> Table:
-    import pyarrow.parquet as parquet  # slow to import, and seldom needed
+    import pyarrow as pa  # slow to import, and seldom needed
+    import pyarrow.parquet as parquet
 
     catalog_guards.check_parquet(content)
-    schema = parquet.read_schema(io.BytesIO(content))
+    # A buffer, not a file of Python's: threads of pyarrow still let go of that one after the table is read.
+    schema = parquet.read_schema(pa.BufferReader(content))
     catalog_guards.check_names(schema.names)
     header = (schema.metadata or {}).get(b"table_meta_yaml")
     if header is not None:
         # By astropy, which keeps units there, and what is missing in columns beside.
         catalog_guards.check_yaml(header.decode())
-        return Table.read(io.BytesIO(content), format="parquet")
+        return Table.read(pa.BufferReader(content), format="parquet")
     # Nullable types keep the digits of identities where some are missing.
-    return Table.from_pandas(pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable"))
+    return Table.from_pandas(pd.read_parquet(pa.BufferReader(content), dtype_backend="numpy_nullable"))
 
 
 _READERS = {

@@ -182,7 +182,7 @@ def check_parquet(content: bytes) -> None:
     import pyarrow.parquet as parquet
 
     try:
-        file = parquet.ParquetFile(io.BytesIO(content))
+        file = parquet.ParquetFile(pa.BufferReader(content))
         check_memory(8 * file.metadata.num_rows * file.metadata.num_columns, content)
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         check_memory(sum(group.total_byte_size for group in groups), content)
@@ -191,7 +191,7 @@ def check_parquet(content: bytes) -> None:
             for i in range(len(file.schema))
             if file.schema.column(i).physical_type == "BYTE_ARRAY"
         ]
-        file = parquet.ParquetFile(io.BytesIO(content), read_dictionary=texts)
+        file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
         total = 0
         for batch in file.iter_batches():
             for column in batch.columns:
