@@ -4,6 +4,8 @@ import base64
 import gzip
 import io
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -207,6 +209,29 @@ PARQUETS = {
 def test_parquet_is_looked_at_before_it_is_read(refused, name):
     make, said = PARQUETS[name]
     refused("list.parquet", make(), said)
+
+
+READ_AND_END = """
+import os, sys
+from starjax.data import catalog
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        try:
+            catalog.read(sys.argv[1])
+        except catalog.CatalogError:
+            sys.exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_damaged_parquet_leaves_no_thread_that_ends_the_process(tmp_path):
+    """Of a file of Python's, threads of pyarrow let go after it was refused: SIGABRT, SIGSEGV, one time in five."""
+    (tmp_path / "list.parquet").write_bytes(PARQUETS["depth"][0]())
+    ended = subprocess.run(
+        [sys.executable, "-c", READ_AND_END, tmp_path / "list.parquet"], capture_output=True, text=True
+    )
+    assert ended.stdout.split() == ["3"] * 20, ended.stderr
 
 
 CSVS = {
