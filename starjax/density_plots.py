@@ -24,8 +24,10 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         rows = table[table["target_key"] == key]
         true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
         is_log = plots.is_logarithmic(key) and true.min() > 0 and predicted.min() > 0
-        density = _against_true(above, true, predicted, is_log)
-        _errors(below, true, predicted, is_log, density.norm)
+        norm = LogNorm()  # one for both panels, whose counts are beside them
+        density = _against_true(above, true, predicted, is_log, norm)
+        errors = _errors(below, true, predicted, is_log, norm)
+        norm.autoscale(np.concatenate([density.get_array(), errors.get_array()]))
         label = f"{plots.LABELS.get(key, key)} [{plots.unit(key)}]"
         above.set_ylabel(f"predicted {label}")
         below.set_xlabel(f"true {label}")
@@ -39,11 +41,13 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     return figure
 
 
-def _against_true(axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool) -> PolyCollection:
+def _against_true(
+    axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
+) -> PolyCollection:
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     scale, bounds = ("log", np.log10((low, high))) if is_log else ("linear", (low, high))
     scales = {"xscale": scale, "yscale": scale}
-    density = _density(axes, true, predicted, (*bounds, *bounds), LogNorm(), gridsize=40, **scales)
+    density = _density(axes, true, predicted, (*bounds, *bounds), norm, gridsize=40, **scales)
     diagonal = [low, high]
     axes.plot(diagonal, diagonal, color="black", linewidth=1, linestyle="--", label="predicted = true")
     axes.legend(loc="lower right", frameon=False, fontsize=9)
@@ -53,17 +57,20 @@ def _against_true(axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: b
     return density
 
 
-def _errors(axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm) -> None:
-    """In dex where targets are shown by their logarithms; coloured as by `norm`."""
+def _errors(
+    axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
+) -> PolyCollection:
+    """In dex where targets are shown by their logarithms."""
     error = np.log10(predicted / true) if is_log else predicted - true
     bounds = np.log10((true.min(), true.max())) if is_log else (true.min(), true.max())
     reach = 1.05 * np.abs(error).max() or 1.0  # of a perfect prediction
     scale = "log" if is_log else "linear"
-    _density(axes, true, error, (*bounds, -reach, reach), norm, gridsize=(40, 12), xscale=scale)
+    density = _density(axes, true, error, (*bounds, -reach, reach), norm, gridsize=(40, 12), xscale=scale)
     axes.axhline(0, color="black", linewidth=1, linestyle="--")
     axes.set_ylim(-reach, reach)
     if is_log:
         plots.plain_numbers(axes.xaxis, true.min(), true.max())
+    return density
 
 
 def _density(

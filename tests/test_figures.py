@@ -37,6 +37,7 @@ def test_all_samples_are_in_the_density_and_their_errors_below_it(snapshots):
     for axes in (age, mass, age_errors, mass_errors):
         [density] = [c for c in axes.collections if isinstance(c, PolyCollection)]
         assert density.get_array().sum() == NUM
+        assert density.get_array().max() <= density.norm.vmax  # none paler than it is
     for axes, error in ((age_errors, 10), (mass_errors, np.log10(1.1))):
         [density] = [c for c in axes.collections if isinstance(c, PolyCollection)]
         # Hexagons are one path and their places, or where an axis is logarithmic, a path each.
