@@ -16,14 +16,19 @@ from starjax.data.sampler import SamplerConfig, Stars
 NUM_SLOT = 64
 
 
+@jax.jit
+def seen_of(seed, feature, mask, faint_limit_range, loss_ratio_range):
+    return incompleteness.seen(
+        jax.random.key(seed), feature, mask, Losses(1, faint_limit_range, loss_ratio_range)
+    )
+
+
 def seen(luminosity, losses, seed=0):
     """Which of the stars are seen, in a sample with more slots than stars."""
     padded = np.zeros((NUM_SLOT, 2), np.float32)
     padded[: len(luminosity), 1] = luminosity
     mask = np.arange(NUM_SLOT) < len(luminosity)
-    found = np.asarray(
-        incompleteness.seen(jax.random.key(seed), jnp.asarray(padded), jnp.asarray(mask), losses)
-    )
+    found = np.asarray(seen_of(seed, padded, mask, losses.faint_limit_range, losses.loss_ratio_range))
     assert not found[~mask].any()
     return found[: len(luminosity)]
 
@@ -67,7 +72,9 @@ def stars():
 
 def draw(stars, config, epoch=0):
     pair = jnp.arange(2 * config.num_sample_per_snapshot)
-    features, mask, *_ = sampler.draw_batch(stars, jax.random.key(0), epoch, pair, config)
+    features, mask, *_ = jax.jit(sampler.draw_batch, static_argnames="config")(
+        stars, jax.random.key(0), epoch, pair, config=config
+    )
     return np.asarray(features), np.asarray(mask)
 
 

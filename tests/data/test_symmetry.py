@@ -13,6 +13,8 @@ from starjax.errors import ConfigError
 CARTESIAN = ("x", "y", "z", "vx", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr", "log_L_L_sol")
 
+draw = jax.jit(sampler.draw_batch, static_argnums=(4, 5))
+
 
 def scalers_of(keys, values, methods=None):
     """A scaler of its own for every key, so that components of a pair do not share a scale."""
@@ -112,8 +114,8 @@ def test_samples_turn_each_by_itself_and_empty_slots_stay_empty():
     config = sampler.SamplerConfig(num_star_per_sample=40, num_sample_per_snapshot=8)
     turn = symmetry.random_turn(CARTESIAN, scalers)
     pair = jnp.arange(8)
-    plain, mask, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, pair, config)
-    turned, turned_mask, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, pair, config, turn)
+    plain, mask, *_ = draw(stars, jax.random.key(0), 0, pair, config)
+    turned, turned_mask, *_ = draw(stars, jax.random.key(0), 0, pair, config, turn)
     np.testing.assert_array_equal(mask, turned_mask)
     assert (np.asarray(turned)[~np.asarray(mask)] == 0).all()
     x = np.asarray(turned)[:, 0, 0]
@@ -127,9 +129,9 @@ def test_features_are_cut_after_the_turn():
     stars = sampler.Stars(jnp.array([[100.0, 0.0]]), jnp.array([0, 1]), jnp.zeros((1, 1)))
     config = sampler.SamplerConfig(num_star_per_sample=1, num_sample_per_snapshot=64, feature_clip=10.0)
     turn = symmetry.random_turn(("x", "y"), scalers)
-    features, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, jnp.arange(64), config, turn)
+    features, *_ = draw(stars, jax.random.key(0), 0, jnp.arange(64), config, turn)
     assert np.abs(features).max() == 10
     # Cut before, it would lie on a circle of radius 10.
     assert (np.hypot(*np.asarray(features)[:, 0].T) > 12).any()
-    plain, *_ = sampler.draw_batch(stars, jax.random.key(0), 0, jnp.arange(1), config)
+    plain, *_ = draw(stars, jax.random.key(0), 0, jnp.arange(1), config)
     np.testing.assert_array_equal(plain[0, 0], [10, 0])
