@@ -55,6 +55,7 @@ def _sky(axes: Axes, members: Members, name: str) -> None:
     axes.set_title(
         f"{name}: {len(stars)} stars at {members.distance_pc:,.0f} pc\n(ra, dec) = ({ra:.2f}°, {dec:+.2f}°)",
         fontsize=10,
+        parse_math=False,  # a name may have a dollar in it
     )
 
 

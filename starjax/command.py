@@ -15,6 +15,11 @@ from ml_collections import config_flags
 
 from starjax import distributed, errors, files, log, signals
 
+_TOO_LARGE = (
+    "not enough memory: lower config.data.num_star_per_sample or config.train.micro_batch_size, use a machine with more of it, or, "
+    "where the data set is large, set config.data.placement=streamed"
+)
+
 
 def define_config(example: str) -> flags.FlagHolder:
     """Defines --config, a Python file that has to be named, such as `example`."""
@@ -51,13 +56,16 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
             raise
         # ml_collections wraps its message, with a suggestion, in quotes.
         said = str(error).strip("\"'").replace("\\'", "'").replace("\\n", ". ")
+        if "get_config" in said:
+            raise errors.ConfigError("--config names a file that defines no get_config()") from error
         raise errors.ConfigError(f"the config has no field {said}") from error
     except flags.Error as error:
         # ml_collections and absl wrap what a config file raises.
-        root = error
-        while root.__context__ is not None:
-            root = root.__context__
-        raise errors.ConfigError(str(root if isinstance(root, errors.StarjaxError) else error)) from error
+        chain: list[BaseException] = [error]
+        while chain[-1].__context__ is not None:
+            chain.append(chain[-1].__context__)
+        told = next((one for one in reversed(chain) if isinstance(one, errors.StarjaxError)), error)
+        raise errors.ConfigError(str(told)) from error
 
 
 def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
@@ -76,6 +84,7 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
             log.silence_libraries()
         main(arguments)
 
+    _have_streams()
     signals.end_at_once()
     # An interpreter that ends searches all that it has imported for garbage: 0.3 s with scikit-learn.
     atexit.register(gc.freeze)
@@ -92,7 +101,11 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except MemoryError as error:
+        _end(f"error: {_TOO_LARGE} ({error!s:.200})", 1)
     except (OSError, jax.errors.JaxRuntimeError) as error:
+        if str(error).startswith("RESOURCE_EXHAUSTED"):
+            _end(f"error: {_TOO_LARGE} ({error!s:.200})", 1)
         if isinstance(error, OSError) and error.errno in files.MENDS:
             path = error.filename2 or error.filename
             where = f"{path}: " if path else ""
@@ -109,6 +122,16 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
             "given again to all of them, goes on from the last checkpoint",
             os.EX_TEMPFAIL,
         )
+
+
+def _have_streams() -> None:
+    """Standard output and error, where they were closed, and such as show what their encoding has no letters for as `?`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for as long as the process lives
+        else:
+            with contextlib.suppress(OSError):  # of one that was put in another's place
+                getattr(sys, name).reconfigure(errors="replace")
 
 
 def _end(message: str, status: int) -> None:

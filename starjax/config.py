@@ -27,6 +27,9 @@ def check(config: ConfigDict, num_device: int) -> None:
         raise ConfigError(
             f"the config has no {', '.join(missing)}: a training config, such as configs/deep_sets.py, is needed"
         )
+    for field, value in flax.traverse_util.flatten_dict(config.to_dict(), sep=".").items():
+        if type(value) is int and field != "seed" and abs(value) >= 2**31:
+            raise ConfigError(f"config.{field}={value} should be less than 2**31, as numbers on devices are")
     models.model_class(config.model.name)
     rules = _rules(config, num_device) | _model_rules(config.model)
     for field, (is_allowed, allowed) in rules.items():

@@ -6,10 +6,16 @@ from pathlib import Path
 import dotenv
 import jax
 
+from starjax import errors
+
 
 def default(variable: str, otherwise: str) -> str:
     """`variable` from the environment, else from a `.env` file here or above, else `otherwise`; empty counts as unset."""
-    in_file = dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True))
+    path = dotenv.find_dotenv(usecwd=True)
+    try:
+        in_file = dotenv.dotenv_values(path)
+    except UnicodeDecodeError as error:
+        raise errors.ConfigError(f"{path} is no text in UTF-8: mend it, or move it away") from error
     return os.environ.get(variable) or in_file.get(variable) or otherwise
 
 

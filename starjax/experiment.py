@@ -15,6 +15,8 @@ from starjax.data.dataset import BUNDLES, Dataset
 # What this version writes, and what it reads: 6 has no digests of its files, and its checkpoints know members only.
 FORMAT = 7
 READABLE = (6, FORMAT)
+# What file systems allow.
+_MAX_BYTES_OF_NAME = 255
 _PACKAGES = (
     "starjax",
     "jax",
@@ -138,8 +140,14 @@ def find(experiment: Experiment) -> dict | None:
     """The record of the run that stands in the directory (see `read_record`); None where one can be made.
 
     Raises:
-      ExperimentError: the directory holds something else, or the record cannot be read.
+      ExperimentError: the directory holds something else, or the record cannot be read; or its name is so long that
+        files could not be named after it.
     """
+    too_long = len(os.fsencode(files.temporary_name(experiment.snapshots).name)) - _MAX_BYTES_OF_NAME
+    if too_long > 0:
+        raise ExperimentError(
+            f"config.name={experiment.name!r} is too long by {too_long} bytes, as files are named after it"
+        )
     if experiment.config.exists():
         try:
             return read_record(experiment)

@@ -9,11 +9,15 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from starjax import errors
+
 # The digests of the files of a folder, in the form of sha256sum: `sha256sum -c SHA256SUMS` checks them without starjax.
 SUMS = "SHA256SUMS"
 NOTHING = types.MappingProxyType({})
 # What a file system refuses, and what to do.
 MENDS = {
+    errno.ENOENT: "something has removed it, or its folder is not there",
+    errno.EEXIST: "a file stands where a folder belongs: name another place",
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room within the quota there",
     errno.EFBIG: "the file system there takes no file that large: write elsewhere",
@@ -21,11 +25,15 @@ MENDS = {
     errno.EACCES: "allow this user to read and write there, or name another place",
     errno.EPERM: "allow this user to read and write there, or name another place",
     errno.EIO: "the disk there fails: look after it, and restore the file",
-    errno.EISDIR: "a folder stands where a file belongs: remove it",
-    errno.ENOTDIR: "a file stands where a folder belongs: remove it",
+    errno.EISDIR: "a folder stands where a file belongs: name another place, or move it away",
+    errno.ENOTDIR: "a file stands where a folder belongs: name another place, or move it away",
     errno.ENAMETOOLONG: "name a shorter path",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
+
+
+class NoFileError(errors.StarjaxError):
+    """A pipe or a device, where a file belongs: it may have no end, or nobody who writes into it."""
 
 
 @contextlib.contextmanager
@@ -76,15 +84,38 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json_text(content))
 
 
+def check_regular(path: Path) -> None:
+    """Refuses what is there and neither a file nor a folder, before it is waited for.
+
+    Raises:
+      NoFileError: names it.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise NoFileError(
+            f"{path} is a pipe or a device, where a file belongs: name another, or copy it first"
+        )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+      NoFileError, OSError: it cannot be read.
+    """
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
 def read_json(path: Path, **options):
     """The content of a JSON file; `options` are those of `json.loads`.
 
     Raises:
       ValueError: it is no JSON, or has lists in lists deeper than Python goes.
-      OSError: it cannot be read.
+      NoFileError, OSError: it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), **options)
+        return json.loads(read_bytes(path).decode(), **options)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
@@ -114,7 +145,7 @@ def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = 
     digests = {path: sha256(path) for path in paths} | known
     lines = [f"{digests[path]}  {path.relative_to(folder)}\n" for path in sorted(digests)]
     with written_whole(folder / SUMS) as temporary:
-        temporary.write_text("".join(lines))
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def damaged(folder: Path) -> list[Path]:
@@ -126,7 +157,7 @@ def damaged(folder: Path) -> list[Path]:
     if not path.is_file():
         return []
     try:
-        lines = [line.split("  ", 1) for line in path.read_text().splitlines()]
+        lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
         return (
             [folder / name for digest, name in lines if not has_digest(folder / name, digest)]
             if lines

@@ -4,11 +4,15 @@ A terminal shows the text alone. A file gets the time and the level before it, s
 as it should; `WARNING`, what went otherwise than asked and how it was mended. What ends a command is its last line, on standard error.
 """
 
+import errno
 import logging
 import sys
 
 import absl.logging
 import jax
+from rich.console import Console
+
+from starjax import signals
 
 _LOGGER = logging.getLogger("starjax")
 
@@ -17,7 +21,15 @@ class _Printer(logging.Handler):
     """Prints, so that a line goes where standard output is at that moment, as in a notebook."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        try:
+            print(self.format(record), flush=True)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                signals.let_go_of_terminal()
+                sys.stdout.flush()  # a disk that fails still does
+            else:
+                error.filename = error.filename or "standard output"
+                raise
 
     def format(self, record: logging.LogRecord) -> str:
         text = " ".join(record.getMessage().splitlines())
@@ -50,6 +62,11 @@ def silence_libraries() -> None:
     sys.unraisablehook = lambda raised: (
         None if "Event loop is closed" in str(raised.exc_value) else show(raised)
     )
+
+
+def console(width: int) -> Console:
+    """What prints tables on standard output, with names as they are: rich would read `[b]` and `:star:` in them."""
+    return Console(width=width, markup=False, emoji=False)
 
 
 def info(text: str) -> None:

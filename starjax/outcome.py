@@ -6,7 +6,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from starjax import calibration, ensemble, files, plots
+from starjax import calibration, ensemble, files, log, plots
 from starjax.experiment import Experiment
 
 
@@ -23,7 +23,7 @@ def report(place: Experiment, best: Experiment | None = None) -> None:
         for units, values in by_units.items():
             unit = plots.unit(key) if units == "physical" else "scaled"
             table.add_row(key, unit, *(f"{values[name]:.3f}" for name in ("mae", "rmse", "r2")))
-    console = Console(width=100)
+    console = log.console(100)
     paths = [
         place.test_table,
         place.snapshots,

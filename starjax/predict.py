@@ -65,9 +65,8 @@ def main(arguments: argparse.Namespace) -> None:
         clip=not arguments.keep_outliers,
     )
     out = Path(arguments.out)
-    if not arguments.overwrite:
-        # Before the wait for an answer that could not be written.
-        prediction_files.check_free(out)
+    # Before the wait for an answer that could not be written.
+    prediction_files.check_free(out, () if arguments.overwrite else prediction_files.TABLES)
     run = trained.load(arguments.run)
     found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
     written = prediction_files.write(found, run, out, overwrite=arguments.overwrite)

@@ -1,5 +1,6 @@
 """What a prediction for observed clusters leaves behind: tables, figures, and what is printed."""
 
+import io
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from astropy.table import Table
-from rich.console import Console
 from rich.table import Table as ConsoleTable
 
-from starjax import answers, cluster_plots, errors, files, plots
+from starjax import answers, cluster_plots, errors, files, log, plots
 from starjax.prediction import Prediction
 from starjax.trained import Trained
 
@@ -25,6 +25,8 @@ COUNTS_ON_WHOLE_LISTS = (
     "This run takes lists to be whole: one that lacks stars, faint or others, is to it a cluster of less mass. Runs of "
     "configs/posterior_incomplete.py do not."
 )
+# Of the name of a figure, without its ending and a number; file systems allow 255.
+_MAX_BYTES = 100
 
 
 class PredictionFileError(errors.StarjaxError):
@@ -32,11 +34,13 @@ class PredictionFileError(errors.StarjaxError):
 
 
 def check_free(out: Path, names: Iterable[str] = TABLES) -> None:
-    """Refuses a folder that holds files of these names.
+    """Refuses a folder that holds files of these names, or is none.
 
     Raises:
       PredictionFileError: names one of them.
     """
+    if out.exists() and not out.is_dir():
+        raise PredictionFileError(f"{out} is a file, and no folder to write to: name another --out")
     there = [name for name in names if (out / name).exists()]
     if there:
         raise PredictionFileError(
@@ -68,7 +72,7 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
     writers = (
         lambda path: table.to_parquet(path, index=False),
         lambda path: table.to_csv(path, index=False),
-        lambda path: _with_units(table).write(path, format="ascii.ecsv", overwrite=True),
+        lambda path: _write_ecsv(_with_units(table), path),
         lambda path: stars.to_parquet(path, index=False),
     )
     for name, writer in zip(TABLES, writers, strict=True):
@@ -82,6 +86,12 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
         plots.save(cluster_plots.cluster(run, one, prediction.answer, name, number, is_flagged), path)
         paths.append(path)
     return paths
+
+
+def _write_ecsv(table: Table, path: Path) -> None:
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv")
+    path.write_text(text.getvalue(), encoding="utf-8")  # whatever the locale's is
 
 
 def _with_units(table: pd.DataFrame) -> Table:
@@ -104,6 +114,7 @@ def _file_names(clusters: Iterable[str]) -> list[str]:
     found: list[str] = []
     for cluster in clusters:
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in cluster)
+        plain = plain.encode()[:_MAX_BYTES].decode(errors="ignore")
         taken = {name.lower() for name in found}
         endings = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
         choices = (f"{plain}{ending}.png" for ending in endings)
@@ -115,9 +126,9 @@ def _figures_of_before(out: Path) -> set[str]:
     """The figures of the prediction that a folder holds; none where its table cannot be read, or is another one."""
     try:
         before = pd.read_parquet(out / TABLES[0], columns=["cluster"])
-    except (FileNotFoundError, pa.ArrowInvalid):
+        return set(_file_names(before["cluster"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
         return set()
-    return set(_file_names(before["cluster"]))
 
 
 def report(prediction: Prediction, run: Trained) -> None:
@@ -143,7 +154,7 @@ def report(prediction: Prediction, run: Trained) -> None:
         shown.add_row(
             row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", flagged
         )
-    Console(width=110).print(shown)
+    log.console(110).print(shown)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
             print(f"{row['cluster']}, flagged: {row['flags']}")

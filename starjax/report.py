@@ -91,7 +91,7 @@ def page(place: Experiment) -> str:
         raise ReportError(f"{place.directory}: {error}: restore the file, or train the run again") from error
     config = record["config"]
     summary = f"{config['model']['name']}, trained on the data set {record['dataset']['name']}, starjax {record['versions']['starjax']}"
-    source = importlib.resources.files("starjax").joinpath("report.html").read_text()
+    source = importlib.resources.files("starjax").joinpath("report.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     return template.render(name=place.name, summary=summary, sections=sections)
 
@@ -178,9 +178,9 @@ def _data_card(record: dict, reference: novelty.Reference) -> Section:
     if readme.exists():
         # Neither HTML nor images of its own: the page needs nothing beside it.
         reader = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-        card = markupsafe.Markup(reader.render(readme.read_text()))
+        card = markupsafe.Markup(reader.render(readme.read_text(encoding="utf-8")))
     elif made_by.exists():
-        card = markupsafe.Markup("<pre>{}</pre>").format(made_by.read_text())
+        card = markupsafe.Markup("<pre>{}</pre>").format(made_by.read_text(encoding="utf-8"))
     return Section("data", "Data card", text, [HtmlTable(("", "least", "most"), rows)], card=card)
 
 
@@ -213,7 +213,7 @@ def main(arguments: argparse.Namespace) -> None:
     content = page(place)
     out = Path(arguments.out) if arguments.out else place.directory / "report.html"
     with files.written_whole(out) as temporary:
-        temporary.write_text(content)
+        temporary.write_text(content, encoding="utf-8")
     print(f"wrote {out}")
 
 

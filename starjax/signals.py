@@ -1,21 +1,25 @@
-"""Being asked to go, by SIGTERM or Ctrl-C: at once where nothing would be lost, else after the step under way.
+"""Being asked to go, by SIGTERM, Ctrl-C or a terminal that is closed: at once where nothing would be lost, else after the step under way.
 
 A machine that is taken away says so some seconds before; what it was at is to stand then.
 """
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
-import sys
 from collections.abc import Iterator
 
 import jax
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What a shell has for Ctrl-C, and for SIGTERM sysexits.h's "try again later": the same command goes on.
-STATUS = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: os.EX_TEMPFAIL}
-WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "asked to end"}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a shell has for Ctrl-C, and for the others sysexits.h's "try again later": the same command goes on.
+STATUS = {signal.SIGINT: 128 + signal.SIGINT} | dict.fromkeys(SIGNALS[1:], os.EX_TEMPFAIL)
+WORDS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "asked to end",
+    signal.SIGHUP: "asked to end by a terminal that was closed",
+}
 GOES_ON = "the same command, given again, goes on"
 
 
@@ -43,18 +47,25 @@ class Ending:
     def __call__(self, number: int, _) -> None:
         said = ": ".join(filter(None, [WORDS[signal.Signals(number)], self.stands]))
         # Not by print, in the midst of which this may have come. A progress bar hides the cursor.
-        show_cursor = "\x1b[?25h" if sys.__stderr__.isatty() else ""
+        show_cursor = "\x1b[?25h" if os.isatty(2) else ""
         _say(f"{show_cursor}\n{said}; {GOES_ON}\n")
         os._exit(STATUS[signal.Signals(number)])
 
 
 class Deferral:
-    """A signal handler that notes the first signal, for work that is to be kept first; a second one ends the process at once."""
+    """A signal handler that notes the first signal, for work that is to be kept first; a second one ends the process at once.
+
+    That a terminal is closed is often said twice, by the kernel and by the shell.
+    """
 
     def __init__(self):
         self.number: signal.Signals | None = None
 
     def __call__(self, number: int, frame) -> None:
+        if number == signal.SIGHUP:
+            let_go_of_terminal()
+            if self.number is not None:
+                return
         if self.number is not None:
             Ending("what was saved before stands")(number, frame)
         self.number = signal.Signals(number)
@@ -64,13 +75,23 @@ class Deferral:
 def _say(text: str) -> None:
     # Ctrl-C ends a `tee` that would have read it, too; what is to be kept is kept all the same.
     with contextlib.suppress(OSError):
-        os.write(sys.__stderr__.fileno(), text.encode())
+        os.write(2, text.encode())
+
+
+def let_go_of_terminal() -> None:
+    """What is printed from here on goes nowhere, where it went to a terminal that is gone."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def end_at_once() -> None:
     """From here on a signal ends the process and says what stands; for commands, not for what others import."""
     for number in SIGNALS:
-        # A process started in the background may have been told to ignore Ctrl-C.
+        # A process started in the background may have been told to ignore Ctrl-C, one of `nohup` its terminal.
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
             signal.signal(number, Ending())
 

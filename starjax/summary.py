@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 from absl.flags import argparse_flags
-from rich.console import Console
 from rich.table import Table
 
-from starjax import command, environment, errors, files, plots, runs
+from starjax import command, environment, errors, files, log, plots, runs
 
 # What a task is: runs of one task can be compared.
 TASK = ["data_set", "features", "target"]
@@ -133,7 +132,7 @@ def report(ranking: pd.DataFrame, metrics: Sequence[str], num_task: int) -> None
             str(row["runs"]),
             *(f"{value:.1f}" for value in values),
         )
-    Console(width=120).print(table)
+    log.console(120).print(table)
     if (ranking["tasks"] < num_task).any():
         print("not every architecture has runs in every task: places are among the runs of a task only")
 

@@ -20,7 +20,6 @@ from starjax import (
     errors,
     evaluate,
     experiment,
-    files,
     finished,
     novelty,
     prediction,
@@ -134,7 +133,7 @@ class Trained:
             self.target_keys, self.feature_keys, self.reference, members, answer, self.doubts
         )
         if isinstance(table, Path | str):
-            found = found.assign(catalog=str(table), catalog_sha256=files.sha256(Path(table)))
+            found = found.assign(catalog=str(table), catalog_sha256=stars.meta["sha256"])
         found = found.assign(
             run=str(self.place.directory),
             checkpoint=str(self.checkpoint),

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from starjax import files
 from starjax.data import inflate
 
 # What zipfile and numpy raise of archives that are damaged.
 DAMAGE = (
     EOFError,
     KeyError,
-    MemoryError,  # of a header of too many brackets
     OSError,
     OverflowError,
     RuntimeError,  # zipfile, of an entry that says it is encrypted or compressed in some other way
@@ -41,7 +41,9 @@ def read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
       one of DAMAGE: the archive is damaged, has two members of one name, or would take much more memory than its
         size.
+      files.NoFileError: it is a pipe or a device.
     """
+    files.check_regular(path)
     with zipfile.ZipFile(path) as archive:
         members = [name for name in archive.namelist() if name.removesuffix(".npy") in names]
         if len(set(members)) < len(members):
@@ -72,7 +74,10 @@ def header(file, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} is in an unknown format {version}")
     read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-    shape, is_fortran, dtype = read_header(file)
+    try:
+        shape, is_fortran, dtype = read_header(file)
+    except MemoryError as error:  # Python's parser, which numpy asks
+        raise ValueError(f"{name} has a header of too many brackets") from error
     if dtype.kind not in "biufU" or not dtype.itemsize or any(length < 0 for length in shape):
         raise ValueError(f"{name} is {dtype} of shape {shape}, not numbers or text")
     return shape, is_fortran, dtype

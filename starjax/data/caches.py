@@ -85,7 +85,7 @@ def find(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for suffix in reversed(SUFFIXES):
         of_kind: dict[str, Path] = {}
-        for path in sorted(Path(root).rglob(f"*{suffix}")):
+        for path in sorted(filter(Path.is_file, Path(root).rglob(f"*{suffix}"))):
             run_id = path.name.removesuffix(suffix)
             if run_id in of_kind:
                 raise CacheError(f"run {run_id} has two caches, {of_kind[run_id]} and {path}: remove one")

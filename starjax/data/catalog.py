@@ -2,7 +2,7 @@
 
 A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is
 missing), `source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
-Its `meta` names the `file`, and the columns of it that are `unused`.
+Its `meta` names the `file`, its `sha256` if it was read from one, and the columns of it that are `unused`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,10 +62,12 @@ def read(path: Path, columns: Mapping[str, str] = {}) -> Table:
     """
     path = Path(path)
     try:
-        table = catalog_files.load(path)
+        table, digest = catalog_files.load(path)
     except catalog_files.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
-    return checked(table, str(path), columns)
+    found = checked(table, str(path), columns)
+    found.meta["sha256"] = digest
+    return found
 
 
 def checked(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:

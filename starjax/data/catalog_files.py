@@ -1,17 +1,21 @@
 """Files of tables, in the formats that member lists come in."""
 
 import csv
+import hashlib
 import io
+import itertools
 import warnings
 import zlib
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
+import numpy as np
 import pandas as pd
 from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 
+from starjax import files
 from starjax.data import catalog_guards, inflate
 from starjax.data.catalog_guards import FileError
 
@@ -27,8 +31,6 @@ _DAMAGE = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
-    OSError,
     RuntimeError,
     SyntaxError,
     TypeError,
@@ -41,8 +43,8 @@ _DAMAGE = (
 )
 
 
-def load(path: Path) -> Table:
-    """The table in a file, with the units it states; in text tables without units, every column is text.
+def load(path: Path) -> tuple[Table, str]:
+    """The table in a file, with the units it states, and the SHA-256 of the file; in text tables without units, every column is text.
 
     Raises:
       FileError: the file is missing, damaged, of an unknown format, or has two columns of one name.
@@ -53,22 +55,32 @@ def load(path: Path) -> Table:
             f"files of kind {kind or 'without an ending'} are not known; known are {', '.join(_READERS)}"
         )
     try:
-        content = path.read_bytes()
-        content = inflate.inflate(content) if path.suffix.lower() == ".gz" else content
+        as_it_is = files.read_bytes(path)
+        content = inflate.inflate(as_it_is) if path.suffix.lower() == ".gz" else as_it_is
         with warnings.catch_warnings():
             # Units that astropy does not know matter only in columns that are used, and are refused there.
             warnings.simplefilter("ignore", AstropyWarning)
             warnings.filterwarnings("error", ".*may have been truncated.*")
-            return _READERS[kind.lower()](content)
+            return _READERS[kind.lower()](content), hashlib.sha256(as_it_is).hexdigest()
     except FileNotFoundError as error:
         raise FileError("there is no such file") from error
-    except FileError:
+    except (FileError, files.NoFileError):
         raise
-    except _DAMAGE as error:
-        lines = str(error).splitlines() or [type(error).__name__]
+    except MemoryError as error:
         raise FileError(
-            f"cannot be read as {kind}: {lines[0]:.300}; is it whole, and of this format?"
+            "there is not enough memory to read it, or it is damaged and says that it is large"
         ) from error
+    except OSError as error:
+        if error.errno not in files.MENDS:  # of a library, which found damage
+            raise FileError(_damaged(kind, error)) from error
+        raise FileError(f"{error.strerror}: {files.MENDS[error.errno]}") from error
+    except _DAMAGE as error:
+        raise FileError(_damaged(kind, error)) from error
+
+
+def _damaged(kind: str, error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"cannot be read as {kind}: {lines[0]:.300}; is it whole, and of this format?"
 
 
 def stem(path: Path) -> str:
@@ -80,23 +92,26 @@ def stem(path: Path) -> str:
 def _csv(content: bytes) -> Table:
     if content.lstrip(b"\xef\xbb\xbf").startswith(_ECSV_MARK):
         return _ecsv(content)
-    text = content.decode("utf-8-sig")
-    lines = text.splitlines(keepends=True)
-    comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    first = next(csv.reader(lines[comments:], skipinitialspace=True), [])
-    catalog_guards.check_names([name.strip() for name in first])
-    # Everything as text: identities keep their digits, and what is not a number can be named.
-    frame = pd.read_csv(
-        io.StringIO("".join(lines[comments:])),
-        header=None,
-        dtype=object,
-        keep_default_na=False,
-        skipinitialspace=True,
+    lines = itertools.dropwhile(
+        lambda line: line.startswith("#"), io.StringIO(content.decode("utf-8-sig"), newline="")
     )
-    names = [str(name).strip() for name in frame.iloc[0]]
+    # Everything as text: identities keep their digits, and what is not a number can be named.
+    reader = csv.reader(lines, skipinitialspace=True, strict=True)
+    rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
+    names = [name.strip() for name in next(rows, [])]
+    if not names:
+        raise FileError("is empty")
     catalog_guards.check_names(names)
+    stars = []
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(names):
+            raise FileError(
+                f"has {len(row)} values in row {number}, and {len(names)} names of columns: it is cut off there, or a comma "
+                "is missing, or one too many"
+            )
+        stars.append(row)
     # As objects: an array of text would be as wide in every row as in the longest.
-    return Table({name: frame[i].to_numpy(object)[1:] for i, name in enumerate(names)})
+    return Table({name: np.array([row[i] for row in stars], object) for i, name in enumerate(names)})
 
 
 def _ecsv(content: bytes) -> Table:
@@ -107,12 +122,13 @@ def _ecsv(content: bytes) -> Table:
     catalog_guards.check_yaml("\n".join(line[2:] for line in lines if line.startswith("# ")))
     delimiter = "," if "delimiter: ','" in text else " "
     catalog_guards.check_names([name.strip('"') for name in (data or [""])[0].split(delimiter)])
-    return Table.read(text, format="ascii.ecsv")
+    # Text of one line would be taken for the name of a file, or an address.
+    return Table.read(lines, format="ascii.ecsv")
 
 
 def _fits(content: bytes) -> Table:
-    catalog_guards.check_fits(content)
-    with fits.open(io.BytesIO(content)) as units:
+    end = catalog_guards.check_fits(content)
+    with fits.open(io.BytesIO(content[:end])) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
             raise FileError("holds no table")

@@ -56,8 +56,14 @@ def check_memory(num_byte: int, content: bytes) -> None:
         raise FileError(f"would take {num_byte:.1e} bytes of memory, from a file of {len(content)}")
 
 
-def check_fits(content: bytes) -> None:
-    """Refuses headers that declare more than the file holds, up to the first table."""
+def check_unit(text: str) -> None:
+    """Refuses units that nobody writes, and that astropy computes for without end: 10**99999999 m."""
+    if len(text) > 100 or re.search(r"(?<![\d.])\d{5,}", text):
+        raise FileError(f"has a unit {text!r:.60}, which none is: write it in another way")
+
+
+def check_fits(content: bytes) -> int:
+    """Refuses headers that declare more than the file holds, up to the first table; returns where that ends."""
     file = io.BytesIO(content)
     while file.tell() < len(content):
         if not file.tell() and not content.startswith(b"SIMPLE"):
@@ -82,8 +88,10 @@ def check_fits(content: bytes) -> None:
             for i in range(1, num_column + 1):
                 if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
                     raise FileError(f"has arrays of varying length in its column {i}: remove it")
-            return
+                check_unit(str(header.get(f"TUNIT{i}", "")))
+            return file.tell() + -(-size // 2880) * 2880
         file.seek(file.tell() + -(-size // 2880) * 2880)
+    return len(content)
 
 
 def _card(header: fits.Header, key: str):
@@ -117,6 +125,7 @@ def check_votable(content: bytes) -> None:
         depth += 1
         if depth > _MAX_DEPTH:
             raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
+        check_unit(attributes.get("unit", ""))
         name = name.rpartition(":")[2]
         if name == "STREAM" and "href" in attributes:
             raise FileError(
@@ -151,7 +160,7 @@ def check_votable(content: bytes) -> None:
 
 def check_yaml(text: str) -> None:
     """Refuses headers that would make objects, or merge one thing into another again and again."""
-    depth = 0
+    depth, key = 0, None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -161,6 +170,12 @@ def check_yaml(text: str) -> None:
             if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
                 raise FileError(f"has {tag!r:.80} in its header, which no member list needs")
             value = getattr(event, "value", "")
+            is_alias = isinstance(event, yaml.AliasEvent)
+            if (value == "unit" and event.anchor) or (key == "unit" and is_alias):
+                raise FileError("names a unit by what stands elsewhere in its header: write it there")
+            if key == "unit":
+                check_unit(value)
+            key = value
             if value == "<<":
                 raise FileError("merges one part of its header into another, which no member list needs")
             sizes = re.fullmatch(r"\s*\w+\s*\[(.*)\]\s*", value, re.DOTALL)  # of arrays in columns

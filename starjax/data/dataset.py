@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def load(
         shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
         if kind == "raw":
             shards[split] = scale(shards[split], feature_scalers, target_scalers)
-    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(folder, paths, mapped))
+    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(folder, paths))
 
 
 def num_bytes(name: str) -> int:
@@ -101,18 +102,13 @@ def directory(name: str) -> Path:
     return SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
 
 
-def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
-    """SHA-256 over those of the files, which have to be as the build wrote them down, if it did.
-
-    If trusting, files that did not change by their sizes and times are not read.
-    """
-    written_down, versions = _of_build(directory / CONFIG_FILE)
-    digests = []
-    for path in paths:
-        known = written_down.get(path.name)
-        is_unchanged = known and is_trusting and versions.get(path.name) == files.version(path)
-        digests.append(known if is_unchanged else files.sha256(path))
-        if known not in (None, digests[-1]):
+def _fingerprint(directory: Path, paths: list[Path]) -> str:
+    """SHA-256 over those of the files, which have to be as the build wrote them down, if it did."""
+    written_down = _of_build(directory / CONFIG_FILE)
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
+        digests = list(pool.map(files.sha256, paths))
+    for path, digest in zip(paths, digests, strict=True):
+        if written_down.get(path.name, digest) != digest:
             raise DatasetError(
                 f"{path} is not as it was built ({CONFIG_FILE} has another SHA-256): restore it or build the data set again; "
                 f"where it was changed on purpose, remove {directory / CONFIG_FILE}"
@@ -120,13 +116,12 @@ def _fingerprint(directory: Path, paths: list[Path], is_trusting: bool) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _of_build(record: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
-    """What a build wrote down of its files by name, SHA-256 and version; nothing of files of other tools."""
+def _of_build(record: Path) -> dict[str, str]:
+    """The SHA-256 that a build wrote down of its files, by name; nothing of files of other tools."""
     try:
-        content = files.read_json(record)
-        return dict(content["sha256"]), dict(content["versions_of_files"])
+        return dict(files.read_json(record)["sha256"])
     except FileNotFoundError:
-        return {}, {}
+        return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{record} is damaged ({error!r:.200}): restore it, build the data set again, or remove it, and no file of the data "

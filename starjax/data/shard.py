@@ -192,7 +192,7 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ShardError: the file is damaged, or not a shard.
+      ShardError: the file is damaged, not a shard, or larger than the memory that is left.
     """
     names = [name for name in (*ARRAYS, *PROVENANCE) if name != "feature" or not mapped]
     try:
@@ -203,6 +203,10 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
             arrays["feature"] = MappedColumns([feature], [str(path)], tuple(range(feature.shape[1])))
     except FileNotFoundError:
         raise
+    except MemoryError as error:
+        raise ShardError(
+            f"{path}: there is not enough memory to read it ({error}): free some, or see README, Memory"
+        ) from error
     except archive.DAMAGE as error:
         raise ShardError(
             f"{path} cannot be read ({error}): restore it or build the data set again"

@@ -88,7 +88,6 @@ def write_record(out: Path, settings: dict, counts: dict) -> None:
         "settings": settings,
         "counts": counts,
         "sha256": {file.name: files.sha256(file) for file in written},
-        "versions_of_files": {file.name: files.version(file) for file in written},
         "versions": {
             name: importlib.metadata.version(name) for name in ("starjax", "numpy", "pandas", "scikit-learn")
         },

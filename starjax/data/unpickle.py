@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from joblib import numpy_pickle
 
+from starjax import files
 from starjax.data import inflate, pickled, pickled_tables
 from starjax.data.pickled import PLAIN, ForbiddenGlobalError, UnpickleError
 from starjax.data.pickled_tables import TABLES
@@ -161,9 +162,9 @@ def load(path: Path, admitted: pickled.Admitted):
     Raises:
       ForbiddenGlobalError: the file names another global; raised before that is imported.
       UnpickleError: the file is damaged, or would take much more memory than a file of its size.
-      OSError: it cannot be opened.
+      OSError, files.NoFileError: it cannot be opened.
     """
-    return loads(Path(path).read_bytes(), path, admitted)
+    return loads(files.read_bytes(path), path, admitted)
 
 
 def loads(content: bytes, path: Path, admitted: pickled.Admitted):

@@ -66,6 +66,10 @@ VOTABLES = {
         "bytes of memory",
     ),
     "columns": (votable(fields='<FIELD name="q" datatype="int"/>' * 5000), "5002 columns"),
+    "unit": (
+        votable(fields='<FIELD name="q" datatype="int" unit="10**99999999 m"/>'),
+        "has a unit '10",
+    ),
     "depth": ("<VOTABLE>" + "<RESOURCE>" * 100_000, "within one another"),
     "within": (
         votable(
@@ -97,6 +101,15 @@ ECSVS = {
         "which no member list needs",
     ),
     "array": (ecsv("# meta: !numpy.ndarray {shape: [99999999999]}\n"), "which no member list needs"),
+    "unit": (
+        ecsv("# - {name: q, unit: 10**99999999 m, datatype: float64}\n"),
+        "has a unit '10",
+    ),
+    "unit elsewhere": (
+        ecsv("# - {name: q, description: &a 10**99999999 m, unit: *a, datatype: float64}\n"),
+        "names a unit by what stands elsewhere",
+    ),
+    "key elsewhere": (ecsv("# meta: {a: &a unit, *a : 10**99999999 m}\n"), "names a unit by"),
     "merged": (ecsv("# meta:\n#   a0: &a0 {x: 1}\n" + MERGED), "merges one part"),
     "depth": (ecsv("# meta: " + "[" * 10_000 + "\n"), "lists within one another"),
     "values a row": (
@@ -155,6 +168,7 @@ FITS = {
     "values a row": (fits(("D", "99999999D")), "cannot be read"),
     "heap": (fits(PCOUNT=10**12), "to follow"),
     "arrays in a heap": (fits(("D", "1PD(9)"), NAXIS2=2), "varying length"),
+    "unit": (fits(("D", "D"), TUNIT2="'10**99999999 m'"), "has a unit '10\\*\\*99999999 m'"),
     "bits": (fits(BITPIX="'many'"), "declares BITPIX='many'"),
     "before the table": (
         cards(value("SIMPLE", "T"), value("BITPIX", 8), value("NAXIS", 1), value("NAXIS1", 10**19), "END"),
@@ -240,7 +254,7 @@ CSVS = {
     "latin-1": ("ra,dec,name\n60,10,é\n".encode("latin-1"), "'utf-8' codec"),
     "UTF-16": ("ra,dec\n60,10\n".encode("utf-16"), "'utf-8' codec"),
     "half of a pair": (b"ra,dec,name\n60,10,\xed\xa0\x80\n", "'utf-8' codec"),
-    "open quotes": ('ra,dec\n60,"10\n' + "61,11\n" * 1000, "EOF inside string"),
+    "open quotes": ('ra,dec\n60,"10\n' + "61,11\n" * 1000, "unexpected end of data"),
     "zero bytes": ("ra,dec\n60,1\0\n", "instead of a decimal number in row 1"),
     "endless digits": ("ra,dec\n60," + "9" * 100_000 + "\n", "column dec (is infinite|holds)"),
     "endless name": (
@@ -256,9 +270,36 @@ def test_text_that_is_no_list_is_refused(refused, name):
     refused("list.csv", *CSVS[name])
 
 
+@pytest.mark.parametrize("name", ["list.ecsv", "list.csv"])
+def test_a_list_of_one_line_is_no_address(refused, tmp_path, name):
+    """astropy takes text of one line for the name of a file, or an address, and opens it."""
+    (tmp_path / "secret").write_text(ecsv())
+    said = refused(name, f"{tmp_path}/secret", "cannot be read|has no column")
+    assert "61" not in said
+    refused(name, "http://127.0.0.1:9/secret", "cannot be read|has no column")
+    refused(name, "", "cannot be read|is empty")
+
+
+def test_of_fits_no_more_than_the_first_table_is_read(tmp_path):
+    """astropy would read the headers of all that follows."""
+    axes = cards("XTENSION= 'IMAGE   '", value("BITPIX", 8), value("NAXIS", 999_999_999), "END")
+    (tmp_path / "list.fits").write_bytes(fits() + axes)
+    assert catalog.read(tmp_path / "list.fits")["ra"].tolist() == [60, 61]
+
+
+@pytest.mark.parametrize(
+    "whole", ["ra,dec,pmra\n60,10,1\n61,11,2\n", "ra,dec,pmra\n60,10,1\n61,11,2\n62,12,3\n"]
+)
+def test_a_row_that_is_cut_off_is_refused_by_its_number(refused, whole):
+    """Rather than that its last values count as missing."""
+    num_row = whole.count("\n") - 1
+    refused("list.csv", whole[:-3], f"has 2 values in row {num_row}, and 3 names of columns")
+    refused("list.csv", whole.replace("60,10,1", "60,10,1,1"), "has 4 values in row 1")
+
+
 def test_one_long_text_costs_no_more_than_itself(tmp_path):
     """As an array of text it would be as long in every row: 80 GB."""
-    (tmp_path / "list.csv").write_text("ra,dec,note\n" + "60,10,x\n" * 20_000 + "61,11," + "y" * 10**6 + "\n")
+    (tmp_path / "list.csv").write_text("ra,dec,note\n" + "60,10,x\n" * 20_000 + "61,11," + "y" * 10**5 + "\n")
     assert len(catalog.read(tmp_path / "list.csv")) == 20_001
 
 
