@@ -1,8 +1,12 @@
 """The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_two_processes."""
 
+import fcntl
 import os
+import pty
+import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -69,6 +73,111 @@ def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
     assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
 
 
+LEFT_BY_ITS_TERMINAL = """
+import signal
+import sys
+import time
+
+from absl import flags
+
+from starjax import command, log, signals
+
+
+def main(_):
+    with signals.deferred() as deferral:
+        log.info("begun")
+        while True:
+            time.sleep(0.01)
+            if deferral.number or IGNORED:
+                break
+        time.sleep(0.5 * IGNORED)
+        log.info("nobody reads this")
+        print("nor this", file=sys.stderr, flush=True)
+    open(sys.argv[1], "w").write("kept")
+    if deferral.number:
+        raise signals.StoppedError("all is kept", deferral.number)
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+@pytest.mark.parametrize(("ignored", "status"), [(False, os.EX_TEMPFAIL), (True, 0)])
+def test_what_is_to_be_kept_is_kept_where_the_terminal_is_closed(tmp_path, ignored, status):
+    """By the signal that tells of it; `nohup` and the like leave that out."""
+    mine, its = pty.openpty()
+    program = LEFT_BY_ITS_TERMINAL.replace("IGNORED", str(ignored))
+
+    def take_terminal():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "found"],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(its)
+    read = b""
+    while b"begun" not in read:
+        read += os.read(mine, 1000)
+    os.close(mine)
+    assert process.wait(60) == status
+    assert (tmp_path / "found").read_text() == "kept"
+
+
+STREAMS = """
+from absl import flags
+
+from starjax import command, log
+
+
+def main(_):
+    log.info("2 ± 1 \u250f")
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "printed", "said"),
+    [
+        (">&-", 0, "", ""),
+        (">/dev/full", 1, "", "error: standard output: No space left on device"),
+        ("", 0, "2 ? 1 ?", ""),
+    ],
+)
+def test_output_that_takes_nothing_or_not_all_letters(ending, status, printed, said):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {ending}', sys.executable, STREAMS],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[28:].strip()) == (status, printed)
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "what", ["np.zeros(2**50)", "jax.jit(lambda: jax.numpy.zeros(2**46), keep_unused=True)()"]
+)
+def test_too_little_memory_is_told_in_one_line(what):
+    program = (
+        "import jax, numpy as np\nfrom absl import flags\nfrom starjax import command\n"
+        f"command.run(lambda _: {what}, flags.FLAGS)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: not enough memory: lower config.data.num_star")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
     diverging = command(small, tmp_path, "--config.optim.learning_rate=1e30")
     done = subprocess.run(diverging, capture_output=True, text=True, check=False)
@@ -98,6 +207,7 @@ def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
         (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=configs/deep_sets.py", "--config.output_base=README.md"], "README.md is no folder"),
         (["--config=configs/deep_sets.py", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
+        (["--config=/dev/null"], "--config names a file that defines no get_config()"),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
         (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (

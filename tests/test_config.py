@@ -36,6 +36,7 @@ def test_an_unknown_field_is_refused():
         ("data.target_keys", ("time", "time"), "none twice"),
         ("data.feature_clip", 0.0, "positive"),
         ("data.num_star_per_sample", 0, "at least 1"),
+        ("data.num_star_per_sample", 2**31, r"less than 2\*\*31"),
         ("data.num_sample_per_snapshot", 0, "at least 1"),
         ("data.drop_probability", 1.5, "between 0 and 1"),
         ("data.drop_ratio_range", (0.9, 0.1), "the lower first"),

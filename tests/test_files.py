@@ -1,8 +1,39 @@
 """Files that appear whole or not at all."""
 
 import os
+import stat
+
+import pytest
 
 from starjax import files
+from starjax.data import archive, caches, catalog, unpickle
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("pipe.json", files.read_json),
+        ("pipe.npz", lambda path: archive.read(path, ["ptr"])),
+        ("pipe.joblib", lambda path: unpickle.load(path, unpickle.PLAIN)),
+        ("pipe.csv", catalog.read),
+    ],
+)
+def test_pipes_and_devices_are_not_waited_for(tmp_path, name, read):
+    for mode, device in ((stat.S_IFIFO, 0), (stat.S_IFCHR, os.makedev(1, 5))):  # /dev/zero
+        path = tmp_path / name
+        try:
+            os.mknod(path, mode | 0o600, device)
+        except PermissionError:
+            continue  # of devices, unless root asks
+        with pytest.raises(files.NoFileError, match=rf"{name} is a pipe or a device"):
+            read(path)
+        path.unlink()
+
+
+def test_a_pipe_is_no_cache(tmp_path):
+    os.mkfifo(tmp_path / "a-obs.joblib")
+    with pytest.raises(caches.CacheError, match="holds no cache"):
+        caches.find(tmp_path)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_is_said_to_stand(

@@ -1,8 +1,10 @@
 """The command that answers for a member list: what it writes, and what it refuses."""
 
+import hashlib
 from pathlib import Path
 
 import jax
+import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import Table
@@ -84,6 +86,47 @@ def test_what_is_overwritten_may_be_damaged_and_leaves_no_figures_of_other_clust
     table.write_bytes(table.read_bytes()[:100])
     prediction_files.write(other, run, tmp_path, overwrite=True)
     assert list(pd.read_parquet(table)["cluster"]) == ["NGC 752"]
+    whole, rng = table.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        table.write_bytes(content)
+        prediction_files._figures_of_before(tmp_path)  # whatever it finds
+
+
+def test_names_are_shown_as_they_are(mixture, stars_named, tmp_path, capsys):
+    """rich has a language of its own in brackets and colons, matplotlib one between dollars."""
+    names = ["[/b]", "[fsr2007] 101", ":star:", r"$\frac{1}{$"]
+    run = starjax.load(mixture.directory)
+    found = run.predict(pd.concat([stars_named(name) for name in names]))
+    assert len(prediction_files.write(found, run, tmp_path)) == len(prediction_files.TABLES) + len(names)
+    prediction_files.report(found, run)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+
+
+def test_the_digest_of_a_list_is_that_of_what_was_read(mixture, stars_named, tmp_path, monkeypatch):
+    path = tmp_path / "list.parquet"
+    stars_named("M67").to_parquet(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def read_and_lost(path, columns):
+        found = read(path, columns)
+        path.unlink()
+        return found
+
+    read = catalog.read
+    monkeypatch.setattr(catalog, "read", read_and_lost)
+    found = starjax.load(mixture.directory).predict(path)
+    assert set(found.table["catalog_sha256"]) == {digest}
+
+
+def test_a_file_where_a_folder_belongs_is_told_before_the_answer(mixture, tmp_path):
+    (tmp_path / "out").touch()
+    arguments = f"--run={tmp_path / 'none'}", f"--catalog={example.FILE}", f"--out={tmp_path / 'out'}"
+    for more in ((), ("--overwrite",)):
+        with pytest.raises(prediction_files.PredictionFileError, match="out is a file, and no folder"):
+            run_command(*arguments, *more)
 
 
 @pytest.mark.parametrize(

@@ -111,3 +111,5 @@ def test_without_motions_there_are_no_masses_and_no_flag_of_them():
 def test_figures_of_clusters_do_not_take_each_others_names():
     found = prediction_files._file_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
     assert found == ["NGC_752.png", "NGC_752-2.png", "ngc_752-3.png", "M67.png"]
+    found = prediction_files._file_names(["é" * 200, "é" * 199])
+    assert found == ["é" * 50 + ".png", "é" * 50 + "-2.png"]
