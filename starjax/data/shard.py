@@ -205,7 +205,7 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
         raise
     except MemoryError as error:
         raise ShardError(
-            f"{path}: there is not enough memory to read it ({error}): free some, or see README, Memory"
+            f"{path}: there is not enough memory to read it ({error}): free some, or set config.data.placement=streamed"
         ) from error
     except archive.DAMAGE as error:
         raise ShardError(

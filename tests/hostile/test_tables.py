@@ -169,6 +169,7 @@ FITS = {
     "heap": (fits(PCOUNT=10**12), "to follow"),
     "arrays in a heap": (fits(("D", "1PD(9)"), NAXIS2=2), "varying length"),
     "unit": (fits(("D", "D"), TUNIT2="'10**99999999 m'"), "has a unit '10\\*\\*99999999 m'"),
+    "unit of an axis": (fits(("D", "D"), TCUNI1="'10**99999999 m'"), "has a unit '10"),
     "bits": (fits(BITPIX="'many'"), "declares BITPIX='many'"),
     "before the table": (
         cards(value("SIMPLE", "T"), value("BITPIX", 8), value("NAXIS", 1), value("NAXIS1", 10**19), "END"),
