@@ -93,9 +93,7 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
     except errors.StarjaxError as error:
         _end(f"error: {error}", 1)
     except signals.StoppedError as stopped:
-        with contextlib.suppress(OSError):  # who read it may have ended, too
-            sys.stdout.flush()
-            print(stopped, file=sys.stderr)
+        _say_last(stopped)
         sys.exit(stopped.status)  # together with the other processes, which were asked too
     except BrokenPipeError:
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
@@ -134,10 +132,19 @@ def _have_streams() -> None:
                 getattr(sys, name).reconfigure(errors="replace")
 
 
+def _say_last(message) -> None:
+    """What a stream does not take, since who read it has ended or a disk is full, must not fail again as the interpreter ends (status 120)."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"{message}\n")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _end(message: str, status: int) -> None:
     """Ends the process with a last line; one of many at once, lest it wait for the others while they wait for it."""
-    sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
+    _say_last(message)
     if jax.distributed.is_initialized():
         distributed.leave(status)
     sys.exit(status)

@@ -9,6 +9,8 @@ from pathlib import Path
 # Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. Those of
 # the mathematics ask for `all_optimizations`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Commands print as those of users do, who seldom set this.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # Many tests, and commands that they start, compile the same programs; each is compiled once.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="starjax-tests-")

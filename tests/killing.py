@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.killing_preload"])
 _TOUCHING = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
@@ -32,19 +34,31 @@ def run(
 ) -> int:
     """Runs the command of a module, to its end or until it is sent a signal, by itself; returns its exit status.
 
+    It has the environment that this process has now.
+
     Args:
       log: what it prints is added to this file.
       folder: only files below it are counted. How many were touched in how many seconds stands in `log` with the ending
         `.touched` after a run to the end.
     """
-    options = (module, list(arguments), log, folder, after_seconds, at_touch, number)
+    options = (module, list(arguments), log, folder, after_seconds, at_touch, number, dict(os.environ))
     process = _SERVER.Process(target=_command, args=options)
     process.start()
     process.join()
     return process.exitcode
 
 
-def _command(module, arguments, log, folder, after_seconds, at_touch, number) -> None:
+def _enter(environment: dict[str, str]) -> None:
+    """Takes over an environment; what jax took from that of the server, too."""
+    for name, value in environment.items():
+        if name.startswith("JAX_") and os.environ.get(name) != value:
+            jax.config.update(name.lower(), int(value) if value.isdecimal() else value)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _command(module, arguments, log, folder, after_seconds, at_touch, number, environment) -> None:
+    _enter(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)

@@ -1,15 +1,13 @@
 """The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_two_processes."""
 
-import fcntl
 import os
 import pty
-import signal
 import subprocess
 import sys
-import termios
 
 import pytest
 
+from tests import killing
 from tests.processes import command
 
 INTERRUPTED = """
@@ -74,9 +72,15 @@ def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
 
 
 LEFT_BY_ITS_TERMINAL = """
+import fcntl
 import signal
 import sys
+import termios
 import time
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+if IGNORED:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 from absl import flags
 
@@ -108,17 +112,12 @@ def test_what_is_to_be_kept_is_kept_where_the_terminal_is_closed(tmp_path, ignor
     mine, its = pty.openpty()
     program = LEFT_BY_ITS_TERMINAL.replace("IGNORED", str(ignored))
 
-    def take_terminal():
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
-
     process = subprocess.Popen(
         [sys.executable, "-c", program, tmp_path / "found"],
         stdin=its,
         stdout=its,
         stderr=its,
         start_new_session=True,
-        preexec_fn=take_terminal,
     )
     os.close(its)
     read = b""
@@ -222,16 +221,15 @@ def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
         (["--config=configs/deep_sets.py", "--config.data.target_keys=('age',)"], "no age; it has time"),
     ],
 )
-def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path):
-    wrong = [sys.executable, "-m", "starjax.main", *arguments]
-    done = subprocess.run(
-        wrong, capture_output=True, text=True, check=False, env=os.environ | {"OUTPUT_BASE": str(tmp_path)}
-    )
-    assert done.returncode == 1
-    assert said in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert "compiling" not in done.stdout
-    assert not list(tmp_path.iterdir())
+def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path, monkeypatch):
+    out, log = tmp_path / "out", tmp_path / "log"
+    monkeypatch.setenv("OUTPUT_BASE", str(out))
+    assert killing.run("starjax.main", arguments, log, out) == 1
+    printed = log.read_text()
+    assert said in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    assert "compiling" not in printed
+    assert not out.exists()
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback():

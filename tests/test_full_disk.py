@@ -176,7 +176,7 @@ def holder(tmp_path):
         process = context.Process(target=_hold, args=(folder, is_held, is_over))
         process.start()
         started.append(process)
-        assert is_held.wait(60)
+        assert is_held.wait(300)
         return process
 
     yield hold

@@ -1,9 +1,6 @@
 """The grid: what it is made of, what is refused, what is skipped, and what goes on."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +10,7 @@ from configs import deep_sets
 from configs import grid as grid_config
 from starjax import config as config_lib
 from starjax import errors, experiment, grid, models
+from tests import killing
 
 
 @pytest.fixture
@@ -149,20 +147,15 @@ def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny
         assert row.num_params == models.num_params(model, 4, 1)
 
 
-def test_the_command_says_in_one_line_what_it_cannot_do(tmp_path):
+def test_the_command_says_in_one_line_what_it_cannot_do(tmp_path, monkeypatch):
+    out, log = tmp_path / "out", tmp_path / "log"
+    monkeypatch.setenv("OUTPUT_BASE", str(out))
     for arguments, said in (
         (["--config=configs/grid.py", "--shard=0/4"], "--shard=0/4 should be i/n"),
         (["--config=configs/grid.py", "--config.feature_sets=galactic"], "config.feature_sets=('galactic',)"),
         (["--config=configs/deep_sets.py"], "the config has no base, models, sizes"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "starjax.grid", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"OUTPUT_BASE": str(tmp_path)},
-        )
-        assert done.returncode == 1
-        assert said in done.stderr.splitlines()[-1]
-        assert "Traceback" not in done.stderr
-    assert not list(tmp_path.iterdir())
+        assert killing.run("starjax.grid", arguments, log, out) == 1
+        assert said in log.read_text().splitlines()[-1]
+    assert "Traceback" not in log.read_text()
+    assert not out.exists()

@@ -45,7 +45,7 @@ runpy.run_module("starjax.main", run_name="__main__")
         ),
         # Other samples meet in a batch there, but in no number of processes other ones than in another. (What is sharded
         # is a single such chunk.)
-        ("train.max_epochs=60", "train.patience=60", STREAMED),
+        ("train.max_epochs=12", "train.patience=12", STREAMED),
     ],
 )
 def test_two_processes_give_the_result_of_one(small, tmp_path, options):

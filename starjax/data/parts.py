@@ -15,9 +15,10 @@ from starjax.data import caches, shard
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The part of one run: where it lies, how much it holds, what was left out."""
+    """The part of one run: where it lies, its SHA-256, how much it holds, what was left out."""
 
     path: Path
+    sha256: str
     num_star: int
     num_snapshot: int
     num_too_few: int
@@ -43,13 +44,13 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
     if record_path.exists() and part_path.exists():
         known = _known(record_path)
         if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
-            return Part(part_path, *known["counts"], tuple(known["skipped"]))
+            return Part(part_path, known["sha256"], *known["counts"], tuple(known["skipped"]))
     try:
         run = caches.read_run(path, run_id, wanted)
     except caches.CacheError as error:
         if not wanted.skip_bad:
             raise
-        return Part(part_path, 0, 0, 0, (), str(error))
+        return Part(part_path, "", 0, 0, 0, (), str(error))
     # In a folder of its own: workers outlive a build that is killed, and may be at the runs that those of the next are at.
     own = part_path.parent / str(os.getpid())
     shard.save(own / part_path.name, run.shard)
@@ -58,7 +59,7 @@ def make(path: Path, run_id: str, identity: list, part_path: Path, wanted: cache
     files.write_json(own / record_path.name, record)
     for path in (part_path, record_path):
         os.replace(own / path.name, path)
-    return Part(part_path, *counts, run.skipped)
+    return Part(part_path, record["sha256"], *counts, run.skipped)
 
 
 def _known(record_path: Path) -> dict:
@@ -70,6 +71,15 @@ def _known(record_path: Path) -> dict:
 
 
 def merge(parts: Sequence[Part]) -> shard.Shard:
-    """The shards of many runs as one, whose features stay on disk."""
+    """The shards of many runs as one, whose features stay on disk.
+
+    Raises:
+      shard.ShardError: a part is not what was made, but one of a worker that outlived another build.
+    """
     paths = [part.path for part in parts]
-    return shard.join(paths, (shard.load(path, mapped=True) for path in paths))
+    # From here on a file that is replaced is noticed where it is read.
+    shards = [shard.load(path, mapped=True) for path in paths]
+    for part in parts:
+        if not files.has_digest(part.path, part.sha256):
+            raise shard.ShardError(f"{part.path} was changed by another process meanwhile: start again")
+    return shard.join(paths, shards)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starjax.data import photometry
@@ -27,6 +27,7 @@ def test_well_known_stars(magnitude, bp_rp, parallax, log_luminosity):
     np.testing.assert_allclose(found, log_luminosity, atol=0.04)
 
 
+@settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(1, 1e4))
 def test_the_main_sequence_leads_back(log_luminosity, distance):
     absolute, bp_rp = photometry.on_main_sequence(log_luminosity)

@@ -236,7 +236,7 @@ for _ in range(20):
             catalog.read(sys.argv[1])
         except catalog.CatalogError:
             sys.exit(3)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 

@@ -1,5 +1,6 @@
 """Builds with workers, and two builds at once."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def test_a_worker_that_outlived_its_build_does_not_disturb_the_next(config, monk
     assert others
     assert parts.make(*arguments) == part
     assert len(shard.load(part.path).feature) == part.num_star
+
+
+def test_a_part_that_a_worker_of_another_build_made_meanwhile_is_refused(caches_folder, tmp_path):
+    """It outlives its build, which was killed, and whose selection is another one."""
+    path = next(caches_folder.rglob("*-obs.joblib"))
+    run_id, place = path.name.removesuffix("-obs.joblib"), tmp_path / "part.npz"
+    wanted = caches.Selection(("x", "vx"), ("time",), 10, False)
+    part = parts.make(path, run_id, [path.name], place, wanted)
+    assert parts.merge([part]).num_snapshot == part.num_snapshot
+    parts.make(path, run_id, [path.name], place, dataclasses.replace(wanted, feature_keys=("x", "vy")))
+    with pytest.raises(shard.ShardError, match="changed by another process meanwhile: start again"):
+        parts.merge([part])
 
 
 def test_a_data_set_that_another_process_finishes_meanwhile_is_not_overwritten(config, monkeypatch):
