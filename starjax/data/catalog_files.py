@@ -145,6 +145,15 @@ def _votable(content: bytes) -> Table:
 
 def _parquet(content: bytes) -> Table:
     import pyarrow as pa  # slow to import, and seldom needed
+
+    try:
+        return _checked_parquet(content)
+    except pa.ArrowException as error:
+        raise FileError(f"is damaged ({error!s:.200})") from error
+
+
+def _checked_parquet(content: bytes) -> Table:
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     catalog_guards.check_parquet(content)

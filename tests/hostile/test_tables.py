@@ -213,6 +213,10 @@ PARQUETS = {
     "damage": (lambda: with_header("table_meta_yaml", "{"), "damaged header"),
     "depth": (lambda: with_header("pandas", "[" * 50_000), "cannot be read"),
     "schema": (lambda: with_header("ARROW:schema", "AAAA"), "is damaged"),
+    "text that is none": (
+        lambda: written(pa.table({"ra": [60.0], "name": pa.array([b"\xff"]).view(pa.string())})),
+        "is damaged",
+    ),
     "lists for numbers": (
         lambda: written(pa.table({"ra": [[60.0]], "dec": [10.0]})),
         r"column ra holds '\[60",
