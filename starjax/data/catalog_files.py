@@ -146,18 +146,22 @@ def _votable(content: bytes) -> Table:
 def _parquet(content: bytes) -> Table:
     import pyarrow as pa  # slow to import, and seldom needed
 
+    # A copy in pyarrow's own memory: its threads may let go of it after an error was raised, and what is Python's would have to wait
+    # for an interpreter that ends, upon which the process is aborted.
+    copy = pa.BufferOutputStream()
+    copy.write(content)
     try:
-        return _checked_parquet(content)
+        return _checked_parquet(copy.getvalue())
     except pa.ArrowException as error:
         raise FileError(f"is damaged ({error!s:.200})") from error
 
 
-def _checked_parquet(content: bytes) -> Table:
+def _checked_parquet(content) -> Table:
+    """The table in a buffer of pyarrow."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     catalog_guards.check_parquet(content)
-    # A buffer, not a file of Python's: threads of pyarrow still let go of that one after the table is read.
     schema = parquet.read_schema(pa.BufferReader(content))
     catalog_guards.check_names(schema.names)
     header = (schema.metadata or {}).get(b"table_meta_yaml")

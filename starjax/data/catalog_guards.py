@@ -192,8 +192,8 @@ def check_lines(lines: Sequence[str], content: bytes) -> None:
     check_memory(4 * len(lines) * max(map(len, lines), default=0), content)
 
 
-def check_parquet(content: bytes) -> None:
-    """Refuses a few bytes that stand for many rows, or for many texts.
+def check_parquet(content) -> None:
+    """Refuses a few bytes, in a buffer of pyarrow, that stand for many rows, or for many texts.
 
     Raises:
       FileError: it does.

@@ -245,7 +245,7 @@ for _ in range(20):
 
 
 def test_a_damaged_parquet_leaves_no_thread_that_ends_the_process(tmp_path):
-    """Of a file of Python's, threads of pyarrow let go after it was refused: SIGABRT, SIGSEGV, one time in five."""
+    """Of a file or a buffer of Python's, threads of pyarrow let go after it was refused: SIGABRT, SIGSEGV, one time in five."""
     (tmp_path / "list.parquet").write_bytes(PARQUETS["depth"][0]())
     ended = subprocess.run(
         [sys.executable, "-c", READ_AND_END, tmp_path / "list.parquet"], capture_output=True, text=True
