@@ -16,8 +16,8 @@ from ml_collections import config_flags
 from starjax import distributed, errors, files, log, signals
 
 _TOO_LARGE = (
-    "not enough memory: lower config.data.num_star_per_sample or config.train.micro_batch_size, use a machine with more of it, or, "
-    "where the data set is large, set config.data.placement=streamed"
+    "not enough memory: use a machine with more of it. Training takes less with a lower config.data.num_star_per_sample or "
+    "config.train.micro_batch_size and, where the data set is large, with config.data.placement=streamed"
 )
 
 
@@ -99,10 +99,8 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except MemoryError as error:
-        _end(f"error: {_TOO_LARGE} ({error!s:.200})", 1)
-    except (OSError, jax.errors.JaxRuntimeError) as error:
-        if str(error).startswith("RESOURCE_EXHAUSTED"):
+    except (MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
             _end(f"error: {_TOO_LARGE} ({error!s:.200})", 1)
         if isinstance(error, OSError) and error.errno in files.MENDS:
             path = error.filename2 or error.filename

@@ -173,7 +173,7 @@ def test_too_little_memory_is_told_in_one_line(what):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: not enough memory: lower config.data.num_star")
+    assert done.stderr.splitlines()[-1].startswith("error: not enough memory: use a machine with more of it.")
     assert "Traceback" not in done.stderr
 
 

@@ -145,32 +145,26 @@ def _votable(content: bytes) -> Table:
 
 def _parquet(content: bytes) -> Table:
     import pyarrow as pa  # slow to import, and seldom needed
+    import pyarrow.parquet as parquet
 
     # A copy in pyarrow's own memory: its threads may let go of it after an error was raised, and what is Python's would have to wait
     # for an interpreter that ends, upon which the process is aborted.
     copy = pa.BufferOutputStream()
     copy.write(content)
+    buffer = copy.getvalue()
     try:
-        return _checked_parquet(copy.getvalue())
+        catalog_guards.check_parquet(buffer)
+        schema = parquet.read_schema(pa.BufferReader(buffer))
+        catalog_guards.check_names(schema.names)
+        header = (schema.metadata or {}).get(b"table_meta_yaml")
+        if header is not None:
+            # By astropy, which keeps units there, and what is missing in columns beside.
+            catalog_guards.check_yaml(header.decode())
+            return Table.read(pa.BufferReader(buffer), format="parquet")
+        # Nullable types keep the digits of identities where some are missing.
+        return Table.from_pandas(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
     except pa.ArrowException as error:
         raise FileError(f"is damaged ({error!s:.200})") from error
-
-
-def _checked_parquet(content) -> Table:
-    """The table in a buffer of pyarrow."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    catalog_guards.check_parquet(content)
-    schema = parquet.read_schema(pa.BufferReader(content))
-    catalog_guards.check_names(schema.names)
-    header = (schema.metadata or {}).get(b"table_meta_yaml")
-    if header is not None:
-        # By astropy, which keeps units there, and what is missing in columns beside.
-        catalog_guards.check_yaml(header.decode())
-        return Table.read(pa.BufferReader(content), format="parquet")
-    # Nullable types keep the digits of identities where some are missing.
-    return Table.from_pandas(pd.read_parquet(pa.BufferReader(content), dtype_backend="numpy_nullable"))
 
 
 _READERS = {

@@ -23,7 +23,7 @@ _MAX_DEPTH = 64
 # Rows that astropy makes room for at once.
 _ROWS_AT_ONCE = 512
 # What attributes of VOTables mean that may be left out.
-_VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1"}
+_VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1", "unit": ""}
 # What astropy writes into the headers of ECSV and Parquet.
 _YAML_TAGS = (
     None,
@@ -59,7 +59,9 @@ def check_memory(num_byte: int, content: bytes) -> None:
 def check_unit(text: str) -> None:
     """Refuses units that nobody writes, and that astropy computes for without end: 10**99999999 m."""
     if len(text) > 100 or re.search(r"(?<![\d.])\d{5,}", text):
-        raise FileError(f"has a unit {text!r:.60}, which none is: write it in another way")
+        raise FileError(
+            f"has a unit {text!r:.60}, which none is: state it without numbers of five digits and more, and short"
+        )
 
 
 def check_fits(content: bytes) -> int:
@@ -127,7 +129,7 @@ def check_votable(content: bytes) -> None:
         depth += 1
         if depth > _MAX_DEPTH:
             raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
-        check_unit(attributes.get("unit", ""))
+        check_unit(attributes["unit"])
         name = name.rpartition(":")[2]
         if name == "STREAM" and "href" in attributes:
             raise FileError(

@@ -2,14 +2,9 @@
 
 import base64
 import gzip
-import io
 import struct
-import subprocess
-import sys
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 from astropy.table import Table
 from astropy.time import Time
@@ -190,67 +185,6 @@ def test_the_table_that_is_spoilt_is_a_good_one(tmp_path):
 @pytest.mark.parametrize("name", FITS)
 def test_headers_of_fits_declare_no_more_than_the_file_holds(refused, name):
     refused("list.fits", *FITS[name])
-
-
-def written(table, **options):
-    file = io.BytesIO()
-    parquet.write_table(table, file, **options)
-    return file.getvalue()
-
-
-def with_header(key, text):
-    table = pa.table({"ra": [60.0, 61.0], "dec": [10.0, 11.0]})
-    return written(table.replace_schema_metadata({key: text}))
-
-
-PARQUETS = {
-    "rows": (lambda: written(pa.table({"ra": np.zeros(10**7), "dec": np.zeros(10**7)})), "bytes of memory"),
-    "one text in all rows": (
-        lambda: written(pa.table({"ra": np.zeros(50_000), "name": pa.array(["x" * 2000] * 50_000)})),
-        "bytes of memory",
-    ),
-    "python": (lambda: with_header("table_meta_yaml", "datatype: !!python/name:os.system"), "os.system"),
-    "damage": (lambda: with_header("table_meta_yaml", "{"), "damaged header"),
-    "depth": (lambda: with_header("pandas", "[" * 50_000), "cannot be read"),
-    "schema": (lambda: with_header("ARROW:schema", "AAAA"), "is damaged"),
-    "text that is none": (
-        lambda: written(pa.table({"ra": [60.0], "name": pa.array([b"\xff"]).view(pa.string())})),
-        "is damaged",
-    ),
-    "lists for numbers": (
-        lambda: written(pa.table({"ra": [[60.0]], "dec": [10.0]})),
-        r"column ra holds '\[60",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PARQUETS)
-def test_parquet_is_looked_at_before_it_is_read(refused, name):
-    make, said = PARQUETS[name]
-    refused("list.parquet", make(), said)
-
-
-READ_AND_END = """
-import os, sys
-from starjax.data import catalog
-for _ in range(20):
-    child = os.fork()
-    if not child:
-        try:
-            catalog.read(sys.argv[1])
-        except catalog.CatalogError:
-            sys.exit(3)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-def test_a_damaged_parquet_leaves_no_thread_that_ends_the_process(tmp_path):
-    """Of a file or a buffer of Python's, threads of pyarrow let go after it was refused: SIGABRT, SIGSEGV, one time in five."""
-    (tmp_path / "list.parquet").write_bytes(PARQUETS["depth"][0]())
-    ended = subprocess.run(
-        [sys.executable, "-c", READ_AND_END, tmp_path / "list.parquet"], capture_output=True, text=True
-    )
-    assert ended.stdout.split() == ["3"] * 20, ended.stderr
 
 
 CSVS = {
