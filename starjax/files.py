@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starjax import errors
@@ -131,6 +132,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_all(paths: Sequence[Path]) -> list[str]:
+    """The SHA-256 of each of the files."""
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
+        return list(pool.map(sha256, paths))
+
+
 def has_digest(path: Path, digest: str) -> bool:
     """Whether `path` is there, a file, with this SHA-256."""
     return path.is_file() and sha256(path) == digest
@@ -148,23 +155,30 @@ def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = 
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
+def read_sums(folder: Path) -> dict[Path, str]:
+    """The digests that the `SUMS` of a folder gives, by file; none, where there is no such file.
+
+    Raises:
+      ValueError: it is no list of digests, or an empty one.
+    """
+    path = folder / SUMS
+    if not path.is_file():
+        return {}
+    lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        raise ValueError("it is empty")
+    return {folder / name: digest for digest, name in lines}
+
+
 def damaged(folder: Path) -> list[Path]:
     """The files that are not as the `SUMS` of their folder says, or not there; none, where it says nothing.
 
     Its own file is among them where that cannot be read.
     """
-    path = folder / SUMS
-    if not path.is_file():
-        return []
     try:
-        lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
-        return (
-            [folder / name for digest, name in lines if not has_digest(folder / name, digest)]
-            if lines
-            else [path]
-        )
+        return [path for path, digest in read_sums(folder).items() if not has_digest(path, digest)]
     except ValueError:
-        return [path]
+        return [folder / SUMS]
 
 
 def version(path: Path) -> list[int]:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from starjax import command, files, lock, log, progress, signals
 from starjax.data import bundle, caches, manifest, parts, scaler, shard, split_files, standing
-from starjax.data.dataset import BUNDLES, CONFIG_FILE, load_split, scale_when_sliced
+from starjax.data.dataset import BUNDLES, CONFIG_FILE, can_be_mapped, load_split, scale_when_sliced
 from starjax.data.standing import BuildError
 
 # What decides a data set and its files, beside the caches.
@@ -209,8 +209,7 @@ def _scale(config, out: Path) -> dict:
 
 def _open_raw(out: Path, split: str) -> shard.Shard:
     """The raw shard of a split, on disk; in memory only if others compressed it."""
-    is_mapped = all(map(shard.can_be_mapped, split_files.find(out, "raw", split)))
-    return load_split(out, "raw", split, mapped=is_mapped)
+    return load_split(out, "raw", split, mapped=can_be_mapped(out, "raw", split))
 
 
 def report(out: Path) -> None:

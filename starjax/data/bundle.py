@@ -109,12 +109,17 @@ def _naming(group):
 
 def save(path: Path, bundle: ScalerBundle) -> None:
     """Writes a bundle as lists, names and numbers, which any joblib reads."""
+    with files.written_whole(path) as temporary:
+        joblib.dump(to_plain(bundle), temporary)
+
+
+def to_plain(bundle: ScalerBundle) -> dict:
+    """A bundle as lists, names and numbers, as which it is written."""
     groups = [
         {"keys": list(keys), "method": fitted.method, "params": dict(fitted.params)}
         for keys, fitted in bundle.groups
     ]
-    with files.written_whole(path) as temporary:
-        joblib.dump({"format": FORMAT, "groups": groups}, temporary)
+    return {"format": FORMAT, "groups": groups}
 
 
 def load(path: Path) -> ScalerBundle:
@@ -126,6 +131,23 @@ def load(path: Path) -> ScalerBundle:
     """
     try:
         content = unpickle.load(path, unpickle.PLAIN)
+    except (OSError, unpickle.UnpickleError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise _no_bundle(path, error) from error
+    return from_plain(content, path)
+
+
+def from_plain(content, path: Path) -> ScalerBundle:
+    """The bundle of what `to_plain` gives; anything else may stand in a file, of which nothing is believed.
+
+    Args:
+      path: the file it is from, for errors.
+
+    Raises:
+      scaler.ScalerError: it is not a bundle.
+    """
+    try:
         if type(content["format"]) is not int:
             raise TypeError("its format is no number")
         if content["format"] != FORMAT:
@@ -145,13 +167,13 @@ def load(path: Path) -> ScalerBundle:
                 )
             _check_params(fitted.params)
             fitted.transform(np.zeros(1))  # a KeyError where one of its numbers is missing
-    except (OSError, unpickle.UnpickleError, ArithmeticError, LookupError, TypeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise scaler.ScalerError(
-            f"{path} is not a bundle of scalers ({error}): build the data set again"
-        ) from error
+    except (ArithmeticError, LookupError, TypeError) as error:
+        raise _no_bundle(path, error) from error
     return ScalerBundle(tuple(groups))
+
+
+def _no_bundle(path: Path, error: Exception) -> scaler.ScalerError:
+    return scaler.ScalerError(f"{path} is not a bundle of scalers ({error}): build the data set again")
 
 
 def _check_params(params: dict) -> None:

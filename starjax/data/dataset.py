@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import importlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from starjax import errors, files
 from starjax.data import bundle, columns, shard, split_files
 from starjax.data.manifest import SPLITS
 
+# What begins the name of a data set in the form of TensorFlow Datasets (see `tfds_source`).
+TFDS = "tfds:"
 SAMPLE = "sample"
 SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
 CONFIG_FILE = "dataset_config.json"
@@ -54,24 +57,51 @@ def load_split(directory: Path, kind: str, split: str, *, mapped: bool = False) 
     return shard.load_all(paths, mapped=mapped)
 
 
+def can_be_mapped(directory: Path, kind: str, split: str) -> bool:
+    """Whether all files of a split are as numpy writes them, not compressed."""
+    return all(map(shard.can_be_mapped, split_files.find(directory, kind, split)))
+
+
 def load(
     name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...], *, mapped: bool = False
 ) -> Dataset:
-    """Loads a data set directory, or the packaged one for 'sample', with only the columns named.
+    """Loads a data set directory, the packaged one for 'sample', or one in the form of TFDS for 'tfds:NAME', with only the
+    columns named.
 
     Where scaled shards are missing the raw ones are scaled with the directory's scalers, in memory.
 
     Args:
-      mapped: leave the features of scaled shards on disk, save those of splits that other tools compressed.
+      mapped: leave the features of scaled shards on disk, save those of splits that other tools compressed, and of TFDS.
 
     Raises:
       DatasetError: the directory or a file of it is missing.
       shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a key.
     """
+    if name.startswith(TFDS):
+        return _tfds_source().load(name, feature_keys, target_keys)
     folder = directory(name)
-    paths = [folder / file for file in BUNDLES.values()]
+    kinds, paths = find(name)
+    feature_scalers, target_scalers = (bundle.load(path) for path in paths[: len(BUNDLES)])
+    shards = {}
+    for split, kind in kinds.items():
+        whole = load_split(
+            folder, kind, split, mapped=mapped and kind == "scaled" and can_be_mapped(folder, kind, split)
+        )
+        shards[split] = prepare(whole, kind, (feature_keys, target_keys), (feature_scalers, target_scalers))
+    return Dataset(shards, feature_scalers, target_scalers, fingerprint(folder, paths))
+
+
+def find(name: str) -> tuple[dict[str, str], list[Path]]:
+    """Whether the scaled or the raw shard of each split is read, and all files that are: the scalers' first.
+
+    Raises:
+      DatasetError: one is missing.
+      shard.ShardError: some files of a split are missing, or left of another build.
+    """
+    folder = directory(name)
     scaled = {split: split_files.find(folder, "scaled", split) for split in SPLITS}
     kinds = {split: "scaled" if there else "raw" for split, there in scaled.items()}
+    paths = [folder / file for file in BUNDLES.values()]
     for split, kind in kinds.items():
         paths += split_files.find(folder, kind, split) or [shard_path(folder, kind, split)]
     missing = [path.name for path in paths if not path.exists()]
@@ -80,16 +110,18 @@ def load(
             f"data.dataset={name!r} lacks {', '.join(missing)}: build it with python -m starjax.data.build, "
             f"or use the packaged data.dataset={SAMPLE!r}"
         )
-    feature_scalers, target_scalers = (bundle.load(path) for path in paths[:2])
-    shards = {}
-    for split, kind in kinds.items():
-        is_mapped = mapped and kind == "scaled" and all(map(shard.can_be_mapped, scaled[split]))
-        whole = load_split(folder, kind, split, mapped=is_mapped)
-        time_myr = _time_myr(whole, kind, target_scalers)
-        shards[split] = dataclasses.replace(whole.select(feature_keys, target_keys), time_myr=time_myr)
-        if kind == "raw":
-            shards[split] = scale(shards[split], feature_scalers, target_scalers)
-    return Dataset(shards, feature_scalers, target_scalers, _fingerprint(folder, paths))
+    return kinds, paths
+
+
+def prepare(whole: shard.Shard, kind: str, keys: tuple, scalers: tuple) -> shard.Shard:
+    """The scaled shard of what was read of a split, 'raw' or 'scaled', with the columns named.
+
+    Args:
+      keys, scalers: of the features, and of the targets.
+    """
+    time_myr = _time_myr(whole, kind, scalers[1])
+    chosen = dataclasses.replace(whole.select(*keys), time_myr=time_myr)
+    return scale(chosen, *scalers) if kind == "raw" else chosen
 
 
 def num_bytes(name: str) -> int:
@@ -98,21 +130,36 @@ def num_bytes(name: str) -> int:
 
 
 def directory(name: str) -> Path:
-    """Where a data set lies; that called 'sample' is packaged."""
+    """Where a data set lies, or would; that called 'sample' is packaged."""
+    if name.startswith(TFDS):
+        return _tfds_source().directory(name)
     return SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
 
 
-def _fingerprint(directory: Path, paths: list[Path]) -> str:
-    """SHA-256 over those of the files, which have to be as the build wrote them down, if it did."""
+def _tfds_source():
+    """What reads data sets of TFDS; it imports this module."""
+    return importlib.import_module("starjax.data.tfds_source")
+
+
+def fingerprint(directory: Path, paths: list[Path]) -> str:
+    """SHA-256 over those of the files, which have to be as the build wrote them down, if it did.
+
+    Raises:
+      DatasetError: one is not.
+    """
     written_down = _of_build(directory / CONFIG_FILE)
-    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter
-        digests = list(pool.map(files.sha256, paths))
+    digests = files.sha256_of_all(paths)
     for path, digest in zip(paths, digests, strict=True):
         if written_down.get(path.name, digest) != digest:
             raise DatasetError(
                 f"{path} is not as it was built ({CONFIG_FILE} has another SHA-256): restore it or build the data set again; "
                 f"where it was changed on purpose, remove {directory / CONFIG_FILE}"
             )
+    return sha256_over(digests)
+
+
+def sha256_over(digests: Iterable[str]) -> str:
+    """The fingerprint of files with these digests."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

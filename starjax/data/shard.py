@@ -84,13 +84,22 @@ class Shard:
         )
 
 
-def _columns(array, present, wanted, field):
+def check_keys(present: Sequence[str], wanted: Sequence[str], field: str) -> None:
+    """Refuses names that a data set does not have.
+
+    Raises:
+      ShardError: names them, and those that there are.
+    """
     missing = [key for key in wanted if key not in present]
     if missing:
         several = """; give several as '("a", "b")'""" if any("," in key for key in missing) else ""
         raise ShardError(
             f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}{several}"
         )
+
+
+def _columns(array, present, wanted, field):
+    check_keys(present, wanted, field)
     column = tuple(present.index(key) for key in wanted)
     if isinstance(array, MappedColumns):
         return array.select(column)
@@ -220,11 +229,19 @@ def load(path: Path, *, mapped: bool = False) -> Shard:
             raise ShardError(f"{path}: {name} should be names, got {keys.dtype} of shape {keys.shape}")
         arrays[name] = tuple(map(str, keys))
     shard = Shard(**arrays)
-    _check(path, shard)
+    check(path, shard)
     return dataclasses.replace(shard, ptr=shard.ptr.astype(np.int64, copy=False))
 
 
-def _check(path: Path, shard: Shard) -> None:
+def check(path: Path | str, shard: Shard) -> None:
+    """Refuses arrays that do not fit together, and values that are not finite; mapped features are checked as they are read.
+
+    Args:
+      path: what the shard is called in an error.
+
+    Raises:
+      ShardError: names it, and what is wrong.
+    """
     is_mapped = isinstance(shard.feature, MappedColumns)
     feature = shard.feature.arrays[0] if is_mapped else shard.feature
     if len(feature.shape) != 2 or shard.ptr.ndim != 1:
