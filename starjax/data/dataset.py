@@ -78,7 +78,7 @@ def load(
       shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a key.
     """
     if name.startswith(TFDS):
-        return _tfds_source().load(name, feature_keys, target_keys)
+        return _room("tfds_source").load(name, feature_keys, target_keys)
     folder = directory(name)
     kinds, paths = find(name)
     feature_scalers, target_scalers = (bundle.load(path) for path in paths[: len(BUNDLES)])
@@ -132,13 +132,13 @@ def num_bytes(name: str) -> int:
 def directory(name: str) -> Path:
     """Where a data set lies, or would; that called 'sample' is packaged."""
     if name.startswith(TFDS):
-        return _tfds_source().directory(name)
+        return _room("tfds_folder").directory(name)
     return SAMPLE_DIRECTORY if name == SAMPLE else Path(name)
 
 
-def _tfds_source():
-    """What reads data sets of TFDS; it imports this module."""
-    return importlib.import_module("starjax.data.tfds_source")
+def _room(name: str):
+    """A module about data sets of TFDS, which imports this one."""
+    return importlib.import_module(f"starjax.data.{name}")
 
 
 def fingerprint(directory: Path, paths: list[Path]) -> str:

@@ -21,7 +21,7 @@ from absl.flags import argparse_flags
 
 import starjax
 from starjax import command, files, lock, progress
-from starjax.data import bundle, dataset, shard, split_files, tfds_source
+from starjax.data import bundle, dataset, shard, split_files, tfds_folder, tfds_source
 from starjax.data.dataset import DatasetError
 from starjax.data.manifest import SPLITS
 
@@ -74,7 +74,7 @@ def publish(
       DatasetError: that version is there, or something that is given cannot be.
       shard.ShardError, scaler.ScalerError: the data set directory lacks something, or is damaged.
     """
-    tfds = tfds_source.package()
+    tfds = tfds_folder.package()
     _check_names(source, name, version)
     out = data_dir / name / version
     _check_free(out)
@@ -113,7 +113,7 @@ def _check_names(source: str, name: str, version: str) -> None:
         raise DatasetError(f"--dataset={source} is published already: name the directory of a built data set")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise DatasetError(f"--name={name} should be of small letters, digits and _, as star_clusters")
-    if not tfds_source.VERSION.fullmatch(version):
+    if not tfds_folder.VERSION.fullmatch(version):
         raise DatasetError(f"--version={version} should be three numbers, as 1.0.0")
 
 
@@ -263,7 +263,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    data_dir = Path(arguments.out).expanduser() if arguments.out else tfds_source.data_dir()
+    data_dir = Path(arguments.out).expanduser() if arguments.out else tfds_folder.data_dir()
     out = publish(
         arguments.dataset,
         data_dir,
@@ -277,7 +277,7 @@ def main(arguments: argparse.Namespace) -> None:
     ].items():
         runs = "?" if counts["runs"] is None else counts["runs"]
         print(f"{split:<6}{runs:>5} runs {counts['snapshots']:>8} snapshots {counts['stars']:>10} stars")
-    is_found = data_dir.absolute() == tfds_source.data_dir().absolute()
+    is_found = data_dir.absolute() == tfds_folder.data_dir().absolute()
     name = f"{arguments.name}:{arguments.version}" if is_found else out.absolute()
     print(f"published {out}; to train from it: --config.data.dataset={dataset.TFDS}{name}")
 
