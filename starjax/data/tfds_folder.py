@@ -49,7 +49,7 @@ def directory(name: str) -> Path:
     """The folder of the version that `name` means; where there is none, the one it would be in.
 
     Raises:
-      DatasetError: it is no name of a data set of TFDS, or of several configs it names none.
+      DatasetError: it is no name of a data set of TFDS.
     """
     given = name.removeprefix(dataset.TFDS)
     if given.startswith(("/", "~", ".")):
@@ -63,14 +63,8 @@ def directory(name: str) -> Path:
     folder = data_dir() / parts["name"]
     if parts["config"]:
         folder = folder / parts["config"]
-    elif not _versions(folder):
-        configs = sorted(path.name for path in folder.glob("*") if _versions(path))
-        if len(configs) > 1:
-            raise DatasetError(
-                f"data.dataset={name!r} has several configs: name one, as {dataset.TFDS}{parts['name']}/{configs[0]}; there are "
-                f"{', '.join(configs)}"
-            )
-        folder = folder / configs[0] if configs else folder
+    elif len(configs := _configs(folder)) == 1 and not _versions(folder):
+        folder = folder / configs[0]
     versions = _versions(folder)
     return folder / (parts["version"] or (versions[-1] if versions else ""))
 
@@ -81,19 +75,24 @@ def _versions(folder: Path) -> list[str]:
     return sorted(found, key=lambda version: [int(number) for number in version.split(".")])
 
 
+def _configs(folder: Path) -> list[str]:
+    """The configs in a folder that have a version."""
+    return sorted(path.name for path in folder.glob("*") if _versions(path))
+
+
 def find(name: str) -> Path:
     """The folder of the version that `name` means.
 
     Raises:
-      DatasetError: there is none.
+      DatasetError: there is none, or it is not told of which config.
     """
     folder = directory(name)
     missing = [file for file in (FEATURES, INFO) if not (folder / file).is_file()]
     if missing:
-        others = _versions(folder.parent)
-        there = f" (there is {', '.join(others)})" if others and not folder.exists() else ""
+        there = _configs(folder) or _configs(folder.parent) or _versions(folder.parent)
+        choice = f" (there is {', '.join(there)})" if there and FEATURES in missing else ""
         raise DatasetError(
-            f"data.dataset={name!r}: {folder} lacks {' and '.join(missing)} of a data set of TFDS{there}: publish one there with "
+            f"data.dataset={name!r}: {folder} lacks {' and '.join(missing)} of a data set of TFDS{choice}: publish one there with "
             "python -m starjax.data.tfds, set TFDS_DATA_DIR, or name another"
         )
     return folder
@@ -168,6 +167,8 @@ def telling(what: str) -> Iterator[None]:
         yield
     except errors.StarjaxError:
         raise
+    except ImportError as error:
+        raise DatasetError(f"{what}: something in it is not read without {error.name}") from error
     except _DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{what} ({reason:.300}): restore it, or publish the data set again") from error
