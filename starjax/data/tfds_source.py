@@ -95,13 +95,18 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
         found = [there.get(key) if isinstance(there, Mapping) else None for key in ("stars", "targets")]
         if not all(isinstance(one, Mapping) for one in found):
             raise DatasetError(
-                f"data.dataset={name!r} should have `stars` and `targets`, a dict of named values each; it has {', '.join(there)}"
+                f"data.dataset={name!r} should have `stars` and `targets`, a dict of named values each; it has {', '.join(sorted(there))}"
             )
+        # Sorted: TFDS gives them in another order every time, in which scalers would be fitted and written.
         stars, targets = (
-            {key: one.np_dtype for key, one in of.items() if _is_numbers(one, num_axis)}
+            {key: one.np_dtype for key, one in sorted(of.items()) if _is_numbers(one, num_axis)}
             for of, num_axis in zip(found, (1, 0), strict=True)
         )
-        beside = {key: features.Scalar(there[key].np_dtype) for key in shard.PROVENANCE if key in there}
+        beside = {
+            key: features.Scalar(there[key].np_dtype)
+            for key in shard.PROVENANCE
+            if _is_scalar(there.get(key)) and (key == "run_id" or _is_numbers(there[key], num_axis=0))
+        }
     shard.check_keys(tuple(stars), feature_keys, "data.feature_keys")
     shard.check_keys(tuple(targets), target_keys, "data.target_keys")
     mates = {key for group, _ in FEATURE_SCALERS if set(group) & set(feature_keys) for key in group}
@@ -112,6 +117,10 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
         "targets": {key: features.Scalar(targets[key]) for key in targets if key in {*target_keys, "time"}},
         **beside,
     }
+
+
+def _is_scalar(one) -> bool:
+    return getattr(one, "shape", None) == ()
 
 
 def _is_numbers(one, num_axis: int) -> bool:
