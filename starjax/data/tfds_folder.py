@@ -128,8 +128,10 @@ def package():
         one for one in ("tensorflow_datasets", "array_record") if importlib.util.find_spec(one) is None
     ]
     if missing:
+        # tensorflow-datasets brings the other one on Linux only.
+        mend = "'starjax[tfds]'" if "tensorflow_datasets" in missing else "array_record"
         raise DatasetError(
-            f"data sets of TFDS need {' and '.join(missing)}, which is not installed: pip install 'starjax[tfds]'"
+            f"data sets of TFDS need {' and '.join(missing)}, which is not installed: pip install {mend}"
         )
     return importlib.import_module("tensorflow_datasets")
 
