@@ -86,7 +86,8 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
 def _data() -> ConfigDict:
     """What a model learns from, and what it sees of it."""
     data = ConfigDict()
-    # A data set directory made by starjax.data.build, or 'sample': the packaged NBODY6 sample.
+    # A data set directory made by starjax.data.build; 'sample', the packaged NBODY6 sample; or 'tfds:NAME:VERSION', a data
+    # set of TensorFlow Datasets.
     data.dataset = "sample"
     # Columns of a star that the model sees.
     data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")

@@ -1,5 +1,6 @@
 """Bundles: one scaler a group, kept as plain numbers, refused when they are something else."""
 
+import json
 import pickletools
 
 import joblib
@@ -21,6 +22,23 @@ def test_bundle_comes_back_from_its_file_the_same(tmp_path, tables):
     scalers = bundle.ScalerBundle(tuple(((m,), scaler.fit(m, tables["data"])) for m in scaler.METHODS))
     bundle.save(tmp_path / "bundle.joblib", scalers)
     assert bundle.load(tmp_path / "bundle.joblib") == scalers
+
+
+def test_bundle_comes_back_from_json_the_same(tables):
+    scalers = bundle.ScalerBundle(tuple(((m,), scaler.fit(m, tables["data"])) for m in scaler.METHODS))
+    content = json.loads(json.dumps(bundle.to_plain(scalers)))
+    assert bundle.from_plain(content, "metadata.json") == scalers
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "1", float("nan"), float("inf"), 10**400, [], [2, 1], {"a": 1}]
+)
+def test_numbers_of_json_that_are_none_are_refused(value):
+    """What JSON can hold and a pickle of a bundle cannot."""
+    params = {"center": 0.0, "scale": value}
+    content = {"format": 1, "groups": [{"keys": ["x"], "method": "robust", "params": params}]}
+    with pytest.raises(scaler.ScalerError, match=r"metadata\.json is not a bundle of scalers"):
+        bundle.from_plain(json.loads(json.dumps(content)), "metadata.json")
 
 
 def test_bundle_file_names_nothing_but_plain_values(tmp_path, tables):
