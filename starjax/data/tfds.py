@@ -80,6 +80,7 @@ def publish(
     _check_free(out)
     folder = dataset.directory(source)
     raw, metadata = _read(source)
+    title, to_cite = _card(folder)
     staging = out.with_name(f".{version}.partial")
     with lock.held(staging):
         made = staging / version
@@ -89,10 +90,8 @@ def publish(
             builder=tfds.core.DatasetIdentity(
                 name=name, version=tfds.core.Version(version), data_dir=str(made), module_name=MODULE
             ),
-            description=description
-            or _card(folder)[0]
-            or "Star clusters: member stars, and properties of the whole.",
-            citation=citation or _card(folder)[1],
+            description=description or title or "Star clusters: member stars, and properties of the whole.",
+            citation=citation or to_cite,
             features=_features(tfds.features, raw),
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict({tfds_source.METADATA_KEY: metadata}),
@@ -200,15 +199,18 @@ def _write(tfds, info, raw: dict[str, shard.Shard]) -> None:
     num_bytes = sum(4 * one.feature.shape[0] * one.feature.shape[1] for one in raw.values())
     per_file = max(1, int(FILE_BYTES * num_snapshot / max(num_bytes, 1)))
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=per_file, file_format="array_record")
-    writer.initialize_splits(list(SPLITS))
     known = _known(raw)
-    with progress.bar() as display:
-        task = display.add_task("publishing", total=num_snapshot)
-        for split, one in raw.items():
-            for records in _records(one, known):
-                writer.add_examples({split: records})
-                display.advance(task, len(records))
-    writer.close_all()
+    try:
+        writer.initialize_splits(list(SPLITS))
+        with progress.bar() as display:
+            task = display.add_task("publishing", total=num_snapshot)
+            for split, one in raw.items():
+                for records in _records(one, known):
+                    writer.add_examples({split: records})
+                    display.advance(task, len(records))
+        writer.close_all()
+    except RuntimeError as error:  # of array_record, such as of a full disk
+        raise DatasetError(f"{error}: mend that, and give the command again") from error
 
 
 def _records(raw: shard.Shard, known: Sequence[str]) -> Iterator[list[dict]]:

@@ -199,6 +199,22 @@ publishing.publish({str(small)!r}, Path({str(tmp_path)!r}))
     assert_same(load(out), dataset.load(str(small), FEATURES, TARGETS))
 
 
+def test_a_full_disk_is_told(small, tmp_path):
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", tmp_path], check=True, capture_output=True
+        )
+    except (subprocess.CalledProcessError, OSError) as error:
+        pytest.skip(f"needs the right to mount a file system: {error}")
+    try:
+        with pytest.raises(errors.StarjaxError, match=r"No space left on device.*give the command again"):
+            publishing.publish(str(small), tmp_path)
+        subprocess.run(["mount", "-o", "remount,size=2m", tmp_path], check=True)
+        load(publishing.publish(str(small), tmp_path))
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_the_command_says_how_to_train(small, tmp_path, capsys, monkeypatch):
     publishing.main(publishing.parse(["", f"--dataset={small}", f"--out={tmp_path}", "--name=mine"]))
     assert f"--config.data.dataset=tfds:{tmp_path}/mine/1.0.0\n" in capsys.readouterr().out
