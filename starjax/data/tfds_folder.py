@@ -89,7 +89,7 @@ def find(name: str) -> Path:
     folder = directory(name)
     missing = [file for file in (FEATURES, INFO) if not (folder / file).is_file()]
     if missing:
-        there = _configs(folder) or _configs(folder.parent) or _versions(folder.parent)
+        there = _versions(folder) or _configs(folder) or _configs(folder.parent) or _versions(folder.parent)
         choice = f" (there is {', '.join(there)})" if there and FEATURES in missing else ""
         raise DatasetError(
             f"data.dataset={name!r}: {folder} lacks {' and '.join(missing)} of a data set of TFDS{choice}: publish one there with "
@@ -146,8 +146,7 @@ def open_version(name: str, folder: Path):
             raise DatasetError(
                 f"{folder / FEATURES} names {unknown[0]!r:.80}, which is no feature of TFDS: nothing of it was imported"
             )
-        builder = tfds.builder_from_directory(str(folder))
-        return builder
+        return tfds.builder_from_directory(str(folder))
 
 
 def _classes(content) -> Iterator:

@@ -97,9 +97,8 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
             raise DatasetError(
                 f"data.dataset={name!r} should have `stars` and `targets`, a dict of named values each; it has {', '.join(sorted(there))}"
             )
-        # Sorted: TFDS gives them in another order every time, in which scalers would be fitted and written.
         stars, targets = (
-            {key: one.np_dtype for key, one in sorted(of.items()) if _is_numbers(one, num_axis)}
+            {key: one.np_dtype for key, one in of.items() if _is_numbers(one, num_axis)}
             for of, num_axis in zip(found, (1, 0), strict=True)
         )
         beside = {
@@ -107,14 +106,15 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
             for key in shard.PROVENANCE
             if _is_scalar(there.get(key)) and (key == "run_id" or _is_numbers(there[key], num_axis=0))
         }
-    shard.check_keys(tuple(stars), feature_keys, "data.feature_keys")
-    shard.check_keys(tuple(targets), target_keys, "data.target_keys")
-    mates = {key for group, _ in FEATURE_SCALERS if set(group) & set(feature_keys) for key in group}
-    chosen = {*feature_keys, *(mates if with_mates else ())}
+    shard.check_keys(sorted(stars), feature_keys, "data.feature_keys")
+    shard.check_keys(sorted(targets), target_keys, "data.target_keys")
+    mates = [key for group, _ in FEATURE_SCALERS if set(group) & set(feature_keys) for key in group]
+    # In this order, in which they are wanted: TFDS gives them in another one every time.
+    chosen = (*feature_keys, *(key for key in mates if with_mates and key in stars))
     return {
-        "stars": {key: features.Tensor(shape=(None,), dtype=stars[key]) for key in stars if key in chosen},
+        "stars": {key: features.Tensor(shape=(None,), dtype=stars[key]) for key in chosen},
         # `time` is that of the snapshot, whether it is learned or not.
-        "targets": {key: features.Scalar(targets[key]) for key in targets if key in {*target_keys, "time"}},
+        "targets": {key: features.Scalar(targets[key]) for key in (*target_keys, "time") if key in targets},
         **beside,
     }
 
@@ -135,22 +135,24 @@ def _read(where: str, builder, split: str, wanted: dict) -> shard.Shard:
       wanted: as `_wanted` gives it.
     """
     feature_keys, target_keys = tuple(wanted["stars"]), tuple(wanted["targets"])
-    stars, targets, beside = [], [], {key: [] for key in shard.PROVENANCE if key in wanted}
+    stars, num_star, targets, beside = [], [0], [], {key: [] for key in shard.PROVENANCE if key in wanted}
     with tfds_folder.telling(f"{where} cannot be read"), np.errstate(over="ignore"):
-        for number, record in enumerate(_records(builder, split, wanted)):
-            columns = [record["stars"][key] for key in feature_keys]
-            if len({np.shape(column) for column in columns}) != 1:
+        for records in _batches(builder, split, wanted):
+            counts = [[len(record["stars"][key]) for key in feature_keys] for record in records]
+            uneven = [len(targets) + i for i, count in enumerate(counts) if len(set(count)) > 1]
+            if uneven:
                 raise DatasetError(
-                    f"{where}: record {number} has not as many values of every feature of a star"
+                    f"{where}: record {uneven[0]} has not as many values of every feature of a star"
                 )
+            columns = [np.concatenate([record["stars"][key] for record in records]) for key in feature_keys]
             stars.append(np.stack(columns, axis=1, dtype=np.float32, casting="unsafe"))
-            targets.append([record["targets"][key] for key in target_keys])
+            num_star += [count[0] for count in counts]
+            targets += [[record["targets"][key] for key in target_keys] for record in records]
             for key, values in beside.items():
-                values.append(record[key])
-        ptr = np.cumsum([0, *map(len, stars)], dtype=np.int64)
-        if not ptr[-1]:
+                values += [record[key] for record in records]
+        if not sum(num_star):
             raise DatasetError(f"{where}: there are no stars in it")
-        feature = np.concatenate(stars)
+        feature, ptr = np.concatenate(stars), np.cumsum(num_star, dtype=np.int64)
         del stars
         known = {key: _known(key, values) for key, values in beside.items()}
         read = shard.Shard(feature, feature_keys, np.array(targets, np.float32), target_keys, ptr, **known)
@@ -158,8 +160,8 @@ def _read(where: str, builder, split: str, wanted: dict) -> shard.Shard:
     return read
 
 
-def _records(builder, split: str, wanted: dict) -> Iterator[dict]:
-    """The records of a split, in their order."""
+def _batches(builder, split: str, wanted: dict) -> Iterator[list[dict]]:
+    """The records of a split in their order, some at a time."""
     tfds = tfds_folder.package()
     features = tfds.features.FeaturesDict(wanted)
     try:
@@ -170,8 +172,8 @@ def _records(builder, split: str, wanted: dict) -> Iterator[dict]:
             f"{builder.info.file_format}: prepare it with file_format='array_record'"
         ) from error
     for first in range(0, len(source), _BATCH):
-        batch = source.__getitems__(range(first, min(first + _BATCH, len(source))))
-        yield from map(features.deserialize_example_np, batch)
+        stored = source.__getitems__(range(first, min(first + _BATCH, len(source))))
+        yield [features.deserialize_example_np(one) for one in stored]
 
 
 def _known(key: str, values: list) -> np.ndarray:

@@ -278,14 +278,15 @@ def test_names_mean_folders(tmp_path, monkeypatch, name, folder):
         ("nowhere", "lacks features.json and dataset_info.json .*publish one there"),
         ("star_clusters:3.0.0", r"3\.0\.0 lacks .*there is 1\.0\.0"),
         ("star_clusters/config", r"config lacks .*there is 1\.0\.0"),
+        ("DATA_DIR/star_clusters", r"star_clusters lacks .*there is 1\.0\.0"),
         ("star clusters", "should be tfds:NAME"),
         ("", "should be tfds:NAME"),
         ("/nowhere", "'tfds:/nowhere': /nowhere lacks"),
     ],
 )
-def test_names_that_mean_nothing(name, said):
+def test_names_that_mean_nothing(data_dir, name, said):
     with pytest.raises(dataset.DatasetError, match=said):
-        load(name)
+        load(name.replace("DATA_DIR", str(data_dir)))
 
 
 def test_a_missing_package_is_told(monkeypatch):
