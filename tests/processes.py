@@ -12,7 +12,7 @@ def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
     return [
         sys.executable,
         *program,
-        "--config=configs/deep_sets.py",
+        "--config=deep_sets",
         f"--config.data.dataset={dataset_folder}",
         f"--config.output_base={base}",
         "--config.name=run",

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
 from starjax import config as config_lib
 from starjax import environment, models
+from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
 
 MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
 

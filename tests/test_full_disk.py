@@ -37,7 +37,7 @@ def small_disk(tmp_path):
 
 def training(small, base):
     return [
-        "--config=configs/deep_sets.py",
+        "--config=deep_sets",
         f"--config.data.dataset={small}",
         f"--config.output_base={base}",
         "--config.name=run",
@@ -142,7 +142,7 @@ def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_
 ):
     disk, remount = small_disk
     arguments = [
-        "--config=configs/dataset.py",
+        "--config=dataset",
         f"--config.caches={caches_folder}",
         f"--config.split_manifest={golden_folder / 'split.json'}",
         f"--config.out={disk / 'data'}",

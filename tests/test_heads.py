@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 from hypothesis import strategies
 
-from configs import common
 from starjax import heads
+from starjax.configs import common
 
 
 def gaussians(head, output_O):
