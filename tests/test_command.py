@@ -222,7 +222,8 @@ def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am
     defined = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "", flag_values=defined)
     monkeypatch.setattr(flags, "FLAGS", defined)
-    command_lib.parse_flags(["command", *named])
+    monkeypatch.setattr(sys, "argv", ["command", *named])  # where ml_collections looks for fields
+    command_lib.parse_flags(sys.argv)
     assert defined.config.model.name == "deep_sets"
     assert defined.config.ensemble.size == 3
 
