@@ -1,4 +1,4 @@
-"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_two_processes."""
+"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_many_processes."""
 
 import operator
 import os

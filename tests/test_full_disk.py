@@ -15,7 +15,7 @@ from starjax import files, lock
 from starjax.checkpoint import CheckpointError, Checkpoints
 from starjax.events import Events
 from tests import killing
-from tests.processes import ended, pair_of
+from tests.processes import ended, many_of
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(s
     """Orbax would have them wait for one another for twenty minutes."""
     disk, remount = small_disk
     remount("size=300k")
-    pair = pair_of(small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000")
-    printed, statuses = ended(pair, seconds=150)
+    with many_of(2, small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000") as pair:
+        printed, statuses = ended(pair, seconds=150)
     last = [text.splitlines()[-1] for text in printed]
     told = [number for number, line in enumerate(last) if line.startswith("error: a checkpoint cannot be")]
     assert told
