@@ -1,7 +1,9 @@
 """What all commands share: flags, and errors in one line instead of a traceback."""
 
+import argparse
 import atexit
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags, logging
+from absl.flags import argparse_flags
 from ml_collections import config_flags
 
 from starjax import distributed, errors, files, log, signals
@@ -69,6 +72,18 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
             chain.append(chain[-1].__context__)
         told = next((one for one in reversed(chain) if isinstance(one, errors.StarjaxError)), error)
         raise errors.ConfigError(str(told)) from error
+
+
+def parser(name: str, description: str, usage: str | None = None, epilog: str | None = None):
+    """What reads the options of the command `starjax.<name>`, beside absl's flags; `usage` is what is said of them in short."""
+    return argparse_flags.ArgumentParser(
+        allow_abbrev=False,
+        prog=f"python -m starjax.{name}",
+        usage=usage and f"%(prog)s {usage}",
+        description=description,
+        epilog=epilog,
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32, width=98),
+    )
 
 
 def own_configs() -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from absl.flags import argparse_flags
 
 from starjax import command, errors, files, program, trained
 
@@ -45,10 +44,8 @@ def write(run: trained.Trained, out: Path) -> jax.export.Exported:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.export",
-        description="Writes a finished run as one program that jax alone can read and call.",
+    parser = command.parser(
+        "export", "Writes a finished run as one program that jax alone can read and call."
     )
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--out", help="the file to write [default: NAME.jaxexport, by the name of the run]")

@@ -12,9 +12,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from starjax import command as command_lib
+from starjax import export, predict, report, summary
 from starjax.configs import common
 from starjax.configs import dataset as dataset_config
 from starjax.configs import grid as grid_config
+from starjax.data import splits
 from tests import killing
 from tests.processes import command
 
@@ -226,6 +228,13 @@ def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am
     command_lib.parse_flags(sys.argv)
     assert defined.config.model.name == "deep_sets"
     assert defined.config.ensemble.size == 3
+
+
+@pytest.mark.parametrize("module", [predict, summary, report, export, splits])
+def test_help_of_the_other_commands_fits_a_screen(module, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        module.parse(["command", "--help"])
+    assert 5 < len(capsys.readouterr().out.splitlines()) <= 24
 
 
 @pytest.mark.parametrize(
