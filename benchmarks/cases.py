@@ -4,7 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from configs import common
+from starjax.configs import common
 
 # Steps of an epoch at least, and training snapshots of the packaged sample.
 NUM_STEP, NUM_SNAPSHOT = 38, 1221

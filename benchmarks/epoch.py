@@ -25,7 +25,7 @@ def lines_of(name: str, base: str, *options: str) -> Iterator[tuple[float, str]]
     Raises:
       RuntimeError: it failed.
     """
-    command = [sys.executable, "-m", "starjax.main", f"--config=configs/{name}.py", "--config.resume=False"]
+    command = [sys.executable, "-m", "starjax.main", f"--config={name}", "--config.resume=False"]
     command += [f"--config.output_base={base}", *options]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

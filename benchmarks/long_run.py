@@ -19,9 +19,9 @@ import scipy.stats
 from ml_collections import ConfigDict
 
 from benchmarks import cases, report, training
-from configs import common
 from starjax import distributed, experiment, train
 from starjax.checkpoint import Checkpoints
+from starjax.configs import common
 from starjax.record import Recorder
 
 BATCH_SIZE = 32

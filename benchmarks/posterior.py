@@ -18,8 +18,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from benchmarks import report
-from configs import posterior, posterior_incomplete
 from starjax import distributed, main, novelty
+from starjax.configs import posterior, posterior_incomplete
 from starjax.data import dataset, folds, shard
 
 CONFIGS = {"posterior": posterior, "posterior_incomplete": posterior_incomplete}

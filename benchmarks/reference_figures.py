@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import report
-from configs import deep_sets, set_transformer, summary_stats
 from starjax import distributed, evaluate, files, main, prepare
 from starjax.checkpoint import Checkpoints
+from starjax.configs import deep_sets, set_transformer, summary_stats
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
 TARGETS = ("total_mass_within_2x_r_tidal", "time")

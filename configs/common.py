@@ -1,6 +1,6 @@
 """Every field of a training run, with its meaning, unit and default. Model files override a few.
 
-Also a config of its own, for any model by name: `--config=configs/common.py:deep_sets`.
+Also a config of its own, for any model by name: `--config=common:deep_sets`.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The build of a data set from NBODY6 caches.
 
-    python -m starjax.data.build --config=configs/dataset.py --config.caches=DIR \\
+    python -m starjax.data.build --config=dataset --config.caches=DIR \\
         --config.split_manifest=split.json --config.out=DIR
 """
 

@@ -1,11 +1,11 @@
 """Deep Sets on the packaged sample.
 
-python -m starjax.main --config=configs/deep_sets.py
+python -m starjax.main --config=deep_sets
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from starjax.configs import common
 
 
 def get_config() -> ConfigDict:

@@ -1,13 +1,13 @@
 """Architectures times features times targets: 136 runs, one after another or shared by the jobs of an array.
 
-python -m starjax.grid --config=configs/grid.py
-python -m starjax.grid --config=configs/grid.py --config.models=deep_sets --config.base.train.max_epochs=5
+python -m starjax.grid --config=grid
+python -m starjax.grid --config=grid --config.models=deep_sets --config.base.train.max_epochs=5
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
 from starjax import names
+from starjax.configs import common
 
 
 def get_config() -> ConfigDict:

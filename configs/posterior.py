@@ -1,11 +1,11 @@
 """Age and mass at once, as a distribution, from all stars as the sky shows them: places and motions across the line of sight, luminosities.
 
-python -m starjax.main --config=configs/posterior.py
+python -m starjax.main --config=posterior
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from starjax.configs import common
 
 
 def get_config() -> ConfigDict:

@@ -1,11 +1,11 @@
 """As configs/posterior.py, for lists that lack stars: beyond a magnitude, and at random.
 
-python -m starjax.main --config=configs/posterior_incomplete.py
+python -m starjax.main --config=posterior_incomplete
 """
 
 from ml_collections import ConfigDict
 
-from configs import posterior
+from starjax.configs import posterior
 
 
 def get_config() -> ConfigDict:

@@ -1,11 +1,11 @@
 """The Set Transformer on the packaged sample.
 
-python -m starjax.main --config=configs/set_transformer.py
+python -m starjax.main --config=set_transformer
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from starjax.configs import common
 
 
 def get_config() -> ConfigDict:

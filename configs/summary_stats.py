@@ -1,11 +1,11 @@
 """Summary statistics and an MLP on the packaged sample.
 
-python -m starjax.main --config=configs/summary_stats.py
+python -m starjax.main --config=summary_stats
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from starjax.configs import common
 
 
 def get_config() -> ConfigDict:

@@ -46,7 +46,7 @@ class Outputs:
             by_cluster = np.moveaxis(x.reshape(num_member, num_cluster, num_sample, -1), 1, 0)
             return by_cluster.reshape(num_cluster, -1)
 
-        each = self.head.marginals(self.output.reshape(-1, self.output.shape[-1]), sigma_T)
+        each = heads.marginals(self.head, self.output.reshape(-1, self.output.shape[-1]), sigma_T)
         share = num_member * num_sample
         return [Mixture(regroup(m.weight) / share, regroup(m.mean), regroup(m.sigma)) for m in each]
 

@@ -108,19 +108,15 @@ def trainer(config: ConfigDict, data: Dataset, source: placement.Source, most: i
     Args:
       most: samples at most that a device takes at a time where the config leaves it open ('auto').
     """
-    mesh = source.mesh
-    members, made = ensemble.members(config), model(config)
-    optimizer_of = _optimizer_of(config, source.num_step)
-    state = _initial_states(made.new, optimizer_of(_hparams(config)), members.seeds)
-    state = distributed.share_members(state, mesh)
-    like = (state, distributed.share_members(members.arrays(), mesh), source.like)
-    micro_batch_size, train_steps = _compile(config, data, source, made, optimizer_of, like, most)
+    members = ensemble.members(config)
+    steps_of, like = steps(config, data, source)
+    micro_batch_size, train_steps = _compile(config, source.mesh, steps_of, like, most)
     schedule = _schedule(config, source.num_step)
     peak = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
         members,
-        mesh,
-        state,
+        source.mesh,
+        like[0],
         source.num_step,
         micro_batch_size,
         train_steps,
@@ -173,17 +169,15 @@ def _initial_states(new_model: Callable, optimizer: optax.GradientTransformation
     return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
 
 
-def _compile(
-    config: ConfigDict,
-    data: Dataset,
-    source: placement.Source,
-    made: Model,
-    optimizer_of: Callable,
-    like: tuple,
-    most: int | None,
-) -> tuple[int, Callable]:
-    """The micro-batch size, and the steps compiled for it; `like` are states, members and stars, as they lie."""
-    mesh, turn = source.mesh, None
+def steps(config: ConfigDict, data: Dataset, source: placement.Source) -> tuple[Callable, tuple]:
+    """The training steps of a run, jitted for its devices and not compiled yet.
+
+    Returns:
+      `(micro_batch_size) -> train_steps`, and what they are called with (see `Trainer`): the first states, members,
+      and of the rest shapes and where it lies.
+    """
+    mesh, turn, made = source.mesh, None, model(config)
+    optimizer_of = _optimizer_of(config, source.num_step)
     if config.data.random_turns:
         turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers)
     is_superlinear = models.model_class(config.model.name).IS_SUPERLINEAR
@@ -202,12 +196,24 @@ def _compile(
     num_local = config.train.batch_size // distributed.num_share(mesh)
     arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
 
-    def compiled_with(micro_batch_size: int):
+    def jitted(micro_batch_size: int):
         # A single micro-batch has the largest sample in it.
         own_slots = slots if micro_batch_size < num_local else None
         function = steps_of(micro_batch_size=micro_batch_size, slots=own_slots)
-        steps = distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
-        return steps.lower(*like, *[jax.ShapeDtypeStruct((), np.int32)] * 3).compile()
+        return distributed.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
+
+    members = ensemble.members(config)
+    state = _initial_states(made.new, optimizer_of(_hparams(config)), members.seeds)
+    own = distributed.share_members((state, members.arrays()), mesh)
+    return jitted, (*own, source.like, *[jax.ShapeDtypeStruct((), np.int32)] * 3)
+
+
+def _compile(config: ConfigDict, mesh, steps_of: Callable, like: tuple, most: int | None):
+    """The micro-batch size, and the steps compiled for it."""
+    num_local = config.train.batch_size // distributed.num_share(mesh)
+
+    def compiled_with(micro_batch_size: int):
+        return steps_of(micro_batch_size).lower(*like).compile()
 
     if config.train.micro_batch_size == "auto":
         return memory.largest_micro_batch(compiled_with, num_local, mesh, most)

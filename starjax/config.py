@@ -25,7 +25,7 @@ def check(config: ConfigDict, num_device: int) -> None:
     missing = [name for name in parts if name not in config]
     if missing:
         raise ConfigError(
-            f"the config has no {', '.join(missing)}: a training config, such as configs/deep_sets.py, is needed"
+            f"the config has no {', '.join(missing)}: a training config, such as --config=deep_sets, is needed"
         )
     for field, value in flax.traverse_util.flatten_dict(config.to_dict(), sep=".").items():
         if type(value) is int and field != "seed" and abs(value) >= 2**31:

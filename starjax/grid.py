@@ -1,7 +1,13 @@
 """Trains and tests a grid of runs, architectures times features times targets, and ranks them.
 
-    python -m starjax.grid --config=configs/grid.py
-    python -m starjax.grid --config=configs/grid.py --shard=$SLURM_ARRAY_TASK_ID/8
+    python -m starjax.grid --config=grid
+    python -m starjax.grid --config=grid --shard=$SLURM_ARRAY_TASK_ID/8
+
+    --config=grid                     136 runs, or a file of your own
+    --config.models=deep_sets         some of the models; config.sizes.MODEL are their sizes
+    --config.target_sets=time         some of the targets; config.feature_sets are those of features
+    --config.base.data.dataset=DIR    what the runs share is set below config.base
+    --shard=i/n                       the i-th of n parts, i from 1 to n
 
 What is done is skipped: the same command, given again, goes on.
 """
@@ -46,9 +52,7 @@ def cells(config: ConfigDict) -> list[ConfigDict]:
         name for name in ("base", "models", "sizes", "feature_sets", "target_sets") if name not in config
     ]
     if missing:
-        raise ConfigError(
-            f"the config has no {', '.join(missing)}: a grid, such as configs/grid.py, is needed"
-        )
+        raise ConfigError(f"the config has no {', '.join(missing)}: a grid, such as --config=grid, is needed")
     feature_sets = _columns("feature_sets", config.feature_sets, names.FEATURE_SETS)
     target_sets = _columns("target_sets", config.target_sets, names.TARGET_SETS)
     if not config.models:
@@ -192,7 +196,7 @@ def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard
 
 def run_command() -> None:
     """The command: parses its flags, and runs the grid on all devices."""
-    config = command.define_config("configs/grid.py")
+    config = command.define_config("grid")
     shard = flags.DEFINE_string("shard", "1/1", "i/n: the i-th of n parts of the grid, i from 1 to n.")
 
     def run_grid(argv: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """What a model's outputs mean: a value of each target, or a distribution over all of them.
 
 Both heads share one contract, in scaled units. `num_output` is what the model gives for each set; `loss` is what
-training minimizes, of each sample; `mean` the expected targets; `marginals` the predictive distribution of each target.
+training minimizes, of each sample; `mean` the expected targets; `parameters` what the outputs are, and `components` what Gaussians
+these make the predictive distribution of each target of (see `marginals`).
 """
 
 import dataclasses
@@ -43,13 +44,20 @@ class PointHead:
         """(B, T)."""
         return output_BxT
 
-    def marginals(self, output_NxT: np.ndarray, sigma_T: np.ndarray) -> list[Mixture]:
-        """A Gaussian about each value, as wide as errors were in validation: `sigma_T`."""
-        mean_TxNx1 = np.asarray(output_NxT, np.float64).T[..., None]
-        return [
-            Mixture(np.ones_like(mean_Nx1), mean_Nx1, np.full_like(mean_Nx1, sigma))
-            for mean_Nx1, sigma in zip(mean_TxNx1, sigma_T, strict=True)
-        ]
+    def parameters(self, output_BxT) -> tuple:
+        """The values alone."""
+        return (output_BxT,)
+
+    def components(self, parameters: tuple, sigma_T: np.ndarray) -> tuple:
+        """A Gaussian about each value, as wide as errors were in validation: weights (B, 1), means and widths (B, 1, T)."""
+        (output_BxT,) = parameters
+        xp = output_BxT.__array_namespace__()
+        mean_Bx1xT = output_BxT[..., None, :]
+        return (
+            xp.ones_like(mean_Bx1xT[..., 0]),
+            mean_Bx1xT,
+            xp.broadcast_to(xp.asarray(sigma_T), mean_Bx1xT.shape),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,22 +132,18 @@ class MixtureHead:
         log_weight_BxC, mean_BxCxT, _, _ = self.parameters(output_BxO)
         return _expected(log_weight_BxC, mean_BxCxT)
 
-    def marginals(self, output_NxO: np.ndarray, sigma_T=None) -> list[Mixture]:
-        """The distribution of each target; `sigma_T` is for the other head."""
+    def components(self, parameters: tuple, sigma_T=None) -> tuple:
+        """Weights (B, C), means and widths (B, C, T) of each target's own distribution; `sigma_T` is for the other head."""
         del sigma_T
-        log_weight_NxC, mean_NxCxT, scale_NxCxT, lower_NxCxL = (
-            np.asarray(x, np.float64) for x in self.parameters(output_NxO)
+        log_weight_BxC, mean_BxCxT, scale_BxCxT, lower_BxCxL = parameters
+        xp = log_weight_BxC.__array_namespace__()
+        weight_BxC = xp.exp(log_weight_BxC)
+        width = [xp.sqrt(1 + (lower**2).sum(axis=-1)) for lower in _rows(lower_BxCxL, self.num_target)]
+        return (
+            weight_BxC / weight_BxC.sum(axis=-1, keepdims=True),
+            mean_BxCxT,
+            scale_BxCxT * xp.stack(width, axis=-1),
         )
-        weight_NxC = np.exp(log_weight_NxC)
-        weight_NxC /= weight_NxC.sum(axis=-1, keepdims=True)
-        return [
-            Mixture(
-                weight_NxC,
-                mean_NxCxT[..., row],
-                scale_NxCxT[..., row] * np.sqrt(1 + (lower**2).sum(axis=-1)),
-            )
-            for row, lower in enumerate(_rows(lower_NxCxL, self.num_target))
-        ]
 
 
 def _expected(log_weight_BxC, mean_BxCxT):
@@ -150,6 +154,19 @@ def _expected(log_weight_BxC, mean_BxCxT):
 def _rows(lower, num_target: int):
     """The rows of U below its diagonal: the i-th has i entries."""
     return [lower[..., i * (i - 1) // 2 : i * (i + 1) // 2] for i in range(num_target)]
+
+
+def marginals(
+    head: PointHead | MixtureHead, output_NxO: np.ndarray, sigma_T: np.ndarray | None = None
+) -> list[Mixture]:
+    """The predictive distribution of each target, in float64.
+
+    Args:
+      sigma_T: root mean square errors of validation, which values without a distribution of their own need.
+    """
+    parameters = tuple(np.asarray(x, np.float64) for x in head.parameters(output_NxO))
+    weight_NxC, mean_NxCxT, sigma_NxCxT = head.components(parameters, sigma_T)
+    return [Mixture(weight_NxC, mean_NxCxT[..., t], sigma_NxCxT[..., t]) for t in range(head.num_target)]
 
 
 def create(config: ConfigDict) -> PointHead | MixtureHead:

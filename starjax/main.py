@@ -1,6 +1,15 @@
 """Trains and tests one model: one config in, one finished run directory out.
 
-python -m starjax.main --config=configs/set_transformer.py --config.optim.learning_rate=1e-4
+    python -m starjax.main --config=set_transformer --config.optim.learning_rate=1e-4
+
+    --config=NAME                     a config of starjax's by name, or a file of your own
+    --config.data.dataset=DIR         a data set that starjax.data.build made [the packaged sample]
+    --config.data.target_keys=time    what it tells [total_mass_within_2x_r_tidal]
+    --config.name=NAME                the run directory is OUTPUT_BASE/experiments/NAME
+    --config.train.max_epochs=100     any field is set like this
+
+The same command, given again, goes on where the run stands. Of many processes that do not find
+each other, each is given --coordinator_address=HOST:PORT --num_processes=N --process_id=I.
 """
 
 import contextlib
@@ -175,7 +184,7 @@ def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment)
 
 def run_command() -> None:
     """The command: parses its flags, joins the other processes if there are any, and runs."""
-    config = command.define_config("configs/set_transformer.py")
+    config = command.define_config("set_transformer")
     coordinator = flags.DEFINE_string(
         "coordinator_address", None, "host:port of process 0, for a run of many processes."
     )

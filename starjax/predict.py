@@ -7,8 +7,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl.flags import argparse_flags
-
 from starjax import command, errors, prediction_files, trained
 from starjax.data.geometry import View
 
@@ -19,10 +17,12 @@ class PredictError(errors.StarjaxError):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.predict",
-        description="Age and mass of observed clusters, by a finished run. What is not given here is taken from the list.",
+    parser = command.parser(
+        "predict",
+        "Age and mass of observed clusters by a finished run. What is not given is taken from the list.",
+        usage="--run=RUN_DIR --catalog=LIST [--out=FOLDER] [option ...]",
+        epilog="Columns of a list, in Gaia's names and units: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag "
+        "bp_rp, and their _error; log_L_L_sol; cluster tells many clusters apart.",
     )
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--catalog", required=True, help="member list: CSV, ECSV, Parquet, FITS or VOTable")
@@ -31,23 +31,34 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--overwrite", action="store_true", help="replace the prediction that the folder holds"
     )
     parser.add_argument(
-        "--columns", default="", help="names of the list's columns where they differ: ra=RAJ2000,dec=DEJ2000"
+        "--columns",
+        metavar="NAMES",
+        default="",
+        help="names of the list's columns where they differ: ra=RAJ2000,dec=DEJ2000",
     )
-    parser.add_argument("--centre", help="ra,dec of the cluster [deg]")
-    parser.add_argument("--distance_pc", type=float, help="distance of the cluster")
-    parser.add_argument("--radial_velocity_kms", type=float, help="radial velocity of the cluster")
+    parser.add_argument("--centre", metavar="RA,DEC", help="of the cluster [deg]")
+    parser.add_argument("--distance_pc", metavar="PC", type=float, help="distance of the cluster")
+    parser.add_argument(
+        "--radial_velocity_kms", metavar="KMS", type=float, help="radial velocity of the cluster"
+    )
     parser.add_argument(
         "--parallax_zero_point_mas",
+        metavar="MAS",
         type=float,
         default=0.0,
         help="what parallaxes are too large by [%(default)s]",
     )
     parser.add_argument(
-        "--extinction_v_mag", type=float, default=0.0, help="A_V in front of the cluster [%(default)s]"
+        "--extinction_v_mag",
+        metavar="MAG",
+        type=float,
+        default=0.0,
+        help="A_V in front of the cluster [%(default)s]",
     )
     parser.add_argument("--keep_outliers", action="store_true", help="keep stars that move unlike the rest")
     parser.add_argument(
         "--num_draws",
+        metavar="N",
         type=int,
         default=trained.NUM_DRAWS,
         help="samples of a cluster that has more stars than a sample holds [%(default)s]",

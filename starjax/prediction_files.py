@@ -23,7 +23,7 @@ OF_VIRIAL_MASSES = (
 )
 COUNTS_ON_WHOLE_LISTS = (
     "This run takes lists to be whole: one that lacks stars, faint or others, is to it a cluster of less mass. Runs of "
-    "configs/posterior_incomplete.py do not."
+    "--config=posterior_incomplete do not."
 )
 # Of the name of a figure, without its ending and a number; file systems allow 255.
 _MAX_BYTES = 100

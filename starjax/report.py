@@ -16,7 +16,6 @@ import markdown_it
 import markupsafe
 import numpy as np
 import pandas as pd
-from absl.flags import argparse_flags
 from flax.traverse_util import flatten_dict
 
 from starjax import calibration, command, errors, files, finished, novelty, outcome, plots
@@ -198,11 +197,7 @@ def _figures(place: Experiment, *names: str) -> list[Figure]:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.report",
-        description="Makes one HTML page of a finished run.",
-    )
+    parser = command.parser("report", "Makes one HTML page of a finished run.")
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--out", help="the page to write [default: report.html in the run directory]")
     return parser.parse_args(argv[1:])

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from absl.flags import argparse_flags
 from rich.table import Table
 
 from starjax import command, environment, errors, files, log, plots, runs
@@ -140,11 +139,7 @@ def report(ranking: pd.DataFrame, metrics: Sequence[str], num_task: int) -> None
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     base = environment.default("OUTPUT_BASE", "output")
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.summary",
-        description="Ranks the architectures of a folder of run directories.",
-    )
+    parser = command.parser("summary", "Ranks the architectures of a folder of run directories.")
     parser.add_argument(
         "--runs", default=f"{base}/experiments", help="folder of run directories [%(default)s]"
     )

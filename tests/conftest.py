@@ -22,8 +22,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import common
 from starjax import experiment, main
+from starjax.configs import common
 from starjax.data import dataset, shard
 
 # Before anything touches a device.

@@ -1,5 +1,6 @@
-"""Commands in processes of their own, one or two of one run."""
+"""Commands in processes of their own, one or many of one run."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
     return [
         sys.executable,
         *program,
-        "--config=configs/deep_sets.py",
+        "--config=deep_sets",
         f"--config.data.dataset={dataset_folder}",
         f"--config.output_base={base}",
         "--config.name=run",
@@ -27,34 +28,35 @@ def free_port():
         return found.getsockname()[1]
 
 
-def pair_of(small, base, *more, program=("-m", "starjax.main")):
-    """Two processes of one run, started, with two devices each."""
-    port = free_port()
-    return [
-        subprocess.Popen(
-            command(
-                small,
-                base,
-                *more,
-                f"--coordinator_address=127.0.0.1:{port}",
-                "--num_processes=2",
-                f"--process_id={i}",
-                program=program,
-            ),
-            env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+@contextlib.contextmanager
+def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_device=2):
+    """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block."""
+    address = f"127.0.0.1:{free_port()}"
+    processes = []
+    for i in range(number):
+        others = (
+            f"--coordinator_address={address}",
+            f"--num_processes={number}",
+            f"--process_id={i}",
         )
-        for i in range(2)
-    ]
+        line = command(small, base, *more, *others[: 3 * (number > 1)], program=program)
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device)}
+        processes.append(
+            subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
-def ended(pair, seconds=300):
-    """What two processes print, and their statuses, once both have ended."""
+def ended(processes, seconds=300):
+    """What processes print, and their statuses, once all have ended."""
     deadline = time.monotonic() + seconds
-    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in pair]
-    return printed, [process.returncode for process in pair]
+    printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in processes]
+    return printed, [process.returncode for process in processes]
 
 
 def wait_for(process, text):

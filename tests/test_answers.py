@@ -37,7 +37,7 @@ def test_pooled_is_the_mean_of_the_distributions_of_members_and_samples(outputs)
     for target, pooled in enumerate(outputs.pooled(np.ones(2))):
         for cluster in range(5):
             each = [
-                HEAD.marginals(outputs.output[member, cluster, sample][None])[target].cdf(at)
+                heads.marginals(HEAD, outputs.output[member, cluster, sample][None])[target].cdf(at)
                 for member in range(3)
                 for sample in range(4)
             ]

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import all as all_benchmarks
 from benchmarks import attention, ensemble, large_sets, long_run, posterior, sampler, train_step
-from configs import posterior as posterior_config
+from starjax.configs import posterior as posterior_config
 from starjax.models.attention import attention as ours
 
 CASE = "Deep Sets (8, 4)/(8, 4)"

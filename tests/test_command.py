@@ -1,12 +1,22 @@
-"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_two_processes."""
+"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_many_processes."""
 
+import operator
 import os
 import pty
+import re
 import subprocess
 import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
+from starjax import command as command_lib
+from starjax import export, predict, report, summary
+from starjax.configs import common
+from starjax.configs import dataset as dataset_config
+from starjax.configs import grid as grid_config
+from starjax.data import splits
 from tests import killing
 from tests.processes import command
 
@@ -185,40 +195,93 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_config_that_needs_others_says_where_to_run(request, tmp_path):
-    config = request.config.rootpath / "configs" / "deep_sets.py"
-    elsewhere = [sys.executable, "-m", "starjax.main", f"--config={config}"]
-    done = subprocess.run(elsewhere, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "run this from the root of a clone" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+OF_MINE = """
+from starjax.configs import common
+
+
+def get_config(size="8"):
+    config = common.get_config("deep_sets")
+    config.ensemble.size = int(size)
+    return config
+"""
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("--config=common:deep_sets", "--config.ensemble.size=3"),
+        ("--config", "deep_sets", "--config.ensemble.size=3"),
+        ("--config=mine.py:3",),
+        ("--config=./mine.py", "--config.ensemble.size=3"),
+    ],
+)
+def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am(
+    named, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").write_text(OF_MINE)
+    monkeypatch.chdir(tmp_path)
+    defined = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=defined)
+    monkeypatch.setattr(flags, "FLAGS", defined)
+    monkeypatch.setattr(sys, "argv", ["command", *named])  # where ml_collections looks for fields
+    command_lib.parse_flags(sys.argv)
+    assert defined.config.model.name == "deep_sets"
+    assert defined.config.ensemble.size == 3
+
+
+@pytest.mark.parametrize("module", [predict, summary, report, export, splits])
+def test_help_of_the_other_commands_fits_a_screen(module, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        module.parse(["command", "--help"])
+    assert 5 < len(capsys.readouterr().out.splitlines()) <= 24
+
+
+@pytest.mark.parametrize(
+    ("module", "config"), [("main", common), ("grid", grid_config), ("data.build", dataset_config)]
+)
+def test_help_fits_a_screen_and_names_fields_that_are_there(module, config):
+    done = subprocess.run(
+        [sys.executable, "-m", f"starjax.{module}", "--help"], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 24
+    named = re.findall(r"^    --([\w.]+)=", done.stdout, re.MULTILINE)
+    assert len(named) == 5
+    for name in named:
+        if name.startswith("config."):
+            operator.attrgetter(name.removeprefix("config."))(config.get_config())
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config=configs/deep_sets.py", "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
-        (["--config=configs/deep_sets.py", "--config.train.patience=0"], "config.train.patience=0"),
+        (["--config=deep_sets", "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
+        (["--config=deep_sets", "--config.train.patience=0"], "config.train.patience=0"),
         (
-            ["--config=configs/deep_sets.py", "--config.data.dataset=/nowhere"],
+            ["--config=deep_sets", "--config.data.dataset=/nowhere"],
             "data.dataset='/nowhere' lacks",
         ),
-        (["--config=configs/set_transformer.py", "--config.model.num_heads=4"], "model.num_heads=4"),
-        (["--config=configs/deep_sets.py", "--config.output_base=README.md"], "README.md is no folder"),
-        (["--config=configs/deep_sets.py", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
+        (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
+        (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),
+        (["--config=deep_sets", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
         (["--config=/dev/null"], "--config names a file that defines no get_config()"),
-        (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
-        (["--config=configs/deep_sets.py", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
-            ["--config=configs/dataset.py"],
+            ["--config=deep_set"],
+            "starjax has no config of that name, choose one of common, dataset, deep_sets",
+        ),
+        (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
+        (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
+        (
+            ["--config=dataset"],
             "the config has no seed, data, model, head, mixture, optim, ensemble, sweep, train",
         ),
-        (["--config=configs/common.py:perceptron"], "choose one of summary_stats, deep_sets"),
-        (["--config=configs/deep_sets.py", "--config.seed=one"], "--config.seed=one"),
+        (["--config=common:perceptron"], "choose one of summary_stats, deep_sets"),
+        (["--config=deep_sets", "--config.seed=one"], "--config.seed=one"),
         (["--confg=configs/deep_sets.py"], "Did you mean: config"),
-        ([], "name one, such as --config=configs/set_transformer.py"),
+        ([], "name one, such as --config=set_transformer"),
         (["--config=deep_sets.py", "--config.seed=1"], "No such file or directory: 'deep_sets.py'"),
-        (["--config=configs/deep_sets.py", "--config.data.target_keys=('age',)"], "no age; it has time"),
+        (["--config=deep_sets", "--config.data.target_keys=('age',)"], "no age; it has time"),
     ],
 )
 def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path, monkeypatch):

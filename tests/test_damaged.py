@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import dataset as dataset_config
 from starjax import errors, experiment, files, main, report, runs, trained
+from starjax.configs import dataset as dataset_config
 from starjax.data import build, dataset
 
 # ---- what is done to a file

@@ -13,7 +13,6 @@ CONFIG = sampler.SamplerConfig(
     num_star_per_sample=16, num_sample_per_snapshot=3, drop_probability=0.6, drop_ratio_range=(0.1, 0.9)
 )
 BATCH_SIZE = 16
-EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
 
 
 def every_model(*always):
@@ -206,21 +205,6 @@ def test_a_loss_of_unequal_shapes_is_refused():
 def test_huber_is_superlinear_within_delta_and_linear_beyond(residual, delta):
     expected = residual**2 / 2 if abs(residual) <= delta else delta * (abs(residual) - delta / 2)
     assert losses.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("num_member", [1, 3])
-@pytest.mark.parametrize(("platform", "backend"), [("cpu", "cpu"), ("cuda", "gpu"), ("tpu", "tpu")])
-@EVERY_MODEL
-def test_a_training_step_lowers_for_every_platform(name, platform, backend, num_member, stars, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    params, apply = functional.split(models.create(name, 3, 2, jax.random.key(1)))
-    optimizer = optax.adamw(1e-3)
-    steps = compiled(
-        apply, optimizer, mesh_of(1), micro_batch_size=5, slots=step.slot_choices(16, is_superlinear=True)
-    )
-    state, members = jax.tree.map(lambda x: np.repeat(x, num_member, axis=0), lone(optimizer, params))
-    exported = jax.export.export(steps, platforms=[platform])(state, members, stars, 0, 0, 3)
-    assert exported.platforms == (platform,)
 
 
 SLURM_STEP = {

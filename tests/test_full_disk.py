@@ -15,7 +15,7 @@ from starjax import files, lock
 from starjax.checkpoint import CheckpointError, Checkpoints
 from starjax.events import Events
 from tests import killing
-from tests.processes import ended, pair_of
+from tests.processes import ended, many_of
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def small_disk(tmp_path):
 
 def training(small, base):
     return [
-        "--config=configs/deep_sets.py",
+        "--config=deep_sets",
         f"--config.data.dataset={small}",
         f"--config.output_base={base}",
         "--config.name=run",
@@ -111,8 +111,8 @@ def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(s
     """Orbax would have them wait for one another for twenty minutes."""
     disk, remount = small_disk
     remount("size=300k")
-    pair = pair_of(small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000")
-    printed, statuses = ended(pair, seconds=150)
+    with many_of(2, small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000") as pair:
+        printed, statuses = ended(pair, seconds=150)
     last = [text.splitlines()[-1] for text in printed]
     told = [number for number, line in enumerate(last) if line.startswith("error: a checkpoint cannot be")]
     assert told
@@ -142,7 +142,7 @@ def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_
 ):
     disk, remount = small_disk
     arguments = [
-        "--config=configs/dataset.py",
+        "--config=dataset",
         f"--config.caches={caches_folder}",
         f"--config.split_manifest={golden_folder / 'split.json'}",
         f"--config.out={disk / 'data'}",

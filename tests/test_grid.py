@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from configs import deep_sets
-from configs import grid as grid_config
 from starjax import config as config_lib
 from starjax import errors, experiment, grid, models
+from starjax.configs import deep_sets
+from starjax.configs import grid as grid_config
 from tests import killing
 
 
@@ -151,9 +151,9 @@ def test_the_command_says_in_one_line_what_it_cannot_do(tmp_path, monkeypatch):
     out, log = tmp_path / "out", tmp_path / "log"
     monkeypatch.setenv("OUTPUT_BASE", str(out))
     for arguments, said in (
-        (["--config=configs/grid.py", "--shard=0/4"], "--shard=0/4 should be i/n"),
-        (["--config=configs/grid.py", "--config.feature_sets=galactic"], "config.feature_sets=('galactic',)"),
-        (["--config=configs/deep_sets.py"], "the config has no base, models, sizes"),
+        (["--config=grid", "--shard=0/4"], "--shard=0/4 should be i/n"),
+        (["--config=grid", "--config.feature_sets=galactic"], "config.feature_sets=('galactic',)"),
+        (["--config=deep_sets"], "the config has no base, models, sizes"),
     ):
         assert killing.run("starjax.grid", arguments, log, out) == 1
         assert said in log.read_text().splitlines()[-1]

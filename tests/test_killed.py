@@ -38,7 +38,7 @@ def environment(tmp_path_factory):
 
 def training(small, base, model):
     return [
-        f"--config=configs/{model}.py",
+        f"--config={model}",
         f"--config.data.dataset={small}",
         f"--config.output_base={base}",
         "--config.name=run",
@@ -144,7 +144,7 @@ def test_training_killed_at_many_moments(small, tmp_path, uninterrupted, model, 
 
 def build_arguments(caches_folder, split, out, n_jobs):
     return [
-        "--config=configs/dataset.py",
+        "--config=dataset",
         f"--config.caches={caches_folder}",
         f"--config.split_manifest={split}",
         f"--config.out={out}",
@@ -180,7 +180,7 @@ def test_a_killed_build_ends_as_if_it_had_not_been(caches_folder, golden_folder,
 def test_a_killed_grid_ends_as_if_it_had_not_been(small, tmp_path):
     def arguments(base):
         return [
-            "--config=configs/grid.py",
+            "--config=grid",
             f"--config.base.data.dataset={small}",
             f"--config.base.output_base={base}",
             "--config.base.train.batch_size=8",

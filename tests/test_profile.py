@@ -89,7 +89,7 @@ runpy.run_module("starjax.main", run_name="__main__")
 
 @pytest.mark.weekly
 def test_a_second_run_finds_what_the_first_compiled(small, tmp_path):
-    command = [sys.executable, "-c", COUNTING, "--config=configs/deep_sets.py", "--config.resume=False"]
+    command = [sys.executable, "-c", COUNTING, "--config=deep_sets", "--config.resume=False"]
     command += [f"--config.output_base={tmp_path}", f"--config.data.dataset={small}"]
     command += ["--config.train.max_epochs=2", "--config.train.batch_size=32"]
     found = []

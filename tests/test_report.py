@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from configs import common
 from starjax import main, report
+from starjax.configs import common
 
 CHROMIUM = shutil.which("chromium")
 # What the browser found, written where --dump-dom shows it.

@@ -16,7 +16,7 @@ from starjax.models import hyperparameters
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, small):
     """The directory of a finished run of two targets."""
-    from configs import common
+    from starjax.configs import common
 
     config = common.get_config("summary_stats")
     config.output_base = str(tmp_path_factory.mktemp("finished"))

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import common
 from starjax import assemble, distributed, errors, losses, main, prepare, stopping, train
+from starjax.configs import common
 from starjax.data import dataset
 from starjax.experiment import locate
 

@@ -1,12 +1,19 @@
 """From NBODY6 caches to a data set directory: raw shards, scalers, scaled shards.
 
-    python -m starjax.data.build --config=configs/dataset.py --config.caches=DIR \\
+    python -m starjax.data.build --config=dataset --config.caches=DIR \\
         --config.split_manifest=split.json --config.out=DIR
 
-Runs are read in parallel, each into a part of its own; then the parts of a split are copied one after
-another into its shard, in several files if it is large, and scaled from there, some rows at a time: what is
-in memory at once grows with the number of snapshots, not of stars. A part that is done is not read again after
-an interruption. A directory that holds raw shards already, whoever wrote them, is scaled without caches.
+    --config.caches=DIR               folder of NBODY6 caches [$JOBLIB_ROOT]
+    --config.split_manifest=FILE      which run belongs to which split [$SPLIT_MFT_JSON]
+    --config.out=DIR                  the data set directory to write [OUTPUT_BASE/dataset]
+    --config.on_bad=skip              leave out what cannot be used, and count it
+    --config.n_jobs=4                 processes that read [-1: one a core]
+
+Runs are read in parallel, each into a part of its own; then the parts of a split are copied one
+after another into its shard, in several files if it is large, and scaled from there, some rows at
+a time: what is in memory at once grows with the number of snapshots, not of stars. A part that is
+done is not read again after an interruption. A directory that holds raw shards already, whoever
+wrote them, is scaled without caches.
 """
 
 import importlib
@@ -78,7 +85,7 @@ def check_config(config) -> None:
     missing = [name for name in FIELDS if name not in config]
     if missing:
         raise BuildError(
-            f"the config has no {', '.join(missing)}: one for a build, such as configs/dataset.py, is needed"
+            f"the config has no {', '.join(missing)}: one for a build, such as --config=dataset, is needed"
         )
     if not config.out:
         raise BuildError("config.out is empty: name the directory to build")
@@ -229,7 +236,7 @@ def report(out: Path) -> None:
 
 def run_command() -> None:
     """The command."""
-    config = command.define_config("configs/dataset.py")
+    config = command.define_config("dataset")
 
     def main(argv: Sequence[str]) -> None:
         if len(argv) > 1:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl.flags import argparse_flags
 from astropy import units as u
 from astropy.coordinates import CartesianDifferential, CartesianRepresentation, Galactic, SkyCoord
 from astropy.table import Column, MaskedColumn, Table
@@ -125,9 +124,7 @@ def _measured(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> T
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False, prog="python -m starjax.data.example", description=__doc__.splitlines()[0]
-    )
+    parser = command.parser("data.example", __doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the file to write, .ecsv")
     return parser.parse_args(argv[1:])
 

@@ -257,7 +257,7 @@ def _of_one_radial_velocity(
         raise ObserveError(
             f"{', '.join(dict.fromkeys([*radial, *(['x'] if 'x' in keys else [])]))} need radial velocity and parallax of every "
             f"star; of {len(stars)} members {no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax "
-            f"with an error. Use a run trained on {' '.join(_PROJECTED)} (such as of configs/posterior.py), or on {' '.join(_SKY)}, "
+            f"with an error. Use a run trained on {' '.join(_PROJECTED)} (such as of --config=posterior), or on {' '.join(_SKY)}, "
             "which need neither"
         )
     if radial and view.clip:

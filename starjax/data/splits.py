@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy.stats
-from absl.flags import argparse_flags
 
 from starjax import command, environment, files, progress
 from starjax.data import caches
@@ -129,10 +128,10 @@ def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | s
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.data.splits",
-        description="Assigns the runs of a folder of NBODY6 caches to train, val and test.",
+    parser = command.parser(
+        "data.splits",
+        "Assigns the runs of a folder of NBODY6 caches to train, val and test.",
+        usage="--caches=DIR --out=FILE [option ...]",
     )
     parser.add_argument("--caches", help="folder of caches [default: $JOBLIB_ROOT]")
     parser.add_argument("--out", help="the manifest to write [default: $SPLIT_MFT_JSON, or split.json]")
@@ -146,6 +145,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="names one of the possible splits [%(default)s]")
     parser.add_argument(
         "--num_candidate",
+        metavar="N",
         type=int,
         default=500,
         help="random splits tried, the most even is kept [%(default)s]",

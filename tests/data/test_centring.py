@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from configs import common
 from starjax import assemble
+from starjax.configs import common
 from starjax.data import bundle, centring, sampler
 from starjax.data.sampler import SamplerConfig, Stars
 from starjax.errors import ConfigError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from configs import posterior_incomplete
 from starjax import assemble, prepare
+from starjax.configs import posterior_incomplete
 from starjax.data import bundle, dataset, folds, incompleteness, sampler
 from starjax.data.incompleteness import MIN_STARS, Losses
 from starjax.data.sampler import SamplerConfig, Stars

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from configs import dataset as dataset_config
+from starjax.configs import dataset as dataset_config
 from starjax.data import caches
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from configs import common
+from starjax.configs import common
 from starjax.data import build, caches
 
 
@@ -14,7 +14,7 @@ def command(config, *arguments):
         sys.executable,
         "-m",
         "starjax.data.build",
-        "--config=configs/dataset.py",
+        "--config=dataset",
         f"--config.caches={config.caches}",
         f"--config.split_manifest={config.split_manifest}",
         f"--config.out={config.out}",

@@ -1,0 +1,119 @@
+"""The exported program: read by jax alone, it says what the run says, of any number of clusters and of stars."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import starjax
+from starjax import answers, export, main
+from starjax.data import dataset
+
+# What a user has who has no starjax: jax, a program, and columns of stars.
+READER = """
+import sys
+
+import jax
+import numpy as np
+
+sys.modules["starjax"] = None
+program = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+clusters = dict(np.load(sys.argv[2]))
+found = program.call({key: value for key, value in clusters.items() if key != "mask"}, clusters["mask"])
+np.savez(sys.argv[3], **found)
+"""
+
+
+@pytest.fixture(scope="module", params=["mixture of two members", "points of few slots"])
+def run(request, answering_config, tmp_path_factory):
+    base = tmp_path_factory.mktemp("exported")
+    changes = {
+        "mixture of two members": {"head": "mixture", "ensemble.size": 2},
+        "points of few slots": {"data.num_star_per_sample": 20, "model.name": "deep_sets"},
+    }[request.param]
+    return starjax.load(main.run(answering_config(base, name="run", **changes)).directory)
+
+
+@pytest.fixture(scope="module")
+def clusters(run):
+    """Physical features of test clusters by name, of 13 stars and more, most of more than one sample holds of the second run."""
+    shard = dataset.load_split(dataset.SAMPLE_DIRECTORY, "raw", "test").select(
+        run.feature_keys, run.target_keys
+    )
+    sizes = np.diff(shard.ptr)
+    chosen = [int(np.argmin(sizes)), *range(0, 300, 60)]
+    return {str(i): shard.feature[shard.ptr[i] : shard.ptr[i + 1]] for i in chosen}
+
+
+def scattered(clusters):
+    """(B, N, F) with stars at random places, in their order, what is between them being no numbers, and the mask (B, N)."""
+    rng = np.random.default_rng(0)
+    most = max(map(len, clusters.values())) + 7
+    num_feature = next(iter(clusters.values())).shape[1]
+    features = np.full((len(clusters), most, num_feature), np.nan, np.float32)
+    mask = np.zeros((len(clusters), most), bool)
+    for row, stars in enumerate(clusters.values()):
+        places = np.sort(rng.permutation(most)[: len(stars)])
+        features[row, places], mask[row, places] = stars, True
+    return features, mask
+
+
+@pytest.mark.slow
+def test_jax_alone_gives_what_the_run_gives(run, clusters, tmp_path):
+    features, mask = scattered(clusters)
+    # And a cluster without stars.
+    features = np.concatenate([features, np.zeros_like(features[:1])])
+    mask = np.concatenate([mask, np.zeros_like(mask[:1])])
+    by_key = dict(zip(run.feature_keys, np.moveaxis(features, -1, 0), strict=True))
+    np.savez(tmp_path / "clusters.npz", mask=mask, **by_key)
+    export.write(run, tmp_path / "run.jaxexport")
+    files = [tmp_path / name for name in ("run.jaxexport", "clusters.npz", "found.npz")]
+    subprocess.run([sys.executable, "-c", READER, *files], check=True, cwd=tmp_path, timeout=300)
+
+    found, expected = np.load(tmp_path / "found.npz"), run.answer(clusters).table
+    bounds = [bound for pair in answers.PERCENTILES for bound in pair]
+    columns = {
+        "": "prediction_physical",
+        "_spread_members": "spread_members",
+        "_spread_draws": "spread_draws",
+    }
+    columns |= {f"_{bound}": f"{bound}_physical" for bound in bounds}
+    names = {"novelty"}
+    for key in run.target_keys:
+        of_key = expected[expected["target_key"] == key]
+        np.testing.assert_allclose(found["novelty"][:-1], of_key["novelty"], rtol=1e-4)
+        scale = of_key["prediction_physical"].max()
+        for end, column in columns.items():
+            names.add(f"{key}{end}")
+            np.testing.assert_allclose(
+                found[f"{key}{end}"][:-1], of_key[column], rtol=1e-4, atol=1e-5 * scale
+            )
+    assert set(found) == names
+    assert found["novelty"][-1] == np.inf
+    assert all(np.isfinite(found[name][-1]) for name in names - {"novelty"})
+
+
+def test_it_is_lowered_for_every_platform_and_names_what_it_takes(run):
+    made = export.exported(run)
+    assert made.platforms == ("cpu", "cuda", "tpu")
+    features, mask = jax.tree.unflatten(made.in_tree, made.in_avals)[0]
+    assert set(features) == set(run.feature_keys) == {"y", "z", "vy", "vz", "log_L_L_sol"}
+    assert {str(shape) for shape in (mask.shape, *(one.shape for one in features.values()))} == {
+        "(num_cluster, num_star)"
+    }
+
+
+def test_the_command_says_what_it_wrote_and_replaces_nothing_unasked(run, tmp_path, capsys):
+    out = tmp_path / "program"
+    arguments = ["export", f"--run={run.place.directory}", f"--out={out}"]
+    out.write_bytes(b"of mine")
+    with pytest.raises(export.ExportError, match="is there: name another --out, or add --overwrite"):
+        export.main(export.parse(arguments))
+    assert out.read_bytes() == b"of mine"
+    export.main(export.parse([*arguments, "--overwrite"]))
+    said = capsys.readouterr().out
+    assert "features   y, z, vy, vz, log_L_L_sol" in said
+    assert "time_p16" in said
+    assert jax.export.deserialize(bytearray(out.read_bytes())).fun_name == "starjax_run"
