@@ -16,7 +16,7 @@ from starjax import export, predict, report, summary
 from starjax.configs import common
 from starjax.configs import dataset as dataset_config
 from starjax.configs import grid as grid_config
-from starjax.data import splits
+from starjax.data import splits, tfds
 from tests import killing
 from tests.processes import command
 
@@ -230,7 +230,7 @@ def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am
     assert defined.config.ensemble.size == 3
 
 
-@pytest.mark.parametrize("module", [predict, summary, report, export, splits])
+@pytest.mark.parametrize("module", [predict, summary, report, export, splits, tfds])
 def test_help_of_the_other_commands_fits_a_screen(module, capsys):
     with pytest.raises(SystemExit, match="0"):
         module.parse(["command", "--help"])

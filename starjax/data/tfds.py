@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from absl.flags import argparse_flags
 
 import starjax
 from starjax import command, files, lock, progress
@@ -244,10 +243,10 @@ def _card(folder: Path) -> tuple[str, str]:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
-    parser = argparse_flags.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m starjax.data.tfds",
-        description="Publishes a built data set in the form of TensorFlow Datasets.",
+    parser = command.parser(
+        "data.tfds",
+        "Publishes a built data set in the form of TensorFlow Datasets.",
+        usage="--dataset=DIR [option ...]",
     )
     parser.add_argument("--dataset", required=True, help="the directory of a built data set, or 'sample'")
     parser.add_argument(
@@ -255,12 +254,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--name", default=NAME, help="what the data set is called [%(default)s]")
     parser.add_argument(
-        "--version", default=VERSION, help="three numbers; raise one where data change [%(default)s]"
+        "--version",
+        metavar="N.N.N",
+        default=VERSION,
+        help="three numbers; raise one where data change [%(default)s]",
     )
     parser.add_argument(
-        "--description", default="", help="[default: the title of the README.md beside the data]"
+        "--description",
+        metavar="TEXT",
+        default="",
+        help="[default: the title of the README.md beside the data]",
     )
-    parser.add_argument("--citation", default="", help="[default: what stands under '## Cite' there]")
+    parser.add_argument(
+        "--citation", metavar="TEXT", default="", help="[default: what stands under '## Cite' there]"
+    )
     return parser.parse_args(argv[1:])
 
 

@@ -17,26 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from starjax import distributed, files
+from starjax.configs import dataset as default_scalers
 from starjax.data import bundle, dataset, shard, tfds_folder
 from starjax.data.dataset import DatasetError
 from starjax.data.manifest import SPLITS
 
 # Where, in the metadata of a data set, starjax has its own; and the form of that.
 METADATA, METADATA_KEY, FORMAT = "metadata.json", "starjax", 1
-# Data sets of others: which features share one scale (those of configs/dataset.py), and what is done with all others.
-FEATURE_SCALERS = (
-    (("x", "y", "z"), "robust"),
-    (("vx", "vy", "vz"), "robust"),
-    (("lon_deg", "lat_deg"), "robust"),
-    (("pm_lon_coslat_mas_yr", "pm_lat_mas_yr"), "robust"),
-    (("log_L_L_sol",), "robust"),
-)
-OTHER_FEATURE_SCALER = "robust"
-TARGET_SCALERS = (
-    (("time",), "robust"),
-    (("total_mass_within_2x_r_tidal",), "log10_standard"),
-)
-OTHER_TARGET_SCALER = "standard"
+# What is done, in data sets of others, with keys that a build has no scaler for.
+OTHER_SCALERS = {"feature": "robust", "target": "standard"}
 
 # Snapshots that are read at a time.
 _BATCH = 256
@@ -108,7 +97,8 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
         }
     shard.check_keys(sorted(stars), feature_keys, "data.feature_keys")
     shard.check_keys(sorted(targets), target_keys, "data.target_keys")
-    mates = [key for group, _ in FEATURE_SCALERS if set(group) & set(feature_keys) for key in group]
+    groups = [group for group, _ in default_scalers.get_config().feature_scalers]
+    mates = [key for group in groups if set(group) & set(feature_keys) for key in group]
     # In this order, in which they are wanted: TFDS gives them in another one every time.
     chosen = (*feature_keys, *(key for key in mates if with_mates and key in stars))
     return {
@@ -185,14 +175,12 @@ def _known(key: str, values: list) -> np.ndarray:
 
 def _fit(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle]:
     """Scalers fitted to the training split of a data set that brings none."""
-    fitted = []
-    for keys, values, known, otherwise in (
-        (raw.feature_keys, raw.feature, FEATURE_SCALERS, OTHER_FEATURE_SCALER),
-        (raw.target_keys, raw.target, TARGET_SCALERS, OTHER_TARGET_SCALER),
-    ):
+    config, fitted = default_scalers.get_config(), []
+    for of, otherwise in OTHER_SCALERS.items():
+        keys, known = getattr(raw, f"{of}_keys"), config[f"{of}_scalers"]
         grouped = [key for group, _ in known for key in group]
         methods = (*known, *(((key,), otherwise) for key in keys if key not in grouped))
-        fitted.append(bundle.fit(values, keys, methods))
+        fitted.append(bundle.fit(getattr(raw, of), keys, methods))
     said = (f"{' '.join(keys)}: {one.method}" for of in fitted for keys, one in of.groups)
     distributed.say(f"{name} brings no scalers: fitted to its training split ({', '.join(said)})")
     return fitted[0], fitted[1]

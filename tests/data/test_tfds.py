@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-import configs.dataset
 from starjax import errors, experiment, files, main, prepare
-from starjax.data import dataset, folds, shard, tfds_folder, tfds_source
+from starjax.configs import dataset as dataset_config
+from starjax.data import dataset, folds, shard, tfds_folder
 from starjax.data import tfds as publishing
 
-FEATURES = configs.dataset.get_config().feature_keys
+FEATURES = dataset_config.get_config().feature_keys
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
 ARRAYS = ("feature", "target", "ptr", *shard.PROVENANCE)
 
@@ -529,12 +529,6 @@ def test_scalers_of_others_are_the_same_whichever_features_are_named(others):
         fitted = load("scaled", keys, ("time",)).feature_scalers.of(keys[-1])
         np.testing.assert_allclose(fitted.params["center"], middle, rtol=1e-5)
         np.testing.assert_allclose(fitted.params["scale"], high - low, rtol=1e-5)
-
-
-def test_scalers_of_others_are_those_of_a_build():
-    config = configs.dataset.get_config()
-    assert config.feature_scalers == tfds_source.FEATURE_SCALERS
-    assert config.target_scalers == tfds_source.TARGET_SCALERS
 
 
 def test_a_data_set_of_others_is_trained_on(others, config):
