@@ -43,5 +43,5 @@ def test_a_failure_while_runs_are_read_is_one_line(config):
 
 
 def test_a_config_for_training_is_refused_here():
-    with pytest.raises(build.BuildError, match=r"no caches, split_manifest, out.*configs/dataset.py"):
+    with pytest.raises(build.BuildError, match=r"no caches, split_manifest, out.*--config=dataset"):
         build.build(common.get_config())
