@@ -1,0 +1,138 @@
+"""A slice's whole life; gcloud is stood in for by one that has two workers here, on which real processes run."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+
+from tests.processes import wait_for
+
+AWKWARD = ['--config.data.target_keys=("time", "it\'s")', "$HOME `id`", "a\\b", "*", "", "--", "two\nlines"]
+
+
+@pytest.fixture
+def pod(cluster, tmp_path):
+    base = tmp_path / "output"
+    base.mkdir()
+    return cluster("tpu_pod.sh", PROJECT="mine", ZONE="here-a", OUTPUT_BASE=str(base), POLL_SECONDS="0")
+
+
+@pytest.mark.slow
+def test_a_run_outlives_its_slice(pod, arguments, tmp_path):
+    words = ["--", *arguments("--config.train.max_epochs=60", "--config.train.patience=60")]
+    assert "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n" in pod.run("create")
+    pod.run("install")
+    pod.run("run", *words)
+    logs = pod.start("logs")
+    seen = wait_for(logs, "epoch   2/")
+    assert "2 device(s)" in seen  # one of each process: they are one run
+    assert "a run is at work here" in pod.run("run", *words, status=1)
+    assert "a run is at work here" in pod.run("install", status=1)
+    pod.run("stop")
+    printed, _ = logs.communicate(timeout=60)
+    assert logs.returncode == 75, seen + printed
+    assert "asked to end: " in printed
+
+    # The slice is taken away, and all that was on it.
+    (pod.folder / "queue").write_text("SUSPENDED")
+    for home in pod.folder.glob("worker-*"):
+        shutil.rmtree(home)
+    before = len(pod.calls())
+    pod.run("resume", *words)
+    assert [call[4] for call in pod.calls()[before:] if call[3] == "queued-resources"] == ["list", "delete", "create", *["list"] * 3]
+    printed = pod.run("logs")
+    assert "going on after epoch" in printed
+    assert (tmp_path / "output/experiments/run/run-test.parquet").exists()
+    assert "no run is at work here" in pod.run("stop", status=1)
+    pod.run("delete")
+    assert not (pod.folder / "queue").exists()
+
+
+def test_arguments_come_through_as_they_are(pod, telling_python):
+    pod.environment["STANDING_IN_PYTHON"] = telling_python
+    pod.run("create")
+    pod.run("install")
+    installed = (pod.folder / "worker-1/installed").read_text().splitlines()
+    assert installed[-1] == "-m uv pip install --quiet --python venv/bin/python ./starjax[tpu]"
+    pod.run("run", "--", *AWKWARD)
+    for worker in "01":
+        assert json.loads(pod.run("logs", WORKER=worker)) == ["-m", "starjax.main", *AWKWARD]
+    pod.run("run", "--", "--config=a", STATUSES="1,1")
+    pod.run("logs", status=1)
+
+
+def test_resume_on_a_slice_that_stands_leaves_it(pod, telling_python):
+    pod.environment["STANDING_IN_PYTHON"] = telling_python
+    pod.run("create")
+    before = len(pod.calls())
+    pod.run("resume", "--", "--config=a")
+    assert [call[3:5] for call in pod.calls()[before:]] == [
+        ["queued-resources", "list"],
+        ["tpu-vm", "scp"],
+        ["tpu-vm", "ssh"],
+        ["tpu-vm", "ssh"],
+    ]
+
+
+def test_a_slice_that_cannot_be_had_is_told(pod):
+    pod.environment["POLL_SECONDS"] = "0.1"
+    creation = pod.start("create")
+    wait_for(creation, "WAITING_FOR_RESOURCES")
+    (pod.folder / "queue").write_text("FAILED")
+    printed, _ = creation.communicate(timeout=20)
+    assert creation.returncode == 1
+    assert "error: starjax is FAILED" in printed
+
+
+def test_a_folder_that_is_not_there_is_told(pod):
+    pod.run("create")
+    pod.run("install")
+    assert "OUTPUT_BASE=/nowhere is no folder" in pod.run("run", "--", "--config=a", OUTPUT_BASE="/nowhere", status=1)
+
+
+def test_a_dry_run_prints_what_would_be_called(pod, telling_python):
+    pod.environment["STANDING_IN_PYTHON"] = telling_python
+    commands = (["create"], ["install"], ["run", "--", *AWKWARD], ["logs"], ["delete"])
+    planned = []
+    for words in commands:
+        lines = pod.run("--dry-run", *words)
+        planned.append([call for call in shlex_calls(lines) if call[0] == "gcloud"])
+    assert pod.calls() == []
+    for words, plan in zip(commands, planned, strict=True):
+        before = len(pod.calls())
+        pod.run(*words)
+        made = [call for call in pod.calls()[before:] if "list" not in call]
+        assert [without_folder(call) for call in plan] == [without_folder(call) for call in made]
+    pod.run("--dry-run", "resume", "--", "--config=a")
+
+
+def shlex_calls(printed):
+    """The commands of a text, each of which begins a line; an argument may have several."""
+    words = shlex.split(printed.replace("\ngcloud", "\n; gcloud"))
+    calls = [[]]
+    for word in words:
+        calls.append([]) if word == ";" else calls[-1].append(word)
+    return calls
+
+
+def without_folder(call):
+    return [word for word in call if not word.endswith("starjax.tar.gz")]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        ([], {}, "name a command: create, install"),
+        (["begin"], {}, "unknown command begin"),
+        (["create"], {"PROJECT": ""}, "PROJECT is not set"),
+        (["logs"], {"ZONE": ""}, "ZONE is not set"),
+        (["run", "--"], {}, "name a config"),
+        (["stop", "now"], {}, "stop takes no arguments: now"),
+    ],
+)
+def test_what_cannot_be_is_refused(pod, words, variables, said):
+    printed = pod.run(*words, status=1, **variables)
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert pod.calls() == []
