@@ -58,6 +58,7 @@ check() {
         [[ ${!name} =~ ^[A-Za-z0-9][A-Za-z0-9/:@._-]*$ ]] || fail "$name=${!name} should be a name"
     done
     [[ $# -gt 0 ]] || fail "name a config, such as: launch/kubernetes.sh run -- --config=set_transformer"
+    [[ $* != *[[:cntrl:]]* ]] || fail "an argument has a line break or another control character in it"
 }
 
 # The arguments as a list in JSON, which YAML reads too; `$` is doubled, since Kubernetes replaces $(…) in them.
@@ -65,7 +66,6 @@ check() {
 listed() {
     local argument list=
     for argument in "$@"; do
-        [[ $argument != *[[:cntrl:]]* ]] || fail "an argument has a line break or another control character in it"
         argument=${argument//\\/\\\\}
         argument=${argument//\"/\\\"}
         argument=${argument//\$/\$\$}

@@ -33,12 +33,13 @@ launch/slurm.sh [--dry-run] [--] ARGUMENTS…
 
 Submits `python -m starjax.main ARGUMENTS…` as a batch job of one process a node, or one a GPU:
 
-  NODES=2 GPUS_PER_NODE=4 TIME=12:00:00 launch/slurm.sh --config=deep_sets --config.output_base=/shared/output
+  export OUTPUT_BASE=/shared/output
+  NODES=2 GPUS_PER_NODE=4 TIME=12:00:00 launch/slurm.sh --config=deep_sets
 
 Asked to go, five minutes before its time is over or to make room, it saves, queues itself again under the
 same number, and goes on. After an error it ends. --dry-run prints the commands and runs none.
 The runs of a grid as eight jobs: ARRAY=8 launch/slurm.sh --config=grid
-What else sbatch is to know, its own variables tell it (SBATCH_QOS and so on). Variables here, as they are now:
+What else sbatch is to know, its own variables tell it (SBATCH_QOS and so on). Variables, as they are now:
 END
     printf '  '
     for name in "${variables[@]}"; do printf '%s=%s ' "$name" "${!name}"; done

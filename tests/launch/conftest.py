@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import command, free_port
+from tests.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 STUBS = Path(__file__).parent / "stubs"
-# Their defaults are tested, not what this machine has.
-VARIABLES = (
-    "NAME PARTITION ACCOUNT TIME MEMORY NODES GPUS_PER_NODE PER CPUS_PER_TASK PYTHON ARRAY MAX_RESTARTS PROJECT ZONE "
-    "ACCELERATOR_TYPE RUNTIME_VERSION SPOT NFS OUTPUT_BASE PYTHON_VERSION WORKER POLL_SECONDS KIND NAMESPACE IMAGE CLAIM HOSTS "
-    "CHIPS_PER_HOST TPU_ACCELERATOR TPU_TOPOLOGY"
-).split()
+
+
+def variables_of(script: Path) -> list[str]:
+    """What stands on top of a script."""
+    return re.findall(r"^([A-Z_]+)=\$\{\1:-", script.read_text(), flags=re.MULTILINE)
 
 
 class Cluster:
@@ -27,8 +28,10 @@ class Cluster:
 
     def __init__(self, folder: Path, script: str, **variables: str):
         self.folder, self.script = folder, ROOT / "launch" / script
-        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-        self.environment = kept | variables
+        self.started: list[subprocess.Popen] = []
+        # Defaults are tested, not what this machine has.
+        own = variables_of(self.script)
+        self.environment = {name: value for name, value in os.environ.items() if name not in own} | variables
         self.environment |= {
             "PATH": f"{STUBS}:{os.environ['PATH']}",
             "STANDING_IN": str(folder),
@@ -39,7 +42,7 @@ class Cluster:
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen:
         """The script, at work, with what it prints."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", self.script, *words],
             env=self.environment | variables,
             stdin=subprocess.DEVNULL,
@@ -47,6 +50,8 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *words: str, status: int = 0, **variables: str) -> str:
         """What the script prints, which is to end with this status."""
@@ -67,6 +72,9 @@ class Cluster:
             for pid in path.read_text().split() if path.exists() else []:
                 with contextlib.suppress(ProcessLookupError):
                     (os.killpg if path.name == "pid" else os.kill)(int(pid), signal.SIGKILL)
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture
@@ -86,14 +94,33 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def arguments(small):
-    """`(*more) -> arguments` of a small run, which says by `OUTPUT_BASE` where it is to be."""
+def slurm(cluster, tmp_path):
+    """`(**variables) -> Cluster` of SLURM's script, as a job has it: a copy in another place."""
 
-    def of_run(*more):
-        own = command(small, "", *more)[3:]
-        return [word for word in own if not word.startswith("--config.output_base")]
+    def make(**variables):
+        made = cluster("slurm.sh", **{"NODES": "2", "CPUS_PER_TASK": "2"} | variables)
+        made.script = shutil.copy(made.script, tmp_path / "slurm_script")
+        return made
 
-    return of_run
+    return make
+
+
+@pytest.fixture(scope="session")
+def in_job() -> dict[str, str]:
+    """What SLURM says to a batch script of two nodes."""
+    return {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+
+
+@pytest.fixture
+def pod(cluster, tmp_path):
+    """The TPU script."""
+    return cluster("tpu_pod.sh", PROJECT="mine", ZONE="here-a", OUTPUT_BASE=str(tmp_path), POLL_SECONDS="0")
+
+
+@pytest.fixture
+def kubernetes(cluster):
+    """The script for Kubernetes."""
+    return cluster("kubernetes.sh", IMAGE="registry.example/starjax:cuda")
 
 
 @pytest.fixture

@@ -1,52 +1,13 @@
-"""A slice's whole life; gcloud is stood in for by one that has two workers here, on which real processes run."""
+"""Commands of the TPU script, and what of them reaches the workers. A slice's whole life: test_real_processes."""
 
 import json
 import shlex
-import shutil
 
 import pytest
 
 from tests.processes import wait_for
 
 AWKWARD = ['--config.data.target_keys=("time", "it\'s")', "$HOME `id`", "a\\b", "*", "", "--", "two\nlines"]
-
-
-@pytest.fixture
-def pod(cluster, tmp_path):
-    base = tmp_path / "output"
-    base.mkdir()
-    return cluster("tpu_pod.sh", PROJECT="mine", ZONE="here-a", OUTPUT_BASE=str(base), POLL_SECONDS="0")
-
-
-@pytest.mark.slow
-def test_a_run_outlives_its_slice(pod, arguments, tmp_path):
-    words = ["--", *arguments("--config.train.max_epochs=60", "--config.train.patience=60")]
-    assert "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n" in pod.run("create")
-    pod.run("install")
-    pod.run("run", *words)
-    logs = pod.start("logs")
-    seen = wait_for(logs, "epoch   2/")
-    assert "2 device(s)" in seen  # one of each process: they are one run
-    assert "a run is at work here" in pod.run("run", *words, status=1)
-    assert "a run is at work here" in pod.run("install", status=1)
-    pod.run("stop")
-    printed, _ = logs.communicate(timeout=60)
-    assert logs.returncode == 75, seen + printed
-    assert "asked to end: " in printed
-
-    # The slice is taken away, and all that was on it.
-    (pod.folder / "queue").write_text("SUSPENDED")
-    for home in pod.folder.glob("worker-*"):
-        shutil.rmtree(home)
-    before = len(pod.calls())
-    pod.run("resume", *words)
-    assert [call[4] for call in pod.calls()[before:] if call[3] == "queued-resources"] == ["list", "delete", "create", *["list"] * 3]
-    printed = pod.run("logs")
-    assert "going on after epoch" in printed
-    assert (tmp_path / "output/experiments/run/run-test.parquet").exists()
-    assert "no run is at work here" in pod.run("stop", status=1)
-    pod.run("delete")
-    assert not (pod.folder / "queue").exists()
 
 
 def test_arguments_come_through_as_they_are(pod, telling_python):
@@ -88,7 +49,9 @@ def test_a_slice_that_cannot_be_had_is_told(pod):
 def test_a_folder_that_is_not_there_is_told(pod):
     pod.run("create")
     pod.run("install")
-    assert "OUTPUT_BASE=/nowhere is no folder" in pod.run("run", "--", "--config=a", OUTPUT_BASE="/nowhere", status=1)
+    assert "OUTPUT_BASE=/nowhere is no folder" in pod.run(
+        "run", "--", "--config=a", OUTPUT_BASE="/nowhere", status=1
+    )
 
 
 def test_a_dry_run_prints_what_would_be_called(pod, telling_python):

@@ -1,0 +1,120 @@
+"""Two real processes of one run, as each of the ways starts them. Only what cluster they are of is stood in for.
+
+In one file, since all of them run the same compiled programs.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.processes import command, ended, free_port, wait_for
+
+LONG = ("--config.train.max_epochs=20", "--config.train.patience=20")
+
+
+@pytest.fixture
+def arguments(small):
+    """`(*more) -> arguments` of a small run, which is told by `OUTPUT_BASE` where its folder is to be."""
+
+    def of_run(*more):
+        return [word for word in command(small, "", *more)[3:] if not word.startswith("--config.output_base")]
+
+    return of_run
+
+
+@pytest.fixture
+def base(tmp_path):
+    folder = tmp_path / "output"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_slurm_job_that_was_asked_to_go_is_queued_again_and_goes_on(slurm, in_job, arguments, base):
+    job = slurm(PYTHON=sys.executable, CPUS_PER_TASK="1", OUTPUT_BASE=str(base), **in_job)
+    words = ["--", *arguments(*LONG)]
+    process = job.start(*words)
+    seen = wait_for(process, "epoch   2/")
+    assert "2 device(s)" in seen  # one of each process
+    process.send_signal(signal.SIGTERM)  # to the batch script alone, as `scancel --batch` does
+    printed, _ = process.communicate(timeout=100)
+    assert process.returncode == 75, seen + printed
+    assert printed.count("asked to end: ") == 2
+    assert job.calls("scancel") == [["scancel", "--signal=TERM", "7"]]
+    assert job.calls("scontrol")[-1] == ["scontrol", "requeue", "7"]
+    before = len(job.calls())
+
+    printed = job.run(*words, SLURM_RESTART_COUNT="1")
+    assert "going on after epoch" in printed
+    assert (base / "experiments/run/run-test.parquet").exists()
+    assert [call[0] for call in job.calls()[before:]] == ["srun"]
+
+
+@pytest.mark.slow
+def test_a_run_outlives_its_tpu_slice(pod, arguments, base):
+    words = ["--", *arguments(*LONG)]
+    pod.environment["OUTPUT_BASE"] = str(base)
+    assert pod.run("create") == "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n"
+    pod.run("install")
+    pod.run("run", *words)
+    logs = pod.start("logs")
+    seen = wait_for(logs, "epoch   2/")
+    assert "2 device(s)" in seen
+    assert "a run is at work here" in pod.run("install", status=1)
+    pod.run("stop")
+    printed, _ = logs.communicate(timeout=100)
+    assert logs.returncode == 75, seen + printed
+    assert "asked to end: " in printed
+
+    # The slice is taken away, with all that was on it.
+    (pod.folder / "queue").write_text("SUSPENDED")
+    for home in pod.folder.glob("worker-*"):
+        shutil.rmtree(home)
+    before = len(pod.calls())
+    pod.run("resume", *words)
+    queue = [call[4] for call in pod.calls()[before:] if call[3] == "queued-resources"]
+    assert queue == ["list", "delete", "create", "list", "list", "list"]
+    printed = pod.run("logs")
+    assert "going on after epoch" in printed
+    assert (base / "experiments/run/run-test.parquet").exists()
+    assert "no run is at work here" in pod.run("stop", status=1)
+    pod.run("delete")
+    assert not (pod.folder / "queue").exists()
+
+
+@pytest.mark.slow
+def test_the_pods_of_a_manifest_are_one_run(kubernetes, arguments, base):
+    kubernetes.run("run", "--", *arguments("--config.train.max_epochs=2"), HOSTS="2")
+    manifest = yaml.safe_load((kubernetes.folder / "manifest.yaml").read_text())
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    [container] = job["template"]["spec"]["containers"]
+    assert [one["name"] for one in container["env"]] == ["OUTPUT_BASE"]
+    first = "starjax-workers-0-0.starjax:55527"
+    assert f"--coordinator_address={first}" in container["args"]
+    port = free_port()
+    pods = []
+    for number in range(job["completions"]):
+        variables = {"JOB_COMPLETION_INDEX": str(number), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+        given = [
+            word.replace("$(JOB_COMPLETION_INDEX)", str(number)).replace(first, f"127.0.0.1:{port}")
+            for word in container["args"]
+        ]
+        pods.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "starjax.main", *given],
+                env=os.environ | variables | {"OUTPUT_BASE": str(base)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    printed, statuses = ended(pods, seconds=100)
+    assert statuses == [0, 0], printed
+    assert "2 device(s)" in printed[0]
+    assert "kubernetes" not in "".join(printed)  # jax has nothing to look for
+    assert (base / "experiments/run/run-test.parquet").exists()
