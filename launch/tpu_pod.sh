@@ -24,13 +24,13 @@ usage() {
     cat <<'END'
 launch/tpu_pod.sh [--dry-run] COMMAND
 
-  create                 asks for the slice, and waits until it is there
+  create                 asks for the slice, and waits for it
   install                puts starjax, as it is committed here, on all workers
-  run -- ARGUMENTS…      starts `python -m starjax.main ARGUMENTS…` on all workers; it outlives this connection
+  run -- ARGUMENTS…      starts `python -m starjax.main ARGUMENTS…` on all workers, and leaves it to them
   logs                   follows the run to its end, and ends as it did (0: done, 75: asked to go)
   stop                   asks the run to save and go
-  resume -- ARGUMENTS…   the run again, from where it stands; creates the slice anew if it was taken away
-  delete                 gives the slice back; what is in OUTPUT_BASE stays on its file server
+  resume -- ARGUMENTS…   the run again, from where it stands, on a new slice if it was taken away
+  delete                 gives the slice back; OUTPUT_BASE stays, on its file server
 
   export PROJECT=mine ZONE=us-west4-a NFS=10.0.0.2:/share
   launch/tpu_pod.sh create && launch/tpu_pod.sh install
