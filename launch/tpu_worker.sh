@@ -32,6 +32,8 @@ install() {
         sudo apt-get install -qq -y nfs-common
         sudo mkdir -p "$folder"
         sudo mount -t nfs "$share" "$folder"
+        # A new share is root's alone.
+        [[ -w $folder ]] || sudo chmod 1777 "$folder"
     fi
 }
 

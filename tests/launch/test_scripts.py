@@ -13,7 +13,7 @@ SCRIPTS = [
     *sorted((ROOT / "launch").glob("*.sh")),
     ROOT / ".ci/run",
     ROOT / ".ci/versions",
-    ROOT / "tests/launch/stubs/worker/python3",
+    *sorted((ROOT / "tests/launch/stubs/worker").iterdir()),
 ]
 
 

@@ -23,6 +23,14 @@ def test_arguments_come_through_as_they_are(pod, telling_python):
     pod.run("logs", status=1)
 
 
+def test_a_file_server_is_mounted(pod):
+    pod.run("create")
+    pod.run("install", NFS="10.0.0.2:/share")
+    for worker in ("worker-0", "worker-1"):
+        installed = (pod.folder / worker / "installed").read_text().splitlines()
+        assert installed[-1] == f"sudo mount -t nfs 10.0.0.2:/share {pod.environment['OUTPUT_BASE']}"
+
+
 def test_resume_on_a_slice_that_stands_leaves_it(pod, telling_python):
     pod.environment["STANDING_IN_PYTHON"] = telling_python
     pod.run("create")
