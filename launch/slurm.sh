@@ -120,10 +120,8 @@ step() {
         program=starjax.grid
         set -- "$@" "--shard=${SLURM_ARRAY_TASK_ID:-I}/$ARRAY"
     fi
-    # Of all statuses srun gives the highest: an error, 1, is to be above the 75 of those that lost the one that failed.
-    # shellcheck disable=SC2016
-    call srun "${options[@]}" bash -c 'trap : TERM; "$@"; status=$?; [[ $status -ne 1 ]] || exit 200; exit "$status"' starjax \
-        "$PYTHON" -m "$program" "$@"
+    # No shell between: SLURM may signal nothing but what srun starts.
+    call srun "${options[@]}" "$PYTHON" -m "$program" "$@"
 }
 
 batch() {
@@ -134,8 +132,8 @@ batch() {
     # A signal ends `wait`, not the step.
     while kill -0 "$process" 2>/dev/null; do wait "$process" || true; done
     wait "$process" || status=$?
-    [[ $status -ne 200 ]] || exit 1
-    # 75: asked to go, or another process was lost; 134: the same, where jax noticed first.
+    # The highest of all. 75: asked to go, or another process was lost (by an error of its own, perhaps: hence the limit);
+    # 134: the same, where jax noticed first.
     if [[ $status -ne 75 && $status -ne 134 ]] || ! is_running; then
         exit "$status"
     fi
