@@ -16,8 +16,9 @@ fail() {
     exit 1
 }
 
+# By its command too: after a restart of the machine another process may have its number.
 is_running() {
-    [[ -e run/pid ]] && kill -0 "$(<run/pid)" 2>/dev/null
+    [[ -e run/pid ]] && grep --quiet --no-messages 'starjax\.main' "/proc/$(<run/pid)/cmdline"
 }
 
 install() {

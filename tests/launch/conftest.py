@@ -5,11 +5,11 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.processes import free_port
@@ -68,12 +68,11 @@ class Cluster:
 
     def end(self) -> None:
         """Ends what is at work still, where a test has failed."""
-        for path in (self.folder / "pids", *self.folder.glob("worker-*/run/pid")):
-            for pid in path.read_text().split() if path.exists() else []:
-                with contextlib.suppress(ProcessLookupError):
-                    (os.killpg if path.name == "pid" else os.kill)(int(pid), signal.SIGKILL)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("STANDING_IN") == str(self.folder):
+                    process.kill()
         for process in self.started:
-            process.kill()
             process.communicate()
 
 
