@@ -11,8 +11,7 @@ from tests.launch.conftest import ROOT, variables_of
 CALLED = [ROOT / "launch" / name for name in ("slurm.sh", "tpu_pod.sh", "kubernetes.sh")]
 SCRIPTS = [
     *sorted((ROOT / "launch").glob("*.sh")),
-    ROOT / ".ci/run",
-    ROOT / ".ci/versions",
+    *sorted((ROOT / ".ci").iterdir()),
     *sorted((ROOT / "tests/launch/stubs/worker").iterdir()),
 ]
 
