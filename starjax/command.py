@@ -155,7 +155,8 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except (MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
+    except (MemoryError, OSError, jax.errors.JaxRuntimeError, ValueError) as error:
+        # A ValueError is how some of jax's collectives tell the loss of a process.
         if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
             _end(f"error: {_TOO_LARGE} ({error!s:.200})", 1)
         if isinstance(error, OSError) and error.errno in files.MENDS:

@@ -45,9 +45,25 @@ def initialize(coordinator_address: str | None, num_processes: int | None, proce
         )
     if not coordinator_address and not _is_in_cluster():
         return False
-    jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    jax.distributed.initialize(coordinator_address, num_processes, process_id, _device_ids())
     _prepare_to_end()
     return True
+
+
+def _device_ids() -> list[int] | None:
+    """Which devices of its host jax is to give this process; an empty list: all, None: as jax does.
+
+    Under SLURM and Open MPI that is the one of its number on the host, of which the others would then lie idle where a host has
+    one process. Where nothing is left to find, jax does not look for a cluster, and so not for the package kubernetes.
+    """
+    variables = os.environ
+    tasks, nodes = variables.get("SLURM_STEP_NUM_TASKS"), variables.get("SLURM_STEP_NUM_NODES")
+    is_alone = (
+        (tasks is not None and tasks == nodes)
+        or variables.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
+        or _is_indexed_job()
+    )
+    return [] if is_alone and not variables.get("JAX_LOCAL_DEVICE_IDS") else None
 
 
 def _prepare_to_end() -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.metadata
 import os
+import socket
+import time
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -15,6 +17,8 @@ from starjax.data.dataset import BUNDLES, Dataset
 # What this version writes, and what it reads: 6 has no digests of its files, and its checkpoints know members only.
 FORMAT = 7
 READABLE = (6, FORMAT)
+# How long a file server's clients may go on believing that a file is not there, which another has made.
+_SECONDS_UNTIL_SEEN = 90
 # What file systems allow.
 _MAX_BYTES_OF_NAME = 255
 _PACKAGES = (
@@ -189,6 +193,22 @@ def check_left_out(experiment: Experiment, record: dict, config: ConfigDict, dat
             f"{experiment.directory} left out other runs than scikit-learn draws now (its version then: "
             f"{record['versions']['scikit-learn']}): remove the folder, and give the training command again"
         )
+
+
+def check_is_seen(experiment: Experiment) -> None:
+    """Returns once this process sees the run directory, which the first one has made.
+
+    Raises:
+      ExperimentError: it does not, so that their folders are not the same one.
+    """
+    deadline = time.monotonic() + _SECONDS_UNTIL_SEEN
+    while not experiment.config.exists():
+        if time.monotonic() > deadline:
+            raise ExperimentError(
+                f"{experiment.directory} is there for the first process of the run, and not for this one on {socket.gethostname()}: "
+                "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
+            )
+        time.sleep(0.5)
 
 
 def check_layout(experiment: Experiment, record: dict, layout: dict) -> None:

@@ -142,6 +142,7 @@ def _describe(
             experiment.create(place, config, data, layout)
         experiment.save_scalers(place, data)
     distributed.wait_for_all("run directory described")
+    experiment.check_is_seen(place)
 
 
 def _train_and_test_folds(config: ConfigDict, stored: Dataset, place: Experiment) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -185,6 +186,27 @@ def test_too_little_memory_is_told_in_one_line(what):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: not enough memory: use a machine with more of it.")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("num_process", "raised", "status"),
+    [(2, ValueError, 75), (2, jax.errors.JaxRuntimeError, 75), (1, ValueError, None)],
+)
+def test_the_loss_of_a_process_is_one_however_jax_calls_it(num_process, raised, status, monkeypatch, capsys):
+    error = raised("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(command_lib.app, "run", fail)
+    monkeypatch.setattr(command_lib.signals, "end_at_once", lambda: None)
+    monkeypatch.setattr(command_lib, "_have_streams", lambda: None)
+    monkeypatch.setattr(jax, "process_count", lambda: num_process)
+    with pytest.raises(SystemExit if status else raised) as ended:
+        command_lib.run(print)
+    if status:
+        assert ended.value.code == status
+        assert "another process of this run ended" in capsys.readouterr().err
 
 
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):

@@ -9,7 +9,7 @@ import signal
 import pandas as pd
 import pytest
 
-from starjax import errors, main, memory, signals, train
+from starjax import errors, experiment, main, memory, signals, train
 from starjax.data import dataset, placement, shard
 from starjax.experiment import ExperimentError, locate
 
@@ -191,6 +191,24 @@ def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
     with pytest.raises(errors.ConfigError, match="median"):
         main.run(config)
     assert not locate(config).directory.exists()
+
+
+def test_a_run_directory_that_another_process_does_not_see_is_told(tmp_path, monkeypatch):
+    place = experiment.Experiment(tmp_path / "run")
+    waited = []
+
+    def a_file_server_catches_up(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            place.directory.mkdir()
+            place.config.touch()
+
+    monkeypatch.setattr(experiment.time, "sleep", a_file_server_catches_up)
+    experiment.check_is_seen(place)
+    assert len(waited) == 3
+    monkeypatch.setattr(experiment, "_SECONDS_UNTIL_SEEN", -1)
+    with pytest.raises(ExperimentError, match=r"OUTPUT_BASE.* all of them share"):
+        experiment.check_is_seen(experiment.Experiment(tmp_path / "elsewhere"))
 
 
 def test_a_folder_with_something_else_in_it_is_refused(config, tmp_path):

@@ -1,0 +1,143 @@
+"""The manifests, by the schemas of Kubernetes and JobSet, and the script that fills them in."""
+
+import os
+
+import jsonschema
+import kubernetes_validate
+import pydantic
+import pytest
+import yaml
+from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
+
+KINDS = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}
+
+
+def check(text):
+    """A manifest that the schemas know every field of.
+
+    Raises:
+      ValueError, pydantic.ValidationError, jsonschema.ValidationError: one does not.
+    """
+    manifest = yaml.safe_load(text)
+    # Fields that it does not know are left out of what the model gives back.
+    known = JobsetV1alpha2JobSet.from_dict(manifest).to_dict()
+    if known != manifest:
+        raise ValueError(f"not all of it is known: {known}")
+    for job in manifest["spec"]["replicatedJobs"]:
+        kubernetes_validate.validate(
+            {"apiVersion": "batch/v1", "kind": "Job"} | job["template"],
+            kubernetes_validate.latest_version(),
+            strict=True,
+        )
+    return manifest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
+    variables = {
+        "KIND": kind,
+        "HOSTS": "4",
+        "CHIPS_PER_HOST": "8",
+        "MAX_RESTARTS": "5",
+        "CLAIM": "results",
+        "NAME": "a-run",
+    }
+    kubernetes.run("run", "--", "--config=deep_sets", **variables)
+    manifest = check((kubernetes.folder / "manifest.yaml").read_text())
+    assert manifest["metadata"]["name"] == "a-run"
+    assert manifest["spec"]["failurePolicy"]["maxRestarts"] == 5
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    assert job["completions"] == job["parallelism"] == 4
+    # Asked to go, it is started again; after an error it is not.
+    [statuses] = [
+        rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule
+    ]
+    assert os.EX_TEMPFAIL in statuses
+    assert 1 not in statuses
+    pod = job["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["resources"]["limits"] == {KINDS[kind]: 8}
+    assert "command" not in container  # the image's, without a shell, so that SIGTERM arrives
+    assert container["args"][0] == "--config=deep_sets"
+    assert container["args"][1:] == [
+        "--coordinator_address=a-run-workers-0-0.a-run:55527",
+        "--num_processes=4",
+        "--process_id=$(JOB_COMPLETION_INDEX)",
+    ]
+    assert {"name": "output", "persistentVolumeClaim": {"claimName": "results"}} in pod["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("maxRestarts", "maxRestart"),
+        ("replicatedJobs", "replicatedJob"),
+        ("backoffLimit: 0", "backoffLimit: none"),
+        ("terminationGracePeriodSeconds", "terminationGracePeriod"),
+        ("onExitCodes", "onExitCode"),
+        ("action: FailJob\n", "action: [FailJob]\n"),
+        ("mountPath", "path"),
+        ("maxRestarts: 20", 'maxRestarts: "20"'),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_found(kubernetes, right, wrong):
+    text = kubernetes.run("--dry-run", "run", "--", "--config=deep_sets")
+    check(text)
+    assert right in text
+    with pytest.raises((ValueError, pydantic.ValidationError, jsonschema.ValidationError)):
+        check(text.replace(right, wrong))
+
+
+def test_arguments_come_through_as_they_are(kubernetes):
+    awkward = [
+        '--config.data.target_keys=("time", "it\'s")',
+        "$HOME $(NAME) ${CLAIM} $$",
+        "a\\b",
+        "*",
+        "",
+        "--",
+        "# no",
+    ]
+    manifest = check(kubernetes.run("--dry-run", "run", "--", *awkward))
+    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
+    given = job["template"]["spec"]["containers"][0]["args"]
+    # As Kubernetes reads them: a doubled $ is one, and begins nothing.
+    assert [word.replace("$$", "$") for word in given[:-3]] == awkward
+
+
+def test_what_kubectl_is_asked_for(kubernetes):
+    planned = kubernetes.run("--dry-run", "resume", "--", "--config=a", NAMESPACE="stars")
+    assert kubernetes.calls() == []
+    assert planned.startswith("# kubectl --namespace=stars delete jobset starjax")
+    kubernetes.run("resume", "--", "--config=a", NAMESPACE="stars")
+    assert [call[:3] for call in kubernetes.calls()] == [
+        ["kubectl", "--namespace=stars", "delete"],
+        ["kubectl", "--namespace=stars", "create"],
+    ]
+    assert planned.endswith((kubernetes.folder / "manifest.yaml").read_text())
+    kubernetes.run("logs")
+    kubernetes.run("delete")
+    assert [call[1] for call in kubernetes.calls()[2:]] == ["logs", "delete"]
+    assert "jobset.sigs.k8s.io/jobset-name=starjax" in kubernetes.calls()[2][-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        ([], {}, "name a command: run, logs"),
+        (["start"], {}, "unknown command start"),
+        (["run", "--", "--config=a"], {"IMAGE": ""}, "IMAGE is not set"),
+        (["run", "--", "--config=a"], {"IMAGE": "a\nb"}, "IMAGE=a\nb should be a name"),
+        (["run", "--", "--config=a"], {"KIND": "cpu"}, "KIND=cpu should be gpu or tpu"),
+        (["run", "--", "--config=a"], {"HOSTS": "two"}, "HOSTS=two"),
+        (["run", "--", "--config=a"], {"NAME": "A run"}, "NAME=A run"),
+        (["run", "--", "two\nlines"], {}, "a line break"),
+        (["run"], {}, "name a config"),
+        (["logs", "all"], {}, "logs takes no arguments: all"),
+    ],
+)
+def test_what_cannot_be_is_refused(kubernetes, words, variables, said):
+    printed = kubernetes.run(*words, status=1, **variables)
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert kubernetes.calls() == []
