@@ -90,8 +90,8 @@ import termios
 import time
 
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-if IGNORED:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Tests may be run where it is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if IGNORED else signal.SIG_DFL)
 
 from absl import flags
 
