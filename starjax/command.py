@@ -103,6 +103,10 @@ def _with_own_configs(argv: Sequence[str]) -> list[str]:
                 f"--config={name}: starjax has no config of that name, choose one of {', '.join(own_configs())}; or give the "
                 "path of a file of your own, such as ./mine.py"
             )
+        if argument and name != "common":
+            raise errors.ConfigError(
+                f"--config={value}: {name} takes nothing after a colon; common does, the name of a model"
+            )
         return ":".join([str(_OWN_CONFIGS / f"{name}.py"), *argument])
 
     found = list(argv)

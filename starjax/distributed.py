@@ -131,6 +131,14 @@ def smallest(number: int) -> int:
     return int(multihost_utils.process_allgather(np.float64(number)).min())
 
 
+def is_same(*numbers: int) -> bool:
+    """Whether all processes give the same numbers."""
+    if jax.process_count() == 1:
+        return True
+    found = multihost_utils.process_allgather(np.array(numbers, np.int32))
+    return bool((found == found[0]).all())
+
+
 def _is_in_cluster() -> bool:
     variables = os.environ
     is_step = all(name in variables for name in _SLURM_STEP) and int(variables["SLURM_NTASKS"]) > 1

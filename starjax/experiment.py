@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from starjax import config as config_lib
-from starjax import errors, files, lock
+from starjax import distributed, errors, files, lock
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
@@ -19,6 +19,7 @@ FORMAT = 7
 READABLE = (6, FORMAT)
 # How long a file server's clients may go on believing that a file is not there, which another has made.
 _SECONDS_UNTIL_SEEN = 90
+_SHARED = "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
 # What file systems allow.
 _MAX_BYTES_OF_NAME = 255
 _PACKAGES = (
@@ -195,6 +196,14 @@ def check_left_out(experiment: Experiment, record: dict, config: ConfigDict, dat
         )
 
 
+def check_all_find(experiment: Experiment, *found: bool) -> None:
+    """Refuses, in all processes, a run of which one finds what another does not: their folders are not the same one."""
+    if not distributed.is_same(*found):
+        raise ExperimentError(
+            f"{experiment.directory} holds for one process of the run what it does not for another: {_SHARED}"
+        )
+
+
 def check_is_seen(experiment: Experiment) -> None:
     """Returns once this process sees the run directory, which the first one has made.
 
@@ -205,8 +214,7 @@ def check_is_seen(experiment: Experiment) -> None:
     while not experiment.config.exists():
         if time.monotonic() > deadline:
             raise ExperimentError(
-                f"{experiment.directory} is there for the first process of the run, and not for this one on {socket.gethostname()}: "
-                "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
+                f"{experiment.directory} is there for the first process of the run, and not for this one on {socket.gethostname()}: {_SHARED}"
             )
         time.sleep(0.5)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from starjax import command, errors, files, program, trained
+from starjax import command, errors, files, log, program, trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -28,7 +28,7 @@ def exported(run: trained.Trained) -> jax.export.Exported:
     shape = jax.export.symbolic_shape("num_cluster, num_star")
     features = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key in run.feature_keys}
     answer = program.of_run(run)
-    answer.__name__ = re.sub(r"\W", "_", f"starjax_{run.place.name}")
+    answer.__name__ = re.sub(r"\W", "_", f"starjax_{_name(run)}")
     return jax.export.export(jax.jit(answer), platforms=PLATFORMS)(
         features, jax.ShapeDtypeStruct(shape, jnp.bool)
     )
@@ -40,6 +40,10 @@ def write(run: trained.Trained, out: Path) -> jax.export.Exported:
     with files.written_whole(out) as temporary:
         temporary.write_bytes(made.serialize())
     return made
+
+
+def _name(run: trained.Trained) -> str:
+    return run.place.directory.resolve().name  # of `.`, too
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -55,10 +59,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: argparse.Namespace) -> None:
     run = trained.load(arguments.run)
-    out = Path(arguments.out or f"{run.place.name}.jaxexport")
+    out = Path(arguments.out or f"{_name(run)}.jaxexport")
     if out.exists() and not arguments.overwrite:
         raise ExportError(f"{out} is there: name another --out, or add --overwrite")
     made = write(run, out)
+    for doubt in run.doubts:
+        log.warning(f"no answer should be believed as it stands: {doubt}")
     print(f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, for {', '.join(PLATFORMS)}")
     print(f"features   {', '.join(run.feature_keys)}; each float32 (clusters, stars)")
     print("mask       bool (clusters, stars), True where a star is")

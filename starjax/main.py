@@ -3,7 +3,7 @@
     python -m starjax.main --config=set_transformer --config.optim.learning_rate=1e-4
 
     --config=NAME                     a config of starjax's by name, or a file of your own
-    --config.data.dataset=DIR         a data set that starjax.data.build made [the packaged sample]
+    --config.data.dataset=DIR         what starjax.data.build made; tfds:NAME [sample]
     --config.data.target_keys=time    what it tells [total_mass_within_2x_r_tidal]
     --config.name=NAME                the run directory is OUTPUT_BASE/experiments/NAME
     --config.train.max_epochs=100     any field is set like this
@@ -94,6 +94,7 @@ def _finish(config: ConfigDict, place: Experiment, stored: Dataset | None = None
             finished.check_can_be_made_anew(best, is_of_others=True)
     # All processes look at what is there before one of them writes.
     distributed.wait_for_all("run directory found")
+    experiment.check_all_find(place, record is not None, is_done)
     stored = stored or prepare.read(config, record)
     if record is not None:
         experiment.check_same(place, record, config, stored)

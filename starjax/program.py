@@ -23,7 +23,8 @@ def of_run(run: trained.Trained) -> Callable:
     Features are a dict of float32 (B, N), one for each of `run.feature_keys`, in physical units (see
     `data.columns`); `mask` is bool (B, N), True where a star is. Answers are a dict of float32 (B,), named as the columns of a
     prediction: of each target its value, the bounds of its calibrated intervals and spreads, and `novelty`. What an
-    empty place holds does not matter; of a cluster without any star the answer means nothing, and its novelty is infinite.
+    empty place holds does not matter; of a cluster without any star, or with one whose features are not finite, the answer means
+    nothing, and its novelty is infinite.
     """
     config = dataclasses.replace(
         assemble.sampler_config(run.config, run.feature_scalers, run.feature_keys),
@@ -101,10 +102,10 @@ def _of_targets(run: trained.Trained, output_BxExSxO) -> dict:
 
 
 def _spread(values_BxMxT):
-    """Standard deviation over the second axis; 0 where there is one."""
+    """Standard deviation over the second axis; 0 where there is one, or where all are the same."""
     if values_BxMxT.shape[1] == 1:
         return jnp.zeros_like(values_BxMxT[:, 0])
-    return values_BxMxT.std(axis=1, ddof=1)
+    return (values_BxMxT - values_BxMxT[:, :1]).std(axis=1, ddof=1)
 
 
 def _quantile(weight_BxC, mean_BxC, sigma_BxC, level: float):
@@ -141,6 +142,7 @@ def _novelty(run: trained.Trained) -> Callable:
             whitened_S = (description_S - np.float32(reference.center)) @ np.float32(reference.whitening)
         distance = jnp.linalg.norm(np.float32(reference.known) - whitened_S[None], axis=1)
         nearest = jnp.sort(distance)[:num_neighbour].mean()
-        return jnp.where(num_1x1[0, 0] > 0, nearest / reference.threshold, jnp.inf)
+        is_known = (num_1x1[0, 0] > 0) & jnp.isfinite(stars_NxF).all()
+        return jnp.where(is_known, nearest / reference.threshold, jnp.inf)
 
     return of_cluster

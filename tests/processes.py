@@ -30,7 +30,10 @@ def free_port():
 
 @contextlib.contextmanager
 def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_device=2):
-    """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block."""
+    """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block.
+
+    Where `base` is a list, each process has its own, as if their machines did not share a folder.
+    """
     address = f"127.0.0.1:{free_port()}"
     processes = []
     for i in range(number):
@@ -39,8 +42,9 @@ def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_devi
             f"--num_processes={number}",
             f"--process_id={i}",
         )
-        line = command(small, base, *more, *others[: 3 * (number > 1)], program=program)
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device)}
+        own = base[i] if isinstance(base, list) else base
+        line = command(small, own, *more, *others[: 3 * (number > 1)], program=program)
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
         processes.append(
             subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )

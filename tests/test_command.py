@@ -292,6 +292,7 @@ def test_help_fits_a_screen_and_names_fields_that_are_there(module, config):
             ["--config=deep_set"],
             "starjax has no config of that name, choose one of common, dataset, deep_sets",
         ),
+        (["--config=deep_sets:8"], "deep_sets takes nothing after a colon"),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
         (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (

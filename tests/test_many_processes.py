@@ -49,7 +49,8 @@ PLAIN = ("train.max_epochs=12", "train.patience=12")
         ),
         # As many devices in all: other samples meet in a batch than where stars are replicated, but in no number of
         # processes other ones than in another. (What is sharded is a single such chunk.)
-        ((*PLAIN, STREAMED), (2, 4)),
+        ((*PLAIN, STREAMED), (2, 1)),
+        pytest.param((*PLAIN, STREAMED), (4, 2), marks=pytest.mark.weekly),
     ],
 )
 def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, options, numbers):
@@ -90,6 +91,18 @@ def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, 
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     jax.tree.map(close, one.params, many.params)
     close(one.calibrated.stretch, many.calibrated.stretch)
+
+
+def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(small, tmp_path):
+    short = ("--config.train.max_epochs=1", "--config.optim.warmup_epochs=0")
+    with many_of(1, small, tmp_path / "one", *short) as alone:
+        assert ended(alone)[1] == [0]
+    with many_of(2, small, [tmp_path / "one", tmp_path / "other"], *short) as pair:
+        printed, statuses = ended(pair)
+    assert statuses == [1, 1], printed
+    for text in printed:
+        assert text.splitlines()[-1].endswith("should be a folder that all of them share")
+        assert "Traceback" not in text
 
 
 @pytest.mark.chaos

@@ -18,10 +18,10 @@ CONFIGS = Path(starjax.__file__).parent / "configs"
 
 @pytest.fixture(scope="module")
 def root(request):
-    """The root of a clone; tests of an installed wheel have none."""
+    """The root of a clone; tests of a wheel or an sdist have none."""
     root = request.config.rootpath
-    if not (root / "setup.cfg").exists():
-        pytest.skip("there is no source tree")
+    if not (root / ".git").exists():
+        pytest.skip("there is no clone")
     return root
 
 

@@ -75,6 +75,7 @@ def publish(
     """
     tfds = tfds_folder.package()
     _check_names(source, name, version)
+    dataset.find(source)
     out = data_dir / name / version
     _check_free(out)
     folder = dataset.directory(source)

@@ -129,7 +129,7 @@ def package():
     ]
     if missing:
         # tensorflow-datasets brings the other one on Linux only.
-        mend = "'starjax[tfds]'" if "tensorflow_datasets" in missing else "array_record"
+        mend = "'tensorflow-datasets>=4.9.10'" if "tensorflow_datasets" in missing else "array_record"
         raise DatasetError(
             f"data sets of TFDS need {' and '.join(missing)}, which is not installed: pip install {mend}"
         )

@@ -11,6 +11,7 @@ and `test`; `run_id`, `time_myr` and `distance_pc` beside them if they are known
 fitted to the training split.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -49,7 +50,18 @@ def load(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...])
         raw = _read(f"{name}, {theirs[split]}", builder, theirs[split], wanted)
         scalers = scalers or _fit(name, raw)
         shards[split] = dataset.prepare(raw, "raw", (feature_keys, target_keys), scalers)
+    _check_runs(name, shards)
     return dataset.Dataset(shards, *scalers, dataset.sha256_over(digests))
+
+
+def _check_runs(name: str, shards: Mapping[str, shard.Shard]) -> None:
+    """Refuses a run in two splits: its snapshots are much alike, so that a test would tell of what was learned by heart."""
+    for one, other in itertools.combinations(SPLITS, 2):
+        if shared := sorted(set(shards[one].runs) & set(shards[other].runs)):
+            raise DatasetError(
+                f"data.dataset={name!r}: run {', '.join(shared[:3])}{' …' if len(shared) > 3 else ''} stands in {one} and in "
+                f"{other}: snapshots of a run belong to one split, all of them; prepare the data set so"
+            )
 
 
 def _stored_scalers(folder: Path) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle] | None:

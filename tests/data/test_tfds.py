@@ -291,7 +291,7 @@ def test_names_that_mean_nothing(data_dir, name, said):
 
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setattr(tfds_folder.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(dataset.DatasetError, match=r"not installed: pip install 'starjax\[tfds\]'"):
+    with pytest.raises(dataset.DatasetError, match=r"not installed: pip install 'tensorflow-datasets>="):
         load("star_clusters")
 
 
@@ -461,8 +461,8 @@ COLUMNS = tfds.features.FeaturesDict(
 MADE_TARGETS = {"time": np.float32, "r_half": np.float32, "kind": tfds.features.Text()}
 
 
-def made_records(rng, num_snapshot, has_names, changes):
-    """Snapshots of which a model could learn."""
+def made_records(rng, runs, num_snapshot, has_names, changes):
+    """Snapshots of which a model could learn, of runs of these numbers."""
     for _ in range(num_snapshot):
         num_star = int(rng.integers(5, 30))
         stars = {key: rng.normal(0, 10, num_star).astype(dtype) for key, dtype in NUMBERS.items()}
@@ -472,7 +472,7 @@ def made_records(rng, num_snapshot, has_names, changes):
         yield {
             "stars": stars | changes,
             "targets": targets,
-            "run_id": int(rng.integers(100)),
+            "run_id": int(rng.choice(runs)),
             "label": "open",
         }
 
@@ -481,11 +481,19 @@ def made_records(rng, num_snapshot, has_names, changes):
 def others(data_dir):
     """`(data_set, stars of validation changed…) -> records by split`, prepared as `tfds:DATA_SET`."""
 
-    def made(data_set, splits=("train", "validation", "test"), stars=STARS, **changes):
+    def made(data_set, splits=("train", "validation", "test"), stars=STARS, runs_apart=100, **changes):
         rng = np.random.default_rng(3)
         records = {
-            split: list(made_records(rng, 8, stars is STARS, changes if split == "validation" else {}))
-            for split in splits
+            split: list(
+                made_records(
+                    rng,
+                    range(number * runs_apart, number * runs_apart + 100),
+                    8,
+                    stars is STARS,
+                    changes if split == "validation" else {},
+                )
+            )
+            for number, split in enumerate(splits)
         }
         builder = Others(data_set, records, stars, MADE_TARGETS, data_dir=data_dir)
         builder.download_and_prepare()
@@ -571,6 +579,14 @@ def test_stars_of_others_that_have_not_all_features(others):
         errors.StarjaxError, match="validation: record 0 has not as many values of every feature"
     ):
         load("uneven", ("x", "vz"), ("time",))
+
+
+def test_a_run_of_others_in_two_splits_is_refused(others):
+    others("mixed", runs_apart=0)
+    with pytest.raises(
+        dataset.DatasetError, match=r"run \d+(, \d+)* stands in \w+ and in \w+: snapshots of a run belong"
+    ):
+        load("mixed", ("x",), ("time",))
 
 
 def test_a_split_that_others_do_not_have(others):
