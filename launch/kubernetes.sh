@@ -51,8 +51,10 @@ fail() {
 check() {
     local name
     [[ -n $IMAGE ]] || fail "IMAGE is not set: export IMAGE=… (launch/README.md says how one is built)"
-    for name in HOSTS CHIPS_PER_HOST MAX_RESTARTS; do
-        [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name=${!name} should be a whole number"
+    [[ $HOSTS =~ ^[1-9][0-9]*$ ]] || fail "HOSTS=$HOSTS should be a whole number, 1 or more"
+    for name in CHIPS_PER_HOST MAX_RESTARTS; do
+        # In YAML 010 would be eight.
+        [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name=${!name} should be a whole number, without zeros before it"
     done
     for name in IMAGE CLAIM TPU_ACCELERATOR TPU_TOPOLOGY; do
         [[ ${!name} =~ ^[A-Za-z0-9][A-Za-z0-9/:@._-]*$ ]] || fail "$name=${!name} should be a name"
@@ -137,6 +139,7 @@ case $command in
 esac
 [[ ${1:-} != -- ]] || shift
 [[ $KIND = gpu || $KIND = tpu ]] || fail "KIND=$KIND should be gpu or tpu"
-[[ $NAME =~ ^[a-z][a-z0-9-]{0,30}[a-z0-9]$ ]] || fail "NAME=$NAME should be of small letters, digits and -"
+[[ $NAME =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
+    fail "NAME=$NAME should be a small letter, and up to 31 more, digits or -, of which - is not the last"
 [[ $command = run || $command = resume || $# -eq 0 ]] || fail "$command takes no arguments: $*"
 "$command" "$@"
