@@ -121,7 +121,7 @@ def pod(cluster, tmp_path):
 @pytest.fixture
 def kubernetes(cluster):
     """The script for Kubernetes."""
-    return cluster("kubernetes.sh", IMAGE="registry.example/starjax:cuda")
+    return cluster("kubernetes.sh", IMAGE="registry.example/starjax:cuda", POLL_SECONDS="0")
 
 
 @pytest.fixture

@@ -154,10 +154,23 @@ def test_what_kubectl_is_asked_for(kubernetes):
         ["kubectl", "--namespace=stars", "create"],
     ]
     assert planned.endswith((kubernetes.folder / "manifest.yaml").read_text())
-    kubernetes.run("logs")
     kubernetes.run("delete")
-    assert [call[1] for call in kubernetes.calls()[2:]] == ["logs", "delete"]
-    assert "jobset.sigs.k8s.io/jobset-name=starjax" in kubernetes.calls()[2][-1]
+    assert kubernetes.calls()[2][1:4] == ["delete", "jobset", "starjax"]
+
+
+def test_logs_wait_for_the_first_pod(kubernetes):
+    assert "NotFound" in kubernetes.run("logs", status=1)
+    kubernetes.run("run", "--", "--config=a")
+    assert kubernetes.run("--dry-run", "logs").startswith("# kubectl logs --follow")
+    before = len(kubernetes.calls())
+    assert kubernetes.run("logs") == "starjax: no pod yet\nstarjax: Pending\n"
+    [*looks, following] = kubernetes.calls()[before:]
+    assert [call[2] for call in looks] == ["jobset", "pods"] * 3
+    assert following[1] == "logs"
+    assert "jobset.sigs.k8s.io/jobset-name=starjax" in following[-1]
+    assert {call[3] for call in looks[1::2]} == {following[-1]}  # the pod that was waited for
+    kubernetes.run("delete")
+    assert "NotFound" in kubernetes.run("logs", status=1)
 
 
 @pytest.mark.parametrize(
