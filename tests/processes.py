@@ -29,27 +29,35 @@ def free_port():
 
 
 @contextlib.contextmanager
+def at_work(lines, environments):
+    """Processes of these commands, with what they print. None outlives the block."""
+    processes = []
+    try:
+        for line, env in zip(lines, environments, strict=True):
+            processes.append(
+                subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+@contextlib.contextmanager
 def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_device=2):
     """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block."""
     address = f"127.0.0.1:{free_port()}"
-    processes = []
+    lines = []
     for i in range(number):
         others = (
             f"--coordinator_address={address}",
             f"--num_processes={number}",
             f"--process_id={i}",
         )
-        line = command(small, base, *more, *others[: 3 * (number > 1)], program=program)
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device)}
-        processes.append(
-            subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    try:
+        lines.append(command(small, base, *more, *others[: 3 * (number > 1)], program=program))
+    with at_work(lines, [os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device)}] * number) as processes:
         yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def ended(processes, seconds=300):
