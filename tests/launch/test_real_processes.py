@@ -17,7 +17,8 @@ from tests.processes import at_work, command, ended, free_port, wait_for
 @pytest.fixture(scope="module")
 def arguments(small):
     """Those of a small run, which is told by `OUTPUT_BASE` where its folder is to be."""
-    own = command(small, "", "--config.train.max_epochs=20", "--config.train.patience=20")[3:]
+    # So many that on a busy machine, too, it is at work still when it is asked to go.
+    own = command(small, "", "--config.train.max_epochs=60", "--config.train.patience=60")[3:]
     return ["--", *(word for word in own if not word.startswith("--config.output_base"))]
 
 
@@ -46,10 +47,10 @@ def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     assert pod.run("create") == "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n"
     pod.run("install")
     pod.run("run", *arguments)
+    assert "a run is at work here" in pod.run("install", status=1)
     logs = pod.start("logs")
     seen = wait_for(logs, "epoch   2/")
     assert "2 device(s)" in seen
-    assert "a run is at work here" in pod.run("install", status=1)
     pod.run("stop")
     printed, _ = logs.communicate(timeout=300)
     assert logs.returncode == 75, seen + printed
