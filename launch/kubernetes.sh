@@ -19,14 +19,16 @@ TPU_ACCELERATOR=${TPU_ACCELERATOR:-tpu-v5-lite-podslice}
 TPU_TOPOLOGY=${TPU_TOPOLOGY:-1x1}
 # How often a run that was asked to go, or has lost one of its processes, is taken up again.
 MAX_RESTARTS=${MAX_RESTARTS:-20}
-variables=(KIND NAME NAMESPACE IMAGE CLAIM HOSTS CHIPS_PER_HOST TPU_ACCELERATOR TPU_TOPOLOGY MAX_RESTARTS)
+# Between two looks at whether the first pod has started.
+POLL_SECONDS=${POLL_SECONDS:-5}
+variables=(KIND NAME NAMESPACE IMAGE CLAIM HOSTS CHIPS_PER_HOST TPU_ACCELERATOR TPU_TOPOLOGY MAX_RESTARTS POLL_SECONDS)
 
 usage() {
     cat <<'END'
 launch/kubernetes.sh [--dry-run] COMMAND
 
   run -- ARGUMENTS…      starts `python -m starjax.main ARGUMENTS…`, a process on each of HOSTS nodes
-  logs                   follows the first of them, which says all
+  logs                   follows the first of them, which says all, until it ends or starts anew
   resume -- ARGUMENTS…   the same run again, after it failed, or was taken up MAX_RESTARTS times
   delete                 asks the run to save and go, and removes it; what is on the claim stays
 
@@ -51,8 +53,10 @@ fail() {
 check() {
     local name
     [[ -n $IMAGE ]] || fail "IMAGE is not set: export IMAGE=… (launch/README.md says how one is built)"
-    for name in HOSTS CHIPS_PER_HOST MAX_RESTARTS; do
-        [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name=${!name} should be a whole number"
+    [[ $HOSTS =~ ^[1-9][0-9]*$ ]] || fail "HOSTS=$HOSTS should be a whole number, 1 or more"
+    for name in CHIPS_PER_HOST MAX_RESTARTS; do
+        # In YAML 010 would be eight.
+        [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name=${!name} should be a whole number, without zeros before it"
     done
     for name in IMAGE CLAIM TPU_ACCELERATOR TPU_TOPOLOGY; do
         [[ ${!name} =~ ^[A-Za-z0-9][A-Za-z0-9/:@._-]*$ ]] || fail "$name=${!name} should be a name"
@@ -107,9 +111,25 @@ run() {
 }
 
 logs() {
-    # All that has this index, however often it started; from the first line on.
-    cluster logs --follow --tail=-1 \
-        "--selector=jobset.sigs.k8s.io/jobset-name=$NAME,batch.kubernetes.io/job-completion-index=0"
+    wait_for_pod
+    # From its first line on, to its end. Where the run starts anew the pod is removed, with what it said.
+    cluster logs --follow --tail=-1 "$first"
+}
+
+# kubectl logs waits neither for the pod nor for its container.
+wait_for_pod() {
+    local phase
+    [[ -z $dry_run ]] || return 0
+    while true; do
+        # Ends where there is no such run, to which no pod will come.
+        cluster get jobset "$NAME" --output=name >/dev/null
+        phase=$(cluster get pods "$first" '--output=jsonpath={.items[*].status.phase}')
+        case $phase in
+            '' | Pending) echo "$NAME: ${phase:-no pod yet}" >&2 ;;
+            *) return ;;
+        esac
+        sleep "$POLL_SECONDS"
+    done
 }
 
 resume() {
@@ -137,6 +157,9 @@ case $command in
 esac
 [[ ${1:-} != -- ]] || shift
 [[ $KIND = gpu || $KIND = tpu ]] || fail "KIND=$KIND should be gpu or tpu"
-[[ $NAME =~ ^[a-z][a-z0-9-]{0,30}[a-z0-9]$ ]] || fail "NAME=$NAME should be of small letters, digits and -"
+[[ $NAME =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
+    fail "NAME=$NAME should be a small letter, and up to 31 more, digits or -, of which - is not the last"
 [[ $command = run || $command = resume || $# -eq 0 ]] || fail "$command takes no arguments: $*"
+# The pod of the first process.
+first="--selector=jobset.sigs.k8s.io/jobset-name=$NAME,batch.kubernetes.io/job-completion-index=0"
 "$command" "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains with starjax under SLURM: submits itself, and is the batch script then. `launch/slurm.sh --help` says how.
+# Trains with starjax under SLURM: submits itself, and is the batch script then (--in-job). `launch/slurm.sh --help` says how.
 #
 # What every such job needs; the rest are the variables below.
 #SBATCH --requeue
@@ -53,8 +53,11 @@ fail() {
 
 check() {
     local name
-    for name in NODES GPUS_PER_NODE CPUS_PER_TASK MAX_RESTARTS ${ARRAY:+ARRAY}; do
-        [[ ${!name} =~ ^[0-9]+$ ]] || fail "$name=${!name} should be a whole number"
+    for name in NODES CPUS_PER_TASK ${ARRAY:+ARRAY}; do
+        [[ ${!name} =~ ^[1-9][0-9]*$ ]] || fail "$name=${!name} should be a whole number, 1 or more"
+    done
+    for name in GPUS_PER_NODE MAX_RESTARTS; do
+        [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || fail "$name=${!name} should be a whole number, without zeros before it"
     done
     [[ $PER = node || $PER = gpu ]] || fail "PER=$PER should be node or gpu"
     [[ $PER = node || $GPUS_PER_NODE -gt 0 ]] || fail "PER=gpu needs GPUS_PER_NODE: how many GPUs does a node have?"
@@ -80,6 +83,18 @@ call() {
     fi
 }
 
+# Called within an allocation: what SLURM says of it is not to reach the job, whose srun would take it for options.
+forget_allocation() {
+    local name
+    [[ -n ${SLURM_JOB_ID:-} ]] || return 0
+    for name in "${!SLURM@}"; do
+        case $name in
+            SLURM_CONF | SLURM_CLUSTERS | SLURM_JWT) ;;
+            *) unset "$name" ;;
+        esac
+    done
+}
+
 submit() {
     local tasks=1 options
     [[ $PER = node ]] || tasks=$GPUS_PER_NODE
@@ -91,19 +106,26 @@ submit() {
     [[ -z $TIME ]] || options+=("--time=$TIME")
     [[ -z $MEMORY ]] || options+=("--mem=$MEMORY")
     [[ -z $ARRAY ]] || options+=("--array=1-$ARRAY" "--output=%x-%A-%a.log")
+    forget_allocation
     export "${variables[@]}"
-    call sbatch --export=ALL "${options[@]}" "$0" -- "$@"
+    # What is an allocation already (salloc, a notebook) has a job's number too: the word tells the batch script that it is one.
+    call sbatch --export=ALL "${options[@]}" "$0" --in-job -- "$@"
+}
+
+# The job, for scontrol and scancel. Of an array one task has the array's number, which alone means all of them.
+job() {
+    echo "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
 }
 
 # Whether SLURM leaves the job alone: it is not cancelling it, nor taking it back into the queue itself.
 is_running() {
-    [[ $(scontrol show job "$SLURM_JOB_ID") = *JobState=RUNNING* ]]
+    [[ $(scontrol show job "$(job)") = *JobState=RUNNING* ]]
 }
 
 # What reaches the batch shell alone (`scancel --batch`) is for the processes. By way of srun it would kill them.
 forward() {
     if is_running; then
-        scancel --signal=TERM "$SLURM_JOB_ID"
+        scancel --signal=TERM "$(job)"
     fi
 }
 
@@ -138,21 +160,22 @@ batch() {
         exit "$status"
     fi
     [[ $restarts -lt $MAX_RESTARTS ]] || fail "taken up again $restarts times (MAX_RESTARTS), and no more: see above what ends it"
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$(job)"
     exit "$status"
 }
 
-dry_run=
+dry_run='' in_job=''
 case ${1:-} in
     --help | -h) usage && exit ;;
     --dry-run) dry_run=1 && shift ;;
+    --in-job) in_job=1 && shift ;;
 esac
 [[ ${1:-} != -- ]] || shift
 check "$@"
 if [[ -n $dry_run ]]; then
     echo "# here:" && submit "$@"
     echo "# in the job, and again after each time it was asked to go:" && step "$@"
-elif [[ -n ${SLURM_JOB_ID:-} ]]; then
+elif [[ -n $in_job ]]; then
     batch "$@"
 else
     submit "$@"

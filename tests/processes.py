@@ -29,13 +29,29 @@ def free_port():
 
 
 @contextlib.contextmanager
+def at_work(lines, environments):
+    """Processes of these commands, with what they print. None outlives the block."""
+    processes = []
+    try:
+        for line, env in zip(lines, environments, strict=True):
+            processes.append(
+                subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+@contextlib.contextmanager
 def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_device=2):
     """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block.
 
     Where `base` is a list, each process has its own, as if their machines did not share a folder.
     """
     address = f"127.0.0.1:{free_port()}"
-    processes = []
+    lines = []
     for i in range(number):
         others = (
             f"--coordinator_address={address}",
@@ -43,17 +59,10 @@ def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_devi
             f"--process_id={i}",
         )
         own = base[i] if isinstance(base, list) else base
-        line = command(small, own, *more, *others[: 3 * (number > 1)], program=program)
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-        processes.append(
-            subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    try:
+        lines.append(command(small, own, *more, *others[: 3 * (number > 1)], program=program))
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(num_device), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    with at_work(lines, [env] * number) as processes:
         yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def ended(processes, seconds=300):

@@ -56,7 +56,7 @@ class Cluster:
     def run(self, *words: str, status: int = 0, **variables: str) -> str:
         """What the script prints, which is to end with this status."""
         process = self.start(*words, **variables)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=300)
         assert process.returncode == status, printed
         return printed
 
@@ -121,7 +121,7 @@ def pod(cluster, tmp_path):
 @pytest.fixture
 def kubernetes(cluster):
     """The script for Kubernetes."""
-    return cluster("kubernetes.sh", IMAGE="registry.example/starjax:cuda")
+    return cluster("kubernetes.sh", IMAGE="registry.example/starjax:cuda", POLL_SECONDS="0")
 
 
 @pytest.fixture

@@ -32,6 +32,10 @@ def check(text):
     return manifest
 
 
+def pod_of(manifest):
+    return manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
     variables = {
@@ -88,6 +92,42 @@ def test_a_mistake_in_a_manifest_is_found(kubernetes, right, wrong):
         check(text.replace(right, wrong))
 
 
+def test_names_are_names_whatever_they_look_like(kubernetes):
+    names = {"KIND": "tpu", "NAME": "no", "IMAGE": "1e3", "CLAIM": "true", "TPU_TOPOLOGY": "44"}
+    variables = names | {"TPU_ACCELERATOR": "5", "MAX_RESTARTS": "0"}
+    manifest = check(kubernetes.run("--dry-run", "run", "--", "--config=a", **variables))
+    assert manifest["metadata"]["name"] == "no"
+    assert manifest["spec"]["failurePolicy"]["maxRestarts"] == 0
+    pod = pod_of(manifest)
+    assert pod["containers"][0]["image"] == "1e3"
+    assert pod["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": "5",
+        "cloud.google.com/gke-tpu-topology": "44",
+    }
+    assert pod["volumes"] == [{"name": "output", "persistentVolumeClaim": {"claimName": "true"}}]
+    assert check(kubernetes.run("--dry-run", "run", "--", "--config=a", NAME="x"))["metadata"]["name"] == "x"
+
+
+def test_the_manifests_differ_in_what_is_of_their_machines(kubernetes):
+    common = []
+    for kind in KINDS:
+        manifest = check(kubernetes.run("--dry-run", "run", "--", "--config=a", KIND=kind))
+        manifest["metadata"].pop("annotations", None)
+        pod = pod_of(manifest)
+        [container] = pod["containers"]
+        for part in (pod, container):
+            part.pop("securityContext", None)
+        pod.pop("nodeSelector", None)
+        container.pop("resources")
+        # That of NCCL.
+        pod["volumes"] = [one for one in pod["volumes"] if one["name"] != "shared-memory"]
+        container["volumeMounts"] = [
+            one for one in container["volumeMounts"] if one["name"] != "shared-memory"
+        ]
+        common.append(manifest)
+    assert common[0] == common[1]
+
+
 def test_arguments_come_through_as_they_are(kubernetes):
     awkward = [
         '--config.data.target_keys=("time", "it\'s")',
@@ -99,8 +139,7 @@ def test_arguments_come_through_as_they_are(kubernetes):
         "# no",
     ]
     manifest = check(kubernetes.run("--dry-run", "run", "--", *awkward))
-    job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
-    given = job["template"]["spec"]["containers"][0]["args"]
+    given = pod_of(manifest)["containers"][0]["args"]
     # As Kubernetes reads them: a doubled $ is one, and begins nothing.
     assert [word.replace("$$", "$") for word in given[:-3]] == awkward
 
@@ -115,10 +154,23 @@ def test_what_kubectl_is_asked_for(kubernetes):
         ["kubectl", "--namespace=stars", "create"],
     ]
     assert planned.endswith((kubernetes.folder / "manifest.yaml").read_text())
-    kubernetes.run("logs")
     kubernetes.run("delete")
-    assert [call[1] for call in kubernetes.calls()[2:]] == ["logs", "delete"]
-    assert "jobset.sigs.k8s.io/jobset-name=starjax" in kubernetes.calls()[2][-1]
+    assert kubernetes.calls()[2][1:4] == ["delete", "jobset", "starjax"]
+
+
+def test_logs_wait_for_the_first_pod(kubernetes):
+    assert "NotFound" in kubernetes.run("logs", status=1)
+    kubernetes.run("run", "--", "--config=a")
+    assert kubernetes.run("--dry-run", "logs").startswith("# kubectl logs --follow")
+    before = len(kubernetes.calls())
+    assert kubernetes.run("logs") == "starjax: no pod yet\nstarjax: Pending\n"
+    [*looks, following] = kubernetes.calls()[before:]
+    assert [call[2] for call in looks] == ["jobset", "pods"] * 3
+    assert following[1] == "logs"
+    assert "jobset.sigs.k8s.io/jobset-name=starjax" in following[-1]
+    assert {call[3] for call in looks[1::2]} == {following[-1]}  # the pod that was waited for
+    kubernetes.run("delete")
+    assert "NotFound" in kubernetes.run("logs", status=1)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +182,11 @@ def test_what_kubectl_is_asked_for(kubernetes):
         (["run", "--", "--config=a"], {"IMAGE": "a\nb"}, "IMAGE=a\nb should be a name"),
         (["run", "--", "--config=a"], {"KIND": "cpu"}, "KIND=cpu should be gpu or tpu"),
         (["run", "--", "--config=a"], {"HOSTS": "two"}, "HOSTS=two"),
+        (["run", "--", "--config=a"], {"HOSTS": "0"}, "HOSTS=0 should be a whole number, 1 or more"),
+        (["run", "--", "--config=a"], {"MAX_RESTARTS": "010"}, "MAX_RESTARTS=010"),
         (["run", "--", "--config=a"], {"NAME": "A run"}, "NAME=A run"),
+        (["run", "--", "--config=a"], {"NAME": "run-"}, "- is not the last"),
+        (["run", "--", "--config=a"], {"NAME": "x" * 33}, "up to 31 more"),
         (["run", "--", "two\nlines"], {}, "a line break"),
         (["run"], {}, "name a config"),
         (["logs", "all"], {}, "logs takes no arguments: all"),

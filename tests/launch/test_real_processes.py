@@ -1,65 +1,58 @@
 """Two real processes of one run, as each of the ways starts them; stood in for is only what cluster they are of.
 
-In one file, since they share compiled programs, and a run that began on one cluster is at home on another.
+In one file, since they share compiled programs.
 """
 
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
 import yaml
 
-from tests.processes import command, ended, free_port, wait_for
+from tests.processes import at_work, command, ended, free_port, wait_for
 
 
 @pytest.fixture(scope="module")
 def arguments(small):
     """Those of a small run, which is told by `OUTPUT_BASE` where its folder is to be."""
-    own = command(small, "", "--config.train.max_epochs=20", "--config.train.patience=20")[3:]
+    # So many that on a busy machine, too, it is at work still when it is asked to go.
+    own = command(small, "", "--config.train.max_epochs=60", "--config.train.patience=60")[3:]
     return ["--", *(word for word in own if not word.startswith("--config.output_base"))]
-
-
-@pytest.fixture(scope="module")
-def shared_base(tmp_path_factory):
-    """What stands for a file server."""
-    return tmp_path_factory.mktemp("output")
 
 
 @pytest.mark.slow
 def test_a_slurm_job_that_was_asked_to_go_is_queued_again_and_goes_on(slurm, in_job, arguments, tmp_path):
     job = slurm(PYTHON=sys.executable, CPUS_PER_TASK="1", OUTPUT_BASE=str(tmp_path), **in_job)
-    process = job.start(*arguments)
+    process = job.start("--in-job", *arguments)
     seen = wait_for(process, "epoch   2/")
     assert "2 device(s)" in seen  # one of each process
     process.send_signal(signal.SIGTERM)  # to the batch script alone, as `scancel --batch` does
-    printed, _ = process.communicate(timeout=100)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == 75, seen + printed
     assert printed.count("asked to end: ") == 2
     assert job.calls("scancel") == [["scancel", "--signal=TERM", "7"]]
     assert job.calls("scontrol")[-1] == ["scontrol", "requeue", "7"]
     before = len(job.calls())
 
-    printed = job.run(*arguments, SLURM_RESTART_COUNT="1")
+    printed = job.run("--in-job", *arguments, SLURM_RESTART_COUNT="1")
     assert "going on after epoch" in printed
     assert (tmp_path / "experiments/run/run-test.parquet").exists()
     assert [call[0] for call in job.calls()[before:]] == ["srun"]
 
 
 @pytest.mark.slow
-def test_a_run_outlives_its_tpu_slice(pod, arguments, shared_base):
-    pod.environment["OUTPUT_BASE"] = str(shared_base)
+def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     assert pod.run("create") == "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n"
     pod.run("install")
     pod.run("run", *arguments)
+    assert "a run is at work here" in pod.run("install", status=1)
     logs = pod.start("logs")
     seen = wait_for(logs, "epoch   2/")
     assert "2 device(s)" in seen
-    assert "a run is at work here" in pod.run("install", status=1)
     pod.run("stop")
-    printed, _ = logs.communicate(timeout=100)
+    printed, _ = logs.communicate(timeout=300)
     assert logs.returncode == 75, seen + printed
     assert "asked to end: " in printed
 
@@ -73,15 +66,15 @@ def test_a_run_outlives_its_tpu_slice(pod, arguments, shared_base):
     assert queue == ["list", "delete", "create", "list", "list", "list"]
     printed = pod.run("logs")
     assert "going on after epoch" in printed
-    assert (shared_base / "experiments/run/run-test.parquet").exists()
+    assert (tmp_path / "experiments/run/run-test.parquet").exists()
     assert "no run is at work here" in pod.run("stop", status=1)
     pod.run("delete")
     assert not (pod.folder / "queue").exists()
 
 
 @pytest.mark.slow
-def test_the_pods_of_a_manifest_are_one_run(kubernetes, arguments, shared_base):
-    kubernetes.run("run", *arguments, HOSTS="2")
+def test_the_pods_of_a_manifest_are_one_run(kubernetes, arguments, tmp_path):
+    kubernetes.run("run", *arguments, "--config.train.max_epochs=2", HOSTS="2")
     manifest = yaml.safe_load((kubernetes.folder / "manifest.yaml").read_text())
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     [container] = job["template"]["spec"]["containers"]
@@ -89,26 +82,20 @@ def test_the_pods_of_a_manifest_are_one_run(kubernetes, arguments, shared_base):
     first = "starjax-workers-0-0.starjax:55527"
     assert f"--coordinator_address={first}" in container["args"]
     port = free_port()
-    pods = []
+    lines, environments = [], []
     for number in range(job["completions"]):
-        variables = {"JOB_COMPLETION_INDEX": str(number), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
         given = [
             word.replace("$(JOB_COMPLETION_INDEX)", str(number)).replace(first, f"127.0.0.1:{port}")
             for word in container["args"]
         ]
-        pods.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "starjax.main", *given],
-                env=os.environ | variables | {"OUTPUT_BASE": str(shared_base)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    printed, statuses = ended(pods, seconds=100)
+        lines.append([sys.executable, "-m", "starjax.main", *given])
+        variables = {"JOB_COMPLETION_INDEX": str(number), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+        environments.append(os.environ | variables | {"OUTPUT_BASE": str(tmp_path)})
+    with at_work(lines, environments) as pods:
+        printed, statuses = ended(pods)
     assert statuses == [0, 0], printed
-    # They are one run, of which the first process speaks: that of the slice, which is finished, or a new one.
-    assert "experiments/run" in printed[0]
-    assert "experiments/run" not in printed[1]
+    # They are one run, of which the first process speaks.
+    assert "epoch   2/2" in printed[0]
+    assert "epoch " not in printed[1]
     assert "kubernetes" not in "".join(printed)  # jax has nothing to look for
-    assert (shared_base / "experiments/run/run-test.parquet").exists()
+    assert (tmp_path / "experiments/run/run-test.parquet").exists()

@@ -2,8 +2,12 @@
 
 import json
 import shlex
+import signal
+from pathlib import Path
 
 import pytest
+
+from tests.processes import wait_for
 
 # What a shell, sbatch or srun could take for something else.
 AWKWARD = [
@@ -37,14 +41,41 @@ AWKWARD = [
 )
 def test_what_is_queued_again(slurm, in_job, telling_python, statuses, variables, status, is_requeued):
     job = slurm(PYTHON=telling_python, STATUSES=statuses, **in_job, **variables)
-    job.run("--config=deep_sets", status=status)
+    job.run("--in-job", "--", "--config=deep_sets", status=status)
     assert (["scontrol", "requeue", "7"] in job.calls()) == is_requeued
+
+
+def test_of_an_array_the_task_is_meant(slurm, telling_python):
+    # One task of an array has the number of the array, by which all tasks would be meant.
+    of_array = {"SLURM_JOB_ID": "36", "SLURM_ARRAY_JOB_ID": "36", "SLURM_ARRAY_TASK_ID": "8", "ARRAY": "8"}
+    job = slurm(PYTHON=telling_python, STATUSES="75,75", **of_array)
+    job.run("--in-job", "--", "--config=grid", status=75)
+    assert job.calls("scontrol") == [["scontrol", "show", "job", "36_8"], ["scontrol", "requeue", "36_8"]]
+
+    telling = Path(telling_python)
+    telling.write_text(telling.read_text().replace("sys.exit(", "import time; time.sleep(100)\nsys.exit("))
+    process = job.start("--in-job", "--", "--config=grid")
+    wait_for(process, "--shard=8/8")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    assert job.calls("scancel") == [["scancel", "--signal=TERM", "36_8"]]
+
+
+def test_within_an_allocation_it_is_submitted_too(slurm):
+    allocation = {"SLURM_JOB_ID": "99", "SLURM_ARRAY_TASK_ID": "4", "SLURM_CPU_BIND": "quiet,mask_cpu:0x1"}
+    job = slurm()
+    planned = job.run("--dry-run", "--config=grid", ARRAY="8", **allocation)
+    assert planned.endswith("--shard=I/8\n")
+    job.run("--config=grid", ARRAY="8", SLURM_CONF="/etc/slurm.conf", **allocation)
+    [submitted] = job.calls()
+    assert submitted[0] == "sbatch"
+    assert (job.folder / "taken_over").read_text() == "SLURM_CONF"
 
 
 def test_a_job_that_slurm_is_ending_is_left_to_it(slurm, in_job, telling_python):
     job = slurm(PYTHON=telling_python, STATUSES="75,75", **in_job)
     (job.folder / "state").write_text("COMPLETING")  # cancelled, or taken back into the queue
-    job.run("--config=deep_sets", status=75)
+    job.run("--in-job", "--", "--config=deep_sets", status=75)
     assert job.calls("scontrol") == [["scontrol", "show", "job", "7"]]
 
 
@@ -84,7 +115,8 @@ def test_what_is_asked_for(slurm, in_job):
         "--array=1-8",
     } <= set(job.calls()[0])
     assert planned[3].endswith("-m starjax.grid --config=grid --shard=I/8")
-    job.run("--config=grid", **variables, **in_job, PYTHON="true", SLURM_ARRAY_TASK_ID="3")
+    of_array = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
+    job.run("--in-job", "--", "--config=grid", **variables, **in_job, **of_array, PYTHON="true")
     [call] = job.calls("srun")
     assert call[1:] == [
         "--kill-on-bad-exit=0",
@@ -106,6 +138,10 @@ def test_what_is_asked_for(slurm, in_job):
         ({"PER": "gpu"}, ["--config=a"], "GPUS_PER_NODE"),
         ({}, [], "name a config"),
         ({"ARRAY": "1-8"}, ["--config=a"], "ARRAY=1-8"),
+        ({"ARRAY": "0"}, ["--config=a"], "ARRAY=0 should be a whole number, 1 or more"),
+        ({"NODES": "0"}, ["--config=a"], "NODES=0"),
+        ({"GPUS_PER_NODE": "08"}, ["--config=a"], "GPUS_PER_NODE=08"),
+        ({"MAX_RESTARTS": "010"}, ["--config=a"], "MAX_RESTARTS=010"),
     ],
 )
 def test_what_cannot_be_is_refused(cluster, variables, words, said):
