@@ -49,7 +49,7 @@ PLAIN = ("train.max_epochs=12", "train.patience=12")
         ),
         # As many devices in all: other samples meet in a batch than where stars are replicated, but in no number of
         # processes other ones than in another. (What is sharded is a single such chunk.)
-        ((*PLAIN, STREAMED), (2, 1)),
+        pytest.param((*PLAIN, STREAMED), (2, 1), marks=pytest.mark.weekly),
         pytest.param((*PLAIN, STREAMED), (4, 2), marks=pytest.mark.weekly),
     ],
 )

@@ -38,6 +38,7 @@ class Cluster:
             "STANDING_IN_PORT": str(free_port()),
             "STANDING_IN_PYTHON": sys.executable,
             "PYTHONDONTWRITEBYTECODE": "1",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen:

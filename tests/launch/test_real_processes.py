@@ -72,7 +72,7 @@ def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     assert not (pod.folder / "queue").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_pods_of_a_manifest_are_one_run(kubernetes, arguments, tmp_path):
     kubernetes.run("run", *arguments, "--config.train.max_epochs=2", HOSTS="2")
     manifest = yaml.safe_load((kubernetes.folder / "manifest.yaml").read_text())
