@@ -14,7 +14,7 @@ from starjax import export, predict, report, summary
 from starjax.configs import common
 from starjax.configs import dataset as dataset_config
 from starjax.configs import grid as grid_config
-from starjax.data import splits
+from starjax.data import splits, tfds
 
 OF_MINE = """
 from starjax.configs import common
