@@ -12,7 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from starjax import distributed, errors, files, log
+from starjax import distributed, errors, files, log, processes
 
 # Where what is removed goes first.
 _REMOVED = "removed"
@@ -86,7 +86,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, _, error, *__):
-        if error is not None and distributed.is_loss_of_a_process(error):
+        if error is not None and processes.is_loss_of_a_process(error):
             return  # what is under way waits for that process, too
         try:
             self.wait()
@@ -153,7 +153,7 @@ class Checkpoints:
         try:
             yield
         except (*_DAMAGE, RuntimeError) as error:
-            if distributed.is_loss_of_a_process(error):
+            if processes.is_loss_of_a_process(error):
                 raise
             self._without_digests = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -231,7 +231,7 @@ class Checkpoints:
             restored = self._manager.restore(epoch, args=args)
         except _DAMAGE as error:
             # Of files that are as they were saved it is no damage.
-            if (folder / files.SUMS).is_file() or distributed.is_loss_of_a_process(error):
+            if (folder / files.SUMS).is_file() or processes.is_loss_of_a_process(error):
                 raise
             return f"{folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
         return Checkpoint(epoch, restored["arrays"], restored["progress"])

@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from absl.flags import argparse_flags
 from ml_collections import config_flags
 
-from starjax import distributed, errors, files, log, signals
+from starjax import errors, files, log, processes, signals
 
 _OWN_CONFIGS = Path(__file__).parent / "configs"
 _TOO_LARGE = (
@@ -171,7 +171,7 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
                 f"error: {where}{error.strerror}; what was finished before stands: {mend}, and give the command again",
                 1,
             )
-        if not distributed.is_loss_of_a_process(error):
+        if not processes.is_loss_of_a_process(error):
             raise
         reason = str(error).splitlines()[0]
         _end(
@@ -205,5 +205,5 @@ def _end(message: str, status: int) -> None:
     """Ends the process with a last line; one of many at once, lest it wait for the others while they wait for it."""
     _say_last(message)
     if jax.distributed.is_initialized():
-        distributed.leave(status)
+        processes.leave(status)
     sys.exit(status)

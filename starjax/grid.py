@@ -31,6 +31,7 @@ from starjax import (
     main,
     models,
     names,
+    processes,
     summary,
 )
 from starjax import config as config_lib
@@ -205,7 +206,7 @@ def run_command() -> None:
         which = parse_shard(shard.value)
         check(cells(config.value), num_device=1)  # what is wrong whatever the devices
         environment.keep_compiled(config.value.base.output_base)
-        if not distributed.initialize(None, None, None):
+        if not processes.initialize(None, None, None):
             distributed.use_cores(config.value.base.train.batch_size)
         run(config.value, which)
 

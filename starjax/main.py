@@ -33,6 +33,7 @@ from starjax import (
     log,
     outcome,
     prepare,
+    processes,
     results,
     signals,
     train,
@@ -198,7 +199,7 @@ def run_command() -> None:
             raise app.UsageError(f"unknown argument {argv[1]}")
         config_lib.check(config.value, num_device=1)  # what is wrong whatever the devices
         environment.keep_compiled(config.value.output_base)
-        if not distributed.initialize(coordinator.value, num_processes.value, process_id.value):
+        if not processes.initialize(coordinator.value, num_processes.value, process_id.value):
             distributed.use_cores(config.value.train.batch_size)
         run(config.value)
 
