@@ -70,6 +70,11 @@ def parse_flags(argv: Sequence[str]) -> Sequence[str]:
         chain: list[BaseException] = [error]
         while chain[-1].__context__ is not None:
             chain.append(chain[-1].__context__)
+        if isinstance(chain[-1], TypeError) and str(chain[-1]).startswith("get_config()"):
+            raise errors.ConfigError(
+                f"--config takes no such thing after a colon ({chain[-1]}): leave it out, or name a config that does, such as "
+                "common:deep_sets"
+            ) from error
         told = next((one for one in reversed(chain) if isinstance(one, errors.StarjaxError)), error)
         raise errors.ConfigError(str(told)) from error
 
@@ -102,10 +107,6 @@ def _with_own_configs(argv: Sequence[str]) -> list[str]:
             raise errors.ConfigError(
                 f"--config={name}: starjax has no config of that name, choose one of {', '.join(own_configs())}; or give the "
                 "path of a file of your own, such as ./mine.py"
-            )
-        if argument and name != "common":
-            raise errors.ConfigError(
-                f"--config={value}: {name} takes nothing after a colon; common does, the name of a model"
             )
         return ":".join([str(_OWN_CONFIGS / f"{name}.py"), *argument])
 

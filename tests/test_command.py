@@ -225,7 +225,7 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
             ["--config=deep_set"],
             "starjax has no config of that name, choose one of common, dataset, deep_sets",
         ),
-        (["--config=deep_sets:8"], "deep_sets takes nothing after a colon"),
+        (["--config=deep_sets:8"], "--config takes no such thing after a colon"),
         (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
         (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
