@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from absl.flags import argparse_flags
 from ml_collections import config_flags
 
-from starjax import errors, files, log, processes, signals
+from starjax import distributed, errors, files, log, processes, signals
 
 _OWN_CONFIGS = Path(__file__).parent / "configs"
 _TOO_LARGE = (
@@ -144,6 +144,10 @@ def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None
         else:
             log.silence_libraries()
         main(arguments)
+        if jax.distributed.is_initialized():
+            # Of processes that end one by one, those that are still at work wait for minutes for the others' word on a SIGTERM: jax
+            # stops listening for one before it waits for all of them.
+            distributed.wait_for_all("end")
 
     _have_streams()
     signals.end_at_once()

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 import starjax
+from starjax import main
+from starjax.configs import deep_sets
 from tests.processes import ended, many_of, wait_for
 
 STREAMED = "data.placement=streamed"
@@ -93,16 +95,53 @@ def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, 
     close(one.calibrated.stretch, many.calibrated.stretch)
 
 
-def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(small, tmp_path):
-    short = ("--config.train.max_epochs=1", "--config.optim.warmup_epochs=0")
-    with many_of(1, small, tmp_path / "one", *short) as alone:
-        assert ended(alone)[1] == [0]
-    with many_of(2, small, [tmp_path / "one", tmp_path / "other"], *short) as pair:
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """Where a finished run is, and the options that it was trained with."""
+    base = tmp_path_factory.mktemp("finished")
+    fields = {"train.max_epochs": 1, "optim.warmup_epochs": 0, "train.batch_size": 32}
+    config = deep_sets.get_config()
+    config.output_base, config.data.dataset, config.name = str(base), str(small), "run"
+    config.update_from_flattened_dict(fields)
+    main.run(config)
+    return base, [f"--config.{name}={value}" for name, value in fields.items()]
+
+
+def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(finished, small, tmp_path):
+    base, options = finished
+    with many_of(2, small, [base, tmp_path / "other"], *options) as pair:
         printed, statuses = ended(pair)
     assert statuses == [1, 1], printed
     for text in printed:
         assert text.splitlines()[-1].endswith("should be a folder that all of them share")
         assert "Traceback" not in text
+
+
+# The command, whose first process is long at what comes last.
+LONG_REPORT = """
+import runpy, time
+
+from starjax import outcome
+
+
+def report_at_length(*_):
+    print("reporting", flush=True)
+    time.sleep(6)
+
+
+outcome.report = report_at_length
+runpy.run_module("starjax.main", run_name="__main__")
+"""
+
+
+def test_processes_that_are_asked_to_go_as_the_first_reports_end_with_it(finished, small):
+    base, options = finished
+    with many_of(2, small, base, *options, program=("-c", LONG_REPORT)) as pair:
+        wait_for(pair[0], "reporting")
+        for process in pair:
+            process.send_signal(signal.SIGTERM)
+        printed, statuses = ended(pair, seconds=100)  # jax waits 180 s for what nobody answers
+    assert statuses == [0, 0], printed
 
 
 @pytest.mark.chaos
