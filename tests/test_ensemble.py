@@ -37,8 +37,9 @@ def of_member(place, member):
 @pytest.mark.parametrize(
     ("name", "backend", "where"),
     [
+        ("deep_sets", "cpu", "replicated"),
+        pytest.param("set_transformer", "cpu", "replicated", marks=pytest.mark.weekly),
         pytest.param("summary_stats", "gpu", "replicated", marks=pytest.mark.weekly),
-        ("set_transformer", "cpu", "replicated"),
         pytest.param("deep_sets", "gpu", "streamed", marks=pytest.mark.weekly),
     ],
 )
