@@ -61,6 +61,10 @@ check() {
     for name in IMAGE CLAIM TPU_ACCELERATOR TPU_TOPOLOGY; do
         [[ ${!name} =~ ^[A-Za-z0-9][A-Za-z0-9/:@._-]*$ ]] || fail "$name=${!name} should be a name"
     done
+    if [[ $KIND = tpu && $TPU_TOPOLOGY =~ ^[1-9][0-9]*(x[1-9][0-9]*)*$ ]]; then
+        [[ $((${TPU_TOPOLOGY//x/*})) -eq $((HOSTS * CHIPS_PER_HOST)) ]] ||
+            fail "TPU_TOPOLOGY=$TPU_TOPOLOGY has $((${TPU_TOPOLOGY//x/*})) chips, HOSTS=$HOSTS with CHIPS_PER_HOST=$CHIPS_PER_HOST have $((HOSTS * CHIPS_PER_HOST))"
+    fi
     [[ $# -gt 0 ]] || fail "name a config, such as: launch/kubernetes.sh run -- --config=set_transformer"
     [[ $* != *[[:cntrl:]]* ]] || fail "an argument has a line break or another control character in it"
 }

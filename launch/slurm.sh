@@ -173,10 +173,12 @@ esac
 [[ ${1:-} != -- ]] || shift
 check "$@"
 if [[ -n $dry_run ]]; then
-    echo "# here:" && submit "$@"
+    echo "# here, where sbatch takes from the script:" && grep '^#SBATCH' "$0"
+    submit "$@"
     echo "# in the job, and again after each time it was asked to go:" && step "$@"
 elif [[ -n $in_job ]]; then
     batch "$@"
 else
+    command -v sbatch >/dev/null || fail "there is no sbatch here: give this on a machine that submits jobs to SLURM"
     submit "$@"
 fi

@@ -8,75 +8,18 @@ import gc
 import os
 import signal
 import sys
-import textwrap
-import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import jax
 from absl import app, flags, logging
 from absl.flags import argparse_flags
-from ml_collections import config_flags
 
-from starjax import distributed, errors, files, log, processes, signals
+from starjax import config_flag, distributed, errors, files, log, processes, signals
 
-_OWN_CONFIGS = Path(__file__).parent / "configs"
 _TOO_LARGE = (
     "not enough memory: use a machine with more of it. Training takes less with a lower config.data.num_star_per_sample or "
     "config.train.micro_batch_size and, where the data set is large, with config.data.placement=streamed"
 )
-
-
-def define_config(example: str) -> flags.FlagHolder:
-    """Defines --config, one of starjax's own by name, such as `example`, or a Python file; it has to be given."""
-    # No default: a flag's default is read before what is wrong with it can be told.
-    config = config_flags.DEFINE_config_file("config", None, f"The configuration, such as {example}.")
-    flags.register_validator(
-        "config", lambda value: value is not None, f"name one, such as --config={example}"
-    )
-    return config
-
-
-def parse_flags(argv: Sequence[str]) -> Sequence[str]:
-    """Parses absl flags; with --help, says what the main module's docstring does, and ends the process.
-
-    Raises:
-      ConfigError: a flag, a config field or a config file is not there, or has a value that cannot be. What
-        else goes wrong inside a config file is that file's bug, and keeps its traceback.
-    """
-    if any(argument in ("--help", "-help", "-h", "-?") for argument in argv):
-        print(_help())
-        sys.exit(0)
-    try:
-        rest = flags.FLAGS(_with_own_configs(argv))
-        flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
-        return rest
-    except OSError as error:
-        reason = str(error.__cause__ or error).splitlines()[-1].strip()
-        raise errors.ConfigError(
-            f"--config cannot be loaded: {reason}; this is {os.getcwd()}. By name, without a path, there are "
-            f"{', '.join(own_configs())}"
-        ) from error
-    except (AttributeError, KeyError) as error:
-        if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
-            raise
-        # ml_collections wraps its message, with a suggestion, in quotes.
-        said = str(error).strip("\"'").replace("\\'", "'").replace("\\n", ". ")
-        if "get_config" in said:
-            raise errors.ConfigError("--config names a file that defines no get_config()") from error
-        raise errors.ConfigError(f"the config has no field {said}") from error
-    except flags.Error as error:
-        # ml_collections and absl wrap what a config file raises.
-        chain: list[BaseException] = [error]
-        while chain[-1].__context__ is not None:
-            chain.append(chain[-1].__context__)
-        if isinstance(chain[-1], TypeError) and str(chain[-1]).startswith("get_config()"):
-            raise errors.ConfigError(
-                f"--config takes no such thing after a colon ({chain[-1]}): leave it out, or name a config that does, such as "
-                "common:deep_sets"
-            ) from error
-        told = next((one for one in reversed(chain) if isinstance(one, errors.StarjaxError)), error)
-        raise errors.ConfigError(str(told)) from error
 
 
 def parser(name: str, description: str, usage: str | None = None, epilog: str | None = None):
@@ -87,49 +30,11 @@ def parser(name: str, description: str, usage: str | None = None, epilog: str | 
         usage=usage and f"%(prog)s {usage}",
         description=description,
         epilog=epilog,
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=32, width=98),
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=27, width=80),
     )
 
 
-def own_configs() -> list[str]:
-    """The configs that are part of starjax, by name."""
-    return sorted(path.stem for path in _OWN_CONFIGS.glob("[a-z]*.py"))
-
-
-def _with_own_configs(argv: Sequence[str]) -> list[str]:
-    """The same arguments; where `--config` is a name, possibly with `:ARGUMENT` after it, the file of starjax's own that has it."""
-
-    def file_of(value):
-        name, *argument = value.split(":", 1)
-        if not name.isidentifier():
-            return value
-        if name not in own_configs():
-            raise errors.ConfigError(
-                f"--config={name}: starjax has no config of that name, choose one of {', '.join(own_configs())}; or give the "
-                "path of a file of your own, such as ./mine.py"
-            )
-        return ":".join([str(_OWN_CONFIGS / f"{name}.py"), *argument])
-
-    found = list(argv)
-    for place, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config", "-config") and equals:
-            found[place] = f"{flag}={file_of(value)}"
-        elif flag in ("--config", "-config") and place + 1 < len(argv):
-            found[place + 1] = file_of(argv[place + 1])
-    return found
-
-
-def _help() -> str:
-    """What --help says: the docstring of the command, and where the rest stands."""
-    rest = (
-        f"Configs by name: {', '.join(own_configs())}. They lie, with every field, its meaning and default, in {_OWN_CONFIGS}; "
-        "a file of your own starts from one of them. All other flags: --helpfull."
-    )
-    return f"{sys.modules['__main__'].__doc__.strip()}\n\n{textwrap.fill(rest, 95)}"
-
-
-def run(main: Callable[..., None], flags_parser: Callable = parse_flags) -> None:
+def run(main: Callable[..., None], flags_parser: Callable = config_flag.parse) -> None:
     """Runs `main` on what `flags_parser` makes of the command line, and ends the process.
 
     Its last line says why it ended, without a traceback, and its status how: 1 for what the user can mend (a StarjaxError, a full

@@ -47,6 +47,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
     return {
         # Before what is measured against it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
+        "name": ("/" not in config.name, "a name without /"),
         "profile": (
             config.profile == 0 or (not config.ensemble.num_fold and 0 < config.profile <= train.max_epochs),
             "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",
@@ -96,7 +97,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
         "optim.warmup_epochs": (
             0 <= optim.warmup_epochs < train.max_epochs,
-            f"0 or more, and below train.max_epochs={train.max_epochs}; 0 for none",
+            f"0 or more, and below train.max_epochs={train.max_epochs}; for none, add --config.optim.warmup_epochs=0",
         ),
         "ensemble.size": (
             1 <= config.ensemble.size <= 2**32 - config.seed,

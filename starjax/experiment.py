@@ -20,6 +20,8 @@ READABLE = (6, FORMAT)
 # How long a file server's clients may go on believing that a file is not there, which another has made.
 _SECONDS_UNTIL_SEEN = 90
 _SHARED = "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
+# As many fields that differ are told in one line.
+_MAX_DIFFERENCES = 6
 # What file systems allow.
 _MAX_BYTES_OF_NAME = 255
 _PACKAGES = (
@@ -181,8 +183,9 @@ def check_same(experiment: Experiment, record: dict, config: ConfigDict, data: D
     if record["dataset"]["fingerprint"] != data.fingerprint:
         found.append("config.data.dataset: the files differ from those of the stored run")
     if found:
+        more = f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
         raise ExperimentError(
-            f"{experiment.directory} holds a run of another config: {'; '.join(found)}. "
+            f"{experiment.directory} holds a run of another config: {'; '.join(found[:_MAX_DIFFERENCES])}{more}. "
             "Give the same values, name another config.name or config.workdir, or set config.resume=False"
         )
 

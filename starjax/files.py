@@ -17,7 +17,7 @@ SUMS = "SHA256SUMS"
 NOTHING = types.MappingProxyType({})
 # What a file system refuses, and what to do.
 MENDS = {
-    errno.ENOENT: "something has removed it, or its folder is not there",
+    errno.ENOENT: "see what has removed it, or name another place",
     errno.EEXIST: "a file stands where a folder belongs: name another place",
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room within the quota there",

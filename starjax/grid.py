@@ -1,13 +1,13 @@
-"""Trains and tests a grid of runs, architectures times features times targets, and ranks them.
+"""Trains, tests and ranks a grid of runs: architectures × features × targets.
 
     python -m starjax.grid --config=grid
     python -m starjax.grid --config=grid --shard=$SLURM_ARRAY_TASK_ID/8
 
-    --config=grid                     136 runs, or a file of your own
-    --config.models=deep_sets         some of the models; config.sizes.MODEL are their sizes
-    --config.target_sets=time         some of the targets; config.feature_sets are those of features
-    --config.base.data.dataset=DIR    what the runs share is set below config.base
-    --shard=i/n                       the i-th of n parts, i from 1 to n
+    --config=grid                   136 runs, or a file of your own
+    --config.models=deep_sets       some models; their sizes: config.sizes.MODEL
+    --config.target_sets=time       some targets; config.feature_sets: features
+    --config.base.data.dataset=DIR  what runs share is set below config.base
+    --shard=i/n                     the i-th of n parts, i from 1 to n
 
 What is done is skipped: the same command, given again, goes on.
 """
@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
 from starjax import (
     command,
+    config_flag,
     distributed,
     environment,
     errors,
@@ -197,12 +198,10 @@ def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard
 
 def run_command() -> None:
     """The command: parses its flags, and runs the grid on all devices."""
-    config = command.define_config("grid")
+    config = config_flag.define("grid")
     shard = flags.DEFINE_string("shard", "1/1", "i/n: the i-th of n parts of the grid, i from 1 to n.")
 
-    def run_grid(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unknown argument {argv[1]}")
+    def run_grid(_) -> None:
         which = parse_shard(shard.value)
         check(cells(config.value), num_device=1)  # what is wrong whatever the devices
         environment.keep_compiled(config.value.base.output_base)

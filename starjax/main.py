@@ -1,27 +1,29 @@
 """Trains and tests one model: one config in, one finished run directory out.
 
-    python -m starjax.main --config=set_transformer --config.optim.learning_rate=1e-4
+    python -m starjax.main --config=deep_sets --config.optim.learning_rate=1e-4
 
-    --config=NAME                     a config of starjax's by name, or a file of your own
-    --config.data.dataset=DIR         what starjax.data.build made; tfds:NAME [sample]
-    --config.data.target_keys=time    what it tells [total_mass_within_2x_r_tidal]
-    --config.name=NAME                the run directory is OUTPUT_BASE/experiments/NAME
-    --config.train.max_epochs=100     any field is set like this
+    --config=NAME                   deep_sets set_transformer summary_stats
+                                    posterior posterior_incomplete; or a FILE
+    --config.data.dataset=DIR       of starjax.data.build; tfds:NAME [sample]
+    --config.data.target_keys=time  what it tells [total_mass_within_2x_r_tidal]
+    --config.name=NAME              makes OUTPUT_BASE/experiments/NAME
+    --config.train.max_epochs=100   any field is set like this
 
-The same command, given again, goes on where the run stands. Of many processes that do not find
-each other, each is given --coordinator_address=HOST:PORT --num_processes=N --process_id=I.
+The same command, given again, goes on where the run stands. Of many processes
+that do not find each other, each is told
+--coordinator_address=HOST:PORT --num_processes=N --process_id=I.
 """
 
 import contextlib
 import shutil
-from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
 from starjax import (
     command,
+    config_flag,
     cross_validation,
     distributed,
     ensemble,
@@ -187,16 +189,14 @@ def _train_and_test(config: ConfigDict, setup: prepare.Setup, place: Experiment)
 
 def run_command() -> None:
     """The command: parses its flags, joins the other processes if there are any, and runs."""
-    config = command.define_config("set_transformer")
+    config = config_flag.define("set_transformer")
     coordinator = flags.DEFINE_string(
         "coordinator_address", None, "host:port of process 0, for a run of many processes."
     )
     num_processes = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
     process_id = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
-    def main(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unknown argument {argv[1]}")
+    def main(_) -> None:
         config_lib.check(config.value, num_device=1)  # what is wrong whatever the devices
         environment.keep_compiled(config.value.output_base)
         if not processes.initialize(coordinator.value, num_processes.value, process_id.value):

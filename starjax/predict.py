@@ -19,22 +19,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options of the command."""
     parser = command.parser(
         "predict",
-        "Age and mass of observed clusters by a finished run. What is not given is taken from the list.",
-        usage="--run=RUN_DIR --catalog=LIST [--out=FOLDER] [option ...]",
-        epilog="Columns of a list, in Gaia's names and units: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag "
-        "bp_rp, and their _error; log_L_L_sol; cluster tells many clusters apart.",
+        "Age and mass of observed clusters. What is not given is taken from the list.",
+        usage="--run=RUN_DIR --catalog=LIST [option ...]",
+        epilog="Columns, as Gaia has them: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp, and their "
+        "_error; log_L_L_sol; cluster.",
     )
-    parser.add_argument("--run", required=True, help="run directory")
-    parser.add_argument("--catalog", required=True, help="member list: CSV, ECSV, Parquet, FITS or VOTable")
-    parser.add_argument("--out", default="prediction", help="folder to write to [%(default)s]")
+    parser.add_argument("--run", metavar="RUN_DIR", required=True, help="a finished run")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the prediction that the folder holds"
+        "--catalog", required=True, metavar="LIST", help="CSV, ECSV, Parquet, FITS, VOTable; or 'example'"
     )
+    parser.add_argument("--out", default="prediction", help="folder to write to [%(default)s]")
+    parser.add_argument("--overwrite", action="store_true", help="replace the prediction that is there")
     parser.add_argument(
         "--columns",
         metavar="NAMES",
         default="",
-        help="names of the list's columns where they differ: ra=RAJ2000,dec=DEJ2000",
+        help="its own, if others: ra=RAJ2000,dec=DEJ2000",
     )
     parser.add_argument("--centre", metavar="RA,DEC", help="of the cluster [deg]")
     parser.add_argument("--distance_pc", metavar="PC", type=float, help="distance of the cluster")
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--parallax_zero_point_mas",
-        metavar="MAS",
+        metavar="P",
         type=float,
         default=0.0,
         help="what parallaxes are too large by [%(default)s]",
@@ -61,7 +61,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         type=int,
         default=trained.NUM_DRAWS,
-        help="samples of a cluster that has more stars than a sample holds [%(default)s]",
+        help="samples of a cluster of many stars [%(default)s]",
     )
     return parser.parse_args(argv[1:])
 

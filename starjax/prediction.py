@@ -33,8 +33,8 @@ class Prediction:
     """
 
     table: pd.DataFrame
-    members: dict[str, Members]
-    answer: Answer
+    members: dict[str, Members] = dataclasses.field(repr=False)
+    answer: Answer = dataclasses.field(repr=False)
     refused: dict[str, str]
 
 

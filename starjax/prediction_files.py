@@ -17,6 +17,8 @@ from starjax.trained import Trained
 
 # The answers three times, and the stars that they are from.
 TABLES = ("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet")
+# Clusters without an answer and why, if there are such.
+REFUSED = "refused.csv"
 OF_VIRIAL_MASSES = (
     "Classical masses assume equilibrium: unresolved binaries, leaving stars and uncertain distances raise them, by a half to "
     "three times in the packaged sample, and their errors say nothing of that."
@@ -50,7 +52,8 @@ def check_free(out: Path, names: Iterable[str] = TABLES) -> None:
 
 
 def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = False) -> list[Path]:
-    """Writes the table as Parquet, CSV and ECSV, the stars used, and a figure a cluster; returns what was written.
+    """Writes the table as Parquet, CSV and ECSV, the stars used, which clusters have no answer, and a figure of each that has one;
+    returns what was written.
 
     Args:
       overwrite: in place of the prediction that is there, whose figures of other clusters are removed.
@@ -79,6 +82,14 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
         with files.written_whole(out / name) as temporary:
             writer(temporary)
     paths = [out / name for name in TABLES]
+    left_over.add(REFUSED)
+    if prediction.refused:
+        left_over.remove(REFUSED)
+        with files.written_whole(out / REFUSED) as temporary:
+            pd.DataFrame(prediction.refused.items(), columns=["cluster", "reason"]).to_csv(
+                temporary, index=False
+            )
+        paths.append(out / REFUSED)
     for old in left_over:
         (out / old).unlink(missing_ok=True)
     for number, (name, one) in enumerate(prediction.members.items()):

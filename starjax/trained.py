@@ -90,7 +90,8 @@ class Trained:
         if self.config.data.centred or not centring.columns(self.feature_keys):
             return ()
         return (
-            "trained on places and velocities about the simulations' origin, config.data.centred=False, which no list tells",
+            "trained on places and velocities about the simulations' origin, where that lies no member list tells: train with "
+            "--config.data.centred=True",
         )
 
     def predict(
@@ -103,7 +104,8 @@ class Trained:
         """Answers for the member lists of clusters.
 
         Args:
-          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in. With a
+          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in ('example': the
+            packaged one). With a
             column `cluster`, the stars of many.
           view: what is stated instead of taken from the list; it holds for all clusters.
           num_draws: as in `answer`.
@@ -116,7 +118,7 @@ class Trained:
           CatalogError, TrainedError: the table cannot be used, or that of no cluster in it.
         """
         if isinstance(table, Path | str):
-            stars = catalog.read(Path(table), columns)
+            stars = catalog.read(catalog.find(table), columns)
         else:
             table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
             stars = catalog.checked(table, "the table", columns)

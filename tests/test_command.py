@@ -211,11 +211,14 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config=deep_sets", "--config.optim.learning_rat=1"], 'Did you mean "learning_rate"'),
+        (
+            ["--config=deep_sets", "--config.optim.learning_rat=1"],
+            "config.optim.learning_rat=1: the config has no field learning_rat, did you mean learning_rate?",
+        ),
         (["--config=deep_sets", "--config.train.patience=0"], "config.train.patience=0"),
         (
             ["--config=deep_sets", "--config.data.dataset=/nowhere"],
-            "data.dataset='/nowhere' lacks",
+            "data.dataset='/nowhere': there is no folder /nowhere",
         ),
         (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),

@@ -61,7 +61,12 @@ def test_an_unknown_field_is_refused():
         ("optim.huber_delta", 0.0, "positive"),
         ("optim.clip_norm", 0.0, "positive"),
         ("optim.average_decay", 1.0, "below 1"),
-        ("optim.warmup_epochs", 14, "below train.max_epochs=14"),
+        (
+            "optim.warmup_epochs",
+            14,
+            "below train.max_epochs=14; for none, add --config.optim.warmup_epochs=0",
+        ),
+        ("name", "of/mine", "a name without /"),
         ("train.batch_size", 510, "multiple of the 4 devices"),
         ("train.micro_batch_size", "0", "'auto' or a number from 1 on"),
         ("train.max_epochs", 0, "at least 1"),

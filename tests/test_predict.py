@@ -105,6 +105,23 @@ def test_names_are_shown_as_they_are(mixture, stars_named, tmp_path, capsys):
     assert all(name in printed for name in names)
 
 
+def test_clusters_without_an_answer_are_in_a_file_of_their_own(mixture, stars_named, tmp_path):
+    run = starjax.load(mixture.directory)
+    both = run.predict(pd.concat([stars_named("M67"), stars_named("few")[:7]]))
+    assert "refused.csv" in [path.name for path in prediction_files.write(both, run, tmp_path)]
+    refused = pd.read_csv(tmp_path / "refused.csv")
+    assert list(refused["cluster"]) == ["few"]
+    assert "only 7 stars" in refused["reason"][0]
+    prediction_files.write(run.predict("example"), run, tmp_path, overwrite=True)
+    assert not (tmp_path / "refused.csv").exists()
+
+
+def test_a_prediction_shows_itself_as_its_table(mixture):
+    shown = repr(starjax.load(mixture.directory).predict("example"))
+    assert "cluster" in shown
+    assert len(shown) < 500
+
+
 def test_the_digest_of_a_list_is_that_of_what_was_read(mixture, stars_named, tmp_path, monkeypatch):
     path = tmp_path / "list.parquet"
     stars_named("M67").to_parquet(path)

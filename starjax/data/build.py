@@ -3,30 +3,29 @@
     python -m starjax.data.build --config=dataset --config.caches=DIR \\
         --config.split_manifest=split.json --config.out=DIR
 
-    --config.caches=DIR               folder of NBODY6 caches [$JOBLIB_ROOT]
-    --config.split_manifest=FILE      which run belongs to which split [$SPLIT_MFT_JSON]
-    --config.out=DIR                  the data set directory to write [OUTPUT_BASE/dataset]
-    --config.on_bad=skip              leave out what cannot be used, and count it
-    --config.n_jobs=4                 processes that read [-1: one a core]
+    --config.caches=DIR           folder of NBODY6 caches [$JOBLIB_ROOT]
+    --config.split_manifest=FILE  which run is in which split [$SPLIT_MFT_JSON]
+    --config.out=DIR              data set to write [OUTPUT_BASE/dataset]
+    --config.on_bad=skip          leave out what cannot be used, and count it
+    --config.n_jobs=4             processes that read [-1: one a core]
 
-Runs are read in parallel, each into a part of its own; then the parts of a split are copied one
-after another into its shard, in several files if it is large, and scaled from there, some rows at
-a time: what is in memory at once grows with the number of snapshots, not of stars. A part that is
-done is not read again after an interruption. A directory that holds raw shards already, whoever
-wrote them, is scaled without caches.
+The same command, given again, goes on where it stands. A directory that holds
+raw shards already, whoever wrote them, is scaled without caches.
 """
+
+# Runs are read in parallel, each into a part of its own; then the parts of a split are copied one after another into its
+# shard, in several files if it is large, and scaled from there, some rows at a time: what is in memory at once grows with the
+# number of snapshots, not of stars.
 
 import importlib
 import json
 import shutil
-from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from absl import app
 from ml_collections import ConfigDict
 
-from starjax import command, files, lock, log, progress, signals
+from starjax import command, config_flag, files, lock, log, progress, signals
 from starjax.data import bundle, caches, manifest, parts, scaler, shard, split_files, standing
 from starjax.data.dataset import BUNDLES, CONFIG_FILE, can_be_mapped, load_split, scale_when_sliced
 from starjax.data.standing import BuildError
@@ -236,11 +235,9 @@ def report(out: Path) -> None:
 
 def run_command() -> None:
     """The command."""
-    config = command.define_config("dataset")
+    config = config_flag.define("dataset")
 
-    def main(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unknown argument {argv[1]}")
+    def main(_) -> None:
         report(build(config.value))
 
     command.run(main)

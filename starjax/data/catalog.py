@@ -35,6 +35,8 @@ UNITS = {
     "log_L_L_sol": u.dimensionless_unscaled,
 }
 IDENTITIES = ("source_id", "cluster")
+# A packaged list, by name.
+EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
 # What a value must be between, the ends included; `ra` may be counted from -180 or from 0.
 _ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
 _MAX_ROWS_NAMED = 5
@@ -46,6 +48,11 @@ _NARROWEST_PC = 0.1
 
 class CatalogError(errors.StarjaxError):
     """A member list that cannot be used: file, columns, rows, and what to do."""
+
+
+def find(name: Path | str) -> Path:
+    """The file that a name means; 'example' is packaged."""
+    return EXAMPLE_FILE if str(name) == EXAMPLE else Path(name)
 
 
 def read(path: Path, columns: Mapping[str, str] = {}) -> Table:

@@ -99,6 +99,11 @@ def find(name: str) -> tuple[dict[str, str], list[Path]]:
       shard.ShardError: some files of a split are missing, or left of another build.
     """
     folder = directory(name)
+    if not folder.is_dir():
+        raise DatasetError(
+            f"data.dataset={name!r}: there is no folder {folder.absolute()}; name one that python -m starjax.data.build made, the "
+            f"packaged {SAMPLE!r}, or {TFDS}NAME"
+        )
     scaled = {split: split_files.find(folder, "scaled", split) for split in SPLITS}
     kinds = {split: "scaled" if there else "raw" for split, there in scaled.items()}
     paths = [folder / file for file in BUNDLES.values()]

@@ -17,7 +17,7 @@ from astropy.table import Column, MaskedColumn, Table
 from starjax import command, errors, files
 from starjax.data import catalog, dataset, photometry, shard
 
-FILE = Path(__file__).parent / "example" / "members.ecsv"
+FILE = catalog.EXAMPLE_FILE
 
 # A snapshot of a test run, and where and how the cluster is put: Galactic coordinates [deg], velocity
 # relative to the Sun towards the Galactic centre, along its rotation and towards its pole [km/s].

@@ -20,6 +20,10 @@ def load(path: Path) -> dict[str, list[str]]:
     """
     try:
         content = files.read_json(Path(path), object_pairs_hook=_object)
+    except FileNotFoundError as error:
+        raise SplitError(
+            f"split manifest {path} is not there: python -m starjax.data.splits makes one, or name another"
+        ) from error
     except (OSError, ValueError) as error:
         raise SplitError(f"split manifest {path} cannot be read: {error}") from error
     if not isinstance(content, dict):

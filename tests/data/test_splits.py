@@ -84,6 +84,7 @@ def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (None, "is not there: python -m starjax.data.splits makes one"),
         ("{", "cannot be read"),
         ("[1]", "should hold an object"),
         ('{"train": ["a"], "val": ["b"]}', "'test' should be a list"),
@@ -95,7 +96,8 @@ def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said)
 )
 def test_manifests_that_cannot_be_are_refused_by_name(tmp_path, content, said):
     path = tmp_path / "split.json"
-    path.write_text(content)
+    if content is not None:
+        path.write_text(content)
     with pytest.raises(manifest.SplitError, match=said) as caught:
         manifest.load(path)
     assert "split.json" in str(caught.value)

@@ -42,6 +42,7 @@ def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
         "KIND": kind,
         "HOSTS": "4",
         "CHIPS_PER_HOST": "8",
+        "TPU_TOPOLOGY": "4x8",
         "MAX_RESTARTS": "5",
         "CLAIM": "results",
         "NAME": "a-run",
@@ -93,7 +94,15 @@ def test_a_mistake_in_a_manifest_is_found(kubernetes, right, wrong):
 
 
 def test_names_are_names_whatever_they_look_like(kubernetes):
-    names = {"KIND": "tpu", "NAME": "no", "IMAGE": "1e3", "CLAIM": "true", "TPU_TOPOLOGY": "44"}
+    names = {
+        "KIND": "tpu",
+        "NAME": "no",
+        "IMAGE": "1e3",
+        "CLAIM": "true",
+        "TPU_TOPOLOGY": "44",
+        "HOSTS": "11",
+        "CHIPS_PER_HOST": "4",
+    }
     variables = names | {"TPU_ACCELERATOR": "5", "MAX_RESTARTS": "0"}
     manifest = check(kubernetes.run("--dry-run", "run", "--", "--config=a", **variables))
     assert manifest["metadata"]["name"] == "no"
@@ -181,6 +190,11 @@ def test_logs_wait_for_the_first_pod(kubernetes):
         (["run", "--", "--config=a"], {"IMAGE": ""}, "IMAGE is not set"),
         (["run", "--", "--config=a"], {"IMAGE": "a\nb"}, "IMAGE=a\nb should be a name"),
         (["run", "--", "--config=a"], {"KIND": "cpu"}, "KIND=cpu should be gpu or tpu"),
+        (
+            ["run", "--", "--config=a"],
+            {"KIND": "tpu", "TPU_TOPOLOGY": "2x4", "HOSTS": "3", "CHIPS_PER_HOST": "4"},
+            "TPU_TOPOLOGY=2x4 has 8 chips, HOSTS=3 with CHIPS_PER_HOST=4 have 12",
+        ),
         (["run", "--", "--config=a"], {"HOSTS": "two"}, "HOSTS=two"),
         (["run", "--", "--config=a"], {"HOSTS": "0"}, "HOSTS=0 should be a whole number, 1 or more"),
         (["run", "--", "--config=a"], {"MAX_RESTARTS": "010"}, "MAX_RESTARTS=010"),

@@ -102,7 +102,9 @@ def test_what_is_asked_for(slurm, in_job):
     planned = job.run("--dry-run", "--config=grid", **variables).splitlines()
     assert job.calls() == []
     job.run("--config=grid", **variables)
-    assert shlex.split(planned[1]) == job.calls()[0]
+    [submission] = [line for line in planned if line.startswith("sbatch ")]
+    assert shlex.split(submission) == job.calls()[0]
+    assert "#SBATCH --signal=TERM@300" in planned
     assert {
         "--nodes=2",
         "--ntasks-per-node=4",
@@ -114,7 +116,7 @@ def test_what_is_asked_for(slurm, in_job):
         "--mem=64G",
         "--array=1-8",
     } <= set(job.calls()[0])
-    assert planned[3].endswith("-m starjax.grid --config=grid --shard=I/8")
+    assert planned[-1].endswith("-m starjax.grid --config=grid --shard=I/8")
     of_array = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
     job.run("--in-job", "--", "--config=grid", **variables, **in_job, **of_array, PYTHON="true")
     [call] = job.calls("srun")

@@ -189,7 +189,7 @@ def test_the_command_says_how_to_train(small, tmp_path, capsys, monkeypatch):
         ("--version=1.0", "--version=1.0 should be three numbers"),
         ("--version=01.0.0", "--version=01.0.0 should be three numbers"),
         ("--dataset=tfds:star_clusters", "is published already"),
-        ("--dataset=nowhere", "'nowhere' lacks feature_scaler_bundle.joblib"),
+        ("--dataset=nowhere", "'nowhere': there is no folder"),
     ],
 )
 def test_what_cannot_be_published(small, tmp_path, option, said):
