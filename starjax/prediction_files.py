@@ -63,12 +63,14 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
     """
     table, names = prediction.table, _file_names(prediction.members)
     if not overwrite:
-        check_free(out, [*TABLES, *names])
+        check_free(out, [*TABLES, REFUSED, *names])
     listed = Path(table["catalog"].iloc[0]).resolve() if "catalog" in table else None
-    for path in (out / name for name in (*TABLES, *names)):
+    for path in (out / name for name in (*TABLES, REFUSED, *names)):
         if path.resolve() == listed:
             raise PredictionFileError(f"{path} is the member list, and would be replaced: name another --out")
     left_over = _figures_of_before(out) - set(names)
+    if not prediction.refused:
+        left_over.add(REFUSED)
     stars = pd.concat(
         [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
     )
@@ -82,9 +84,7 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
         with files.written_whole(out / name) as temporary:
             writer(temporary)
     paths = [out / name for name in TABLES]
-    left_over.add(REFUSED)
     if prediction.refused:
-        left_over.remove(REFUSED)
         with files.written_whole(out / REFUSED) as temporary:
             pd.DataFrame(prediction.refused.items(), columns=["cluster", "reason"]).to_csv(
                 temporary, index=False
