@@ -15,7 +15,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.seed = 0
     # Where results go; a run's own folder is OUTPUT_BASE/experiments/<name>.
     config.output_base = environment.default("OUTPUT_BASE", "output")
-    # Name of the run; empty: model, targets and a digest of all that follows.
+    # Name of the run, without /; empty: model, targets and a digest of all that follows.
     config.name = ""
     # The run's folder; empty: from the name.
     config.workdir = ""

@@ -61,7 +61,8 @@ check() {
     for name in IMAGE CLAIM TPU_ACCELERATOR TPU_TOPOLOGY; do
         [[ ${!name} =~ ^[A-Za-z0-9][A-Za-z0-9/:@._-]*$ ]] || fail "$name=${!name} should be a name"
     done
-    if [[ $KIND = tpu && $TPU_TOPOLOGY =~ ^[1-9][0-9]*(x[1-9][0-9]*)*$ ]]; then
+    if [[ $KIND = tpu ]]; then
+        [[ $TPU_TOPOLOGY =~ ^[1-9][0-9]*(x[1-9][0-9]*)*$ ]] || fail "TPU_TOPOLOGY=$TPU_TOPOLOGY should be as 4x4, or 2x2x4"
         [[ $((${TPU_TOPOLOGY//x/*})) -eq $((HOSTS * CHIPS_PER_HOST)) ]] ||
             fail "TPU_TOPOLOGY=$TPU_TOPOLOGY has $((${TPU_TOPOLOGY//x/*})) chips, HOSTS=$HOSTS with CHIPS_PER_HOST=$CHIPS_PER_HOST have $((HOSTS * CHIPS_PER_HOST))"
     fi

@@ -68,7 +68,7 @@ def run(main: Callable[..., None], flags_parser: Callable = config_flag.parse) -
     except BrokenPipeError:
         # Who reads what is printed has seen enough, as `head` does; what is left of it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        _leave(128 + signal.SIGPIPE)
     except (MemoryError, OSError, jax.errors.JaxRuntimeError, ValueError) as error:
         # A ValueError is how some of jax's collectives tell the loss of a process.
         if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
@@ -112,8 +112,13 @@ def _say_last(message) -> None:
 
 
 def _end(message: str, status: int) -> None:
-    """Ends the process with a last line; one of many at once, lest it wait for the others while they wait for it."""
+    """Ends the process with a last line."""
     _say_last(message)
+    _leave(status)
+
+
+def _leave(status: int) -> None:
+    """Ends the process; one of many at once, lest it wait for the others while they wait for it."""
     if jax.distributed.is_initialized():
         processes.leave(status)
     sys.exit(status)

@@ -1,16 +1,18 @@
 """--config: which file it names, and what is wrong with that file or with a field that is set beside it."""
 
+import inspect
 import os
 import re
+import runpy
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from starjax.errors import ConfigError, StarjaxError
+from starjax.errors import ConfigError
 
 OWN_CONFIGS = Path(__file__).parent / "configs"
 
@@ -35,75 +37,99 @@ def parse(argv: Sequence[str]) -> None:
     if any(argument in ("--help", "-help", "-h", "-?") for argument in argv):
         print(_help())
         sys.exit(0)
+    given = _with_own_configs(argv)
     try:
-        rest = flags.FLAGS(_with_own_configs(argv))
+        rest = flags.FLAGS(given)
         flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
-    except OSError as error:
-        reason = str(error.__cause__ or error).splitlines()[-1].strip()
+    except (LookupError, AttributeError, TypeError, ValueError, SyntaxError, OSError, flags.Error) as error:
+        # In the file, which absl and ml_collections wrap beyond recognition, or else in a flag.
+        _check_file(_value(given))
+        raise ConfigError(_told_of_flag(error, argv)) from error
+    if rest[1:]:
+        before = given[given.index(rest[1]) - 1]
+        join = f"; with the flag before it: {before}={rest[1]}" if re.fullmatch(r"--[^=]+", before) else ""
+        raise ConfigError(f"{rest[1]} is no flag, which begin with --, such as --config.name=NAME{join}")
+
+
+def _value(argv: Sequence[str]) -> str | None:
+    """What --config is given, if it is."""
+    found = None
+    for place, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            found = value if equals else argv[place + 1] if place + 1 < len(argv) else None
+    return found
+
+
+def _check_file(value: str | None) -> None:
+    """Refuses a config file that gives no config, by what is wrong in it and where."""
+    if value is None:
+        return
+    path, *argument = value.split(":", 1)
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+    except (OSError, ImportError) as error:
+        if Path(path).is_file():
+            raise  # of what it opens or imports
+        reason = "it is a folder" if Path(path).is_dir() else getattr(error, "strerror", error)
         raise ConfigError(
-            f"--config cannot be loaded: {reason}; this is {os.getcwd()}. By name, without a path, there are "
+            f"--config={path} cannot be loaded: {reason}; this is {os.getcwd()}. By name, without a path, there are "
             f"{', '.join(own_configs())}"
         ) from error
     except SyntaxError as error:
-        raise ConfigError(f"--config: {error.filename}, line {error.lineno}: {error.msg}") from error
-    except (AttributeError, KeyError) as error:
-        if "ml_collections" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{error.filename or path}{line}: {error.msg}") from error
+    if get_config is None:
+        raise ConfigError(f"--config={path} is a file that defines no get_config()")
+    try:
+        inspect.signature(get_config).bind(*argument)
+    except TypeError as error:
+        mend = "leave it out, or name a config that does, such as common:deep_sets"
+        raise ConfigError(
+            f"--config takes no such thing after a colon ({error}): {mend}"
+            if argument
+            else f"--config={path} wants more, after a colon: {error}"
+        ) from error
+    try:
+        config = get_config(*argument)
+    except (AttributeError, KeyError, TypeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "ml_collections" not in frame.filename]
+        if frames[-1] is own[-1]:
             raise
-        raise ConfigError(_told_of_field(error, argv)) from error
-    except flags.Error as error:
-        raise ConfigError(_told_of_flag(error, argv)) from error
-    if rest[1:]:
-        raise ConfigError(f"{rest[1]} is no flag: flags begin with --, such as --config.name=NAME")
-
-
-def _told_of_field(error: BaseException, argv: Sequence[str]) -> str:
-    """What is wrong with a field, and where it is set: by a flag, or in a line of a config file."""
-    # Texts of ml_collections may be in quotes, with line breaks and a suggestion.
-    said = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
-    if "get_config" in said:
-        return "--config names a file that defines no get_config()"
-    unknown = re.match(r'Key "(\w+)"|(\w+)\W*(Did you mean|$)', said)
-    if unknown:
-        name, meant = unknown[1] or unknown[2], re.search(r"Did you mean \W?(\w+)", said)
-        said = f"the config has no field {name}" + (f", did you mean {meant[1]}?" if meant else "")
-        for argument in argv:
-            if re.match(rf"--?config\.([\w.]+\.)?{name}\b", argument):
-                return f"{argument}: {said}{'' if meant else f'; {OWN_CONFIGS} has all fields'}"
-    line = _line_of_config(error)
-    return f"{line.filename}, line {line.lineno}: {said}" if line else said
-
-
-def _line_of_config(error: BaseException) -> traceback.FrameSummary | None:
-    """Where in a config file an error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    libraries = {"absl", "ml_collections"}
-    outside = [f for f in frames if f.filename != __file__ and not libraries & set(Path(f.filename).parts)]
-    return outside[-1] if outside else None
-
-
-def _told_of_flag(error: flags.Error, argv: Sequence[str]) -> str:
-    """What is wrong with a flag, or what was raised in a config file, which absl wraps."""
-    chain: list[BaseException] = [error]
-    while chain[-1].__context__ is not None:
-        chain.append(chain[-1].__context__)
-    if isinstance(chain[-1], TypeError) and str(chain[-1]).startswith("get_config()"):
-        return (
-            f"--config takes no such thing after a colon ({chain[-1]}): leave it out, or name a config that does, such as "
-            "common:deep_sets"
+        raise ConfigError(f"{own[-1].filename}, line {own[-1].lineno}: {_told_of_field(error)[0]}") from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"get_config() of {path} returns no config, but {config!r:.80}: let it end with `return config`"
         )
-    for one in reversed(chain):
-        if isinstance(one, StarjaxError):
-            return str(one)
-        if _line_of_config(one):
-            return _told_of_field(one, argv)
-    said = str(error)
-    if said.startswith("flag --config=None") and any(re.match("--?config(=|$)", one) for one in argv):
-        return "the get_config() of --config returned nothing: let it end with `return config`"
-    if "before a value for --config" in said:
-        return f"{said}: give --config first"
+
+
+def _told_of_field(error: Exception) -> tuple[str, str]:
+    """What ml_collections finds wrong with a field, and the field's name, where there is none of that name."""
+    # In quotes, with line breaks and a suggestion.
+    said = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
+    unknown = re.match(r'(?:Key ")?(\w+)', said)
+    if isinstance(error, TypeError) or unknown is None:
+        return said, ""
+    meant = re.search(r"Did you mean \W?(\w+)", said)
+    return f"the config has no field {unknown[1]}" + (
+        f", did you mean {meant[1]}?" if meant else ""
+    ), unknown[1]
+
+
+def _told_of_flag(error: Exception, argv: Sequence[str]) -> str:
+    """What is wrong with a flag."""
+    of_fields = [argument for argument in argv if re.match(r"--?config[.\[]", argument)]
     if isinstance(error, flags.UnrecognizedFlagError):
-        return f"{said}; fields of the config are set as --config.optim.learning_rate=1e-3, all else is told by --help"
-    return said
+        return f"{error}; fields of the config are set as --config.optim.learning_rate=1e-3, all else is told by --help"
+    if isinstance(error, flags.Error):
+        return f"{error}{': give --config first' if 'before a value for --config' in str(error) else ''}"
+    if isinstance(error, AttributeError | KeyError):
+        said, name = _told_of_field(error)
+        named = [one for one in of_fields if re.match(rf"--?config\.([\w.]+\.)?{name}\b", one)]
+        more = "" if "did you mean" in said else f"; {OWN_CONFIGS} has all fields"
+        return f"{', '.join(named or of_fields)}: {said}{more}"
+    return f"{', '.join(of_fields)}: {error}"
 
 
 def own_configs() -> list[str]:

@@ -181,7 +181,7 @@ def check_same(experiment: Experiment, record: dict, config: ConfigDict, data: D
     """Refuses to go on with a run of another config or of other data, naming what differs."""
     found = config_lib.differences(record["config"], config_lib.resolved(config))
     if record["dataset"]["fingerprint"] != data.fingerprint:
-        found.append("config.data.dataset: the files differ from those of the stored run")
+        found.insert(0, "config.data.dataset: the files differ from those of the stored run")
     if found:
         more = f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
         raise ExperimentError(

@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     out = Path(arguments.out)
     # Before the wait for an answer that could not be written.
-    prediction_files.check_free(out, () if arguments.overwrite else prediction_files.TABLES)
+    prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
     run = trained.load(arguments.run)
     found = run.predict(arguments.catalog, view, arguments.num_draws, _columns(arguments.columns))
     written = prediction_files.write(found, run, out, overwrite=arguments.overwrite)

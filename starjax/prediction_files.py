@@ -19,6 +19,7 @@ from starjax.trained import Trained
 TABLES = ("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet")
 # Clusters without an answer and why, if there are such.
 REFUSED = "refused.csv"
+NAMES = (*TABLES, REFUSED)
 OF_VIRIAL_MASSES = (
     "Classical masses assume equilibrium: unresolved binaries, leaving stars and uncertain distances raise them, by a half to "
     "three times in the packaged sample, and their errors say nothing of that."
@@ -35,7 +36,7 @@ class PredictionFileError(errors.StarjaxError):
     """Files that a prediction would replace, with what to do."""
 
 
-def check_free(out: Path, names: Iterable[str] = TABLES) -> None:
+def check_free(out: Path, names: Iterable[str] = NAMES) -> None:
     """Refuses a folder that holds files of these names, or is none.
 
     Raises:
@@ -56,20 +57,21 @@ def write(prediction: Prediction, run: Trained, out: Path, *, overwrite: bool = 
     returns what was written.
 
     Args:
-      overwrite: in place of the prediction that is there, whose figures of other clusters are removed.
+      overwrite: in place of the prediction that is there, of which figures of other clusters, and reasons that hold no more, are
+        removed.
 
     Raises:
       PredictionFileError: a file is there and not to be replaced, or is the member list itself.
     """
     table, names = prediction.table, _file_names(prediction.members)
     if not overwrite:
-        check_free(out, [*TABLES, REFUSED, *names])
+        check_free(out, [*NAMES, *names])
     listed = Path(table["catalog"].iloc[0]).resolve() if "catalog" in table else None
-    for path in (out / name for name in (*TABLES, REFUSED, *names)):
+    for path in (out / name for name in (*NAMES, *names)):
         if path.resolve() == listed:
             raise PredictionFileError(f"{path} is the member list, and would be replaced: name another --out")
     left_over = _figures_of_before(out) - set(names)
-    if not prediction.refused:
+    if not prediction.refused and (out / TABLES[0]).exists():
         left_over.add(REFUSED)
     stars = pd.concat(
         [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True

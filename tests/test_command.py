@@ -223,13 +223,16 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),
         (["--config=deep_sets", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
-        (["--config=/dev/null"], "--config names a file that defines no get_config()"),
+        (["--config=/dev/null"], "--config=/dev/null is a file that defines no get_config()"),
         (
             ["--config=deep_set"],
             "starjax has no config of that name, choose one of common, dataset, deep_sets",
         ),
         (["--config=deep_sets:8"], "--config takes no such thing after a colon"),
-        (["--config=configs/deep_set.py"], "No such file or directory: 'configs/deep_set.py'"),
+        (
+            ["--config=configs/deep_set.py"],
+            "--config=configs/deep_set.py cannot be loaded: No such file or directory",
+        ),
         (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
             ["--config=dataset"],
@@ -239,7 +242,10 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         (["--config=deep_sets", "--config.seed=one"], "--config.seed=one"),
         (["--confg=configs/deep_sets.py"], "Did you mean: config"),
         ([], "name one, such as --config=set_transformer"),
-        (["--config=deep_sets.py", "--config.seed=1"], "No such file or directory: 'deep_sets.py'"),
+        (
+            ["--config=deep_sets.py", "--config.seed=1"],
+            "--config=deep_sets.py cannot be loaded: No such file or directory",
+        ),
         (["--config=deep_sets", "--config.data.target_keys=('age',)"], "no age; it has time"),
     ],
 )

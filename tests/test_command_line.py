@@ -4,6 +4,7 @@ import operator
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -79,17 +80,39 @@ def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am
         (
             "    return config\n",
             "",
-            r"^the get_config\(\) of --config returned nothing: let it end with `return config`$",
+            r"^get_config\(\) of mine\.py returns no config, but None: let it end with `return config`$",
         ),
-        ("int(size)", "len(3)", r"mine\.py, line 7: object of type 'int' has no len\(\)$"),
+        ("return config\n", "return config,\n", r"^get_config\(\) of mine\.py returns no config, but \("),
+        ('size="8"', "size", r"^--config=mine\.py wants more, after a colon: missing .*'size'$"),
         ("def get_config(", "def get_config((", r"mine\.py, line 5: invalid syntax$"),
-        ("get_config(size", "get_my_config(size", r"^--config names a file that defines no get_config\(\)$"),
+        (
+            "get_config(size",
+            "get_my_config(size",
+            r"^--config=mine\.py is a file that defines no get_config\(\)$",
+        ),
+        ("deep_sets", "deep_set", r"choose one of summary_stats, deep_sets"),
     ],
 )
 def test_a_mistake_in_a_config_of_mine_is_told_by_file_and_line(tmp_path, parse, old, new, said):
     (tmp_path / "mine.py").write_text(OF_MINE.replace(old, new))
     with pytest.raises(errors.ConfigError, match=said):
-        parse("--config=mine.py")
+        parse("--config=mine.py", "--config.ensemble.size=2", "--config.train.patience=3")
+
+
+@pytest.mark.parametrize(
+    ("new", "error", "said"),
+    [
+        ("len(3)", TypeError, "has no len"),
+        ("{}[size]", KeyError, "8"),
+        ("json.loads(size)", NameError, "json"),
+        ("open(size)", FileNotFoundError, "'8'"),
+    ],
+)
+def test_a_bug_in_a_config_of_mine_keeps_its_traceback(tmp_path, parse, new, error, said):
+    (tmp_path / "mine.py").write_text(OF_MINE.replace("int(size)", new))
+    with pytest.raises(error, match=said) as caught:
+        parse("--config=mine.py", "--config.ensemble.size=2")
+    assert Path(caught.traceback[-1].path).name == "mine.py"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +128,15 @@ def test_a_mistake_in_a_config_of_mine_is_told_by_file_and_line(tmp_path, parse,
             r"^--config\.train\.max_epoch=3: the config has no field max_epoch, did you mean max_epochs\?$",
         ),
         (("--learning_rate=3",), r"flag 'learning_rate'; fields of the config are set as --config\.optim\."),
-        (("more",), r"^more is no flag: flags begin with --"),
+        (("more",), r"^more is no flag, which begin with --.*NAME$"),
+        (("--config.resume", "false"), r"^false is no flag.*before it: --config\.resume=false$"),
+        (("--config.optim.learning-rate=3",), r"^--config\.optim\.learning-rate=3: "),
+        (("--config.data.target_keys[0]=time",), r"^--config\.data\.target_keys\[0\]=time: "),
+        (("--config.model=deep_sets",), r"^flag --config\.model=deep_sets: Failed to parse"),
+        (
+            ("--config.data.target_keys=time, total mass",),
+            r"^flag --config\.data\.target_keys=time, total mass: ",
+        ),
         (("--config.train.max_epochs=three",), r"^flag --config\.train\.max_epochs=three: "),
     ],
 )

@@ -1,6 +1,7 @@
 """Many processes of one run: trained by all, asked to go, and one of them lost. With a full disk they are in test_full_disk."""
 
 import functools
+import os
 import re
 import signal
 
@@ -117,31 +118,40 @@ def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(fi
         assert "Traceback" not in text
 
 
-# The command, whose first process is long at what comes last.
-LONG_REPORT = """
+# The command, with something else as the first process reports, which comes last.
+OTHER_REPORT = """
 import runpy, time
 
 from starjax import outcome
 
 
-def report_at_length(*_):
+def report(*_):
     print("reporting", flush=True)
-    time.sleep(6)
+    {}
 
 
-outcome.report = report_at_length
+outcome.report = report
 runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
 def test_processes_that_are_asked_to_go_as_the_first_reports_end_with_it(finished, small):
     base, options = finished
-    with many_of(2, small, base, *options, program=("-c", LONG_REPORT)) as pair:
+    with many_of(2, small, base, *options, program=("-c", OTHER_REPORT.format("time.sleep(6)"))) as pair:
         wait_for(pair[0], "reporting")
         for process in pair:
             process.send_signal(signal.SIGTERM)
         printed, statuses = ended(pair, seconds=100)  # jax waits 180 s for what nobody answers
     assert statuses == [0, 0], printed
+
+
+def test_a_reader_of_the_report_that_has_seen_enough_keeps_no_process_waiting(finished, small):
+    base, options = finished
+    with many_of(
+        2, small, base, *options, program=("-c", OTHER_REPORT.format("raise BrokenPipeError"))
+    ) as pair:
+        printed, statuses = ended(pair, seconds=100)
+    assert statuses == [128 + signal.SIGPIPE, os.EX_TEMPFAIL], printed
 
 
 @pytest.mark.chaos

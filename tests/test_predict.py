@@ -112,12 +112,16 @@ def test_clusters_without_an_answer_are_in_a_file_of_their_own(mixture, stars_na
     refused = pd.read_csv(tmp_path / "refused.csv")
     assert list(refused["cluster"]) == ["few"]
     assert "only 7 stars" in refused["reason"][0]
-    for name in prediction_files.TABLES:
-        (tmp_path / name).unlink()
-    with pytest.raises(prediction_files.PredictionFileError, match=r"holds refused\.csv already"):
-        prediction_files.write(both, run, tmp_path)
     prediction_files.write(run.predict("example"), run, tmp_path, overwrite=True)
     assert not (tmp_path / "refused.csv").exists()
+    # One that no prediction left.
+    (tmp_path / "of_mine").mkdir()
+    mine = tmp_path / "of_mine" / "refused.csv"
+    mine.touch()
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds refused\.csv already"):
+        prediction_files.write(both, run, mine.parent)
+    prediction_files.write(run.predict("example"), run, mine.parent, overwrite=True)
+    assert mine.exists()
 
 
 def test_a_prediction_shows_itself_as_its_table(mixture):

@@ -195,6 +195,11 @@ def test_logs_wait_for_the_first_pod(kubernetes):
             {"KIND": "tpu", "TPU_TOPOLOGY": "2x4", "HOSTS": "3", "CHIPS_PER_HOST": "4"},
             "TPU_TOPOLOGY=2x4 has 8 chips, HOSTS=3 with CHIPS_PER_HOST=4 have 12",
         ),
+        (
+            ["run", "--", "--config=a"],
+            {"KIND": "tpu", "TPU_TOPOLOGY": "2x0"},
+            "TPU_TOPOLOGY=2x0 should be as",
+        ),
         (["run", "--", "--config=a"], {"HOSTS": "two"}, "HOSTS=two"),
         (["run", "--", "--config=a"], {"HOSTS": "0"}, "HOSTS=0 should be a whole number, 1 or more"),
         (["run", "--", "--config=a"], {"MAX_RESTARTS": "010"}, "MAX_RESTARTS=010"),
