@@ -136,5 +136,5 @@ def test_the_packaged_scalers_are_those_of_the_training_shard():
 
 
 def test_a_missing_data_set_is_named():
-    with pytest.raises(dataset.DatasetError, match=r"nowhere.*raw-train-shard"):
+    with pytest.raises(dataset.DatasetError, match=r"'nowhere': there is no folder /.*/nowhere"):
         dataset.load("nowhere", ("x",), ("time",))

@@ -18,7 +18,7 @@ from tests.processes import at_work, command, ended, free_port, wait_for
 def arguments(small):
     """Those of a small run, which is told by `OUTPUT_BASE` where its folder is to be."""
     # So many that on a busy machine, too, it is at work still when it is asked to go.
-    own = command(small, "", "--config.train.max_epochs=60", "--config.train.patience=60")[3:]
+    own = command(small, "", "--config.train.max_epochs=24", "--config.train.patience=24")[3:]
     return ["--", *(word for word in own if not word.startswith("--config.output_base"))]
 
 
