@@ -145,6 +145,7 @@ def test_processes_that_are_asked_to_go_as_the_first_reports_end_with_it(finishe
     assert statuses == [0, 0], printed
 
 
+@pytest.mark.weekly
 def test_a_reader_of_the_report_that_has_seen_enough_keeps_no_process_waiting(finished, small):
     base, options = finished
     with many_of(

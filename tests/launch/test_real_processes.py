@@ -42,7 +42,7 @@ def test_a_slurm_job_that_was_asked_to_go_is_queued_again_and_goes_on(slurm, in_
     assert [call[0] for call in job.calls()[before:]] == ["srun"]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     assert pod.run("create") == "starjax: WAITING_FOR_RESOURCES\nstarjax: PROVISIONING\n"
     pod.run("install")
