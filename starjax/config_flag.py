@@ -43,7 +43,7 @@ def parse(argv: Sequence[str]) -> None:
         flags.FLAGS["config"].value.keys()  # a file that cannot be read shows itself when it is used only
     except (LookupError, AttributeError, TypeError, ValueError, SyntaxError, OSError, flags.Error) as error:
         # In the file, which absl and ml_collections wrap beyond recognition, or else in a flag.
-        _check_file(_value(given))
+        _check_file(given)
         raise ConfigError(_told_of_flag(error, argv)) from error
     if rest[1:]:
         before = given[given.index(rest[1]) - 1]
@@ -51,21 +51,12 @@ def parse(argv: Sequence[str]) -> None:
         raise ConfigError(f"{rest[1]} is no flag, which begin with --, such as --config.name=NAME{join}")
 
 
-def _value(argv: Sequence[str]) -> str | None:
-    """What --config is given, if it is."""
-    found = None
-    for place, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config", "-config"):
-            found = value if equals else argv[place + 1] if place + 1 < len(argv) else None
-    return found
-
-
-def _check_file(value: str | None) -> None:
+def _check_file(argv: Sequence[str]) -> None:
     """Refuses a config file that gives no config, by what is wrong in it and where."""
-    if value is None:
+    named = [argument for argument in argv if argument.startswith("--config=")]
+    if not named:
         return
-    path, *argument = value.split(":", 1)
+    path, *argument = named[-1].removeprefix("--config=").split(":", 1)
     try:
         get_config = runpy.run_path(path).get("get_config")
     except (OSError, ImportError) as error:
@@ -138,7 +129,7 @@ def own_configs() -> list[str]:
 
 
 def _with_own_configs(argv: Sequence[str]) -> list[str]:
-    """The same arguments; where `--config` is a name, possibly with `:ARGUMENT` after it, the file of starjax's own that has it."""
+    """The same arguments, with the config as --config=FILE; of a name, possibly with `:ARGUMENT` after it, that of starjax's own."""
 
     def file_of(value):
         name, *argument = value.split(":", 1)
@@ -151,13 +142,13 @@ def _with_own_configs(argv: Sequence[str]) -> list[str]:
             )
         return ":".join([str(OWN_CONFIGS / f"{name}.py"), *argument])
 
-    found = list(argv)
-    for place, argument in enumerate(argv):
+    found, rest = [], iter(argv)
+    for argument in rest:
         flag, equals, value = argument.partition("=")
-        if flag in ("--config", "-config") and equals:
-            found[place] = f"{flag}={file_of(value)}"
-        elif flag in ("--config", "-config") and place + 1 < len(argv):
-            found[place + 1] = file_of(argv[place + 1])
+        if flag in ("--config", "-config"):
+            value = value if equals else next(rest, "")
+            argument = f"--config={file_of(value)}"
+        found.append(argument)
     return found
 
 

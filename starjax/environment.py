@@ -1,5 +1,6 @@
-"""What comes from the environment: defaults of config fields, and where compiled programs are kept."""
+"""What comes from the environment: defaults of config fields, versions of packages, and where compiled programs are kept."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -7,6 +8,19 @@ import dotenv
 import jax
 
 from starjax import errors
+
+_PACKAGES = (
+    "starjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "astropy",
+)
 
 
 def default(variable: str, otherwise: str) -> str:
@@ -30,3 +44,8 @@ def keep_compiled(output_base: str) -> None:
         )
         # All of them, however quickly they were compiled: a run has many small ones.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def versions() -> dict[str, str]:
+    """What results are made with, by package."""
+    return {package: importlib.metadata.version(package) for package in _PACKAGES}

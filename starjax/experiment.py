@@ -1,7 +1,6 @@
 """The run directory: where it lies, what describes it, and when it may be gone on with."""
 
 import dataclasses
-import importlib.metadata
 import os
 import socket
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from starjax import config as config_lib
-from starjax import distributed, errors, files, lock
+from starjax import distributed, environment, errors, files, lock
 from starjax.data import bundle
 from starjax.data.dataset import BUNDLES, Dataset
 
@@ -24,18 +23,6 @@ _SHARED = "config.output_base (OUTPUT_BASE) should be a folder that all of them 
 _MAX_DIFFERENCES = 6
 # What file systems allow.
 _MAX_BYTES_OF_NAME = 255
-_PACKAGES = (
-    "starjax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "astropy",
-)
 
 
 class ExperimentError(errors.StarjaxError):
@@ -250,14 +237,9 @@ def create(experiment: Experiment, config: ConfigDict, data: Dataset, layout: di
         "config": config_lib.resolved(config),
         "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint, "left_out": left_out},
         "layout": layout,
-        "versions": versions(),
+        "versions": environment.versions(),
     }
     files.write_json(experiment.config, record)
-
-
-def versions() -> dict[str, str]:
-    """What results are made with, by package."""
-    return {package: importlib.metadata.version(package) for package in _PACKAGES}
 
 
 def read_record(experiment: Experiment) -> dict:

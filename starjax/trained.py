@@ -17,9 +17,9 @@ from starjax import (
     calibration,
     distributed,
     ensemble,
+    environment,
     errors,
     evaluate,
-    experiment,
     finished,
     novelty,
     prediction,
@@ -140,7 +140,7 @@ class Trained:
             run=str(self.place.directory),
             checkpoint=str(self.checkpoint),
             epochs=", ".join(map(str, self.epochs)),
-            versions=", ".join(f"{package} {number}" for package, number in experiment.versions().items()),
+            versions=", ".join(f"{package} {number}" for package, number in environment.versions().items()),
         )
         return Prediction(found, members, answer, refused)
 

@@ -3,13 +3,14 @@
 import inspect
 import json
 import re
+import types
 from pathlib import Path
 
 import pytest
 
 import starjax
 from starjax import config as config_lib
-from starjax import environment, models
+from starjax import environment, experiment, models
 from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
 
 MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
@@ -182,3 +183,14 @@ def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monke
     monkeypatch.setenv("OUTPUT_BASE", "/from/environment")
     assert common.get_config().output_base == "/from/environment"
     assert environment.default("NOT_SET_ANYWHERE", "otherwise") == "otherwise"
+
+
+def test_of_runs_that_differ_in_much_the_data_and_the_first_fields_are_told():
+    stored = config_lib.resolved(deep_sets.get_config())
+    record = {"config": stored, "dataset": {"fingerprint": "of others"}}
+    data = types.SimpleNamespace(fingerprint="of these")
+    with pytest.raises(experiment.ExperimentError) as caught:
+        experiment.check_same(experiment.Experiment(Path("run")), record, set_transformer.get_config(), data)
+    assert "another config: config.data.dataset: the files differ" in str(caught.value)
+    assert str(caught.value).count(": stored ") == 5
+    assert re.search(r"; and \d+ more\. Give the same values", str(caught.value))
