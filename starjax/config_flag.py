@@ -57,6 +57,10 @@ def _check_file(argv: Sequence[str]) -> None:
     if not named:
         return
     path, *argument = named[-1].removeprefix("--config=").split(":", 1)
+    if not path:
+        raise ConfigError(
+            f"--config names nothing, choose one of {', '.join(own_configs())}, or a file of your own"
+        )
     try:
         get_config = runpy.run_path(path).get("get_config")
     except (OSError, ImportError) as error:

@@ -145,6 +145,12 @@ def test_a_mistake_in_a_flag_is_told_with_the_flag(parse, arguments, said):
         parse("--config=deep_sets", *arguments)
 
 
+@pytest.mark.parametrize("argument", ["--config", "--config="])
+def test_a_config_that_is_not_named_is_told(parse, argument):
+    with pytest.raises(errors.ConfigError, match=r"^--config names nothing, choose one of common, dataset"):
+        parse(argument)
+
+
 def test_a_field_before_its_config_is_told(parse):
     with pytest.raises(errors.ConfigError, match=r"give --config first$"):
         parse("--config.train.max_epochs=3", "--config=deep_sets")
