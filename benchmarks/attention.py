@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import report
-from starjax import distributed
 from starjax.models.attention import attention
+from starjax.runtime import devices
 
 # Batch, heads, size of a head, stars: about as many weights in each.
 SHAPES = [
@@ -62,7 +62,7 @@ def exponentials_per_s() -> float:
     """What a device makes of them where nothing else holds it up."""
     num_each = 32
     x = jnp.linspace(-1, 0, 2**16 if jax.default_backend() == "cpu" else 2**26)
-    options = distributed.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
+    options = devices.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
     sums = jax.jit(lambda x: sum(jnp.exp(x * c) for c in range(num_each)), compiler_options=options)
     return num_each * x.size / report.median_seconds(lambda: sums(x), num_run=20)
 
@@ -92,7 +92,7 @@ def measure(name, function, shape, exp_per_s: float, flop_per_s: float) -> dict:
     row = {"stars": num_star, "heads": num_head, "size_of_a_head": dim, "batch": num_batch, "attention": name}
     if function is not attention and 4 * num_weight > MOST_BYTES:
         return row | {"note": "not tried"}
-    options = distributed.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
+    options = devices.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2)), compiler_options=options).lower(q, k, v).compile()
     seconds = report.median_seconds(lambda: compiled(q, k, v))
     return row | {

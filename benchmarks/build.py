@@ -70,7 +70,7 @@ def main() -> None:
                 bare, _ = timed(
                     [sys.executable, str(folder / "bare.py"), str(folder / "caches"), str(arguments.n_jobs)]
                 )
-                command = [sys.executable, "-m", "starjax.data.build", "--config=dataset"]
+                command = [sys.executable, "-m", "starjax", "build", "--config=dataset"]
                 command += [f"--config.caches={folder / 'caches'}", f"--config.out={folder / f'out{repeat}'}"]
                 command += [
                     f"--config.split_manifest={folder / 'split.json'}",

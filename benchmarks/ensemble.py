@@ -7,7 +7,7 @@ import statistics
 
 from benchmarks import cases, report
 from benchmarks import training as training_lib
-from starjax import distributed
+from starjax.runtime import devices
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="+", default=[8, 32], help="members, beside one")
     parser.add_argument("--num_run", type=int, default=5)
     options = parser.parse_args()
-    distributed.use_cores(512)
+    devices.use_cores(512)
     rows = []
     for case in options.case:
         trainings = {}

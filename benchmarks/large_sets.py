@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks import cases, report
 from benchmarks import training as training_lib
-from starjax import distributed, prepare
-from starjax.data import shard
+from starjax.datasets import shard
+from starjax.runtime import devices
+from starjax.training import prepare
 
 # Samples that a GPU takes at a time.
 ACCELERATOR_MICRO_BATCH = 2048
@@ -59,7 +60,7 @@ def measure(case: str, num_star: int, batch_size: int, max_seconds: float) -> di
 
 def main() -> None:
     options = report.parser(__doc__).parse_args()
-    distributed.use_cores(64)
+    devices.use_cores(64)
     names = list(cases.CASES)
     plan = [(name, num_star, 64) for name in names[1:3] for num_star in (128, 512, 2048, 4096)]
     plan += [(names[3], 128, 20480)]

@@ -19,10 +19,12 @@ import scipy.stats
 from ml_collections import ConfigDict
 
 from benchmarks import cases, report, training
-from starjax import distributed, experiment, train
-from starjax.checkpoint import Checkpoints
 from starjax.configs import common
-from starjax.record import Recorder
+from starjax.runs.checkpoints import Checkpoints
+from starjax.runs.directory import create, locate_run
+from starjax.runs.metrics_log import MetricsLogger
+from starjax.runtime import devices
+from starjax.training import loop
 
 BATCH_SIZE = 32
 # Of the epochs; what is compiled and kept for later calls is there by then.
@@ -30,7 +32,7 @@ WARM_UP = 0.2
 MEASURED = ("host_MiB", "objects", "device_buffers", "device_MiB")
 
 
-class MeasuringRecorder(Recorder):
+class MeasuringRecorder(MetricsLogger):
     """A recorder that also notes, every so many epochs, what memory is in use.
 
     Attributes:
@@ -79,8 +81,8 @@ def one_run(num_step: int, num_note: int) -> tuple[list[dict], dict]:
         num_step_per_epoch = math.ceil(cases.NUM_SNAPSHOT / BATCH_SIZE)
         num_epoch = math.ceil(num_step / num_step_per_epoch)
         config.train.max_epochs = config.train.patience = num_epoch
-        setup, place = training.set_up(config).setup, experiment.locate(config)
-        experiment.create(place, config, setup.data, setup.layout)
+        setup, place = training.set_up(config).setup, locate_run(config)
+        create(place, config, setup.data, setup.layout)
         num_sample = setup.data.shards["train"].num_snapshot
         interval = max(1, num_epoch // num_note)
         recorder = MeasuringRecorder(place, num_epoch, num_sample, True, interval=interval)
@@ -90,8 +92,8 @@ def one_run(num_step: int, num_note: int) -> tuple[list[dict], dict]:
             recorder,
             contextlib.redirect_stdout(nowhere),
         ):
-            kept = train.Kept(checkpoints, interrupted, recorder)
-            arrays, _ = train.fit(config, setup.trainer, setup.source, setup.evaluator, kept)
+            kept = loop.CheckpointState(checkpoints, interrupted, recorder)
+            arrays, _ = loop.fit(config, setup.trainer, setup.source, setup.evaluator, kept)
         notes = [{"steps": row["epoch"] * num_step_per_epoch, **row} for row in recorder.notes]
         return notes, jax.device_get(arrays["state"]["params"])
 
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--num_step", type=int, default=100_000)
     parser.add_argument("--num_note", type=int, default=50)
     options = parser.parse_args()
-    distributed.use_cores(BATCH_SIZE)
+    devices.use_cores(BATCH_SIZE)
     runs = [one_run(options.num_step, options.num_note) for _ in range(2)]
     (_, first), (_, second) = runs
     is_same = jax.tree.all(jax.tree.map(np.array_equal, first, second))

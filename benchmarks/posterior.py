@@ -18,9 +18,12 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from benchmarks import report
-from starjax import distributed, main, novelty
 from starjax.configs import posterior, posterior_incomplete
-from starjax.data import dataset, folds, shard
+from starjax.datasets import folds, shard
+from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset, shard_path
+from starjax.evaluation import out_of_distribution
+from starjax.runtime import devices
+from starjax.training.run import train_and_test
 
 CONFIGS = {"posterior": posterior, "posterior_incomplete": posterior_incomplete}
 TARGETS = posterior.get_config().data.target_keys
@@ -35,7 +38,7 @@ def one_run(name: str, seed: int, base: str) -> list[dict]:
     config.output_base, config.seed, config.name = base, seed, f"{name}-{seed}"
     is_finished = (Path(base) / "experiments" / config.name / "test_metrics.json").exists()
     start = time.perf_counter()
-    place = main.run(config)
+    place = train_and_test(config)
     seconds = None if is_finished else time.perf_counter() - start
     snapshots, coverage = pd.read_parquet(place.snapshots), pd.read_csv(place.coverage)
     rows = []
@@ -64,8 +67,7 @@ def least_squares() -> list[dict]:
     Non-negative, on the relative error. Once more with the metallicity known, by a factor each.
     """
     loaded = {
-        split: shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", split))
-        for split in ("train", "test")
+        split: shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", split)) for split in ("train", "test")
     }
     edges = np.concatenate([[DARK], np.quantile(_luminosity(loaded["train"]), DECILES), BRIGHT])
     mass = {split: one.target[:, one.target_keys.index(MASS)] for split, one in loaded.items()}
@@ -92,10 +94,10 @@ def how_hard_the_test_is() -> list[dict]:
     """
     config = posterior.get_config().data
     seen = [key for key in config.feature_keys if key not in config.hidden_keys]
-    data = dataset.load("sample", tuple(config.feature_keys), tuple(TARGETS))
-    data = folds.all_of(data, posterior.get_config().ensemble.num_fold, seed=0)
+    data = load_dataset("sample", tuple(config.feature_keys), tuple(TARGETS))
+    data = folds.all_folds(data, posterior.get_config().ensemble.num_fold, seed=0)
     train, test = data.shards["train"], data.shards["test"]
-    described = [novelty.describe_all(one, seen, config.feature_clip) for one in (train, test)]
+    described = [out_of_distribution.describe_all(one, seen, config.feature_clip) for one in (train, test)]
     trees = ExtraTreesRegressor(400, min_samples_leaf=3, random_state=0, n_jobs=-1)
     told = (
         cross_val_predict(trees, described[0], train.target, cv=PredefinedSplit(data.fold_N)),
@@ -140,7 +142,7 @@ def run_command() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 10, 20])
     parser.add_argument("--base", default="output/benchmarks", help="where runs lie, and stay [%(default)s]")
     arguments = parser.parse_args()
-    distributed.use_cores(64)
+    devices.use_cores(64)
     rows = [
         row
         for name in arguments.configs

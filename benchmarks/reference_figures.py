@@ -15,9 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import report
-from starjax import distributed, evaluate, files, main, prepare
-from starjax.checkpoint import Checkpoints
 from starjax.configs import deep_sets, set_transformer, summary_stats
+from starjax.evaluation.evaluator import Evaluator
+from starjax.io import files
+from starjax.runs.checkpoints import Checkpoints
+from starjax.runtime import devices
+from starjax.training import prepare
+from starjax.training.run import train_and_test
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
 TARGETS = ("total_mass_within_2x_r_tidal", "time")
@@ -32,7 +36,7 @@ REFERENCE = {
 }
 
 
-class DroppingEvaluator(evaluate.Evaluator):
+class DroppingEvaluator(Evaluator):
     """Draws test samples as training draws its own."""
 
     @property
@@ -46,7 +50,7 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
     config.output_base, config.data.target_keys, config.ensemble.size = base, (target,), num_seed
     config.model.dtype = dtype
     start = time.perf_counter()
-    place = main.run(config)
+    place = train_and_test(config)
     seconds = time.perf_counter() - start
 
     data, chosen = prepare.load(config)
@@ -107,7 +111,7 @@ def run_command() -> None:
     parser.add_argument("--num_seed", type=int, default=3)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     arguments = parser.parse_args()
-    distributed.use_cores(512)
+    devices.use_cores(512)
     rows = run(arguments.models, arguments.targets, arguments.num_seed, arguments.dtype)
     print(table_of(rows))
     if arguments.out:

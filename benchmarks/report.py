@@ -15,7 +15,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from starjax import files
+from starjax.io import files
 
 _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "bayesflow")
 

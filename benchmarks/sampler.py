@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import cases, report
-from starjax import assemble, distributed
-from starjax.data import dataset, sampler, symmetry
+from starjax.datasets.load import load_dataset
+from starjax.runtime import devices
+from starjax.sampling import augmentation, sampler
 
 BATCH_SIZE = 4096
 # Numbers that each device copies.
@@ -18,9 +19,9 @@ COPY_SIZE = 2**26
 
 def copy_bytes_per_s() -> float:
     """What the device reads and writes when it copies 256 MiB each, all its devices together."""
-    mesh = distributed.make_mesh()
-    x = distributed.from_each_device(
-        {i: np.zeros(COPY_SIZE, np.float32) for i in distributed.local_positions(mesh)}, mesh
+    mesh = devices.make_mesh()
+    x = devices.place_shares(
+        {i: np.zeros(COPY_SIZE, np.float32) for i in devices.local_positions(mesh)}, mesh
     )
     num_copy = 10
     copies = jax.jit(lambda x: jax.lax.fori_loop(0, num_copy, lambda i, x: x + 1, x))
@@ -30,21 +31,21 @@ def copy_bytes_per_s() -> float:
 def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
     config = cases.config("Deep Sets (8, 4)/(8, 4)")
     config.data.num_star_per_sample = num_star
-    data = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys)
-    mesh = distributed.make_mesh()
-    stars = distributed.replicate(sampler.place(data.shards["train"]), mesh)
-    turn = symmetry.random_turn(config.data.feature_keys, data.feature_scalers) if has_turns else None
-    sample_config = assemble.sampler_config(config, data.feature_scalers)
+    data = load_dataset(config.data.dataset, config.data.feature_keys, config.data.target_keys)
+    mesh = devices.make_mesh()
+    stars = devices.replicate(sampler.to_stars(data.shards["train"]), mesh)
+    turn = augmentation.random_rotation(config.data.feature_keys, data.feature_scalers) if has_turns else None
+    sample_config = sampler.sampler_config(config, data.feature_scalers)
     key = jax.random.key(0)
 
     def draw(stars):
-        (row_B,), _ = distributed.local_rows(BATCH_SIZE)
+        (row_B,), _ = devices.local_rows(BATCH_SIZE)
         num_sample = sampler.num_sample(stars, sample_config)
         pair_B = sampler.shuffled_pair(key, 0, row_B, num_sample)
         features, mask, _, _ = sampler.draw_batch(stars, key, 0, pair_B, sample_config, turn)
         return jnp.where(mask[..., None], features, 0)[None, None]
 
-    drawn = distributed.on_mesh(draw, mesh, arguments=("same",), result="rows")
+    drawn = devices.on_mesh(draw, mesh, arguments=("same",), result="rows")
     seconds = report.median_seconds(lambda: drawn(stars))
     # A star is read once and written once; its place in the order is made in registers.
     num_byte = 2 * 4 * num_star * len(config.data.feature_keys)
@@ -59,7 +60,7 @@ def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
 
 def main() -> None:
     options = report.parser(__doc__).parse_args()
-    distributed.use_cores(BATCH_SIZE)
+    devices.use_cores(BATCH_SIZE)
     bytes_per_s = copy_bytes_per_s()
     rows = [measure(k, has_turns, bytes_per_s) for k in (128, 512) for has_turns in (False, True)]
     report.show(f"sampler; a copy moves {bytes_per_s / 1e9:.0f} GB/s", rows, options.out)

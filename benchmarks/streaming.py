@@ -23,8 +23,11 @@ import numpy as np
 
 from benchmarks import cases, report
 from benchmarks import training as training_lib
-from starjax import distributed, record
-from starjax.data import dataset, shard, split_files
+from starjax.datasets import shard, shard_files
+from starjax.datasets.dataset import BUNDLES
+from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.runs import metrics_log
+from starjax.runtime import devices
 
 NUM_STAR, KEYS = 100, ("x", "y", "z", "vx", "vy", "vz", "a", "b", "c", "d", "e")
 PART_BYTES = 2**30
@@ -39,13 +42,13 @@ def generate(folder: Path, num_byte: int) -> None:
         num_snapshot = max(size // (4 * NUM_STAR * len(KEYS)), 64)
         counts = [len(part) for part in np.array_split(np.arange(num_snapshot), -(-num_snapshot // most))]
         for number, count in enumerate(counts, start=1):
-            path = split_files.path(folder, "scaled", split, number, len(counts))
+            path = shard_files.shard_path(folder, "scaled", split, number, len(counts))
             feature = rng.standard_normal((count * NUM_STAR, len(KEYS)), np.float32)
             target = rng.standard_normal((count, 1), np.float32)
             ptr = np.arange(count + 1) * NUM_STAR
-            shard.save(path, shard.Shard(feature, KEYS, target, target_key, ptr), slice(0, count))
-    for name in dataset.BUNDLES.values():
-        shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
+            shard.save_shard(path, shard.Shard(feature, KEYS, target, target_key, ptr), slice(0, count))
+    for name in BUNDLES.values():
+        shutil.copy(SAMPLE_DIRECTORY / name, folder)
 
 
 def forget(folder: Path) -> None:
@@ -61,10 +64,10 @@ def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int 
     """Samples/s over whole epochs, and the most memory of this process, which may allocate so many bytes."""
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    distributed.use_cores(512)
+    devices.use_cores(512)
     config = cases.config(case)
     config.data.dataset, config.data.placement = str(folder), placement
-    config.data.random_turns = False
+    config.data.random_rotations = False
     config.data.feature_keys = KEYS
     training = training_lib.set_up(config)
     shard_of_training = training.setup.data.shards["train"]
@@ -80,7 +83,7 @@ def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int 
         "stars": placement,
         "data_GiB": sum(path.stat().st_size for path in folder.glob("scaled-train*")) / 2**30,
         "samples_per_s": statistics.median(rates),
-        "peak_memory_GiB": record.device_memory_bytes() / 2**30,
+        "peak_memory_GiB": metrics_log.device_memory_bytes() / 2**30,
     }
 
 
@@ -104,7 +107,7 @@ def main() -> None:
                     rows.append(
                         process.submit(measure, case, folder, where, options.num_epoch, limit).result()
                     )
-    distributed.use_cores(512)  # as they had
+    devices.use_cores(512)  # as they had
     report.show("streamed from disk", rows, options.out)
 
 

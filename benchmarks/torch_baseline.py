@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import cases
-from starjax.data import dataset
+from starjax.datasets.load import load_dataset
 
 
 class Clusters(Dataset):
@@ -140,7 +140,7 @@ def measure(case: str, num_run: int, max_step: int, num_worker: int, batch_size:
     """Samples/s of `num_run` runs of at most `max_step` steps each, after a warm-up of as many."""
     torch.manual_seed(0)
     config = cases.config(case, batch_size)
-    shards = dataset.load(config.data.dataset, config.data.feature_keys, config.data.target_keys).shards
+    shards = load_dataset(config.data.dataset, config.data.feature_keys, config.data.target_keys).shards
     clusters = Clusters(shards["train"], config.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hparams = {name: value for name, value in config.model.items() if name not in ("name", "dtype")}

@@ -20,7 +20,7 @@ import jax
 
 from benchmarks import cases, report
 from benchmarks import training as training_lib
-from starjax import distributed
+from starjax.runtime import devices
 
 # Of a run of ours: many steps of a fast device.
 LEAST_SECONDS = 0.5
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, help="samples of a step [CPU: 512, else 16,384]")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
-    distributed.use_cores(options.batch_size or CPU_BATCH_SIZE)
+    devices.use_cores(options.batch_size or CPU_BATCH_SIZE)
     rows = [measure(case, options) for case in options.case]
     report.show(f"training steps, {options.dtype}", rows, options.out)
 

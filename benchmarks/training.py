@@ -7,8 +7,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from starjax import assemble, distributed, prepare
-from starjax import epoch as epoch_lib
+from starjax.runtime import devices
+from starjax.training import prepare
+from starjax.training.epoch import EpochState, train_epoch
+from starjax.training.trainer import Trainer
 
 
 @dataclasses.dataclass
@@ -24,25 +26,23 @@ class Training:
     compile_seconds: float
 
     @property
-    def trainer(self) -> assemble.Trainer:
+    def trainer(self) -> Trainer:
         return self.setup.trainer
 
     def steps(self, num_step: int, epoch: int = 0) -> dict:
         """Does some steps of the first chunk of an epoch; what is summed over them, once it is there."""
         trainer = self.trainer
-        members = distributed.share_members(trainer.members.arrays(), trainer.mesh)
+        members = devices.shard_members(trainer.members.arrays(), trainer.mesh)
         stars, num_in_chunk = next(iter(self.setup.source.chunks(epoch)))
         numbers = map(np.int32, (epoch, 0, min(num_step, num_in_chunk)))
         self.state, sums = trainer.train_steps(self.state, members, stars, *numbers)
-        return jax.tree.map(distributed.gather, sums)
+        return jax.tree.map(devices.gather, sums)
 
     def epoch(self, epoch: int) -> list[dict]:
         """A whole epoch as a run does it."""
         members = [True] * len(self.trainer.members)
-        begun = epoch_lib.Part(epoch + 1, self.state)
-        part = epoch_lib.train(
-            self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False
-        )
+        begun = EpochState(epoch + 1, self.state)
+        part = train_epoch(self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False)
         self.state = part.state
         return part.means()
 

@@ -5,7 +5,9 @@ Also a config of its own, for any model by name: `--config=common:deep_sets`.
 
 from ml_collections import ConfigDict
 
-from starjax import ensemble, environment, models
+from starjax import models
+from starjax.models.ensemble import HPARAMS
+from starjax.runtime import environment
 
 
 def get_config(model: str = "set_transformer") -> ConfigDict:
@@ -65,9 +67,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.ensemble.num_fold = 0
 
     # What members differ in beside that: a value for each of them, or none.
-    config.sweep = ConfigDict({"seed": (), **dict.fromkeys(ensemble.HPARAMS, ())})
+    config.sweep = ConfigDict({"seed": (), **dict.fromkeys(HPARAMS, ())})
     # Or the lower and upper bound of values that are drawn, uniformly in their logarithms.
-    config.sweep.log_uniform = ConfigDict(dict.fromkeys(ensemble.HPARAMS, ()))
+    config.sweep.log_uniform = ConfigDict(dict.fromkeys(HPARAMS, ()))
 
     config.train = ConfigDict()
     # Samples of one step, over all devices; a multiple of their number.
@@ -86,7 +88,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
 def _data() -> ConfigDict:
     """What a model learns from, and what it sees of it."""
     data = ConfigDict()
-    # A data set directory made by starjax.data.build; 'sample', the packaged NBODY6 sample; or 'tfds:NAME:VERSION', a data
+    # A data set directory made by starjax build; 'sample', the packaged NBODY6 sample; or 'tfds:NAME:VERSION', a data
     # set of TensorFlow Datasets.
     data.dataset = "sample"
     # Columns of a star that the model sees.
@@ -114,11 +116,11 @@ def _data() -> ConfigDict:
     # uniformly between two luminosities [log10 Lsun], and a fraction of the others, drawn between two fractions.
     # Never fewer than 10 stars are left. (): samples lack none.
     data.faint_limit_range = ()
-    data.loss_ratio_range = ()
+    data.missing_fraction_range = ()
     # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
     # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
     # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
-    data.random_turns = True
+    data.random_rotations = True
 
     # Instead of the data set's own validation runs: a fold's number from 0 on, how many folds there are, and the seed
     # that parts the runs of training and validation into them; those of the fold validate, all others train.

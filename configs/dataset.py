@@ -1,51 +1,31 @@
 """The build of a data set from NBODY6 caches.
 
-    python -m starjax.data.build --config=dataset --config.caches=DIR \\
+    starjax build --config=dataset --config.caches=DIR \\
         --config.split_manifest=split.json --config.out=DIR
 """
 
 from ml_collections import ConfigDict
 
-from starjax import environment
+from starjax import quantities
+from starjax.runtime import environment
 
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
     # Folder of <run_id>-obs.joblib (or -raw.joblib) files, searched through; empty: scale the raw shards in `out`.
     config.caches = environment.default("JOBLIB_ROOT", "")
-    # JSON with the run ids of train, val and test; starjax.data.splits makes one.
+    # JSON with the run ids of train, val and test; starjax splits makes one.
     config.split_manifest = environment.default("SPLIT_MFT_JSON", "")
     # The data set directory to write.
     config.out = f"{environment.default('OUTPUT_BASE', 'output')}/dataset"
 
-    # Columns of a star [pc, km/s, deg, mas/yr, log10 Lsun].
-    config.feature_keys = (
-        "x",
-        "y",
-        "z",
-        "vx",
-        "vy",
-        "vz",
-        "lon_deg",
-        "lat_deg",
-        "pm_lon_coslat_mas_yr",
-        "pm_lat_mas_yr",
-        "log_L_L_sol",
-    )
-    # Properties of a cluster [Myr, Msun]: `time`, or scalars of a snapshot's header.
-    config.target_keys = ("time", "total_mass_within_2x_r_tidal")
+    # Columns of a star, by default those of starjax/quantities.py that a build includes: also lists their units.
+    config.feature_keys = quantities.default_keys("star")
+    # Properties of a cluster: `time` [Myr], or scalars of a snapshot's header.
+    config.target_keys = quantities.default_keys("cluster")
     # (keys, method): the keys of a group share one scale.
-    config.feature_scalers = (
-        (("x", "y", "z"), "robust"),
-        (("vx", "vy", "vz"), "robust"),
-        (("lon_deg", "lat_deg"), "robust"),
-        (("pm_lon_coslat_mas_yr", "pm_lat_mas_yr"), "robust"),
-        (("log_L_L_sol",), "robust"),
-    )
-    config.target_scalers = (
-        (("time",), "robust"),
-        (("total_mass_within_2x_r_tidal",), "log10_standard"),
-    )
+    config.feature_scalers = quantities.scaler_groups(config.feature_keys, "star")
+    config.target_scalers = quantities.scaler_groups(config.target_keys, "cluster")
 
     # A snapshot with fewer stars than this does not enter.
     config.min_stars = 10

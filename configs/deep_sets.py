@@ -1,6 +1,6 @@
 """Deep Sets on the packaged sample.
 
-python -m starjax.main --config=deep_sets
+starjax train --config=deep_sets
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,12 @@
 """Architectures times features times targets: 136 runs, one after another or shared by the jobs of an array.
 
-python -m starjax.grid --config=grid
-python -m starjax.grid --config=grid --config.models=deep_sets --config.base.train.max_epochs=5
+starjax grid --config=grid
+starjax grid --config=grid --config.models=deep_sets --config.base.train.max_epochs=5
 """
 
 from ml_collections import ConfigDict
 
-from starjax import names
+from starjax import quantities
 from starjax.configs import common
 
 
@@ -38,6 +38,6 @@ def get_config() -> ConfigDict:
         (6, 6, 1),
     )
     # What the models see, and what they predict: names that starjax/names.py has, or tuples of columns.
-    config.feature_sets = tuple(names.FEATURE_SETS)
-    config.target_sets = tuple(names.TARGET_SETS)
+    config.feature_sets = tuple(quantities.sets("star"))
+    config.target_sets = tuple(quantities.sets("cluster"))
     return config.lock()

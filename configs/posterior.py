@@ -1,6 +1,6 @@
 """Age and mass at once, as a distribution, from all stars as the sky shows them: places and motions across the line of sight, luminosities.
 
-python -m starjax.main --config=posterior
+starjax train --config=posterior
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The Set Transformer on the packaged sample.
 
-python -m starjax.main --config=set_transformer
+starjax train --config=set_transformer
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Summary statistics and an MLP on the packaged sample.
 
-python -m starjax.main --config=summary_stats
+starjax train --config=summary_stats
 """
 
 from ml_collections import ConfigDict

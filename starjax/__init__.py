@@ -1,10 +1,14 @@
-"""starjax: age and mass of star clusters from sets of member stars, learned from N-body simulations."""
+"""Age and mass of star clusters from sets of member stars, learned from N-body simulations."""
 
 __version__ = "0.1.0"
 
 
 def load(run):
-    """A finished run, ready to answer for member lists (see `starjax.trained.load`)."""
-    from starjax import trained
+    """Load a finished run as a `Predictor` (see `starjax.inference.predictor.load_predictor`).
 
-    return trained.load(run)
+    Args:
+      run: the run directory.
+    """
+    from starjax.inference.predictor import load_predictor  # jax and astropy take seconds to import
+
+    return load_predictor(run)

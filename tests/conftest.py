@@ -22,9 +22,12 @@ import jax
 import numpy as np
 import pytest
 
-from starjax import experiment, main
 from starjax.configs import common
-from starjax.data import dataset, shard
+from starjax.datasets import shard
+from starjax.datasets.dataset import BUNDLES
+from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
+from starjax.runs.directory import RunDirectory
+from starjax.training.run import train_and_test
 
 # Before anything touches a device.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -94,12 +97,12 @@ def small(tmp_path_factory):
     """A data set directory of 20 training snapshots of the packaged sample."""
     folder = tmp_path_factory.mktemp("small")
     for split, num in {"train": 20, "val": 6, "test": 7}.items():
-        whole = shard.load(dataset.shard_path(dataset.SAMPLE_DIRECTORY, "raw", split))
+        whole = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", split))
         # Every 30th snapshot, so that several runs and distances are there.
         chosen = np.arange(num) * 30
-        shard.save(dataset.shard_path(folder, "raw", split), whole.take(chosen))
-    for name in dataset.BUNDLES.values():
-        shutil.copy(dataset.SAMPLE_DIRECTORY / name, folder)
+        shard.save_shard(shard_path(folder, "raw", split), whole.take(chosen))
+    for name in BUNDLES.values():
+        shutil.copy(SAMPLE_DIRECTORY / name, folder)
     return folder
 
 
@@ -125,7 +128,7 @@ def answering_config(small):
 def mixture(answering_config, tmp_path_factory):
     """A run with a distribution over both targets that sees all stars."""
     base = tmp_path_factory.mktemp("mixture")
-    return main.run(answering_config(base, name="mixture", head="mixture"))
+    return train_and_test(answering_config(base, name="mixture", head="mixture"))
 
 
 @pytest.fixture
@@ -133,9 +136,9 @@ def copy_without(tmp_path):
     """`(run, name) -> run`, a copy that lacks a file or folder."""
 
     def copied(place, name):
-        copy = experiment.Experiment(tmp_path / place.name)
-        shutil.copytree(place.directory, copy.directory)
-        path = copy.directory / name
+        copy = RunDirectory(tmp_path / place.name)
+        shutil.copytree(place.path, copy.path)
+        path = copy.path / name
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import jax
 
+from starjax.commands import cli
+
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.killing_preload"])
 _TOUCHING = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
 
 def run(
-    module: str,
+    command: str,
     arguments: Sequence[str],
     log: Path,
     folder: Path,
@@ -32,7 +34,7 @@ def run(
     at_touch: int | None = None,
     number: signal.Signals = signal.SIGKILL,
 ) -> int:
-    """Runs the command of a module, to its end or until it is sent a signal, by itself; returns its exit status.
+    """Runs `starjax COMMAND`, to its end or until it is sent a signal, by itself; returns its exit status.
 
     It has the environment that this process has now.
 
@@ -41,7 +43,7 @@ def run(
       folder: only files below it are counted. How many were touched in how many seconds stands in `log` with the ending
         `.touched` after a run to the end.
     """
-    options = (module, list(arguments), log, folder, after_seconds, at_touch, number, dict(os.environ))
+    options = (command, list(arguments), log, folder, after_seconds, at_touch, number, dict(os.environ))
     process = _SERVER.Process(target=_command, args=options)
     process.start()
     process.join()
@@ -57,13 +59,12 @@ def _enter(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _command(module, arguments, log, folder, after_seconds, at_touch, number, environment) -> None:
+def _command(command, arguments, log, folder, after_seconds, at_touch, number, environment) -> None:
     _enter(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
     sys.stdout.reconfigure(line_buffering=True)
-    sys.argv = [module, *arguments]
     touched = 0
 
     def count(event, arguments_of_event):
@@ -94,7 +95,7 @@ def _command(module, arguments, log, folder, after_seconds, at_touch, number, en
         timer.daemon = True
         timer.start()
     try:
-        importlib.import_module(module).run_command()
+        cli.run(importlib.import_module(f"starjax.commands.{command}"), arguments)
     finally:
         # As an interpreter ends: joblib lets its workers go with the first, without which the second waits for them.
         threading._shutdown()

@@ -1,5 +1,4 @@
 """What the server of `killing` imports once."""
 
-import starjax.data.build
-import starjax.grid
-import starjax.main  # noqa: F401
+import starjax.nbody6.build
+import starjax.training.grid  # noqa: F401

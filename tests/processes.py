@@ -8,6 +8,11 @@ import sys
 import time
 
 
+def run_in_process(command, *arguments):
+    """Runs the command of a module of `starjax.commands` in this process."""
+    command.main(command.parser().parse(arguments))
+
+
 def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
     """A small run of its own process, named `run` below `base`."""
     return [

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from starjax import mixing
 from starjax.errors import ConfigError
+from starjax.ops import random
 
 DTYPES = ("float32", "bfloat16")
 
@@ -107,7 +107,7 @@ def _draw(key, shape):
     """Uniform uint32 below 2^16, of a shape. With `jax.random.bits` they took a third of a step of Deep Sets."""
     # Numbered slot after slot, so that what is drawn for a star does not depend on how many slots there are.
     place = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape[::-1]).T
-    return mixing.mix(place ^ jax.random.bits(key)) >> 16
+    return random.mix(place ^ jax.random.bits(key)) >> 16
 
 
 class MLP(nnx.Module):

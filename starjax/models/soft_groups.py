@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from starjax import sorting
 from starjax.models import mlp
+from starjax.ops import sorting
 
 QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
 # Stars added to each group, at the origin: few stars tell little, and none are no infinity.

@@ -5,8 +5,8 @@ import functools
 import jax.numpy as jnp
 from flax import nnx
 
-from starjax import sorting
 from starjax.models import mlp
+from starjax.ops import sorting
 
 QUANTILES = (0.25, 0.75)
 

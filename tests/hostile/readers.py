@@ -18,8 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from astropy.table import MaskedColumn, Table
 
-from starjax import calibration, errors, novelty
-from starjax.data import bundle, caches, catalog, manifest, shard, unpickle
+from starjax import errors
+from starjax.catalogs import member_list
+from starjax.datasets import shard, split_manifest
+from starjax.datasets.scalers import bundle
+from starjax.evaluation import calibration, out_of_distribution
+from starjax.io import unpickle
+from starjax.nbody6 import caches
 
 SELECTION = caches.Selection(("x", "name_length"), ("mass",), 2, False)
 
@@ -28,8 +33,8 @@ def read_shard(path: Path) -> None:
     """In both ways: what one refuses the other may take, but neither breaks down."""
     if shard.can_be_mapped(path):
         with contextlib.suppress(shard.ShardError):
-            _check_shard(shard.load(path, mapped=True))
-    _check_shard(shard.load(path))
+            _check_shard(shard.load_shard(path, mapped=True))
+    _check_shard(shard.load_shard(path))
 
 
 def _check_shard(found: shard.Shard) -> None:
@@ -41,7 +46,7 @@ def _check_shard(found: shard.Shard) -> None:
 
 
 def read_novelty(path: Path) -> None:
-    found = novelty.load(path)
+    found = out_of_distribution.load(path)
     assert len(found.target) == len(found.num_star) == len(found.known)
     for key in found.range_keys:
         low, high = found.range_of(key)
@@ -49,7 +54,7 @@ def read_novelty(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> None:
-    found = manifest.load(path)
+    found = split_manifest.load_manifest(path)
     assert list(found) == ["train", "val", "test"]
     for run_ids in found.values():
         assert run_ids
@@ -65,20 +70,20 @@ def read_calibration(path: Path) -> None:
 
 
 def read_bundle(path: Path) -> None:
-    found = bundle.load(path)
+    found = bundle.load_bundle(path)
     scaled = found.transform(np.ones((2, len(found.keys))), found.keys) if found.keys else np.zeros(1)
     assert scaled.dtype == np.float64
 
 
 def read_cache(path: Path) -> None:
-    found = caches.read_run(path, "r", SELECTION).shard
+    found = caches.read_simulation(path, "r", SELECTION).shard
     _check_shard(found)
     assert np.isfinite(found.time_myr).all()
 
 
 def read_pickle(path: Path) -> None:
     """Uses what came out of a pickle: forged tables would break down only then."""
-    waiting, seen = [unpickle.load(path, unpickle.TABLES)], set()
+    waiting, seen = [unpickle.load_pickle(path, unpickle.TABLES)], set()
     while waiting:
         found = waiting.pop()
         if id(found) in seen:
@@ -97,12 +102,12 @@ def read_pickle(path: Path) -> None:
 
 
 def read_list(path: Path) -> None:
-    found = catalog.read(path)
+    found = member_list.read_member_list(path)
     assert len(found) >= 1
-    for name in set(found.colnames) & set(catalog.UNITS):
+    for name in set(found.colnames) & set(member_list.UNITS):
         assert found[name].dtype == np.float64
         assert not np.isinf(found[name]).any()
-    assert sum(map(len, catalog.clusters(found).values())) == len(found)
+    assert sum(map(len, member_list.split_clusters(found).values())) == len(found)
 
 
 def _npz(**arrays) -> bytes:

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from starjax.data import shard
+from starjax.datasets import shard
 from tests.hostile import readers
 
 
@@ -66,7 +66,7 @@ def test_arrays_are_not_mapped_either(tmp_path, name):
     path = tmp_path / "shard.npz"
     path.write_bytes(archive((members("shard.npz") | {"feature.npy": MEMBERS[name]}).items()))
     with pytest.raises(shard.ShardError, match=r"shard\.npz"):
-        shard.load(path, mapped=True)
+        shard.load_shard(path, mapped=True)
 
 
 def test_what_is_decompressed_is_bounded(refused):

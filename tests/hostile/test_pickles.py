@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from starjax.data import inflate, unpickle
+from starjax.io import decompress, unpickle
 from tests.hostile import readers
 
 
@@ -107,7 +107,7 @@ def test_what_is_decompressed_is_bounded(refused, compress):
 def test_real_caches_are_far_from_the_bound(caches_folder):
     for path in caches_folder.iterdir():
         content = path.read_bytes()
-        assert 4 * len(inflate.inflate(content)) < inflate.MAX_RATIO * len(content)
+        assert 4 * len(decompress.decompress(content)) < decompress.MAX_RATIO * len(content)
 
 
 def test_one_part_named_many_times_is_copied_only_so_often(refused):
@@ -143,7 +143,7 @@ def test_tables_whose_parts_do_not_fit_are_refused(refused):
 def test_tables_of_older_libraries_are_read(protocol):
     """As numpy 1.26 and pandas 2.2 wrote them."""
     path = Path(__file__).parents[1] / f"data/pickles/pandas2-numpy1-protocol{protocol}.joblib"
-    found = unpickle.load(path, unpickle.TABLES)[50, 0, 0][1.5]
+    found = unpickle.load_pickle(path, unpickle.TABLES)[50, 0, 0][1.5]
     assert found["stars"]["name"].tolist() == ["a", None, "c"]
     assert found["sub"]["n"].tolist() == [0, 2]
     assert found["b"] == b"xyz"

@@ -9,7 +9,7 @@ import pytest
 from astropy.table import Table
 from astropy.time import Time
 
-from starjax.data import catalog
+from starjax.catalogs import member_list
 
 CELLS = "<TABLEDATA><TR><TD>60</TD><TD>10</TD></TR><TR><TD>61</TD><TD>11</TD></TR></TABLEDATA>"
 
@@ -49,7 +49,7 @@ def test_the_name_of_a_grammar_is_none(tmp_path):
     """Older lists of the Virtual Observatory begin so."""
     path = tmp_path / "list.vot"
     path.write_text(votable(before='<!DOCTYPE VOTABLE SYSTEM "http://us-vo.org/xml/VOTable.dtd">'))
-    assert len(catalog.read(path)) == 2
+    assert len(member_list.read_member_list(path)) == 2
 
 
 VOTABLES = {
@@ -176,10 +176,14 @@ FITS = {
 
 def test_the_table_that_is_spoilt_is_a_good_one(tmp_path):
     (tmp_path / "list.fits").write_bytes(fits())
-    assert catalog.read(tmp_path / "list.fits")["dec"].tolist() == [10, 11]
+    assert member_list.read_member_list(tmp_path / "list.fits")["dec"].tolist() == [10, 11]
     (tmp_path / "list.vot").write_text(votable())
     (tmp_path / "list.ecsv").write_text(ecsv())
-    assert len(catalog.read(tmp_path / "list.vot")) == len(catalog.read(tmp_path / "list.ecsv")) == 2
+    assert (
+        len(member_list.read_member_list(tmp_path / "list.vot"))
+        == len(member_list.read_member_list(tmp_path / "list.ecsv"))
+        == 2
+    )
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -223,7 +227,7 @@ def test_of_fits_no_more_than_the_first_table_is_read(tmp_path):
     """astropy would read the headers of all that follows."""
     axes = cards("XTENSION= 'IMAGE   '", value("BITPIX", 8), value("NAXIS", 999_999_999), "END")
     (tmp_path / "list.fits").write_bytes(fits() + axes)
-    assert catalog.read(tmp_path / "list.fits")["ra"].tolist() == [60, 61]
+    assert member_list.read_member_list(tmp_path / "list.fits")["ra"].tolist() == [60, 61]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_a_row_that_is_cut_off_is_refused_by_its_number(refused, whole):
 def test_one_long_text_costs_no_more_than_itself(tmp_path):
     """As an array of text it would be as long in every row: 80 GB."""
     (tmp_path / "list.csv").write_text("ra,dec,note\n" + "60,10,x\n" * 20_000 + "61,11," + "y" * 10**5 + "\n")
-    assert len(catalog.read(tmp_path / "list.csv")) == 20_001
+    assert len(member_list.read_member_list(tmp_path / "list.csv")) == 20_001
 
 
 def test_a_list_that_grows_without_end_is_refused(refused):
@@ -249,13 +253,13 @@ def test_a_list_that_grows_without_end_is_refused(refused):
 
 def test_columns_of_nothing_are_no_warning(tmp_path):
     (tmp_path / "list.csv").write_text("ra,dec,parallax\n,,\n,,\n")
-    assert np.isnan(catalog.read(tmp_path / "list.csv")["ra"]).all()
+    assert np.isnan(member_list.read_member_list(tmp_path / "list.csv")["ra"]).all()
 
 
 def test_a_column_of_no_numbers_is_refused():
     table = Table({"ra": [60.0, 61.0], "dec": Time(["2026-01-01", "2026-01-02"])})
-    with pytest.raises(catalog.CatalogError, match="column dec holds Time instead of numbers or text"):
-        catalog.checked(table, "here")
+    with pytest.raises(member_list.CatalogError, match="column dec holds Time instead of numbers or text"):
+        member_list.check_member_list(table, "here")
 
 
 def test_guards_let_gaia_through(tmp_path):
@@ -264,4 +268,4 @@ def test_guards_let_gaia_through(tmp_path):
     row = ",".join(["60.123456789", "10.987654321", *[""] * 150])
     content = gzip.compress((",".join(names) + "\n" + (row + "\n") * 2000).encode())
     (tmp_path / "list.csv.gz").write_bytes(content)
-    assert len(catalog.read(tmp_path / "list.csv.gz")) == 2000
+    assert len(member_list.read_member_list(tmp_path / "list.csv.gz")) == 2000

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from starjax import functional, models
+from starjax import models
+from starjax.models.factory import split_module
 
 
 def _widths(rng, least=0):
@@ -52,7 +53,7 @@ def random_model():
         assert {*hparams, "dtype"} == set(models.hyperparameters(name))
         new = functools.partial(models.create, name, num_feature, num_output, **hparams)
         # Nothing is computed: what draws weights would have to be compiled for each shape.
-        return functional.split(nnx.eval_shape(lambda: new(jax.random.key(0))))
+        return split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
 
     return made
 

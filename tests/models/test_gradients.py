@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from starjax import heads, losses, models
-from starjax.models import attention
+from starjax import models
+from starjax.models import attention, heads
 
 STEP, CLOSE = 1e-5, 1e-7
 NUM_SLOT, NUM_FEATURE, DELTA = 6, 3, 0.7
@@ -92,7 +92,7 @@ def test_of_a_mixture_whose_means_learn_from_the_huber_loss():
         parts = near.reshape(5, head.num_component, -1)
         parts = jnp.concatenate([parts[..., :1], parts[..., 1:3] - moved, parts[..., 3:]], axis=-1)
         about_given = likelihood.loss(parts.reshape(5, -1), target, None)
-        return (losses.huber(head.mean(x), target, DELTA) + about_given).sum()
+        return (heads.huber(head.mean(x), target, DELTA) + about_given).sum()
 
     gradient = jax.jit(jax.grad(lambda x: head.loss(x, target, DELTA).sum()))(output)
     assert_gradient(loss, output, gradient)

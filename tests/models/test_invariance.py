@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax import distributed, models
+from starjax import models
+from starjax.runtime import devices
 
 NUM_SET, NUM_SLOT, NUM_PADDED, NUM_FEATURE = 8, 16, 24, 3
 NUM_MODEL = 2
@@ -28,9 +29,9 @@ def compiled(random_model):
     @functools.cache
     def made(name, number):
         shapes, apply = random_model(name, number, NUM_FEATURE, 1 + number)
-        on_devices = distributed.on_mesh(
+        on_devices = devices.on_mesh(
             lambda params, features, mask: apply(params, features[0], mask[0])[None],
-            distributed.make_mesh(devices=jax.devices()[:NUM_SET]),
+            devices.make_mesh(devices=jax.devices()[:NUM_SET]),
             arguments=("same", "shares", "shares"),
             result="shares",
         )

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from starjax import functional, models, sorting
+from starjax import models
 from starjax.models import mlp, summary_stats
+from starjax.models.factory import split_module
+from starjax.ops import sorting
 
 NUM_SLOT, NUM_FEATURE = 12, 4
 EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
@@ -23,7 +25,7 @@ def built():
     """(params, compiled apply) of each model."""
     found = {}
     for name in models.MODELS:
-        params, apply = functional.split(models.create(name, NUM_FEATURE, 2, jax.random.key(3)))
+        params, apply = split_module(models.create(name, NUM_FEATURE, 2, jax.random.key(3)))
         found[name] = params, jax.jit(apply)
     return found
 
@@ -89,7 +91,7 @@ def test_summary_statistics_are_those_of_numpy(num_star):
 
 
 def test_several_seeds_and_targets():
-    params, apply = functional.split(
+    params, apply = split_module(
         models.create("set_transformer", 3, 2, jax.random.key(0), num_seeds=4, output_hidden_dims=(5,))
     )
     assert jax.jit(apply)(params, jnp.ones((2, 6, 3)), jnp.ones((2, 6), bool)).shape == (2, 2)
@@ -128,7 +130,7 @@ def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
 @pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
 def test_products_are_what_the_dtype_says_on_every_device(name, dtype, precision):
     """By default, float32 products are cut to TF32 or bfloat16 on GPUs and TPUs."""
-    params, apply = functional.split(models.create(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype))
+    params, apply = split_module(models.create(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype))
     features, mask = jnp.ones((2, NUM_SLOT, NUM_FEATURE)), jnp.ones((2, NUM_SLOT), bool)
     gradient = jax.jit(jax.grad(lambda p: apply(p, features, mask).sum()))
     lines = gradient.lower(params).as_text().splitlines()

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starjax import functional, losses, models
+from starjax import models
+from starjax.models import heads
+from starjax.models.factory import count_params, split_module
 
 pytestmark = pytest.mark.usefixtures("all_optimizations")
 
@@ -77,7 +79,7 @@ def as_params(reference, kind, name, hparams):
 
 def outputs_and_gradients(reference, name, hparams, dtype):
     model = models.create(name, reference["inputs"].shape[-1], 1, jax.random.key(0), **hparams)
-    initial, apply = functional.split(model)
+    initial, apply = split_module(model)
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), as_params(reference, "weight", name, hparams))
     assert jax.tree.structure(params) == jax.tree.structure(initial)
     features, target = (jnp.asarray(reference[k], dtype) for k in ("inputs", "target"))
@@ -85,11 +87,11 @@ def outputs_and_gradients(reference, name, hparams, dtype):
 
     def loss(params):
         prediction = apply(params, features, jnp.asarray(reference["mask"]))
-        huber = losses.huber(prediction, target[:, None], 1.0)
+        huber = heads.huber(prediction, target[:, None], 1.0)
         return jnp.where(is_filled, huber, 0).sum() / is_filled.sum(), prediction[:, 0]
 
     (value, prediction), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    return value, prediction, gradient, functional.num_params(params)
+    return value, prediction, gradient, count_params(params)
 
 
 def assert_gradients_close(gradient, expected, rtol):

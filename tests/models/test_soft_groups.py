@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax import functional, models
+from starjax import models
 from starjax.models import soft_groups
+from starjax.models.factory import split_module
 
 NUM_SLOT, NUM_FEATURE, NUM_GROUP = 12, 3, 4
 
@@ -21,7 +22,7 @@ log_sum = jax.jit(soft_groups.log_sum)
 
 def jitted(model):
     """What a model makes of features and mask, compiled as a whole."""
-    params, apply = functional.split(model)
+    params, apply = split_module(model)
     return functools.partial(jax.jit(apply), params)
 
 
@@ -82,7 +83,7 @@ def test_twice_the_stars_change_outputs_by_as_much_whatever_the_set():
 @pytest.fixture(scope="module")
 def total_and_gradients():
     """A call with features and mask: the sum of a network's outputs, and its gradients to parameters and features."""
-    params, apply = functional.split(models.create("soft_groups", NUM_FEATURE, 5, jax.random.key(2)))
+    params, apply = split_module(models.create("soft_groups", NUM_FEATURE, 5, jax.random.key(2)))
 
     def total(params, features, mask):
         return apply(params, features, mask).sum()

@@ -1,0 +1,164 @@
+"""The option --config: which file it names, and what is wrong with that file or with a field set beside it."""
+
+import inspect
+import os
+import re
+import runpy
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import starjax.configs
+from starjax.commands import cli
+from starjax.errors import ConfigError
+
+OWN_CONFIGS = Path(starjax.configs.__path__[0])
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate the options of the config (`--config`, `--config.FIELD`, `--noconfig.FIELD`) from all others."""
+    of_config, others, rest = [], [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if not re.match(r"--?(no)?config(=|[.\[]|$)", argument):
+            others.append(argument)
+            continue
+        of_config.append(argument)
+        # The value may be the next argument.
+        if "=" not in argument and rest and not rest[0].startswith("--"):
+            of_config.append(rest.pop(0))
+    return of_config, others
+
+
+def load(arguments: Sequence[str], example: str) -> ConfigDict:
+    """Load a config by its options, as `split` gives them.
+
+    Args:
+      example: a name to suggest where none is given.
+
+    Raises:
+      ConfigError: a config or a field does not exist, or a field cannot have the value. Whatever else goes wrong inside
+        a config file is a bug of that file, and keeps its traceback.
+    """
+    given = _with_own_configs(arguments)
+    if not any(argument.startswith("--config=") for argument in given):
+        raise ConfigError(f"name a config, such as --config={example}; there are {', '.join(own_configs())}")
+    argv = ["starjax", *given]
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        rest = values(argv)
+        config.value.keys()  # a file that cannot be read raises only when it is used
+    except (LookupError, AttributeError, TypeError, ValueError, SyntaxError, OSError, flags.Error) as error:
+        # Either from the file, wrapped by absl and ml_collections beyond recognition, or from an option.
+        _check_file(given)
+        raise ConfigError(_describe_option_error(error, arguments)) from error
+    if rest[1:]:
+        raise ConfigError(f"{rest[1]} is not an option; write values as --config.name=VALUE")
+    return config.value
+
+
+def _check_file(argv: Sequence[str]) -> None:
+    """Raise a ConfigError that names file, line and reason if the config file gives no config."""
+    path, *argument = (
+        [one for one in argv if one.startswith("--config=")][-1].removeprefix("--config=").split(":", 1)
+    )
+    if not path:
+        raise ConfigError(
+            f"--config is empty: choose one of {', '.join(own_configs())}, or a file of your own"
+        )
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+    except (OSError, ImportError) as error:
+        if Path(path).is_file():
+            raise  # from what the file opens or imports
+        reason = "it is a folder" if Path(path).is_dir() else getattr(error, "strerror", error)
+        raise ConfigError(
+            f"--config={path} cannot be loaded: {reason}; the current folder is {os.getcwd()}. By name, without a path, "
+            f"there are {', '.join(own_configs())}"
+        ) from error
+    except SyntaxError as error:
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{error.filename or path}{line}: {error.msg}") from error
+    if get_config is None:
+        raise ConfigError(f"--config={path}: the file defines no get_config()")
+    try:
+        inspect.signature(get_config).bind(*argument)
+    except TypeError as error:
+        raise ConfigError(
+            f"--config={path} takes no argument after a colon ({error}): leave it out, or name a config that does, such as "
+            "common:deep_sets"
+            if argument
+            else f"--config={path} needs an argument after a colon: {error}"
+        ) from error
+    try:
+        config = get_config(*argument)
+    except (AttributeError, KeyError, TypeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "ml_collections" not in frame.filename]
+        if frames[-1] is own[-1]:
+            raise
+        raise ConfigError(
+            f"{own[-1].filename}, line {own[-1].lineno}: {_describe_field_error(error)[0]}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"get_config() of {path} returns {config!r:.80} instead of a ConfigDict: end it with `return config`"
+        )
+
+
+def _describe_field_error(error: Exception) -> tuple[str, str]:
+    """Return what ml_collections finds wrong with a field, and the field's name if there is no such field."""
+    # Quoted, with line breaks and a suggestion.
+    message = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
+    unknown = re.match(r'(?:Key ")?(\w+)', message)
+    if isinstance(error, TypeError) or unknown is None:
+        return message, ""
+    meant = re.search(r"Did you mean \W?(\w+)", message)
+    suggestion = f", did you mean {meant[1]}?" if meant else ""
+    return f"the config has no field {unknown[1]}{suggestion}", unknown[1]
+
+
+def _describe_option_error(error: Exception, argv: Sequence[str]) -> str:
+    fields = [argument for argument in argv if re.match(r"--?(no)?config[.\[]", argument)]
+    if isinstance(error, flags.Error):
+        return str(error)
+    if isinstance(error, AttributeError | KeyError):
+        message, name = _describe_field_error(error)
+        named = [one for one in fields if re.match(rf"--?(no)?config\.([\w.]+\.)?{name}\b", one)]
+        more = "" if "did you mean" in message else f"; {OWN_CONFIGS / 'common.py'} lists all fields"
+        return f"{', '.join(named or fields)}: {message}{more}"
+    return f"{', '.join(fields)}: {error}"
+
+
+def own_configs() -> list[str]:
+    """Return the names of the configs that are part of starjax."""
+    return sorted(path.stem for path in OWN_CONFIGS.glob("[a-z]*.py"))
+
+
+def _with_own_configs(arguments: Sequence[str]) -> list[str]:
+    """Return the same options with --config=FILE first; a name, possibly with `:ARGUMENT`, becomes the file's path."""
+
+    def file_of(value):
+        name, *argument = value.split(":", 1)
+        if not name.isidentifier():
+            return value
+        if name not in own_configs():
+            raise ConfigError(
+                f"--config={name}: starjax has no config of that name{cli.nearest(name, own_configs())} There are "
+                f"{', '.join(own_configs())}; a file of your own needs a path, such as ./mine.py"
+            )
+        return ":".join([str(OWN_CONFIGS / f"{name}.py"), *argument])
+
+    chosen, fields, rest = [], [], iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option in ("--config", "-config"):
+            chosen.append(f"--config={file_of(value if equals else next(rest, ''))}")
+        else:
+            fields.append(argument)
+    # absl wants the file before the fields.
+    return [*chosen, *fields]

@@ -1,0 +1,100 @@
+"""`starjax predict`: age and mass of observed clusters, from a run and their member catalogues."""
+
+import argparse
+from pathlib import Path
+
+from starjax import errors
+from starjax.commands import cli
+
+
+class PredictError(errors.StarjaxError):
+    """An option that cannot be understood."""
+
+
+def parser() -> cli.Parser:
+    """Return the options of the command."""
+    options = cli.Parser(
+        "predict",
+        "Age and mass of observed clusters. What is not given is estimated from the catalogue.",
+        usage="--run=DIR --catalog=FILE [option ...]",
+        epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp and their "
+        "_error; log_L_L_sol; cluster.",
+    )
+    options.add_argument("--run", metavar="DIR", required=True, help="a finished run")
+    options.add_argument(
+        "--catalog", metavar="FILE", required=True, help="CSV, ECSV, Parquet, FITS, VOTable; or 'example'"
+    )
+    options.add_argument(
+        "--out", metavar="DIR", default="prediction", help="folder to write to [%(default)s]"
+    )
+    options.add_argument("--overwrite", action="store_true", help="replace an earlier prediction there")
+    options.add_argument(
+        "--columns",
+        metavar="NAMES",
+        default="",
+        help="the catalogue's own names: ra=RAJ2000,dec=DEJ2000",
+    )
+    options.add_argument("--centre", metavar="RA,DEC", help="of the cluster [deg]")
+    options.add_argument("--distance_pc", metavar="PC", type=float, help="distance of the cluster")
+    options.add_argument(
+        "--radial_velocity_kms", metavar="KMS", type=float, help="radial velocity of the cluster"
+    )
+    options.add_argument(
+        "--parallax_zero_point_mas",
+        metavar="P",
+        type=float,
+        default=0.0,
+        help="subtracted from all parallaxes [%(default)s]",
+    )
+    options.add_argument(
+        "--extinction_v_mag",
+        metavar="MAG",
+        type=float,
+        default=0.0,
+        help="A_V in front of the cluster [%(default)s]",
+    )
+    options.add_argument("--keep_outliers", action="store_true", help="keep stars that move unlike the rest")
+    options.add_argument("--num_draws", metavar="N", type=int, help="samples of a cluster of many stars [16]")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from starjax.catalogs.membership import View
+    from starjax.inference import prediction_files
+    from starjax.inference.predictor import NUM_DRAWS, load_predictor
+
+    view = View(
+        centre=_centre(arguments.centre),
+        distance_pc=arguments.distance_pc,
+        radial_velocity_kms=arguments.radial_velocity_kms,
+        parallax_zero_point_mas=arguments.parallax_zero_point_mas,
+        extinction_v_mag=arguments.extinction_v_mag,
+        clip=not arguments.keep_outliers,
+    )
+    out, columns = Path(arguments.out), _columns(arguments.columns)
+    # Before waiting for a prediction that could not be written.
+    prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
+    run = load_predictor(arguments.run)
+    num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
+    prediction = run.predict(arguments.catalog, view, num_draws, columns)
+    written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)
+    prediction_files.print_prediction(prediction, run)
+    print(f"wrote {out} with {', '.join(path.name for path in written)}")
+
+
+def _columns(text: str) -> dict[str, str]:
+    pairs = text.split(",") if text else []
+    bad = [pair for pair in pairs if pair.count("=") != 1]
+    if bad:
+        raise PredictError(f"--columns={text}: {bad[0]} should be OURS=THEIRS, such as ra=RAJ2000")
+    return dict(pair.split("=") for pair in pairs)
+
+
+def _centre(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        ra, dec = map(float, text.split(","))
+    except ValueError as error:
+        raise PredictError(f"--centre={text} should be ra,dec in degrees") from error
+    return ra, dec

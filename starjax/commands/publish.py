@@ -1,0 +1,60 @@
+"""`starjax publish`: publish a built data set in the form of TensorFlow Datasets."""
+
+import argparse
+from pathlib import Path
+
+from starjax.commands import cli
+
+
+def parser() -> cli.Parser:
+    """Return the options of the command."""
+    options = cli.Parser(
+        "publish",
+        "Publishes a built data set in the form of TensorFlow Datasets (without TensorFlow).",
+        usage="--dataset=DIR [option ...]",
+    )
+    options.add_argument(
+        "--dataset", metavar="DIR", required=True, help="directory of a built data set, or 'sample'"
+    )
+    options.add_argument(
+        "--out", metavar="DIR", help="folder of all data sets [$TFDS_DATA_DIR, or ~/tensorflow_datasets]"
+    )
+    options.add_argument("--name", default="star_clusters", help="name of the data set [%(default)s]")
+    options.add_argument(
+        "--version",
+        metavar="N.N.N",
+        default="1.0.0",
+        help="three numbers; raise one when the data change [%(default)s]",
+    )
+    options.add_argument(
+        "--description",
+        metavar="TEXT",
+        default="",
+        help="[the title of the README.md in the data set's directory]",
+    )
+    options.add_argument(
+        "--citation", metavar="TEXT", default="", help="[the section '## Cite' of that README.md]"
+    )
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from starjax.commands.build import print_split_counts
+    from starjax.datasets import tfds_directory, tfds_publisher, tfds_reader
+    from starjax.datasets.dataset import TFDS
+    from starjax.io import files
+
+    data_dir = Path(arguments.out).expanduser() if arguments.out else tfds_directory.data_dir()
+    out = tfds_publisher.publish_dataset(
+        arguments.dataset,
+        data_dir,
+        arguments.name,
+        arguments.version,
+        arguments.description,
+        arguments.citation,
+    )
+    metadata = files.read_json(out / tfds_reader.METADATA)[tfds_reader.METADATA_KEY]
+    print_split_counts(metadata["splits"])
+    is_found = data_dir.absolute() == tfds_directory.data_dir().absolute()
+    name = f"{arguments.name}:{arguments.version}" if is_found else out.absolute()
+    print(f"published {out}; to train from it: --config.data.dataset={TFDS}{name}")

@@ -1,0 +1,27 @@
+"""`starjax report`: one HTML page of a finished run."""
+
+import argparse
+from pathlib import Path
+
+from starjax.commands import cli
+
+
+def parser() -> cli.Parser:
+    """Return the options of the command."""
+    options = cli.Parser("report", "Makes one HTML page of a finished run.", usage="--run=DIR")
+    options.add_argument("--run", metavar="DIR", required=True, help="run directory")
+    options.add_argument("--out", metavar="FILE", help="page to write [report.html in the run directory]")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from starjax.io import files
+    from starjax.reports import html_report
+    from starjax.runs.directory import RunDirectory
+
+    run_dir = RunDirectory(Path(arguments.run))
+    content = html_report.html_page(run_dir)
+    out = Path(arguments.out) if arguments.out else run_dir.path / "report.html"
+    with files.atomic_write(out) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    print(f"wrote {out}")

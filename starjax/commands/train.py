@@ -1,0 +1,58 @@
+"""`starjax train`: train and test a model, one config in, one finished run directory out."""
+
+import argparse
+
+from starjax.commands import cli
+
+
+def parser() -> cli.Parser:
+    """Return the options of the command."""
+    options = cli.Parser(
+        "train",
+        "Trains and tests a model: a config in, a finished run directory out. The same command, given again, resumes.",
+        usage="--config=NAME [--config.FIELD=VALUE ...]",
+        epilog="starjax predict --run=DIR asks the finished run about your own clusters.",
+        config="set_transformer",
+    )
+    options.add_argument(
+        "--config",
+        metavar="NAME",
+        help="deep_sets, set_transformer, summary_stats, posterior, posterior_incomplete, or a file",
+    )
+    options.add_argument(
+        "--config.data.dataset", metavar="DIR", help="from starjax build; or tfds:NAME [sample]"
+    )
+    options.add_argument(
+        "--config.data.target_keys", metavar="KEY", help="e.g. time [total_mass_within_2x_r_tidal]"
+    )
+    options.add_argument("--config.name", metavar="NAME", help="writes to OUTPUT_BASE/experiments/NAME")
+    options.add_argument(
+        "--config.FIELD", metavar="VALUE", help="any field of configs/common.py, e.g. train.max_epochs"
+    )
+    add_process_options(options)
+    return options
+
+
+def add_process_options(options: cli.Parser) -> None:
+    """Add the options by which the processes of one run find each other where jax does not find them."""
+    options.add_argument(
+        "--coordinator_address", metavar="HOST:PORT", help="of process 0, in a run of many processes"
+    )
+    options.add_argument("--num_processes", metavar="N", type=int, help="number of processes")
+    options.add_argument("--process_id", metavar="I", type=int, help="number of this one, from 0")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from starjax.runtime import devices, environment, processes
+    from starjax.training.run import train_and_test
+    from starjax.training.validate_config import check_config
+
+    config = arguments.config
+    check_config(config, num_device=1)  # what is wrong whatever the devices
+    environment.use_compilation_cache(config.output_base)
+    is_one_of_many = processes.join_processes(
+        arguments.coordinator_address, arguments.num_processes, arguments.process_id
+    )
+    if not is_one_of_many:
+        devices.use_cores(config.train.batch_size)
+    train_and_test(config)

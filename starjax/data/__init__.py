@@ -1,1 +1,0 @@
-"""From NBODY6 caches to samples on the device. Knows no models."""

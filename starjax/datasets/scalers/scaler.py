@@ -1,0 +1,139 @@
+"""Scalers: fitted by scikit-learn (see `fit`), kept as plain numbers, applied in numpy and inside jit."""
+
+import dataclasses
+
+import numpy as np
+
+from starjax import errors
+
+# As in scikit-learn's QuantileTransformer: how near an end of the range counts as the end.
+_QUANTILE_EDGE = 1e-7
+
+
+def yeo_johnson(xp, x, exponent):
+    """Yeo & Johnson 2000, Biometrika 87, 954, equation 2.1."""
+    positive, negative = xp.maximum(x, 0), xp.minimum(x, 0)
+
+    def branch(value, power):
+        return xp.log1p(value) if power == 0 else xp.expm1(power * xp.log1p(value)) / power
+
+    return branch(positive, exponent) - branch(-negative, 2 - exponent)
+
+
+def yeo_johnson_inverse(xp, x, exponent):
+    """Back from `yeo_johnson`."""
+    positive, negative = xp.maximum(x, 0), xp.minimum(x, 0)
+
+    def branch(value, power):
+        # Values beyond the end of the curve's range (power < 0) have no preimage: NaN, as in scikit-learn.
+        return xp.expm1(value) if power == 0 else xp.expm1(xp.log1p(power * value) / power)
+
+    return branch(positive, exponent) - branch(-negative, 2 - exponent)
+
+
+def _special(x):
+    """The special functions for arrays of the kind of `x`."""
+    # Both are slow to import, and most scalers do without.
+    if isinstance(x, np.ndarray):
+        import scipy.special
+
+        return scipy.special
+    import jax.scipy.special
+
+    return jax.scipy.special
+
+
+def to_normal(x, quantiles):
+    """The standard normal value of the same level that `x` has among `quantiles`."""
+    xp = x.__array_namespace__()
+    levels = np.linspace(0, 1, len(quantiles))
+    # Where quantiles coincide the two directions of interpolation differ; the mean of both is used.
+    upwards = xp.interp(x, quantiles, levels)
+    downwards = xp.interp(-x, -quantiles[::-1], -levels[::-1])
+    level = (upwards - downwards) / 2
+    level = xp.where(x > quantiles[-1] - _QUANTILE_EDGE, 1.0, level)
+    level = xp.where(x < quantiles[0] + _QUANTILE_EDGE, 0.0, level)
+    end = -_special(quantiles).ndtri(_QUANTILE_EDGE - np.spacing(1))
+    return xp.clip(_special(x).ndtri(level), -end, end)
+
+
+def from_normal(x, quantiles):
+    """Back from `to_normal`."""
+    xp = x.__array_namespace__()
+    level = _special(x).ndtr(x)
+    levels = np.linspace(0, 1, len(quantiles))
+    value = xp.interp(level, levels, quantiles)
+    value = xp.where(level > 1 - _QUANTILE_EDGE, quantiles[-1], value)
+    return xp.where(level < _QUANTILE_EDGE, quantiles[0], value)
+
+
+LOG10_OFFSET = 1e-10
+
+# Each method is a fixed curve, and a scale fitted to what the curve makes of the values.
+METHODS = {
+    "identity": ("linear", "none"),
+    "standard": ("linear", "standard"),
+    "minmax": ("linear", "minmax"),
+    "robust": ("linear", "robust"),
+    "log1p_standard": ("log1p", "standard"),
+    "log1p_minmax": ("log1p", "minmax"),
+    "log10_standard": ("log10", "standard"),
+    "log10_minmax": ("log10", "minmax"),
+    "power": ("linear", "power"),
+    "quantile": ("linear", "quantile"),
+}
+
+
+class ScalerError(errors.StarjaxError):
+    """A scaler that cannot be fitted or read, naming the keys or the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaler:
+    """One fitted method.
+
+    Attributes:
+      method: a name in METHODS.
+      params: its numbers: `center` and `scale` (the curve's value minus center, over scale);
+        `power` has `exponent` besides; `quantile` has `quantiles`, ascending, instead.
+    """
+
+    method: str
+    params: dict
+
+    def transform(self, x):
+        """Physical to scaled, element by element; `x` numpy or jax, of any shape."""
+        xp = x.__array_namespace__()
+        if self.method == "quantile":
+            return to_normal(x, np.asarray(self.params["quantiles"]))
+        if self.method == "power":
+            x = yeo_johnson(xp, x, self.params["exponent"])
+        x = apply_curve(self.method, x)
+        return (x - self.params["center"]) / self.params["scale"]
+
+    def inverse(self, x):
+        """Scaled to physical, element by element; `x` numpy or jax, of any shape."""
+        xp = x.__array_namespace__()
+        if self.method == "quantile":
+            return from_normal(x, np.asarray(self.params["quantiles"]))
+        x = x * self.params["scale"] + self.params["center"]
+        if self.method == "power":
+            return yeo_johnson_inverse(xp, x, self.params["exponent"])
+        if METHODS[self.method][0] == "log1p":
+            return xp.expm1(x)
+        if METHODS[self.method][0] == "log10":
+            return 10**x - LOG10_OFFSET
+        return x
+
+
+def is_curved(method):
+    return METHODS[method][0] != "linear"
+
+
+def apply_curve(method, x):
+    xp = x.__array_namespace__()
+    if METHODS[method][0] == "log1p":
+        return xp.log1p(x)
+    if METHODS[method][0] == "log10":
+        return xp.log10(x + LOG10_OFFSET)
+    return x

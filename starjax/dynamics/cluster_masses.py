@@ -1,0 +1,60 @@
+"""Classical mass estimates of the snapshots of a shard, from the same stars that a model sees."""
+
+import numpy as np
+
+from starjax.catalogs import sky_frames
+from starjax.catalogs.features import ClusterMembers
+from starjax.datasets.scalers.bundle import ScalerBundle
+from starjax.datasets.shard import Shard
+from starjax.dynamics import mass_estimators
+from starjax.quantities import PROJECTED, SKY
+
+
+def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:
+    """Masses [Msun] of each snapshot by estimator, `mass_virial` and so on.
+
+    Args:
+      shard: scaled; its features have to hold what is seen across the line of sight, `y z vy vz`, or its like on the
+        sky together with distances; of others there is no estimate.
+    """
+    keys = next((k for k in (PROJECTED, SKY) if set(k) <= set(shard.feature_keys)), None)
+    if keys is None or (keys == SKY and shard.distance_pc is None):
+        return {}
+    column = [shard.feature_keys.index(key) for key in keys]
+    found = []
+    for i in range(shard.num_snapshot):
+        scaled = shard.feature[shard.ptr[i] : shard.ptr[i + 1]][:, column].astype(np.float64)
+        stars_4xN = scalers.inverse(scaled, keys).T
+        if keys == SKY:
+            pc_per_deg = shard.distance_pc[i] * np.pi / 180
+            kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * shard.distance_pc[i]
+            stars_4xN = stars_4xN * np.repeat([pc_per_deg, kms_per_mas_yr], 2)[:, None]
+        found.append(mass_estimators.estimate_masses(*stars_4xN))
+    return {
+        f"mass_{name}": np.array([one.mass[name].value for one in found])
+        for name in mass_estimators.ESTIMATORS
+    }
+
+
+def masses_of_members(members: ClusterMembers) -> dict[str, float | str]:
+    """Classical estimates from the same stars, of those that have a motion, and their standard errors; NaN where there is none."""
+    stars = members.table
+    lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
+    place = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
+    scale = sky_frames.KMS_PER_PC_MAS_YR * stars["dist_pc"]
+    moves = scale * stars["pm_lon_coslat_mas_yr"], scale * stars["pm_lat_mas_yr"]
+    columns = np.stack([*place, *moves, stars["v_lon_error"], stars["v_lat_error"]])
+    columns = columns[:, np.isfinite(columns).all(axis=0)]
+    estimates = mass_estimators.estimate_masses(*columns)
+    found = {
+        "velocity_error_kms": float(np.median(columns[4:])) if columns.size else np.nan,
+        "classical_note": estimates.note,
+    }
+    for name, mass in estimates.mass.items():
+        found |= {f"mass_{name}": mass.value, f"mass_{name}_error": mass.standard_error}
+    for name in ("sigma_1d_kms", "r_half_projected_pc"):
+        found |= {
+            name: getattr(estimates, name).value,
+            f"{name}_error": getattr(estimates, name).standard_error,
+        }
+    return found

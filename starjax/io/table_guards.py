@@ -1,0 +1,225 @@
+"""What is looked at in a file of a table before a library reads it: no network, no other file, no memory beyond its size.
+
+The libraries believe what a header declares, and fetch what it points to.
+"""
+
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from xml.parsers import expat
+
+import yaml
+from astropy.io import fits
+
+from starjax import errors
+from starjax.io import decompress
+
+# The archive of Gaia has 152, FITS allows 999.
+MAX_COLUMNS = 4096
+# Things within things, of VOTables and of headers; these have fewer than ten.
+_MAX_DEPTH = 64
+# Rows that astropy makes room for at once.
+_ROWS_AT_ONCE = 512
+# What attributes of VOTables mean that may be left out.
+_VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1", "unit": ""}
+# What astropy writes into the headers of ECSV and Parquet.
+_YAML_TAGS = (
+    None,
+    "!",
+    "!astropy.table.SerializedColumn",
+    "!astropy.units.Unit",
+    "!astropy.units.UnrecognizedUnit",
+)
+_YAML_PLAIN = re.compile(r"tag:yaml\.org,2002:(omap|str|int|float|bool|null|seq|map)")
+
+
+class FileError(errors.StarjaxError):
+    """A file that cannot be read as a table, and why."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses columns of one name, and more of them than any list has."""
+    if len(names) > MAX_COLUMNS:
+        raise FileError(
+            f"has {len(names)} columns, more than {MAX_COLUMNS}: leave out those that no use is made of"
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise FileError(f"has more than one column {', '.join(map(repr, twice)):.200}: rename or remove one")
+
+
+def check_memory(num_byte: int, content: bytes) -> None:
+    """Refuses what would take many times the memory of its file."""
+    if num_byte > 4 * decompress.max_decompressed(len(content)):
+        raise FileError(f"would take {num_byte:.1e} bytes of memory, from a file of {len(content)}")
+
+
+def check_unit(text: str) -> None:
+    """Refuses units that nobody writes, and that astropy computes for without end: 10**99999999 m."""
+    if len(text) > 100 or re.search(r"(?<![\d.])\d{5,}", text):
+        raise FileError(
+            f"has a unit {text!r:.60}, which none is: state it without numbers of five digits and more, and short"
+        )
+
+
+def check_fits(content: bytes) -> int:
+    """Refuses headers that declare more than the file holds, up to the first table; returns where that ends."""
+    file = io.BytesIO(content)
+    while file.tell() < len(content):
+        if not file.tell() and not content.startswith(b"SIMPLE"):
+            raise OSError("it does not begin as FITS does")
+        header = fits.Header.fromfile(file)
+        for key, value in header.items():
+            if "UNI" in key:  # TUNIT1, TCUNI1, TIMEUNIT
+                check_unit(str(value))
+        num_axis = _natural(header, "NAXIS")
+        if num_axis > 999:
+            raise FileError(f"declares {num_axis} axes")
+        axes = [_natural(header, f"NAXIS{i + 1}") for i in range(num_axis)]
+        values = math.prod(axes) if axes else 0
+        num_more = _natural(header, "PCOUNT") if "PCOUNT" in header else 0
+        num_group = _natural(header, "GCOUNT") if "GCOUNT" in header else 1
+        size = _bits_per_value(header) // 8 * num_group * (num_more + values)
+        if max([size, *axes]) > max(len(content) - file.tell(), 0):
+            raise FileError(
+                f"is cut off, or forged: a header declares {max([size, *axes])} bytes or rows to follow"
+            )
+        if "XTENSION" in header and header["XTENSION"] in ("BINTABLE", "TABLE"):
+            num_column = _natural(header, "TFIELDS")
+            if num_column > 999:
+                raise FileError(f"declares {num_column} columns")
+            for i in range(1, num_column + 1):
+                if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
+                    raise FileError(f"has arrays of varying length in its column {i}: remove it")
+            return file.tell() + -(-size // 2880) * 2880
+        file.seek(file.tell() + -(-size // 2880) * 2880)
+    return len(content)
+
+
+def _card(header: fits.Header, key: str):
+    """The value of a card that FITS demands."""
+    if key not in header:
+        raise FileError(f"is damaged: a header has no {key}")
+    return header[key]
+
+
+def _natural(header: fits.Header, key: str) -> int:
+    value = _card(header, key)
+    if type(value) is not int or value < 0:
+        raise FileError(f"is damaged: a header declares {key}={value!r:.40}, no number of things")
+    return value
+
+
+def _bits_per_value(header: fits.Header) -> int:
+    value = _card(header, "BITPIX")  # negative of floats
+    if value not in (8, 16, 32, 64, -32, -64):
+        raise FileError(f"is damaged: a header declares BITPIX={value!r:.40}")
+    return abs(value)
+
+
+def check_votable(content: bytes) -> None:
+    """Refuses links to data elsewhere, entities, and declarations of more than the file holds."""
+    depth = num_field = num_row = num_value = 0
+
+    def start(name, given):
+        nonlocal depth, num_field, num_row, num_value
+        attributes = _VOTABLE_DEFAULTS | given
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
+        check_unit(attributes["unit"])
+        name = name.rpartition(":")[2]
+        if name == "STREAM" and "href" in attributes:
+            raise FileError(
+                f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with the data in it"
+            )
+        if name == "STREAM" and attributes["encoding"].strip() != "base64":
+            raise FileError(
+                f"has its data as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
+            )
+        if name == "TABLE" and not 0 <= int(attributes["nrows"]) <= len(content):
+            raise FileError(f"declares {attributes['nrows']!r:.40} rows, in a file of {len(content)} bytes")
+        if name == "FIELD":
+            num_field += 1
+            num_value += math.prod(int(size) for size in re.findall(r"\d+", attributes["arraysize"]))
+        if name == "TR":
+            num_row += 1
+
+    def end(name):
+        nonlocal depth
+        depth -= 1
+
+    def declare(*args):
+        raise FileError("declares entities, which no member list needs")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.EntityDeclHandler = start, end, declare
+    parser.Parse(content, True)
+    if num_field > MAX_COLUMNS:
+        raise FileError(f"has {num_field} columns, more than {MAX_COLUMNS}")
+    check_memory(16 * num_value * max(num_row, _ROWS_AT_ONCE), content)
+
+
+def check_yaml(text: str) -> None:
+    """Refuses headers that would make objects, or merge one thing into another again and again."""
+    depth, key = 0, None
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise FileError(f"has more than {_MAX_DEPTH} lists within one another in its header")
+            tag = getattr(event, "tag", None)
+            if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
+                raise FileError(f"has {tag!r:.80} in its header, which no member list needs")
+            value = getattr(event, "value", "")
+            is_alias = isinstance(event, yaml.AliasEvent)
+            if (value == "unit" and event.anchor) or (key == "unit" and is_alias):
+                raise FileError("names a unit by what stands elsewhere in its header: write it there")
+            if key == "unit":
+                check_unit(value)
+            key = value
+            if value == "<<":
+                raise FileError("merges one part of its header into another, which no member list needs")
+            sizes = re.fullmatch(r"\s*\w+\s*\[(.*)\]\s*", value, re.DOTALL)  # of arrays in columns
+            if sizes and math.prod(int(size) for size in re.findall(r"\d+", sizes[1])) > MAX_COLUMNS:
+                raise FileError(f"has a column of {value!r:.40}, too many values a row")
+    except yaml.YAMLError as error:
+        raise FileError(f"has a damaged header ({error!s:.200})") from error
+
+
+def check_lines(lines: Sequence[str], content: bytes) -> None:
+    """Refuses text of which one line is far longer than others: astropy makes all as long as the longest."""
+    check_memory(4 * len(lines) * max(map(len, lines), default=0), content)
+
+
+def check_parquet(content) -> None:
+    """Refuses a few bytes, in a buffer of pyarrow, that stand for many rows, or for many texts.
+
+    Raises:
+      FileError: it does.
+      pyarrow.ArrowException: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    file = parquet.ParquetFile(pa.BufferReader(content))
+    check_memory(8 * file.metadata.num_rows * file.metadata.num_columns, content)
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    check_memory(sum(group.total_byte_size for group in groups), content)
+    texts = [
+        file.schema.column(i).path
+        for i in range(len(file.schema))
+        if file.schema.column(i).physical_type == "BYTE_ARRAY"
+    ]
+    file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+    total = 0
+    for batch in file.iter_batches():
+        for column in batch.columns:
+            total += column.nbytes
+            if isinstance(column, pa.DictionaryArray):
+                lengths = compute.binary_length(column.dictionary).take(column.indices)
+                total += compute.sum(lengths).as_py() or 0
+        check_memory(total, content)

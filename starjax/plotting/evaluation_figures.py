@@ -1,0 +1,202 @@
+"""Figures of the test samples as a density: predicted against true, and how far off."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from starjax import quantities
+from starjax.evaluation import calibration, coverage
+from starjax.plotting import style
+
+# DOC """Figures of the test snapshots: how errors depend on what a cluster is like, and whether intervals hold what they say."""
+
+
+def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
+    """Density of the test samples, predicted against true, and their errors below, one column a target.
+
+    Args:
+      table: the test table, as `Evaluator.table` gives it.
+      metrics: by target, as `Evaluator.metrics` gives them.
+    """
+    keys = list(metrics)
+    figure = Figure(figsize=(5.2 * len(keys), 5.8), layout="constrained")
+    panels = figure.subplots(2, len(keys), sharex="col", squeeze=False, height_ratios=(3, 1.2))
+    for (above, below), key in zip(panels.T, keys, strict=True):
+        rows = table[table["target_key"] == key]
+        true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
+        is_log = quantities.get(key).is_logarithmic and true.min() > 0 and predicted.min() > 0
+        norm = LogNorm()  # one for both panels, whose counts are beside them
+        density = _against_true(above, true, predicted, is_log, norm)
+        errors = _error_density(below, true, predicted, is_log, norm)
+        norm.autoscale(np.concatenate([density.get_array(), errors.get_array()]))
+        label = f"{quantities.get(key).labelled()}"
+        above.set_ylabel(f"predicted {label}")
+        below.set_xlabel(f"true {label}")
+        below.set_ylabel("log10(pred. / true)" if is_log else f"error [{quantities.unit(key)}]")
+        r2, mae = metrics[key]["scaled"]["r2"], metrics[key]["physical"]["mae"]
+        title = f"test: R² = {style.signed(r2, 3)} (scaled), MAE = {mae:.1f} {quantities.unit(key)}"
+        above.set_title(title, fontsize=10)
+        bar = figure.colorbar(density, ax=(above, below), label="samples")
+        style.plain_numbers(bar.ax.yaxis, *density.get_clim())
+    figure.align_ylabels()
+    return figure
+
+
+def _against_true(
+    axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
+) -> PolyCollection:
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+    scale, bounds = ("log", np.log10((low, high))) if is_log else ("linear", (low, high))
+    scales = {"xscale": scale, "yscale": scale}
+    density = _density(axes, true, predicted, (*bounds, *bounds), norm, gridsize=40, **scales)
+    diagonal = [low, high]
+    axes.plot(diagonal, diagonal, color="black", linewidth=1, linestyle="--", label="predicted = true")
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    if is_log:
+        for axis in (axes.xaxis, axes.yaxis):
+            style.plain_numbers(axis, low, high)
+    return density
+
+
+def _error_density(
+    axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
+) -> PolyCollection:
+    """In dex where targets are shown by their logarithms."""
+    error = np.log10(predicted / true) if is_log else predicted - true
+    bounds = np.log10((true.min(), true.max())) if is_log else (true.min(), true.max())
+    reach = 1.05 * np.abs(error).max() or 1.0  # of a perfect prediction
+    scale = "log" if is_log else "linear"
+    density = _density(axes, true, error, (*bounds, -reach, reach), norm, gridsize=(40, 12), xscale=scale)
+    axes.axhline(0, color="black", linewidth=1, linestyle="--")
+    axes.set_ylim(-reach, reach)
+    if is_log:
+        style.plain_numbers(axes.xaxis, true.min(), true.max())
+    return density
+
+
+def _density(
+    axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple, norm: LogNorm, **options
+) -> PolyCollection:
+    style = {"norm": norm, "cmap": "viridis", "mincnt": 1, "linewidths": 0.1}
+    return axes.hexbin(x, y, extent=extent, **style, **options)
+
+
+# What errors are shown against, beside the targets; `time` also where it is no target, if it is known.
+AGAINST = ("num_star", "distance_pc", "time")
+
+
+def errors_by_property(snapshots: pd.DataFrame) -> Figure:
+    """Error of every test snapshot against what the cluster is like, targets down.
+
+    Args:
+      snapshots: as `snapshots.Judge.table` gives them.
+    """
+    by_target = dict(list(snapshots.groupby("target_key", sort=False)))
+    wanted = dict.fromkeys([*AGAINST, *by_target])
+    against = [name for name in wanted if _values(by_target, name) is not None]
+    size = (1 + 3 * len(against), 0.6 + 2.8 * len(by_target))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(by_target), len(against), sharey="row", squeeze=False)
+    for axes_of_target, (key, rows) in zip(panels, by_target.items(), strict=True):
+        error, label = _error(rows, key)
+        for axes, name in zip(axes_of_target, against, strict=True):
+            _error_panel(axes, np.asarray(_values(by_target, name)), error)
+            if axes is panels[-1][against.index(name)]:
+                known = quantities.get(name)
+                axes.set_xlabel(f"true {known.labelled()}" if known.of == "cluster" else known.labelled())
+        axes_of_target[0].set_ylabel(label)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _values(by_target: dict, name: str):
+    """A property of each snapshot, in the order of the rows of a target; None where it is not known."""
+    first = next(iter(by_target.values()))
+    if name in by_target:
+        return by_target[name]["target_physical"]
+    column = "time_myr" if name == "time" else name
+    return first[column] if column in first.columns else None
+
+
+def _error(rows: pd.DataFrame, key: str) -> tuple[np.ndarray, str]:
+    predicted, true = rows["prediction_physical"].to_numpy(), rows["target_physical"].to_numpy()
+    label = quantities.get(key).label
+    if quantities.get(key).is_logarithmic and predicted.min() > 0 and true.min() > 0:
+        return np.log10(predicted / true), f"{label}:\nlog10(predicted / true)"
+    return predicted - true, f"{label}:\npredicted \N{MINUS SIGN} true [{quantities.unit(key)}]"
+
+
+def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.plot(values, error, ".", color="0.6", markersize=3, label="snapshot")
+    middle, median, low, high = [], [], [], []
+    for _, _, inside in coverage.bins(values):
+        middle.append(np.median(values[inside]))
+        for found, percentile in ((low, 16), (median, 50), (high, 84)):
+            found.append(np.percentile(error[inside], percentile))
+    bars = np.abs(np.array([low, high]) - median)
+    axes.errorbar(
+        middle,
+        median,
+        yerr=bars,
+        fmt="s",
+        color=style.DARK,
+        markersize=5,
+        capsize=3,
+        label="median and 16 to 84 % of a bin",
+    )
+    if values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_xscale("log")
+        style.plain_numbers(axes.xaxis, values.min(), values.max())
+
+
+def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """One panel a target: how often the truth lies below each quantile, and how often in calibrated intervals.
+
+    Args:
+      snapshots: as `snapshots.Judge.table` gives them.
+      table: as `coverage.by_bins` makes it of them.
+    """
+    by_target = dict(list(snapshots.groupby("target_key", sort=False)))
+    figure = Figure(figsize=(0.6 + 3.9 * len(by_target), 4.3), layout="constrained")
+    for axes, (key, rows) in zip(
+        np.atleast_1d(figure.subplots(1, len(by_target))), by_target.items(), strict=True
+    ):
+        pit = np.sort(rows["pit"].to_numpy())
+        share = np.arange(1, len(pit) + 1) / len(pit)
+        axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="ideal")
+        axes.step(
+            pit,
+            share,
+            where="post",
+            color=style.DARK,
+            linewidth=1.5,
+            label="truth below a quantile, before calibration",
+        )
+        overall = table[(table["target_key"] == key) & (table["by"] == "all")].iloc[0]
+        names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
+        axes.errorbar(
+            calibration.LEVELS,
+            calibration.LEVELS,
+            yerr=[overall[f"coverage_{name}_error"] for name in names],
+            fmt="none",
+            color="black",
+            capsize=4,
+            label="how far such shares scatter",
+        )
+        axes.plot(
+            calibration.LEVELS,
+            [overall[f"coverage_{name}"] for name in names],
+            "o",
+            color=style.WARM,
+            markeredgecolor="black",
+            label="truth in calibrated intervals",
+        )
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal", title=quantities.get(key).label)
+        axes.set(xlabel="probability that is said", ylabel="share of test snapshots")
+        axes.legend(loc="upper left", frameon=False, fontsize=8)
+    return figure

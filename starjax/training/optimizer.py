@@ -1,0 +1,67 @@
+"""The optimizer, its learning-rate schedule, and the average of the parameters."""
+
+import optax
+from jax.flatten_util import ravel_pytree
+
+FINAL_LEARNING_RATE_RATIO = 1e-3
+
+
+def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
+    """What the peak learning rate is multiplied by, by step.
+
+    Linear rise from 0 to 1 over `num_warmup_step`, then a cosine down to 1e-3 at `num_step`.
+    """
+    return optax.warmup_cosine_decay_schedule(
+        init_value=1.0 if num_warmup_step == 0 else 0.0,
+        peak_value=1.0,
+        warmup_steps=num_warmup_step,
+        decay_steps=num_step,
+        end_value=FINAL_LEARNING_RATE_RATIO,
+    )
+
+
+def create_optimizer(
+    learning_rate, shape: optax.Schedule, weight_decay, clip_norm: float, average_decay: float
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
+
+    Its state also keeps a running average of the parameters, for `average` to read. It sees all parameters as
+    one vector: many small arrays cost more to start on than to work through.
+
+    Args:
+      learning_rate: the peak; it and `weight_decay` may be traced.
+      shape: as `schedule_shape` makes it.
+    """
+    return optax.flatten(
+        optax.chain(
+            optax.clip_by_global_norm(clip_norm),
+            optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay),
+            _averaging(average_decay),
+        )
+    )
+
+
+def _averaging(decay: float) -> optax.GradientTransformation:
+    """Leaves updates as they are and averages the parameters that they lead to."""
+    ema = optax.ema(decay)
+
+    def update(updates, state, params):
+        _, state = ema.update(optax.apply_updates(params, updates), state)
+        return updates, state
+
+    return optax.GradientTransformation(ema.init, update)
+
+
+def average(opt_state: optax.OptState, decay: float, params: dict) -> dict:
+    """The average of the parameters over the steps done (at least one), the last ones weighing most.
+
+    Args:
+      opt_state: the state of an optimizer made by `create`.
+      decay: its `average_decay`.
+      params: some parameters of the model, for their shapes.
+
+    Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with exponential weights, `decay` a step.
+    """
+    *_, state = opt_state
+    _, unravel = ravel_pytree(params)
+    return unravel(optax.tree.bias_correction(state.ema, decay, state.count))

@@ -1,0 +1,66 @@
+"""Clusters whose place and motion in space are known, and what astropy says is seen of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import CartesianDifferential, CartesianRepresentation, Galactic, SkyCoord
+from astropy.table import Table
+
+from starjax.catalogs import member_list
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A member list, and what is true: relative to the cluster along the Galaxy's axes, x away from the Sun in its plane."""
+
+    table: Table
+    place: np.ndarray
+    motion: np.ndarray
+    sky: SkyCoord
+    centre: tuple[float, float]
+    velocity: np.ndarray
+
+
+def make_cluster(
+    *,
+    num_star=400,
+    distance=47.0,
+    width=4.0,
+    dispersion=0.3,
+    velocity=(-42.0, -19.0, -1.0),
+    towards=(180.0, -22.0),
+    parallax_error=0.0,
+    motion_error=0.0,
+    radial_error=0.0,
+    seed=0,
+):
+    """Stars of normal places [pc] and velocities [km/s] about a point `towards` Galactic (l, b) [deg]."""
+    random = np.random.default_rng(seed)
+    place = random.normal(0, width, (num_star, 3))
+    motion = random.normal(0, dispersion, (num_star, 3))
+    lon, lat = np.radians(towards)
+    turn = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
+    middle = distance * np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    moving = CartesianDifferential(*(motion @ turn.T + velocity).T * u.km / u.s)
+    placed = CartesianRepresentation(*(place @ turn.T + middle).T * u.pc, differentials=moving)
+    sky = SkyCoord(Galactic(placed)).icrs
+    centre = SkyCoord(*towards, unit="deg", frame="galactic").icrs
+    observed = {
+        "parallax": (1000 / sky.distance.pc, parallax_error),
+        "pmra": (sky.pm_ra_cosdec.to_value(u.mas / u.yr), motion_error),
+        "pmdec": (sky.pm_dec.to_value(u.mas / u.yr), motion_error),
+        "radial_velocity": (sky.radial_velocity.to_value(u.km / u.s), radial_error),
+    }
+    table = Table({"ra": sky.ra.deg, "dec": sky.dec.deg})
+    for name, (truth, error) in observed.items():
+        table[name] = random.normal(truth, error)
+        table[f"{name}_error"] = np.full(num_star, error)
+    table = member_list.check_member_list(table, "synthetic.csv")
+    return Cluster(table, place, motion, sky, (centre.ra.deg, centre.dec.deg), np.array(velocity))
+
+
+@pytest.fixture(name="make_cluster", scope="session")
+def make_cluster_fixture():
+    return make_cluster

@@ -1,0 +1,288 @@
+"""A list is the same from every format; what is wrong in one is named with its file, columns and rows."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy import units as u
+from astropy.io import votable
+from astropy.table import MaskedColumn, Table
+
+from starjax.catalogs import member_list
+
+# Neighbouring identities that no float can tell apart.
+IDENTITIES = 4611686018427387905 + np.arange(12)
+RADIAL = np.array([1.5, np.nan] * 6)
+
+
+def stars(*, missing=True):
+    """A small list in our units."""
+    random = np.random.default_rng(1)
+    table = Table({"source_id": IDENTITIES})
+    table["ra"] = random.uniform(60, 70, 12) * u.deg
+    table["dec"] = random.uniform(10, 20, 12) * u.deg
+    table["parallax"] = random.normal(21, 1, 12) * u.mas
+    table["pmra"] = random.normal(100, 1, 12) * u.mas / u.yr
+    table["phot_g_mean_mag"] = random.normal(12, 1, 12) * u.mag
+    if missing:
+        table["radial_velocity"] = MaskedColumn(RADIAL, mask=np.isnan(RADIAL), unit=u.km / u.s)
+    table["name"] = [f"star {i}" for i in range(12)]
+    return table
+
+
+def write(table, path):
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    if plain.suffix == ".parquet":
+        table.to_pandas().to_parquet(plain)
+    else:
+        formats = {
+            ".csv": "ascii.csv",
+            ".ecsv": "ascii.ecsv",
+            ".fits": "fits",
+            ".vot": "votable",
+            ".xml": "votable",
+        }
+        table.write(plain, format=formats[plain.suffix])
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    return path
+
+
+def csv(tmp_path, text, name="list.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", [".csv", ".ecsv", ".parquet", ".fits", ".vot", ".xml"])
+def test_every_format_gives_the_same(tmp_path, kind):
+    whole = stars()
+    found = member_list.read_member_list(write(whole, tmp_path / f"members{kind}"))
+    assert found.colnames == [
+        "row",
+        *(name for name in member_list.UNITS if name in whole.colnames),
+        "source_id",
+    ]
+    assert found["row"].tolist() == list(range(1, 13))
+    assert found["source_id"].dtype == np.int64
+    np.testing.assert_array_equal(found["source_id"], IDENTITIES)
+    for name in ("ra", "dec", "parallax", "pmra", "phot_g_mean_mag"):
+        np.testing.assert_allclose(found[name], whole[name], rtol=1e-12)
+        assert found[name].unit == member_list.UNITS[name]
+    np.testing.assert_array_equal(found["radial_velocity"], RADIAL)
+    assert list(member_list.split_clusters(found)) == ["members"]
+
+
+@pytest.mark.parametrize("kind", [".csv.gz", ".fits.gz", ".vot.gz"])
+def test_compressed(tmp_path, kind):
+    path = tmp_path / f"members{kind}"
+    whole = stars()
+    write(whole, tmp_path / f"members{kind}")
+    np.testing.assert_allclose(member_list.read_member_list(path)["ra"], whole["ra"], rtol=1e-12)
+    assert list(member_list.split_clusters(member_list.read_member_list(path))) == ["members"]
+
+
+@pytest.mark.parametrize("kind", [".ecsv", ".fits", ".vot", ".parquet"])
+def test_units_are_converted(tmp_path, kind):
+    whole, other = stars(), stars()
+    units = {
+        "ra": u.rad,
+        "dec": u.arcmin,
+        "parallax": u.arcsec,
+        "pmra": u.deg / u.yr,
+        "radial_velocity": u.m / u.s,
+    }
+    for name, unit in units.items():
+        other[name] = MaskedColumn(
+            other[name].quantity.to_value(unit) if name != "radial_velocity" else RADIAL * 1e3
+        )
+        other[name].unit = unit
+        other[name].mask = np.isnan(np.asarray(whole[name]))
+    path = tmp_path / f"members{kind}"
+    if kind == ".parquet":
+        other.write(path, format="parquet")
+    else:
+        write(other, path)
+    found = member_list.read_member_list(path)
+    for name in units:
+        np.testing.assert_allclose(found[name], np.ma.filled(whole[name], np.nan), rtol=1e-10)
+
+
+def test_units_as_the_archive_of_gaia_writes_them(tmp_path):
+    table = stars()
+    table["pmra"].unit, table["radial_velocity"].unit = None, None
+    document = votable.from_table(table)
+    for field in document.get_first_table().fields:
+        if field.name in ("pmra", "radial_velocity"):
+            field._unit = u.Unit(
+                {"pmra": "mas.yr**-1", "radial_velocity": "km.s**-1"}[field.name], format="vounit"
+            )
+        if field.name == "name":
+            field._unit = u.UnrecognizedUnit("log(cm.s**-2)")
+    document.to_xml(str(tmp_path / "members.vot"))
+    np.testing.assert_allclose(member_list.read_member_list(tmp_path / "members.vot")["pmra"], table["pmra"])
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "said"),
+    [
+        ("parallax", "km", r"members\.ecsv: column parallax is in km, which cannot be converted to mas"),
+        ("radial_velocity", "mas / yr", "column radial_velocity is in mas / yr.*km / s"),
+        ("phot_g_mean_mag", "Jy", "column phot_g_mean_mag is in Jy"),
+        ("log_L_L_sol", "solLum", "column log_L_L_sol is in solLum.*log10 of solar luminosities"),
+        ("pmra", "furlong", "column pmra is in furlong"),
+    ],
+)
+def test_units_of_another_kind_are_refused(tmp_path, name, unit, said):
+    table = stars()
+    table["log_L_L_sol"] = np.zeros(12)
+    path = write(table, tmp_path / "members.ecsv")
+    lines = [
+        f"# - {{name: {name}, unit: {unit}, datatype: float64}}"
+        if line.startswith(f"# - {{name: {name},")
+        else line
+        for line in path.read_text().splitlines()
+    ]
+    path.write_text("\n".join(lines))
+    with pytest.raises(member_list.CatalogError, match=said):
+        member_list.read_member_list(path)
+
+
+@pytest.mark.parametrize("unit", [u.dex, u.dex(u.solLum), u.dimensionless_unscaled])
+def test_logarithms_and_magnitudes_are_taken_as_they_are(unit):
+    table = stars()
+    table["log_L_L_sol"] = MaskedColumn(np.arange(12.0), unit=unit)
+    table["phot_g_mean_mag"].unit = u.mag(u.AB)
+    found = member_list.check_member_list(table, "here")
+    np.testing.assert_array_equal(found["log_L_L_sol"], np.arange(12))
+    np.testing.assert_array_equal(found["phot_g_mean_mag"], table["phot_g_mean_mag"])
+
+
+def test_columns_by_other_names(tmp_path):
+    table = stars()
+    table.rename_columns(["ra", "dec", "source_id"], ["RAJ2000", "DEJ2000", "Gaia"])
+    table["ra"] = "04 26 01"  # not the one that is meant
+    path = write(table, tmp_path / "members.csv")
+    found = member_list.read_member_list(path, {"ra": "RAJ2000", "dec": "DEJ2000", "source_id": "Gaia"})
+    np.testing.assert_allclose(found["ra"], table["RAJ2000"])
+    np.testing.assert_array_equal(found["source_id"], IDENTITIES)
+    with pytest.raises(
+        member_list.CatalogError, match=r"members\.csv has no column RA, dec; it has Gaia, RAJ2000"
+    ):
+        member_list.read_member_list(path, {"ra": "RA"})
+    with pytest.raises(member_list.CatalogError, match="right_ascension is not a column of a member list"):
+        member_list.read_member_list(path, {"right_ascension": "RAJ2000"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "ra,dec\n1,2\n3,04 26 01\n5,\n",
+            r"list\.csv: column dec holds '04 26 01' instead of a decimal number in row 2",
+        ),
+        ("ra,dec,parallax\n1,2,x\n3,4,5\n5,6,x\n", "column parallax holds 'x' instead.* in rows 1, 3"),
+        ("ra,dec\n1,2\n3,95\n", "column dec is 95 in row 2, not between -90 and 90"),
+        ("ra,dec\n1,2\n500,5\n", "column ra is 500 in row 2"),
+        ("ra,dec\n1,2\n-inf,5\n", "column ra is infinite in row 2"),
+        ("ra,dec,distance\n1,2,5\n3,4,-7\n", "column distance is -7 in row 2: it should be positive"),
+        ("ra,dec,pmra_error\n1,2,5\n3,4,-7\n", "column pmra_error is -7 in row 2"),
+        ("ra,dec,ra\n1,2,5\n", r"list\.csv: has more than one column 'ra'"),
+        ("ra,dec\n1,2\n4,5,6\n", "has 3 values in row 2"),
+        ("ra,dec\n", "holds no stars"),
+        ("", "is empty"),
+        ("# nothing else\n", "is empty"),
+        ("ra,Dec\n1,2\n", "has no column dec; it has ra, Dec"),
+        ("ra;dec\n1;2\n", "has no column ra, dec; it has ra;dec"),
+        ("ra,dec,source_id\n1,2,4.61e18\n", "column source_id holds floating-point numbers"),
+        ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, said):
+    with pytest.raises(member_list.CatalogError, match=said):
+        member_list.read_member_list(csv(tmp_path, text))
+
+
+def test_many_rows_are_named_in_short(tmp_path):
+    with pytest.raises(member_list.CatalogError, match="rows 1, 2, 3, 4, 5 and 95 more"):
+        member_list.read_member_list(csv(tmp_path, "ra,dec\n" + "1,x\n" * 100))
+
+
+@pytest.mark.parametrize("kind", [".csv.gz", ".ecsv", ".parquet", ".fits", ".vot"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_damaged_files_are_named(tmp_path, kind, share):
+    path = write(stars(), tmp_path / f"members{kind}")
+    whole = path.read_bytes()
+    if kind == ".fits":
+        whole = whole[:-2880]
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(member_list.CatalogError, match=r"members\..*"):
+        member_list.read_member_list(path)
+
+
+def test_files_of_another_kind(tmp_path):
+    with pytest.raises(member_list.CatalogError, match=r"gone\.csv: there is no such file"):
+        member_list.read_member_list(tmp_path / "gone.csv")
+    with pytest.raises(member_list.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.ecsv"):
+        member_list.read_member_list(csv(tmp_path, "ra,dec\n", "list.xlsx"))
+    with pytest.raises(member_list.CatalogError, match=r"list\.fits: cannot be read as \.fits"):
+        member_list.read_member_list(csv(tmp_path, "ra,dec\n1,2\n", "list.fits"))
+
+
+def test_comments_spaces_and_marks_of_missing_values(tmp_path):
+    text = "\ufeff# from a paper\n# twice\n ra, dec ,parallax\n1 , 2,null\n3,4,--\n5,6,NaN\n7,8, 9\n"
+    found = member_list.read_member_list(csv(tmp_path, text))
+    np.testing.assert_array_equal(found["parallax"], [np.nan, np.nan, np.nan, 9])
+    np.testing.assert_array_equal(found["ra"], [1, 3, 5, 7])
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet", ".fits", ".ecsv"])
+def test_missing_identities_leave_the_others_whole(tmp_path, kind):
+    table = stars()
+    table["source_id"] = MaskedColumn(IDENTITIES, mask=np.arange(12) == 3)
+    path = tmp_path / f"members{kind}"
+    if kind == ".parquet":
+        table.to_pandas(use_nullable_int=True).to_parquet(path)
+    else:
+        write(table, path)
+    found = member_list.read_member_list(path)["source_id"]
+    assert found.mask.tolist() == (np.arange(12) == 3).tolist()
+    np.testing.assert_array_equal(found[~found.mask], np.delete(IDENTITIES, 3))
+
+
+def test_identities_that_lost_their_digits_are_refused(tmp_path):
+    pd.DataFrame({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [4.6e18, np.nan]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    with pytest.raises(
+        member_list.CatalogError, match=r"a\.parquet: column source_id holds floating-point numbers"
+    ):
+        member_list.read_member_list(tmp_path / "a.parquet")
+
+
+def test_names_are_identities_too(tmp_path):
+    found = member_list.read_member_list(csv(tmp_path, "ra,dec,source_id\n1,2,HD 1\n3,4,\n"))
+    assert found["source_id"].tolist() == ["HD 1", None]
+
+
+def test_clusters_come_in_the_order_of_the_list(tmp_path):
+    text = "ra,dec,cluster\n1,2,Pleiades\n3,4,Hyades\n5,6,Pleiades\n"
+    found = member_list.split_clusters(member_list.read_member_list(csv(tmp_path, text)))
+    assert {name: part["row"].tolist() for name, part in found.items()} == {"Pleiades": [1, 3], "Hyades": [2]}
+    assert list(found) == ["Pleiades", "Hyades"]
+
+
+def test_columns_that_no_use_is_made_of_are_named():
+    table = stars()
+    table["RV"], table["BP-RP"] = 1.0, 0.5
+    assert member_list.check_member_list(table, "here").meta["unused"] == ["name", "RV", "BP-RP"]
+    assert member_list.check_member_list(table, "here", {"bp_rp": "BP-RP"}).meta["unused"] == ["name", "RV"]
+
+
+@pytest.mark.parametrize("values", [np.zeros((12, 2)), np.zeros(12, bool)])
+def test_what_is_not_one_number_a_star_is_refused(values):
+    table = stars()
+    table["pmra"] = values
+    with pytest.raises(member_list.CatalogError, match="column pmra holds"):
+        member_list.check_member_list(table, "here")

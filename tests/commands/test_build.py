@@ -1,0 +1,48 @@
+"""`starjax build`, as a user sees it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from starjax.configs import common
+from starjax.nbody6 import build, caches
+
+
+def command(config, *arguments):
+    return [
+        sys.executable,
+        "-m",
+        "starjax",
+        "build",
+        "--config=dataset",
+        f"--config.caches={config.caches}",
+        f"--config.split_manifest={config.split_manifest}",
+        f"--config.out={config.out}",
+        *arguments,
+    ]
+
+
+def check_fails(command, said):
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: ")
+    assert said in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_command_reports_and_a_failure_ends_non_zero(config):
+    done = subprocess.run(command(config), capture_output=True, text=True, check=True)
+    assert "train     4 runs       48 snapshots       9591 stars" in done.stdout
+    check_fails(command(config, "--config.min_stars=20"), "min_stars")
+
+
+def test_a_failure_while_runs_are_read_is_one_line(config):
+    for path in caches.find_caches(config.caches).values():
+        path.write_bytes(path.read_bytes()[:100])
+    check_fails(command(config, "--config.n_jobs=2"), "-obs.joblib cannot be read")
+
+
+def test_a_config_for_training_is_refused_here():
+    with pytest.raises(build.BuildError, match=r"no caches, split_manifest, out.*--config=dataset"):
+        build.build_dataset(common.get_config())

@@ -1,0 +1,277 @@
+"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_many_processes."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from starjax.commands import cli
+from starjax.commands import cli as command_lib
+from tests import killing
+from tests.processes import command
+
+INTERRUPTED = """
+import os
+import signal
+
+from absl import flags
+
+from starjax import command
+
+# A process started in the background may ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def main(_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        pass  # as a library may
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+def test_ctrl_c_ends_a_command_with_one_line():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.endswith("\ninterrupted; the same command, given again, goes on\n")
+
+
+ASKED_WITH_NOBODY_TO_TELL = """
+import os
+import signal
+
+from absl import flags
+
+from starjax import command, signals
+
+# Who read what is printed has ended.
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1)
+os.dup2(writer, 2)
+
+
+def main(_):
+    with signals.deferred() as deferral:
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise signals.StoppedError("all is kept", deferral.number)
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
+    done = subprocess.run([sys.executable, "-c", ASKED_WITH_NOBODY_TO_TELL], check=False)
+    assert done.returncode == os.EX_TEMPFAIL
+    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.standing("all")')
+    assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
+
+
+LEFT_BY_ITS_TERMINAL = """
+import fcntl
+import signal
+import sys
+import termios
+import time
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# Tests may be run where it is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if IGNORED else signal.SIG_DFL)
+
+from absl import flags
+
+from starjax import command, log, signals
+
+
+def main(_):
+    with signals.deferred() as deferral:
+        log.info("begun")
+        while True:
+            time.sleep(0.01)
+            if deferral.number or IGNORED:
+                break
+        time.sleep(0.5 * IGNORED)
+        log.info("nobody reads this")
+        print("nor this", file=sys.stderr, flush=True)
+    open(sys.argv[1], "w").write("kept")
+    if deferral.number:
+        raise signals.StoppedError("all is kept", deferral.number)
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+@pytest.mark.parametrize(("ignored", "status"), [(False, os.EX_TEMPFAIL), (True, 0)])
+def test_what_is_to_be_kept_is_kept_where_the_terminal_is_closed(tmp_path, ignored, status):
+    """By the signal that tells of it; `nohup` and the like leave that out."""
+    mine, its = pty.openpty()
+    program = LEFT_BY_ITS_TERMINAL.replace("IGNORED", str(ignored))
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "found"],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    read = b""
+    while b"begun" not in read:
+        read += os.read(mine, 1000)
+    os.close(mine)
+    assert process.wait(60) == status
+    assert (tmp_path / "found").read_text() == "kept"
+
+
+STREAMS = """
+from absl import flags
+
+from starjax import command, log
+
+
+def main(_):
+    log.info("2 ± 1 \u250f")
+
+
+command.run(main, flags.FLAGS)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "printed", "said"),
+    [
+        (">&-", 0, "", ""),
+        (">/dev/full", 1, "", "error: standard output: No space left on device"),
+        ("", 0, "2 ? 1 ?", ""),
+    ],
+)
+def test_output_that_takes_nothing_or_not_all_letters(ending, status, printed, said):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {ending}', sys.executable, STREAMS],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[28:].strip()) == (status, printed)
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "what", ["np.zeros(2**50)", "jax.jit(lambda: jax.numpy.zeros(2**46), keep_unused=True)()"]
+)
+def test_too_little_memory_is_told_in_one_line(what):
+    program = (
+        "import jax, numpy as np\nfrom absl import flags\nfrom starjax import command\n"
+        f"command.run(lambda _: {what}, flags.FLAGS)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: not enough memory: use a machine with more of it.")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("num_process", "raised", "status"),
+    [(2, ValueError, 75), (2, jax.errors.JaxRuntimeError, 75), (1, ValueError, None)],
+)
+def test_the_loss_of_a_process_is_one_however_jax_calls_it(num_process, raised, status, monkeypatch, capsys):
+    error = raised("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cli.app, "run", fail)
+    monkeypatch.setattr(cli.signals, "end_at_once", lambda: None)
+    monkeypatch.setattr(command_lib, "_have_streams", lambda: None)
+    monkeypatch.setattr(jax, "process_count", lambda: num_process)
+    with pytest.raises(SystemExit if status else raised) as ended:
+        cli.run(print)
+    if status:
+        assert ended.value.code == status
+        assert "another process of this run ended" in capsys.readouterr().err
+
+
+def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
+    diverging = command(small, tmp_path, "--config.optim.learning_rate=1e30")
+    done = subprocess.run(diverging, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the loss is not finite in epoch 1" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--config=deep_sets", "--config.optim.learning_rat=1"],
+            "config.optim.learning_rat=1: the config has no field learning_rat, did you mean learning_rate?",
+        ),
+        (["--config=deep_sets", "--config.train.patience=0"], "config.train.patience=0"),
+        (
+            ["--config=deep_sets", "--config.data.dataset=/nowhere"],
+            "data.dataset='/nowhere': there is no folder /nowhere",
+        ),
+        (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
+        (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),
+        (["--config=deep_sets", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
+        (["--config=/dev/null"], "--config=/dev/null is a file that defines no get_config()"),
+        (
+            ["--config=deep_set"],
+            "starjax has no config of that name, choose one of common, dataset, deep_sets",
+        ),
+        (["--config=deep_sets:8"], "--config takes no such thing after a colon"),
+        (
+            ["--config=configs/deep_set.py"],
+            "--config=configs/deep_set.py cannot be loaded: No such file or directory",
+        ),
+        (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
+        (
+            ["--config=dataset"],
+            "the config has no seed, data, model, head, mixture, optim, ensemble, sweep, train",
+        ),
+        (["--config=common:perceptron"], "choose one of summary_stats, deep_sets"),
+        (["--config=deep_sets", "--config.seed=one"], "--config.seed=one"),
+        (["--confg=configs/deep_sets.py"], "Did you mean: config"),
+        ([], "name one, such as --config=set_transformer"),
+        (
+            ["--config=deep_sets.py", "--config.seed=1"],
+            "--config=deep_sets.py cannot be loaded: No such file or directory",
+        ),
+        (["--config=deep_sets", "--config.data.target_keys=('age',)"], "no age; it has time"),
+    ],
+)
+def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path, monkeypatch):
+    out, log = tmp_path / "out", tmp_path / "log"
+    monkeypatch.setenv("OUTPUT_BASE", str(out))
+    assert killing.run("train", arguments, log, out) == 1
+    printed = log.read_text()
+    assert said in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    assert "compiling" not in printed
+    assert not out.exists()
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback():
+    program = (
+        "from absl import flags\nfrom starjax import command\n"
+        "def main(arguments):\n"
+        "    for _ in range(100):\n"
+        "        print('x' * 10_000)\n"
+        "command.run(main, flags_parser=flags.FLAGS)"
+    )
+    command_line = [sys.executable, "-c", program]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == ""
+    assert process.returncode == 141

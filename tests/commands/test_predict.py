@@ -1,0 +1,182 @@
+"""The command that answers for a member list: what it writes, and what it refuses."""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+import starjax
+from starjax.catalogs import member_list
+from starjax.commands import predict
+from starjax.inference import prediction_files
+
+
+def run_command(*arguments):
+    predict.main(predict.parser().parse(arguments))
+
+
+@pytest.fixture
+def stars_named():
+    """The stars of the example as a cluster of a name."""
+    stars = member_list.read_member_list(member_list.EXAMPLE_FILE).to_pandas()
+    return lambda name: stars.assign(cluster=name)
+
+
+def test_options_are_not_guessed_from_their_beginnings(capsys):
+    with pytest.raises(SystemExit):
+        predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])
+    assert "unrecognized arguments: --distance=100" in capsys.readouterr().err
+
+
+def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [f"--run={mixture.path}", f"--catalog={member_list.EXAMPLE_FILE}", f"--out={out}"]
+    run_command(*arguments)
+    printed = capsys.readouterr().out
+    assert "age [Myr]" in printed
+    assert "members: Distance 199." in printed
+    assert {path.name for path in out.iterdir()} == {
+        *("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet", "members.png")
+    }
+    parquet, text = pd.read_parquet(out / "prediction.parquet"), pd.read_csv(out / "prediction.csv")
+    assert list(parquet) == list(text)
+    ecsv = Table.read(out / "prediction.ecsv")
+    assert str(ecsv["time_p16"].unit) == "Myr"
+    assert str(ecsv["mass_virial_error"].unit) == "solMass"
+    assert len(parquet["catalog_sha256"][0]) == 64
+    assert (Path(parquet["run"][0]) / "checkpoints" / "2").samefile(parquet["checkpoint"][0])
+    assert f"jax {jax.__version__}" in parquet["versions"][0].split(", ")
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds prediction\.parquet.*--overwrite"):
+        run_command(*arguments)
+    run_command(*arguments, "--overwrite", "--distance_pc=210")
+    assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
+
+
+def test_what_is_no_prediction_is_not_replaced_and_the_list_never(mixture, stars_named, tmp_path):
+    run = starjax.load(mixture.path)
+    listed = tmp_path / "stars.parquet"
+    stars_named("M67").to_parquet(listed)
+    found, before = run.predict(listed), listed.read_bytes()
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds stars\.parquet already"):
+        prediction_files.write_prediction(found, run, tmp_path)
+    with pytest.raises(prediction_files.PredictionFileError, match=r"stars\.parquet is the member list"):
+        prediction_files.write_prediction(found, run, tmp_path, overwrite=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "M67.png").write_text("a figure of mine")
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds M67\.png"):
+        prediction_files.write_prediction(found, run, out)
+    assert [path.name for path in out.iterdir()] == ["M67.png"]
+    assert listed.read_bytes() == before
+
+
+def test_what_is_overwritten_may_be_damaged_and_leaves_no_figures_of_other_clusters(
+    mixture, stars_named, tmp_path
+):
+    run = starjax.load(mixture.path)
+    prediction_files.write_prediction(run.predict(stars_named("M67")), run, tmp_path)
+    assert (tmp_path / "M67.png").exists()
+    other = run.predict(stars_named("NGC 752"))
+    prediction_files.write_prediction(other, run, tmp_path, overwrite=True)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"NGC_752.png"}
+    table = tmp_path / "prediction.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    prediction_files.write_prediction(other, run, tmp_path, overwrite=True)
+    assert list(pd.read_parquet(table)["cluster"]) == ["NGC 752"]
+    whole, rng = table.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        table.write_bytes(content)
+        prediction_files._figures_of_before(tmp_path)  # whatever it finds
+
+
+def test_names_are_shown_as_they_are(mixture, stars_named, tmp_path, capsys):
+    """rich has a language of its own in brackets and colons, matplotlib one between dollars."""
+    names = ["[/b]", "[fsr2007] 101", ":star:", r"$\frac{1}{$"]
+    run = starjax.load(mixture.path)
+    found = run.predict(pd.concat([stars_named(name) for name in names]))
+    assert len(prediction_files.write_prediction(found, run, tmp_path)) == len(prediction_files.TABLES) + len(
+        names
+    )
+    prediction_files.print_prediction(found, run)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+
+
+def test_clusters_without_an_answer_are_in_a_file_of_their_own(mixture, stars_named, tmp_path):
+    run = starjax.load(mixture.path)
+    both = run.predict(pd.concat([stars_named("M67"), stars_named("few")[:7]]))
+    assert "refused.csv" in [path.name for path in prediction_files.write_prediction(both, run, tmp_path)]
+    refused = pd.read_csv(tmp_path / "refused.csv")
+    assert list(refused["cluster"]) == ["few"]
+    assert "only 7 stars" in refused["reason"][0]
+    prediction_files.write_prediction(run.predict("example"), run, tmp_path, overwrite=True)
+    assert not (tmp_path / "refused.csv").exists()
+    # One that no prediction left.
+    (tmp_path / "of_mine").mkdir()
+    mine = tmp_path / "of_mine" / "refused.csv"
+    mine.touch()
+    with pytest.raises(prediction_files.PredictionFileError, match=r"holds refused\.csv already"):
+        prediction_files.write_prediction(both, run, mine.parent)
+    prediction_files.write_prediction(run.predict("example"), run, mine.parent, overwrite=True)
+    assert mine.exists()
+
+
+def test_a_prediction_shows_itself_as_its_table(mixture):
+    shown = repr(starjax.load(mixture.path).predict("example"))
+    assert "cluster" in shown
+    assert len(shown) < 500
+
+
+def test_the_digest_of_a_list_is_that_of_what_was_read(mixture, stars_named, tmp_path, monkeypatch):
+    path = tmp_path / "list.parquet"
+    stars_named("M67").to_parquet(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def read_and_lost(path, columns):
+        found = read(path, columns)
+        path.unlink()
+        return found
+
+    read = member_list.read_member_list
+    monkeypatch.setattr(member_list, "read", read_and_lost)
+    found = starjax.load(mixture.path).predict(path)
+    assert set(found.table["catalog_sha256"]) == {digest}
+
+
+def test_a_file_where_a_folder_belongs_is_told_before_the_answer(mixture, tmp_path):
+    (tmp_path / "out").touch()
+    arguments = (
+        f"--run={tmp_path / 'none'}",
+        f"--catalog={member_list.EXAMPLE_FILE}",
+        f"--out={tmp_path / 'out'}",
+    )
+    for more in ((), ("--overwrite",)):
+        with pytest.raises(prediction_files.PredictionFileError, match="out is a file, and no folder"):
+            run_command(*arguments, *more)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--columns=ra", "ra should be OURS=THEIRS"),
+        ("--centre=12", "ra,dec in degrees"),
+        ("--centre=a,b", "ra,dec in degrees"),
+        ("--num_draws=0", "at least 1"),
+        ("--distance_pc=-3", "positive"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(mixture, tmp_path, option, said):
+    with pytest.raises(starjax.errors.StarjaxError, match=said):
+        run_command(
+            f"--run={mixture.path}",
+            f"--catalog={member_list.EXAMPLE_FILE}",
+            f"--out={tmp_path / 'o'}",
+            option,
+        )
+    assert not (tmp_path / "o").exists()

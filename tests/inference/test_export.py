@@ -1,0 +1,139 @@
+"""The exported program: read by jax alone, it says what the run says, of any number of clusters and of stars."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import starjax
+from starjax.commands import export as export_command
+from starjax.datasets.load import SAMPLE_DIRECTORY, load_split
+from starjax.evaluation.posterior import PERCENTILES
+from starjax.inference import export
+from starjax.training.run import train_and_test
+from tests.processes import run_in_process
+
+# What a user has who has no starjax: jax, a program, and columns of stars.
+READER = """
+import sys
+
+import jax
+import numpy as np
+
+sys.modules["starjax"] = None
+program = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+clusters = dict(np.load(sys.argv[2]))
+found = program.call({key: value for key, value in clusters.items() if key != "mask"}, clusters["mask"])
+np.savez(sys.argv[3], **found)
+"""
+
+
+# Clusters of more stars than a sample holds are drawn from again and again, those of fewer are seen once.
+RUNS = {
+    "mixture of two members": {"head": "mixture", "ensemble.size": 2, "data.num_star_per_sample": 100},
+    # Of which no answer should be believed.
+    "points in bfloat16": {"data.num_star_per_sample": 100, "data.centred": False, "model.dtype": "bfloat16"},
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=["mixture of two members", pytest.param("points in bfloat16", marks=pytest.mark.weekly)],
+)
+def run(request, answering_config, tmp_path_factory):
+    base = tmp_path_factory.mktemp("exported")
+    return starjax.load(train_and_test(answering_config(base, name="run", **RUNS[request.param])).path)
+
+
+@pytest.fixture(scope="module")
+def clusters(run):
+    """Physical features of test clusters by name, of 13 to some 300 stars, the smallest first."""
+    shard = load_split(SAMPLE_DIRECTORY, "raw", "test").select(run.feature_keys, run.target_keys)
+    chosen = np.argsort(np.diff(shard.ptr), kind="stable")[::60]
+    return {str(i): shard.feature[shard.ptr[i] : shard.ptr[i + 1]] for i in chosen}
+
+
+def scattered(clusters):
+    """(B, N, F) with stars at random places, in their order, what is between them being no numbers, and the mask (B, N)."""
+    rng = np.random.default_rng(0)
+    most = max(map(len, clusters.values())) + 7
+    num_feature = next(iter(clusters.values())).shape[1]
+    features = np.full((len(clusters), most, num_feature), np.nan, np.float32)
+    mask = np.zeros((len(clusters), most), bool)
+    for row, stars in enumerate(clusters.values()):
+        places = np.sort(rng.permutation(most)[: len(stars)])
+        features[row, places], mask[row, places] = stars, True
+    return features, mask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_large", [False, True])
+def test_jax_alone_gives_what_the_run_gives(run, clusters, is_large, tmp_path):
+    num_slot = run.config.data.num_star_per_sample
+    clusters = {name: stars for name, stars in clusters.items() if is_large or len(stars) <= num_slot}
+    assert len(clusters) > 1
+    assert (max(map(len, clusters.values())) > num_slot) == is_large
+    features, mask = scattered(clusters)
+    # And a cluster without stars, and one with a value that is missing.
+    features = np.concatenate([features, np.zeros_like(features[:1]), features[:1]])
+    mask = np.concatenate([mask, np.zeros_like(mask[:1]), mask[:1]])
+    features[-1, np.argmax(mask[-1]), 0] = np.nan
+    by_key = dict(zip(run.feature_keys, np.moveaxis(features, -1, 0), strict=True))
+    np.savez(tmp_path / "clusters.npz", mask=mask, **by_key)
+    export.write(run, tmp_path / "run.jaxexport")
+    files = [tmp_path / name for name in ("run.jaxexport", "clusters.npz", "found.npz")]
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    subprocess.run(
+        [sys.executable, "-c", READER, *files], check=True, cwd=tmp_path, timeout=300, env=environment
+    )
+
+    found, expected = np.load(tmp_path / "found.npz"), run.answer(clusters).table
+    bounds = [bound for pair in PERCENTILES for bound in pair]
+    columns = {
+        "": "prediction_physical",
+        "_spread_members": "spread_members",
+        "_spread_draws": "spread_draws",
+    }
+    columns |= {f"_{bound}": f"{bound}_physical" for bound in bounds}
+    names = {"novelty"}
+    for key in run.target_keys:
+        of_key = expected[expected["target_key"] == key]
+        np.testing.assert_allclose(found["novelty"][:-2], of_key["novelty"], rtol=1e-4)
+        scale = of_key["prediction_physical"].max()
+        for end, column in columns.items():
+            names.add(f"{key}{end}")
+            np.testing.assert_allclose(
+                found[f"{key}{end}"][:-2], of_key[column], rtol=1e-4, atol=1e-5 * scale
+            )
+        assert found[f"{key}_spread_draws"][:-2].any() == is_large
+    assert set(found) == names
+    assert (found["novelty"][-2:] == np.inf).all()
+    assert all(np.isfinite(found[name][-2]) for name in names - {"novelty"})
+
+
+def test_it_is_lowered_for_every_platform_and_names_what_it_takes(run):
+    made = export.exported(run)
+    assert made.platforms == ("cpu", "cuda", "tpu")
+    features, mask = jax.tree.unflatten(made.in_tree, made.in_avals)[0]
+    assert set(features) == set(run.feature_keys) == {"y", "z", "vy", "vz", "log_L_L_sol"}
+    assert {str(shape) for shape in (mask.shape, *(one.shape for one in features.values()))} == {
+        "(num_cluster, num_star)"
+    }
+
+
+def test_the_command_says_what_it_wrote_and_replaces_nothing_unasked(run, tmp_path, capsys):
+    out = tmp_path / "program"
+    arguments = [f"--run={run.run_dir.path}", f"--out={out}"]
+    out.write_bytes(b"of mine")
+    with pytest.raises(export.ExportError, match="exists: name another --out, or add --overwrite"):
+        run_in_process(export_command, *arguments)
+    assert out.read_bytes() == b"of mine"
+    run_in_process(export_command, *arguments, "--overwrite")
+    said = capsys.readouterr().out
+    assert "features   y, z, vy, vz, log_L_L_sol" in said
+    assert "time_p16" in said
+    assert ("no answer should be believed as it stands" in said) == (not run.config.data.centred)
+    assert jax.export.deserialize(bytearray(out.read_bytes())).fun_name == "starjax_run"

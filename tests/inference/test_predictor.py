@@ -1,0 +1,257 @@
+"""A run asked about member lists: as it was tested, whole, flagged where it should be, and refused in words."""
+
+import doctest
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+import starjax
+from starjax.catalogs import member_list
+from starjax.catalogs.membership import View
+from starjax.datasets import shard
+from starjax.datasets.load import shard_path
+from starjax.inference import cluster_figure, prediction_files
+from starjax.inference.predictor import PredictorError, load_predictor
+from starjax.training.run import train_and_test
+
+TARGETS = ("time", "total_mass_within_2x_r_tidal")
+VISIBLE = ("y", "z", "vy", "vz", "log_L_L_sol")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def ensemble(answering_config, base):
+    """Two members of points, which see 64 stars at a time."""
+    changes = {"name": "ensemble", "ensemble.size": 2, "data.num_star_per_sample": 64}
+    return train_and_test(answering_config(base, **changes))
+
+
+@pytest.fixture(scope="module")
+def stars():
+    return member_list.read_member_list(member_list.EXAMPLE_FILE)
+
+
+def test_a_loaded_run_answers_as_it_was_tested(mixture, small):
+    run = starjax.load(mixture.path)
+    raw = shard.load_shard(shard_path(small, "raw", "test")).select(VISIBLE, TARGETS)
+    clusters = {str(i): raw.feature[raw.ptr[i] : raw.ptr[i + 1]] for i in range(raw.num_snapshot)}
+    found = run.answer(clusters).table
+    tested = pd.read_parquet(mixture.snapshots)
+    np.testing.assert_array_equal(found["cluster"].astype(int), tested["snapshot_id"])
+    for name in (
+        "prediction_scaled",
+        "p16_scaled",
+        "p97.5_scaled",
+        "prediction_physical",
+        "novelty",
+        "num_star",
+    ):
+        np.testing.assert_allclose(found[name], tested[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_example_is_answered_whole(mixture, stars):
+    found = starjax.load(str(mixture.path)).predict(stars)
+    [row] = found.table.to_dict("records")
+    assert row["cluster"] == "the table"
+    assert row["num_star"] == len(found.members["the table"].feature)
+    for key in TARGETS:
+        ends = [row[f"{key}_{p}"] for p in ("p2.5", "p16", "p84", "p97.5")]
+        assert ends == sorted(ends)
+        assert ends[1] <= row[key] <= ends[2]
+        assert row[f"{key}_spread_members"] == 0
+    assert row["distance_pc"] == pytest.approx(200, abs=1)
+    assert 100 < row["mass_projected_virial"] < 1000
+    assert row["mass_virial_error"] > 0
+    assert row["run"] == str(mixture.path)
+    assert "zero point" in row["notes"]
+
+
+def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, stars):
+    run, few = load_predictor(mixture.path), stars.copy()
+    few["bp_rp"][::3] = np.nan
+    whole, of_few = (run.predict(table).table.iloc[0] for table in (stars, few))
+    assert of_few["num_star"] == whole["num_star"]
+    assert "left out" not in of_few["flags"]
+    listed = stars.copy()
+    listed["log_L_L_sol"] = np.where(np.arange(len(stars)) < 50, -1.0, np.nan)
+    found = run.predict(listed).table.iloc[0]
+    assert found["num_star"] == whole["num_star"]
+    assert "Luminosities as listed, of " in found["notes"]
+
+
+def test_an_answer_without_many_of_the_stars_is_flagged(mixture, stars):
+    run, dim = load_predictor(mixture.path), stars.copy()
+    dim["phot_g_mean_mag"][::3] = np.nan
+    row = run.predict(dim).table.iloc[0]
+    assert row["num_left_out"] > 100
+    assert (
+        f"{row['num_left_out']} of {row[['num_left_out', 'num_star', 'num_non_member']].sum()} stars are left out"
+        in row["flags"]
+    )
+
+
+def test_a_cluster_that_cannot_be_answered_for_does_not_stop_the_others(mixture, stars, capsys):
+    both = stars.copy()
+    both["cluster"] = np.where(np.arange(len(stars)) < 8, "few", "many")
+    run = load_predictor(mixture.path)
+    found = run.predict(both)
+    assert list(found.table["cluster"]) == ["many"]
+    assert set(found.refused) == {"few"}
+    prediction_files.print_prediction(found, run)
+    printed = capsys.readouterr().out
+    assert "few, no answer: only 8 stars" in printed
+    assert prediction_files.COUNTS_ON_WHOLE_LISTS in printed
+
+
+def test_two_clusters_in_one_list_are_told_to_be_told_apart(mixture, stars):
+    both = stars[:200].copy()
+    both["parallax"] = np.where(np.arange(200) < 100, 5.0, 9.0)
+    both["parallax_error"] = 0.01
+    with pytest.raises(PredictorError, match="column cluster"):
+        load_predictor(mixture.path).predict(both)
+
+
+def test_the_order_of_the_rows_is_nothing(mixture, stars):
+    run = load_predictor(mixture.path)
+    shuffled = stars[np.random.default_rng(0).permutation(len(stars))]
+    columns = [*TARGETS, "novelty", "mass_virial", "distance_pc"]
+    first, second = (run.predict(table).table[columns] for table in (stars, shuffled))
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+
+
+def test_clusters_of_one_list_are_answered_as_each_alone(mixture, stars):
+    run = load_predictor(mixture.path)
+    few = stars[::2]
+    both = Table(np.concatenate([stars.as_array(), few.as_array()]), names=stars.colnames)
+    both["cluster"] = ["whole"] * len(stars) + ["half"] * len(few)
+    both["source_id"] = np.arange(len(both))
+    found = run.predict(both.to_pandas()).table.set_index("cluster")
+    assert list(found.index) == ["whole", "half"]
+    for name, table in (("whole", stars), ("half", few)):
+        alone = run.predict(table).table.iloc[0]
+        for column in (*TARGETS, "novelty", "mass_wolf"):
+            assert found.loc[name, column] == pytest.approx(alone[column], rel=1e-4)
+
+
+def test_a_cluster_of_more_stars_than_slots_is_drawn_many_times(ensemble, stars):
+    run = load_predictor(ensemble.path)
+    assert len(run.epochs) == 2
+    [row] = run.predict(stars).table.to_dict("records")
+    assert row["time_spread_members"] > 0
+    assert row["time_spread_draws"] > 0
+    again = run.predict(stars).table.iloc[0]
+    assert again["time"] == row["time"]
+    [one_draw] = run.predict(stars, num_draws=1).table.to_dict("records")
+    assert one_draw["time_spread_draws"] == 0
+    many = run.predict(stars, num_draws=200).table.iloc[0]
+    assert abs(many["time"] - row["time"]) < 4 * row["time_spread_draws"]
+
+
+def test_what_is_said_of_a_cluster_does_not_depend_on_the_others_of_the_list(ensemble, stars):
+    """Of more stars than slots, too, of which some are drawn."""
+    run = load_predictor(ensemble.path)
+    stars = stars.to_pandas().drop(columns="row")
+    other = stars[::2].assign(cluster="a")
+    both = run.predict(pd.concat([other, stars.assign(cluster="b")])).table.set_index("cluster")
+    alone = run.predict(stars.assign(cluster="b")).table.set_index("cluster")
+    assert len(stars) > run.config.data.num_star_per_sample
+    for column in ("time", "time_p16", "time_spread_draws", "novelty", "mass_virial"):
+        assert both.loc["b", column] == pytest.approx(alone.loc["b", column], rel=1e-5)
+
+
+def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
+    run = load_predictor(mixture.path)
+    found = run.predict(stars)
+    [name] = found.members
+    figure = cluster_figure.draw_cluster(run, found.members[name], found.answer, name, 0, False)
+    row = found.table.iloc[0]
+    for axes, key in zip(figure.axes[1:3], TARGETS, strict=True):
+        low, high = axes.get_xlim()
+        for shade, ends in zip(axes.collections[:2], (("p2.5", "p97.5"), ("p16", "p84")), strict=True):
+            along = shade.get_paths()[0].vertices[:, 0]
+            bounds = row[f"{key}_{ends[0]}"], row[f"{key}_{ends[1]}"]
+            # To a point of the curve.
+            assert (max(along.min(), 0), along.max()) == pytest.approx(bounds, abs=0.03 * (high - low))
+        assert f"{row[key]:,.0f}" in axes.get_title()
+
+
+def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
+    run = load_predictor(mixture.path)
+    found = run.predict(stars, View(distance_pc=250.0, radial_velocity_kms=10.0)).table.iloc[0]
+    assert (found["distance_pc"], found["radial_velocity_kms"]) == pytest.approx((250, 10))
+
+
+def test_a_run_that_saw_the_simulations_origin_flags_every_answer(ensemble, mixture, stars):
+    seen = load_predictor(ensemble.path)
+    assert seen.doubts == ()
+    with seen.config.unlocked():
+        seen.config.data.centred = False
+    row = seen.predict(stars).table.iloc[0]
+    assert row["is_flagged"]
+    assert row["flags"].startswith("trained on places and velocities about the simulations' origin")
+
+
+def test_the_example_in_the_documentation_holds(mixture):
+    names = {"starjax": starjax, "run_directory": mixture.path, "catalog_file": member_list.EXAMPLE_FILE}
+    [written] = doctest.DocTestFinder().find(load_predictor, globs=names)
+    assert doctest.DocTestRunner().run(written) == (0, 5)
+
+
+def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
+    with pytest.raises(PredictorError, match=r"cluster the table: only 8 stars .* 10"):
+        load_predictor(mixture.path).predict(stars[:8])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", "holds no run"),
+        ("test_metrics.json", "not finished"),
+        ("calibration.json", "calibration.json missing"),
+        ("training_set.npz", "training_set.npz missing"),
+        ("feature_scaler_bundle.joblib", "feature_scaler_bundle.joblib missing"),
+        ("checkpoints", "checkpoints missing"),
+    ],
+)
+def test_a_run_that_lacks_a_file_says_which(mixture, copy_without, name, said):
+    copy = copy_without(mixture, name)
+    with pytest.raises(starjax.errors.StarjaxError, match=said):
+        load_predictor(copy.path)
+
+
+def test_a_sweep_names_its_best_member(answering_config, base):
+    changes = {
+        "name": "sweep",
+        "ensemble.size": 2,
+        "sweep.learning_rate": (1e-3, 1e-2),
+        "data.num_star_per_sample": 32,
+    }
+    place = train_and_test(answering_config(base, **changes))
+    with pytest.raises(PredictorError, match="sweep-best"):
+        load_predictor(place.path)
+    best = load_predictor(f"{place.path}-best")
+    assert len(best.epochs) == 1
+
+
+def test_what_is_kept_with_the_run_is_calibrated_on_validation_and_tested_on_test(mixture):
+    content = json.loads(mixture.calibration.read_text())
+    assert set(content["targets"]) == set(TARGETS)
+    table = pd.read_csv(mixture.coverage)
+    tested = pd.read_parquet(mixture.snapshots)
+    for key in TARGETS:
+        whole = table[(table["target_key"] == key) & (table["by"] == "all")].iloc[0]
+        rows = tested[tested["target_key"] == key]
+        assert whole["num_snapshot"] == len(rows)
+        assert whole["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
+        is_within = rows["target_scaled"].between(rows["p16_scaled"], rows["p84_scaled"])
+        assert whole["coverage_68"] == pytest.approx(is_within.mean())
+    assert {"num_star", "distance_pc", "time", *TARGETS} <= set(table["by"])
+    assert tested["mass_projected_virial"].notna().any()
+    assert {"errors.png", "calibration.png"} <= {path.name for path in mixture.figures.iterdir()}

@@ -1,0 +1,226 @@
+"""Run directories: the same every time, resumed, left alone, or refused, never overwritten."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+
+import pandas as pd
+import pytest
+
+from starjax import errors
+from starjax.datasets import shard
+from starjax.datasets.load import shard_path
+from starjax.runs import directory as directory_module
+from starjax.runs import directory as run_directory
+from starjax.runs.directory import RunDirectory, RunDirectoryError, check_is_seen, locate_run
+from starjax.runtime import memory, signals
+from starjax.sampling import device_placement
+from starjax.training import loop
+from starjax.training.run import train_and_test
+
+
+def deterministic_files(place):
+    """What two runs of one config share to the byte."""
+    named = [place.metrics, place.test_table, place.test_metrics, place.config]
+    return {path.name: path.read_bytes() for path in named}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_config, tmp_path_factory):
+    """The files of a run of `config` that nobody stopped."""
+    return deterministic_files(train_and_test(small_config(tmp_path_factory.mktemp("uninterrupted"))))
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Makes a run end as if killed, once so many epochs are recorded."""
+
+    class KilledError(Exception):
+        pass
+
+    def arrange(num_epoch):
+        record = loop.Recorder.epoch
+
+        def record_and_stop(self, epoch, *told):
+            record(self, epoch, *told)
+            if epoch == num_epoch:
+                raise KilledError
+
+        monkeypatch.setattr(loop.Recorder, "epoch", record_and_stop)
+        return KilledError
+
+    yield arrange
+    monkeypatch.undo()
+
+
+def test_two_runs_of_one_config_give_identical_files(config, uninterrupted, tmp_path):
+    assert deterministic_files(train_and_test(config)) == uninterrupted
+    config.output_base, config.seed = str(tmp_path / "other"), 1
+    assert deterministic_files(train_and_test(config))["metrics.csv"] != uninterrupted["metrics.csv"]
+
+
+@pytest.mark.parametrize("num_epoch", [1, 3])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    config, uninterrupted, stop_after, monkeypatch, num_epoch
+):
+    killed = stop_after(num_epoch)
+    with pytest.raises(killed):
+        train_and_test(config)
+    monkeypatch.undo()
+    # The row of the epoch that was stopped before its checkpoint is there, and comes again only once.
+    assert len(pd.read_csv(locate_run(config).metrics)) == num_epoch
+    assert not locate_run(config).test_metrics.exists()
+    assert deterministic_files(train_and_test(config)) == uninterrupted
+
+
+@pytest.mark.parametrize("num_call", [2, 3, 5])
+def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
+    config, uninterrupted, monkeypatch, num_call
+):
+    calls = itertools.count(1)
+
+    def asked(deferral, checkpoints):
+        def is_asked_to_go():
+            deferral.number = signal.SIGTERM if next(calls) >= num_call else None
+            return deferral.number is not None
+
+        return is_asked_to_go
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_asked", asked)
+        with pytest.raises(signals.StoppedError) as stopped:
+            train_and_test(config)
+    assert stopped.value.status == os.EX_TEMPFAIL
+    # An epoch is three calls of a step each, after which it is asked once more.
+    num_epoch, num_step = divmod(num_call, 4)
+    said = f"{num_epoch} epochs stand" + (
+        f", and {num_step} of 3 steps of the next" if num_step in (1, 2) else ""
+    )
+    if num_step == 3:
+        said = f"{num_epoch + 1} epochs stand;"
+    assert said in str(stopped.value)
+    taken = []
+    real = loop.epoch.train
+    monkeypatch.setattr(
+        loop.epoch, "train", lambda trainer, part, *rest: taken.append(part) or real(trainer, part, *rest)
+    )
+    assert deterministic_files(train_and_test(config)) == uninterrupted
+    assert taken[0].num_step == (num_step if num_step in (1, 2) else 0)
+    assert not locate_run(config).interrupted.exists()
+
+
+def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
+    config, uninterrupted, stop_after, monkeypatch
+):
+    killed = stop_after(2)
+    with pytest.raises(killed):
+        train_and_test(config)
+    monkeypatch.undo()
+    # There is less memory now.
+    monkeypatch.setattr(device_placement, "choose", lambda *_: "streamed")
+    assert deterministic_files(train_and_test(config)) == uninterrupted
+
+
+def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monkeypatch):
+    config.data.placement = "sharded"
+    killed = stop_after(1)
+    with pytest.raises(killed):
+        train_and_test(config)
+    monkeypatch.undo()
+    place = locate_run(config)
+    record = json.loads(place.config.read_text())
+    assert record["layout"] == {
+        "placement": "sharded",
+        "num_share": 8,
+        "num_step": 3,
+        "micro_batch_size": 4,
+    }
+    record["layout"]["num_share"] = 4
+    place.config.write_text(json.dumps(record))
+    with pytest.raises(RunDirectoryError, match=r"sharded among 4 device\(s\).*sharded among 8 device"):
+        train_and_test(config)
+
+
+def test_a_run_goes_on_with_the_micro_batches_it_began_with(
+    config, uninterrupted, stop_after, monkeypatch, capsys
+):
+    killed = stop_after(2)
+    with pytest.raises(killed):
+        train_and_test(config)
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "CPU_MICRO_BATCH", 1)  # what would be chosen for a new run
+    assert deterministic_files(train_and_test(config)) == uninterrupted
+    printed = capsys.readouterr().out
+    assert "going on after epoch 1\n" in printed
+    assert printed.count("4 at a time on each device") == 2
+
+
+def test_a_finished_run_is_left_alone(config, capsys):
+    place = train_and_test(config)
+    before = {path: path.stat().st_mtime_ns for path in place.path.rglob("*")}
+    train_and_test(config)
+    assert {path: path.stat().st_mtime_ns for path in place.path.rglob("*")} == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_contradicting_config_is_refused_naming_the_fields(config):
+    config.name = "run"
+    train_and_test(config)
+    config.optim.learning_rate, config.model.dropout = 1e-4, 0.2
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"config\.model\.dropout: stored 0\.1, given 0\.2; config\.optim\.learning_rate",
+    ):
+        train_and_test(config)
+    config.resume = False
+    assert locate_run(config).name == "run-2"
+    locate_run(config).path.mkdir()
+    assert locate_run(config).name == "run-3"
+
+
+def test_other_data_are_refused(config, small, tmp_path):
+    config.name = "run"
+    train_and_test(config)
+    changed = tmp_path / "changed"
+    shutil.copytree(small, changed)
+    one = shard.load_shard(shard_path(small, "raw", "val"))
+    shard.save_shard(shard_path(changed, "raw", "test"), one)
+    config.data.dataset = str(changed)
+    with pytest.raises(RunDirectoryError, match=r"data\.dataset"):
+        train_and_test(config)
+
+
+def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
+    config.name = "run"
+    config.model.pooling = "median"
+    with pytest.raises(errors.ConfigError, match="median"):
+        train_and_test(config)
+    assert not locate_run(config).path.exists()
+
+
+def test_a_run_directory_that_another_process_does_not_see_is_told(tmp_path, monkeypatch):
+    place = RunDirectory(tmp_path / "run")
+    waited = []
+
+    def a_file_server_catches_up(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            place.path.mkdir()
+            place.config.touch()
+
+    monkeypatch.setattr(directory_module.time, "sleep", a_file_server_catches_up)
+    check_is_seen(place)
+    assert len(waited) == 3
+    monkeypatch.setattr(run_directory, "_SECONDS_UNTIL_SEEN", -1)
+    with pytest.raises(RunDirectoryError, match=r"OUTPUT_BASE.* all of them share"):
+        check_is_seen(RunDirectory(tmp_path / "elsewhere"))
+
+
+def test_a_folder_with_something_else_in_it_is_refused(config, tmp_path):
+    config.workdir = str(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunDirectoryError, match="not empty and holds no run"):
+        train_and_test(config)

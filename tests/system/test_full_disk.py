@@ -1,0 +1,247 @@
+"""A disk that is full, one that cannot be written to, and a directory that another process is at work in."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import pytest
+
+from starjax.io import directory_lock, files
+from starjax.runs.checkpoints import CheckpointError, Checkpoints
+from starjax.runs.metrics_log import EventWriter
+from tests import killing
+from tests.processes import ended, many_of
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A mounted file system of few bytes; `(option, …)` mounts it again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        subprocess.run(["mount", *options, folder], check=True, capture_output=True)
+
+    try:
+        mount("-t", "tmpfs", "-o", "size=100k", "tmpfs")
+    except (subprocess.CalledProcessError, OSError) as error:
+        pytest.skip(f"needs the right to mount a file system: {error}")
+    yield folder, lambda option: mount("-o", f"remount,{option}")
+    subprocess.run(["umount", folder], check=True)
+
+
+def training(small, base):
+    return [
+        "--config=deep_sets",
+        f"--config.data.dataset={small}",
+        f"--config.output_base={base}",
+        "--config.name=run",
+        "--config.train.batch_size=32",
+        "--config.train.max_epochs=3",
+        "--config.data.num_sample_per_snapshot=4",
+    ]
+
+
+def save_and_ask_at_steps_of_an_epoch(folder, arrays):
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(1, arrays, {})
+        for step in range(1000):
+            checkpoints.is_asked_to_go(step)
+            time.sleep(0.01)
+
+
+def write_for_a_hundred_epochs(events, scalars):
+    for epoch in range(100):
+        events.write(epoch, scalars)
+
+
+def ended_with(log) -> str:
+    return log.read_text().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
+    small, tmp_path, small_disk
+):
+    disk, remount = small_disk
+    log, place = tmp_path / "log", disk / "experiments/run"
+    assert killing.run("train", training(small, tmp_path / "other"), log, disk) == 0, log.read_text()
+    # It fills up in a checkpoint, in another, in the tests.
+    for size in ("64k", "200k", "400k"):
+        remount(f"size={size}")
+        assert killing.run("train", training(small, disk), log, disk) == 1
+        assert ended_with(log).startswith("error: ")
+        assert str(disk) in ended_with(log)
+        assert "make room" in ended_with(log)
+        assert "Traceback" not in log.read_text()
+    remount("size=64m")
+    assert killing.run("train", training(small, disk), log, disk) == 0, log.read_text()
+    for name in ("metrics.csv", "run-test.parquet", "test_metrics.json"):
+        assert (place / name).read_bytes() == (tmp_path / "other/experiments/run" / name).read_bytes()
+    assert not [path for path in place.rglob("*") if path.name.startswith(".") or "tmp" in path.name]
+    # What is finished can be looked at where nothing can be written.
+    remount("ro")
+    assert killing.run("train", training(small, disk), log, disk) == 0, log.read_text()
+    assert "nothing to do" in log.read_text()
+    other = [*training(small, disk), "--config.name=other"]
+    assert killing.run("train", other, log, disk) == 1
+    assert f"{disk}/experiments is no folder that can be written to" in ended_with(log)
+
+
+def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
+    disk, remount = small_disk
+    arrays = {"weights": jax.random.normal(jax.random.key(0), (65536,))}  # more bytes than that disk has
+    with pytest.raises(CheckpointError, match="make room"):
+        save_and_ask_at_steps_of_an_epoch(disk / "checkpoints", arrays)
+    assert not list(disk.rglob(files.SUMS))
+    remount("size=2m")
+    with Checkpoints(disk / "checkpoints") as checkpoints:
+        assert checkpoints.restore(arrays) is None
+        checkpoints.save(1, arrays, {})
+    assert (disk / "checkpoints/1" / files.SUMS).read_text()
+
+
+@pytest.mark.chaos
+def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(small, small_disk):
+    """Orbax would have them wait for one another for twenty minutes."""
+    disk, remount = small_disk
+    remount("size=300k")
+    with many_of(2, small, disk, "--config.train.max_epochs=2000", "--config.train.patience=2000") as pair:
+        printed, statuses = ended(pair, seconds=150)
+    last = [text.splitlines()[-1] for text in printed]
+    told = [number for number, line in enumerate(last) if line.startswith("error: a checkpoint cannot be")]
+    assert told
+    assert all("make room" in last[number] and statuses[number] == 1 for number in told)
+    for number in {0, 1} - set(told):  # which has lost the other
+        assert statuses[number] in (os.EX_TEMPFAIL, -signal.SIGABRT)
+        assert last[number].startswith(
+            ("another process of this run ended", f"process {number} was ended by force")
+        )
+    assert "Traceback" not in "".join(printed)
+
+
+def test_events_that_cannot_be_written_are_told_and_do_not_hang(small_disk):
+    """As many as of 60 members, which the thread of a writer would not have room for either."""
+    disk, _ = small_disk
+    scalars = {f"loss/member-{i}": float(i) for i in range(400)}
+    written = EventWriter(disk / "tensorboard", 1)
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_for_a_hundred_epochs(written, scalars)
+    assert raised.value.filename.startswith(str(disk / "tensorboard"))
+    with contextlib.suppress(OSError):
+        written.close()
+
+
+def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
+    caches_folder, golden_folder, tmp_path, small_disk
+):
+    disk, remount = small_disk
+    arguments = [
+        "--config=dataset",
+        f"--config.caches={caches_folder}",
+        f"--config.split_manifest={golden_folder / 'split.json'}",
+        f"--config.out={disk / 'data'}",
+        "--config.n_jobs=1",
+    ]
+    log = tmp_path / "log"
+    for size in ("100k", "1m"):
+        remount(f"size={size}")
+        assert killing.run("build", arguments, log, disk) == 1
+        assert ended_with(log).startswith(f"error: {disk}")
+        assert "make room" in ended_with(log)
+    remount("size=64m")
+    assert killing.run("build", arguments, log, disk) == 0, log.read_text()
+    assert not list((disk / "data").glob(".*"))
+
+
+def _hold(folder, is_held, is_over):
+    with directory_lock.locked(folder):
+        is_held.set()
+        is_over.wait()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """`(folder) -> process`, another one that holds the lock of it until `.kill()`."""
+    context = multiprocessing.get_context("forkserver")
+    started = []
+
+    def hold(folder):
+        is_held, is_over = context.Event(), context.Event()
+        process = context.Process(target=_hold, args=(folder, is_held, is_over))
+        process.start()
+        started.append(process)
+        assert is_held.wait(300)
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def test_a_directory_is_one_processs_at_a_time_and_it_says_whose(tmp_path, holder):
+    process = holder(tmp_path)
+    with (
+        pytest.raises(
+            directory_lock.LockError, match=f"in use by process {process.pid} of .* on {os.uname().nodename}"
+        ),
+        directory_lock.locked(tmp_path),
+    ):
+        pass
+    assert (tmp_path / directory_lock.NAME).exists()
+
+
+def test_a_lock_whose_process_is_gone_is_taken_over_and_that_is_said(tmp_path, holder, capsys):
+    process = holder(tmp_path)
+    process.kill()
+    process.join()
+    with directory_lock.locked(tmp_path):
+        assert f"stale lock of process {process.pid}" in capsys.readouterr().out
+    assert not (tmp_path / directory_lock.NAME).exists()
+    with directory_lock.locked(tmp_path):
+        assert capsys.readouterr().out == ""
+
+
+def test_the_lock_of_a_process_that_was_killed_as_it_ended_is_removed(tmp_path, holder):
+    process = holder(tmp_path)
+    directory_lock.remove_stale(tmp_path)
+    assert (tmp_path / directory_lock.NAME).exists()
+    process.kill()
+    process.join()
+    directory_lock.remove_stale(tmp_path)
+    assert not (tmp_path / directory_lock.NAME).exists()
+    directory_lock.remove_stale(tmp_path / "nowhere")
+
+
+def test_a_folder_that_was_made_for_a_lock_goes_with_it_unless_something_was_put_into_it(tmp_path):
+    for name in ("nothing", "something", "there"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        with directory_lock.locked(tmp_path / name):
+            if name == "something":
+                (tmp_path / name / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["something", "there"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}'])
+def test_a_lock_that_names_nobody_is_no_obstacle(tmp_path, content):
+    (tmp_path / directory_lock.NAME).write_text(content)
+    with directory_lock.locked(tmp_path):
+        pass
+
+
+def test_a_run_that_another_process_is_at_is_refused(small, tmp_path, holder):
+    folder = tmp_path / "experiments/run"
+    process = holder(folder)
+    log = tmp_path / "log"
+    assert killing.run("train", training(small, tmp_path), log, tmp_path) == 1
+    assert f"error: {folder} is in use by process {process.pid}" in ended_with(log)
+    process.kill()
+    process.join()
+    assert os.listdir(folder) == [directory_lock.NAME]
+    shutil.rmtree(folder)

@@ -1,0 +1,95 @@
+"""What runs on devices is lowered for each kind of them: that nothing creeps in that a TPU or a GPU cannot do.
+
+The exported program of a run is in test_export.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from starjax.configs import deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
+from starjax.models.ensemble import fold_config
+from starjax.sampling import sampler
+from starjax.training import prepare
+from starjax.training.trainer import make_steps
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+CONFIGS = {
+    "summary_stats": summary_stats,
+    "deep_sets": deep_sets,
+    "set_transformer": set_transformer,
+    "posterior": posterior,
+    "posterior_incomplete": posterior_incomplete,
+}
+
+
+@pytest.fixture
+def as_on_accelerators(monkeypatch):
+    """What is chosen by the kind of device is chosen as on a TPU; the CPU's choices are run by all other tests."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+
+
+@functools.cache
+def made_ready(name, small, placement):
+    """The config as users have it, on the small data set, and data and stars of a run of it on eight devices."""
+    config = CONFIGS[name].get_config().unlock()
+    config.data.dataset, config.data.placement = str(small), placement
+    if config.ensemble.num_fold:
+        config = fold_config(config, 0).unlock()
+    config.train.batch_size = 64
+    data, chosen = prepare.load(config)
+    return config, data, prepare.place_stars(config, data, chosen)
+
+
+def lowered(function, *arguments):
+    made = jax.export.export(function, platforms=PLATFORMS)(*arguments)
+    assert made.platforms == PLATFORMS
+    return made
+
+
+@pytest.mark.usefixtures("as_on_accelerators")
+@pytest.mark.parametrize(
+    ("name", "placement"),
+    [*((name, "replicated") for name in CONFIGS), ("posterior", "sharded"), ("deep_sets", "streamed")],
+)
+def test_training_steps_of_every_config_are_lowered(name, placement, small):
+    config, data, source = made_ready(name, small, placement)
+    steps_of, like = make_steps(config, data, source)
+    made = lowered(steps_of(4), *like)
+    assert made.nr_devices == jax.device_count() == 8
+    assert "all_reduce" in made.mlir_module()
+
+
+@pytest.mark.usefixtures("as_on_accelerators")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_predictions_of_every_config_are_lowered(name, small):
+    config, data, source = made_ready(name, small, "replicated")
+    evaluator = prepare.make_evaluator(config, data, source.mesh, "replicated", 4)
+    _, (state, *_) = make_steps(config, data, source)
+    key = sampler.purpose_key(jax.random.key_data(jax.random.key(0)), "test")
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    steps = jax.ShapeDtypeStruct((3,), jnp.int32)
+    lowered(evaluator._predict_steps, state["params"], source.like, key, number, steps)
+
+
+def test_the_sampler_is_lowered_by_itself(small):
+    config, data, source = made_ready("posterior_incomplete", small, "replicated")
+    sample_config = sampler.sampler_config(config, data.feature_scalers)
+    assert sample_config.losses is not None
+    pair = jax.ShapeDtypeStruct((5,), jnp.int32)
+    draw = jax.jit(functools.partial(sampler.draw_batch, config=sample_config))
+    features, mask, *_ = lowered(draw, source.like, jax.random.key(0), 0, pair).out_avals
+    assert features.shape == (5, 1024, 5)
+    assert mask.shape == (5, 1024)
+
+
+def test_what_a_platform_does_not_know_is_refused():
+    """Or the tests above could not fail."""
+
+    def only_on_a_cpu(x):
+        return jax.ffi.ffi_call("of_no_tpu", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+
+    with pytest.raises(ValueError, match="of_no_tpu"):
+        lowered(jax.jit(only_on_a_cpu), jnp.zeros(3))

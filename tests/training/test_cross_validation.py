@@ -1,0 +1,226 @@
+"""Members that leave out folds: each as if trained alone, calibrated on what they did not learn from, tested as one."""
+
+import contextlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from ml_collections import ConfigDict
+
+import starjax
+from starjax import errors
+from starjax.catalogs import member_list
+from starjax.evaluation import calibration, out_of_distribution
+from starjax.evaluation.posterior import MemberOutputs, fit_calibration
+from starjax.inference import prediction_files
+from starjax.io import files
+from starjax.models import heads
+from starjax.models.ensemble import fold_config, member_config
+from starjax.runs import integrity
+from starjax.runs.checkpoints import Checkpoints
+from starjax.runs.directory import RunDirectoryError
+from starjax.runtime import devices
+from starjax.training import cross_validation, prepare
+from starjax.training.run import train_and_test
+from starjax.training.trainer import abstract_arrays
+
+NUM_FOLD, SIZE = 2, 4
+
+
+@pytest.fixture(scope="module")
+def crossed_config(answering_config, tmp_path_factory):
+    changes = {"head": "mixture", "ensemble.size": SIZE, "ensemble.num_fold": NUM_FOLD, "seed": 5}
+    return answering_config(tmp_path_factory.mktemp("crossed"), name="crossed", **changes).lock()
+
+
+@pytest.fixture(scope="module")
+def crossed(crossed_config):
+    return train_and_test(crossed_config)
+
+
+def read(config, place):
+    of_folds, stored = [fold_config(config, number) for number in range(NUM_FOLD)], prepare.read(config)
+    return [
+        cross_validation.read_fold(one, place.fold(number), stored) for number, one in enumerate(of_folds)
+    ]
+
+
+def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(crossed_config, crossed):
+    tested = pd.read_parquet(crossed.test_table_of_members)
+    history = pd.read_csv(crossed.metrics)
+    assert set(history["member"]) == set(range(SIZE))
+    for number in range(NUM_FOLD):
+        assert integrity.read_finished_record(crossed.fold(number))["config"]["data"]["fold"] == [
+            number,
+            NUM_FOLD,
+            5,
+        ]
+    alone = ConfigDict(member_config(crossed_config, 3).to_dict())
+    assert alone.data.fold == (1, NUM_FOLD, 5)
+    assert alone.seed == 8
+    alone.name = "alone"
+    place = train_and_test(alone.lock())
+    of_member = tested[tested["member"] == 3].reset_index(drop=True)
+    expected = pd.read_parquet(place.test_table)
+    np.testing.assert_allclose(
+        of_member["prediction_scaled"], expected["prediction_scaled"], rtol=1e-3, atol=1e-3
+    )
+    rows = history[history["member"] == 3].assign(member=0).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(place.metrics), rtol=1e-3, atol=1e-4)
+
+
+def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
+    outputs, targets, runs = [], [], []
+    for number, fold in enumerate(read(crossed_config, crossed)):
+        held_out = prepare.load(fold_config(crossed_config, number))[0].shards["val"]
+        by_member = fold.output_MxNxO["val"]
+        assert by_member.shape[0] == SIZE // NUM_FOLD
+        outputs.append(by_member.reshape(len(by_member), held_out.num_snapshot, 4, -1))
+        targets.append(held_out.target)
+        runs.append(held_out.run_id)
+    together = MemberOutputs(np.concatenate(outputs, axis=1), heads.create(crossed_config))
+    found = fit_calibration(together, np.concatenate(targets), np.concatenate(runs))
+    stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
+    assert stored.num_run == len(np.unique(np.concatenate(runs))) == found.num_run
+    np.testing.assert_allclose(stored.stretch, found.stretch, rtol=1e-5)
+    np.testing.assert_allclose(stored.sigma, found.sigma, rtol=1e-5)
+
+
+def test_all_members_answer_together(crossed):
+    run = starjax.load(crossed.path)
+    assert len(run.epochs) == SIZE
+    members = pd.read_csv(crossed.members)
+    assert sorted(members["member"]) == list(range(SIZE))
+    assert sorted(members["seed"]) == list(range(5, 5 + SIZE))
+    assert list(members["fold"]) == [0, 0, 1, 1]
+    by_member = pd.read_parquet(crossed.test_table_of_members)
+    mean = by_member.groupby(["target_key", "snapshot_id", "sample_id"])["prediction_scaled"].mean()
+    table = pd.read_parquet(crossed.test_table).set_index(["target_key", "snapshot_id", "sample_id"])
+    np.testing.assert_allclose(table["prediction_scaled"], mean.loc[table.index], rtol=1e-5, atol=1e-6)
+    for member, epoch in enumerate(run.epochs):
+        assert members.set_index("member").loc[member, "best_epoch"] == epoch
+
+
+def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_config, crossed):
+    reference = out_of_distribution.load(crossed.training_set)
+    data, _ = prepare.load(crossed_config)
+    train, num_fold = data.shards["train"], len(np.unique(data.fold_N))
+    assert len(reference.known) == train.num_snapshot == 26
+    assert num_fold == NUM_FOLD
+    run = starjax.load(crossed.path)
+    description = out_of_distribution.describe_all(train, run.feature_keys, crossed_config.data.feature_clip)
+    # Of what it knows itself each cluster is its own nearest: a threshold from those would be too small.
+    among_known = reference.novelty(description)
+    whitened = (description - reference.center) @ reference.whitening
+    away = []
+    for fold in range(NUM_FOLD):
+        others = whitened[data.fold_N != fold]
+        for one in whitened[data.fold_N == fold]:
+            away.append(
+                np.sort(np.linalg.norm(others - one, axis=1))[: out_of_distribution.NUM_NEIGHBOUR].mean()
+            )
+    threshold = calibration.quantile_of_groups(
+        np.array(away), train.group, 1 - out_of_distribution.FALSE_ALARMS
+    )
+    assert reference.threshold == pytest.approx(threshold)
+    assert among_known.max() < max(away) / threshold
+
+
+def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys):
+    train_and_test(crossed_config)
+    assert "finished: nothing to do" in capsys.readouterr().out
+    before = json.loads(crossed.test_metrics.read_text())
+    answering = starjax.load(crossed.path).params
+    crossed.test_metrics.unlink()
+    crossed.fold(1).test_metrics.unlink()
+    # As if of folds that have been trained again since.
+    with Checkpoints(crossed.checkpoints) as checkpoints:
+        found = checkpoints.restore_last(abstract_arrays(crossed_config, devices.make_mesh()))
+        checkpoints.clear()
+        checkpoints.save(1, jax.tree.map(jnp.zeros_like, found.arrays), found.content)
+    train_and_test(crossed_config)
+    jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.path).params, answering)
+    printed = capsys.readouterr().out
+    assert printed.count("finished: nothing to do") == 1
+    assert "fold 2 of 2 is left out (fold-1)" in printed
+    assert json.loads(crossed.test_metrics.read_text()) == before
+    other = ConfigDict(crossed_config.to_dict())
+    other.optim.learning_rate = 0.1
+    with pytest.raises(errors.StarjaxError, match=r"learning_rate: stored 0.003, given 0.1"):
+        train_and_test(other.lock())
+
+
+def test_what_is_damaged_of_the_whole_is_made_of_the_folds_unless_one_of_them_is_too(
+    crossed_config, crossed, capsys
+):
+    answering = starjax.load(crossed.path).params
+    for path in (crossed.metrics, max(crossed.checkpoints.rglob("d/*"))):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    fold = crossed.fold(1).metrics
+    content = fold.read_bytes()
+    fold.write_bytes(content[:-1])
+    with pytest.raises(RunDirectoryError, match=r"fold-1: metrics\.csv missing or changed"):
+        train_and_test(crossed_config)
+    assert crossed.test_metrics.exists()
+    fold.write_bytes(content)
+    train_and_test(crossed_config)
+    assert capsys.readouterr().out.count("finished: nothing to do") == NUM_FOLD
+    jax.tree.map(np.testing.assert_array_equal, starjax.load(crossed.path).params, answering)
+
+
+@contextlib.contextmanager
+def without_digests(place):
+    """A run as if nobody had written down what its files were like."""
+    kept = {path: path.read_text() for path in [place.config, *place.path.rglob(files.SUMS)]}
+    for path in kept:
+        path.unlink()
+    place.config.write_text(kept[place.config].replace('"format": 7', '"format": 6'))
+    yield
+    for path, content in kept.items():
+        path.write_text(content)
+
+
+def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, crossed):
+    config, place = fold_config(crossed_config, 0), crossed.fold(0)
+    written = place.config.read_text()
+    record = json.loads(written)
+    data, _ = prepare.load(config)
+    assert record["dataset"]["left_out"] == sorted(set(data.shards["val"].run_id))
+    assert not set(record["dataset"]["left_out"]) & set(data.shards["train"].run_id)
+    record["dataset"]["left_out"].pop()
+    place.config.write_text(json.dumps(record))
+    try:
+        with (
+            without_digests(place),
+            pytest.raises(RunDirectoryError, match="fold-0 left out other runs"),
+        ):
+            cross_validation.read_fold(config, place, prepare.read(config))
+    finally:
+        place.config.write_text(written)
+
+
+def test_a_member_that_failed_ends_it(crossed_config, crossed):
+    config, place = fold_config(crossed_config, 0), crossed.fold(0)
+    with Checkpoints(place.checkpoints) as checkpoints:
+        last = checkpoints.latest
+    path = next((place.checkpoints / str(last) / "progress").glob("*"))
+    stored = path.read_text()
+    path.write_text(stored.replace('"is_failed": false', '"is_failed": true', 1))
+    try:
+        said = "fold-0: the loss of its member 0 was not"
+        with without_digests(place), pytest.raises(cross_validation.CrossValidationError, match=said):
+            cross_validation.read_fold(config, place, prepare.read(config))
+    finally:
+        path.write_text(stored)
+
+
+def test_a_fold_that_is_asked_says_whose_part_it_is(crossed, capsys):
+    for place, is_part in ((crossed.fold(1), True), (crossed, False)):
+        run = starjax.load(place.path)
+        prediction_files.print_prediction(run.predict(member_list.EXAMPLE_FILE), run)
+        said = f"one fold of {crossed.path}, with a part of its members"
+        assert (said in capsys.readouterr().out) == is_part

@@ -1,0 +1,199 @@
+"""Configs are locked, complete and read; impossible ones are refused by field."""
+
+import inspect
+import json
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+import starjax
+from starjax import models
+from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
+from starjax.runs.config_record import config_differences, config_digest, config_to_record
+from starjax.runs.directory import RunDirectory, RunDirectoryError, check_same
+from starjax.runtime import environment
+from starjax.training.validate_config import check_config
+
+MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
+
+
+@pytest.mark.parametrize("name", MODEL_CONFIGS)
+def test_defaults_are_the_models_own_and_pass_the_check(name):
+    config = MODEL_CONFIGS[name].get_config()
+    assert dict(config.model) == {"name": name, **models.hyperparameters(name)}
+    check_config(config, num_device=4)
+
+
+def test_an_unknown_field_is_refused():
+    config = common.get_config()
+    with pytest.raises(AttributeError, match="learning_rate"):
+        config.optim.learning_rat = 1.0
+    with pytest.raises(AttributeError):
+        deep_sets.get_config().model.num_heads = 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("seed", -1, "seed=-1"),
+        ("data.feature_keys", (), "feature_keys=()"),
+        ("data.target_keys", ("time", "time"), "none twice"),
+        ("data.feature_clip", 0.0, "positive"),
+        ("data.num_star_per_sample", 0, "at least 1"),
+        ("data.num_star_per_sample", 2**31, r"less than 2\*\*31"),
+        ("data.num_sample_per_snapshot", 0, "at least 1"),
+        ("data.drop_probability", 1.5, "between 0 and 1"),
+        ("data.drop_ratio_range", (0.9, 0.1), "the lower first"),
+        ("data.drop_ratio_range", (0.1,), "two fractions"),
+        ("data.hidden_keys", ("q",), "some of data.feature_keys"),
+        ("data.faint_limit_range", (-3.0, -1.0), "with log_L_L_sol among"),
+        ("data.faint_limit_range", (-1.0,), "the fainter first"),
+        ("data.missing_fraction_range", (0.0, 0.5), "with data.faint_limit_range"),
+        ("data.fold", (1, 1, 0), "the number of folds, at least 2"),
+        ("data.fold", (5, 5, 0), "a fold's number from 0 on"),
+        ("data.fold", (0, 5), "and the seed that parts the runs"),
+        ("ensemble.num_fold", 1, "0, for none, or from 2 on and a divisor of config.ensemble.size=1"),
+        ("head", "gaussian", "point or mixture"),
+        ("mixture.num_component", 0, "at least 1"),
+        ("mixture.min_scale", 0.0, "positive"),
+        ("mixture.means", "median", "likelihood or huber"),
+        ("data.placement", "somewhere", "auto, replicated, sharded, streamed"),
+        ("optim.learning_rate", 0.0, "positive"),
+        ("optim.weight_decay", -1.0, "0 or positive"),
+        ("optim.huber_delta", 0.0, "positive"),
+        ("optim.clip_norm", 0.0, "positive"),
+        ("optim.average_decay", 1.0, "below 1"),
+        (
+            "optim.warmup_epochs",
+            14,
+            "below train.max_epochs=14; for none, add --config.optim.warmup_epochs=0",
+        ),
+        ("name", "of/mine", "a name of a folder, without /"),
+        ("train.batch_size", 510, "multiple of the 4 devices"),
+        ("train.micro_batch_size", "0", "'auto' or a number from 1 on"),
+        ("train.max_epochs", 0, "at least 1"),
+        ("train.patience", 0, "at least 1"),
+        ("model.dropout", 1.0, "to 0.99"),
+        ("model.name", "perceptron", "perceptron.*set_transformer"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_field(field, value, said):
+    config = set_transformer.get_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=said) as caught:
+        check_config(config, num_device=4)
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("ensemble.size", 7, r"config.ensemble.num_fold=5 should be 0.* a divisor of config.ensemble.size=7"),
+        (
+            "ensemble.num_fold",
+            3,
+            r"config.ensemble.num_fold=3 should be 0.* a divisor of config.ensemble.size=10",
+        ),
+        (
+            "data.fold",
+            (0, 2, 0),
+            r"config.data.fold=\(0, 2, 0\) should be .*\(\) with config.ensemble.num_fold, which",
+        ),
+        (
+            "sweep.seed",
+            tuple(range(10)),
+            r"config.ensemble.num_fold=5 and config.sweep: .* leave config.sweep out",
+        ),
+    ],
+)
+def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field, value, said):
+    config = posterior.get_config()
+    check_config(config, num_device=2)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=said):
+        check_config(config, num_device=2)
+
+
+def test_a_run_of_folds_is_not_traced():
+    config = posterior.get_config()
+    config.profile = 2
+    with pytest.raises(ValueError, match=r"profile=2 should be 0.*; 0 with config.ensemble.num_fold"):
+        check_config(config, num_device=2)
+
+
+def test_lists_that_lack_stars_are_asked_for_as_a_whole():
+    check_config(posterior.get_config(), num_device=2)
+    config = posterior_incomplete.get_config()
+    check_config(config, num_device=2)
+    config.data.missing_fraction_range = ()
+    with pytest.raises(ValueError, match=r"missing_fraction_range=\(\) should be two fractions"):
+        check_config(config, num_device=2)
+    config.data.missing_fraction_range = (0.0, 0.0)
+    config.data.faint_limit_range = (-1.0, -2.0)
+    with pytest.raises(ValueError, match="the fainter first"):
+        check_config(config, num_device=2)
+
+
+def test_the_digest_tells_runs_apart_but_not_places():
+    first, other, moved = common.get_config(), common.get_config(), common.get_config()
+    other.optim.learning_rate = 1e-4
+    moved.output_base, moved.name, moved.workdir, moved.resume = "elsewhere", "n", "w", False
+    assert config_digest(first) == config_digest(moved) != config_digest(other)
+
+
+def test_differences_name_the_field_and_both_values():
+    stored = json.loads(json.dumps(config_to_record(common.get_config())))
+    given = common.get_config()
+    given.optim.learning_rate = 1e-4
+    assert config_differences(stored, config_to_record(given)) == [
+        "config.optim.learning_rate: stored 0.003, given 0.0001"
+    ]
+
+
+def test_every_field_is_read_by_something():
+    """A field that no module mentions is one that nobody honours."""
+    package = Path(starjax.__file__).parent
+    source = "\n".join(path.read_text() for path in package.rglob("*.py") if path.name != "config.py")
+    # A module of this name is not a field that is read.
+    source = re.sub(r"^ *(from|import) .*|starjax\.data\.\w+", "", source, flags=re.MULTILINE)
+
+    def leaves(config):
+        for name, value in config.items():
+            yield from leaves(value) if hasattr(value, "items") else [name]
+
+    config = common.get_config()
+    with config.unlocked():
+        del config.model
+        # Read by the names of what members may differ in: tests/test_ensemble.py tries each of them.
+        del config.sweep
+    sections = "|".join(["config", *(name for name, value in config.items() if hasattr(value, "items"))])
+    unread = [name for name in leaves(config) if not re.search(rf"({sections})\.{name}\b", source)]
+    assert not unread
+    for name in models.MODELS:
+        body = inspect.getsource(models.model_class(name)).split('"""')[2]
+        assert not [h for h in models.hyperparameters(name) if len(re.findall(rf"\b{h}\b", body)) < 2]
+
+
+def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OUTPUT_BASE", raising=False)
+    assert common.get_config().output_base == "output"
+    (tmp_path / ".env").write_text("OUTPUT_BASE=/from/file\n")
+    assert common.get_config().output_base == "/from/file"
+    monkeypatch.setenv("OUTPUT_BASE", "/from/environment")
+    assert common.get_config().output_base == "/from/environment"
+    assert environment.default("NOT_SET_ANYWHERE", "otherwise") == "otherwise"
+
+
+def test_of_runs_that_differ_in_much_the_data_and_the_first_fields_are_told():
+    stored = config_to_record(deep_sets.get_config())
+    record = {"config": stored, "dataset": {"fingerprint": "of others"}}
+    data = types.SimpleNamespace(fingerprint="of these")
+    with pytest.raises(RunDirectoryError) as caught:
+        check_same(RunDirectory(Path("run")), record, set_transformer.get_config(), data)
+    assert "another config: config.data.dataset: the files differ" in str(caught.value)
+    assert str(caught.value).count(": stored ") == 5
+    assert re.search(r"; and \d+ more\. Give the same values", str(caught.value))
