@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from starjax.configs import common
+from starjax.configs import dataset as dataset_config
 from starjax.datasets import shard
 from starjax.datasets.dataset import BUNDLES
 from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
@@ -167,3 +168,14 @@ def small_config(small):
 @pytest.fixture
 def config(small_config, tmp_path):
     return small_config(tmp_path)
+
+
+@pytest.fixture
+def build_config(tmp_path, caches_folder, golden_folder):
+    config = dataset_config.get_config()
+    config.caches = str(tmp_path / "caches")
+    config.split_manifest = str(golden_folder / "split.json")
+    config.out = str(tmp_path / "out")
+    config.n_jobs = 1
+    shutil.copytree(caches_folder, config.caches)
+    return config

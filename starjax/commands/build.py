@@ -53,7 +53,7 @@ def print_counts(out: Path) -> None:
 def print_split_counts(splits: dict[str, dict]) -> None:
     """Print a line a split: its simulations, snapshots and stars."""
     for split, count in splits.items():
-        simulations = "?" if count["runs"] is None else count["runs"]
+        simulations = "?" if count["simulations"] is None else count["simulations"]
         print(
             f"{split:<6}{simulations:>5} simulations {count['snapshots']:>8} snapshots {count['stars']:>10} stars"
         )

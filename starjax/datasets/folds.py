@@ -57,10 +57,10 @@ def _both(data: Dataset) -> shard.Shard:
 
 def _splits(both: shard.Shard, num_fold: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each fold, the snapshots that train and those that validate."""
-    num_run = len(both.runs)
-    if num_run < num_fold:
+    num_simulation = len(both.simulations)
+    if num_simulation < num_fold:
         raise DatasetError(
-            f"training and validation have {num_run} runs, too few for {num_fold} folds: lower config.ensemble.num_fold "
+            f"training and validation have {num_simulation} runs, too few for {num_fold} folds: lower config.ensemble.num_fold "
             "(or the second number of config.data.fold)"
         )
     folds = GroupKFold(num_fold, shuffle=True, random_state=seed)

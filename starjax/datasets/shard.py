@@ -60,7 +60,7 @@ class Shard:
         return np.arange(self.num_snapshot) if self.run_id is None else self.run_id
 
     @property
-    def runs(self) -> list[str]:
+    def simulations(self) -> list[str]:
         """The simulations that it has snapshots of, by name; none where they are not known."""
         return [] if self.run_id is None else sorted(set(map(str, self.run_id)))
 
@@ -88,6 +88,12 @@ class Shard:
             ptr=np.cumsum([0, *map(len, rows)]),
             **{name: value if value is None else value[snapshots] for name, value in of_snapshot.items()},
         )
+
+
+def count_shard(shard: Shard) -> dict[str, int | None]:
+    """Return the number of simulations (None if they are not known), snapshots and stars."""
+    simulations = None if shard.run_id is None else len(shard.simulations)
+    return {"simulations": simulations, "snapshots": shard.num_snapshot, "stars": len(shard.feature)}
 
 
 def check_keys(present: Sequence[str], wanted: Sequence[str], field: str) -> None:

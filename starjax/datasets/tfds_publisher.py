@@ -141,16 +141,10 @@ def _read(source: str) -> tuple[dict[str, shard.Shard], dict]:
         "format": tfds_reader.FORMAT,
         "starjax": starjax.__version__,
         "fingerprint": fingerprint,
-        "splits": {split: count_shard(one) for split, one in raw.items()},
+        "splits": {split: shard.count_shard(one) for split, one in raw.items()},
         "scalers": scalers,
     }
     return raw, metadata
-
-
-def count_shard(raw: shard.Shard) -> dict:
-    """How many runs (None where they are not known), snapshots and stars there are."""
-    runs = None if raw.run_id is None else len(raw.runs)
-    return {"runs": runs, "snapshots": raw.num_snapshot, "stars": len(raw.feature)}
 
 
 def _known(raw: dict[str, shard.Shard]) -> list[str]:

@@ -58,7 +58,7 @@ def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, 
 def _check_runs(name: str, shards: Mapping[str, shard.Shard]) -> None:
     """Refuses a run in two splits: its snapshots are much alike, so that a test would tell of what was learned by heart."""
     for one, other in itertools.combinations(SPLITS, 2):
-        if shared := sorted(set(shards[one].runs) & set(shards[other].runs)):
+        if shared := sorted(set(shards[one].simulations) & set(shards[other].simulations)):
             raise DatasetError(
                 f"data.dataset={name!r}: run {', '.join(shared[:3])}{' …' if len(shared) > 3 else ''} stands in {one} and in "
                 f"{other}: snapshots of a run belong to one split, all of them; prepare the data set so"

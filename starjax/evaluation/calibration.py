@@ -56,7 +56,7 @@ class Calibration:
       correlation: (levels, T) between snapshots of one run in being held, from 0 to 1; NaN where there is but one run.
       level_error: (levels, T) standard error of the share that so stretched intervals hold of clusters like these, for
         want of more runs to calibrate on; NaN where there is but one.
-      num_run: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
+      num_simulation: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
         score stands in for it.
     """
 
@@ -64,7 +64,7 @@ class Calibration:
     stretch: np.ndarray
     correlation: np.ndarray
     level_error: np.ndarray
-    num_run: int
+    num_simulation: int
 
     def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
         """Calibrated bounds in scaled units, (levels, 2, n, T), of the predictive distribution of each target."""
@@ -171,7 +171,7 @@ def quantile_of_groups(
 def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> None:
     """Writes a calibration as JSON that people can read."""
     content = {
-        "num_run": calibration.num_run,
+        "num_simulation": calibration.num_simulation,
         "targets": {
             key: {
                 "sigma": float(calibration.sigma[i]),
@@ -217,7 +217,7 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
         )
         if not np.isfinite(stretch).all():
             raise ValueError("a stretch that is no finite number")
-        return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_run"])))
+        return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_simulation"])))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({type(error).__name__}: {error}): restore it, or train the run again"

@@ -30,7 +30,7 @@ def coverage_table(snapshots: pd.DataFrame, calibrated: Calibration) -> pd.DataF
       calibrated: what their intervals are from; its targets are theirs, in their order.
 
     Returns:
-      `target_key by low high num_snapshot num_run`, `by` being one of BINNED_BY, a target, or TOLD and a target; of each
+      `target_key by low high num_snapshot num_simulation`, `by` being one of BINNED_BY, a target, or TOLD and a target; of each
       level `coverage_68` and so on; `coverage_68_error`, by how much such a share scatters about its level, from
       calibration to calibration and from test to test (see `calibration.share_error`); `coverage_68_error_of_test`, the standard error of the share found, by a
       bootstrap over test runs, which is nothing where all of them hold; `below_68` and `above_68`, the shares of
@@ -72,7 +72,7 @@ def coverage_row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> di
     """What `by_bins` says of some snapshots, of the `target`-th target of the calibration."""
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
     size = group.value_counts()
-    found = {"num_snapshot": len(rows), "num_run": len(size)}
+    found = {"num_snapshot": len(rows), "num_simulation": len(size)}
     for i, (level, (low, high)) in enumerate(zip(calibration.LEVELS, PERCENTILES, strict=True)):
         name = f"{100 * level:.0f}"
         is_within = rows[f"is_within_{name}"].to_numpy(np.float64)

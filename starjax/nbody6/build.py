@@ -189,7 +189,7 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
             raise BuildError(f"no run is left in {split}: {made[run_ids[0]].error}")
         merged = simulation_shards.merge_shards(good)
         shard_files.write_shards(out, "raw", split, merged, config.max_part_bytes)
-        counts["splits"][split] = _count(merged)
+        counts["splits"][split] = shard.count_shard(merged)
     for part in made.values():
         counts["skipped"] += [part.error] if part.error else list(part.skipped)
         counts["num_snapshot_with_too_few_stars"] += part.num_too_few
@@ -199,11 +199,6 @@ def _build_raw(config, out: Path, sources: dict) -> dict:
 def _import_scikit_learn() -> None:
     """Imports what scaling needs next, which takes a second."""
     importlib.import_module("sklearn.preprocessing")
-
-
-def _count(merged: shard.Shard) -> dict:
-    runs = None if merged.run_id is None else len(merged.runs)
-    return {"runs": runs, "snapshots": merged.num_snapshot, "stars": len(merged.feature)}
 
 
 def _scale(config, out: Path) -> dict:
@@ -220,7 +215,7 @@ def _scale(config, out: Path) -> dict:
         shard_files.write_shards(out, "scaled", split, scaled, config.max_part_bytes)
     for field, fitted in bundles.items():
         bundle.save_bundle(out / BUNDLES[field], fitted)
-    counts = {split: _count(one) for split, one in raw.items()}
+    counts = {split: shard.count_shard(one) for split, one in raw.items()}
     return {"splits": counts, "skipped": [], "num_snapshot_with_too_few_stars": 0}
 
 

@@ -51,8 +51,8 @@ def print_summary(run_dir: RunDirectory, best: RunDirectory | None = None) -> No
 def _report_coverage(console: Console, coverage: pd.DataFrame) -> None:
     """How often calibrated intervals held the truth, and how wide they were."""
     overall = coverage[coverage["by"] == "all"]
-    num_snapshot, num_run = overall[["num_snapshot", "num_run"]].iloc[0]
-    title = f"calibrated intervals on {num_snapshot:.0f} test snapshots of {num_run:.0f} runs"
+    num_snapshot, num_simulation = overall[["num_snapshot", "num_simulation"]].iloc[0]
+    title = f"calibrated intervals on {num_snapshot:.0f} test snapshots of {num_simulation:.0f} runs"
     table = Table(title=title, title_justify="left")
     table.add_column("target")
     for level in calibration.LEVELS:

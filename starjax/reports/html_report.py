@@ -131,7 +131,7 @@ def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
             _binned_by(row["by"]),
             " to ".join(dict.fromkeys(ends)),
             f"{row['num_snapshot']}",
-            f"{row['num_run']}",
+            f"{row['num_simulation']}",
         ]
         for name in names:
             cells.append(f"{row[f'coverage_{name}']:.3f} ± {row[f'coverage_{name}_error']:.3f}")

@@ -15,9 +15,8 @@ from starjax.io import directory_lock, files
 from starjax.runs.config_record import config_differences, config_digest, config_to_record
 from starjax.runtime import devices, environment
 
-# What this version writes, and what it reads: 6 has no digests of its files, and its checkpoints know members only.
-FORMAT = 7
-READABLE = (6, FORMAT)
+# Format of the record and of the files beside it; another format is refused.
+FORMAT = 8
 # How long a file server's clients may go on believing that a file is not there, which another has made.
 _SECONDS_UNTIL_SEEN = 90
 _SHARED = "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
@@ -35,7 +34,7 @@ class RunDirectoryError(errors.StarjaxError):
 class RunDirectory:
     """A run directory and what lies in it."""
 
-    directory: Path
+    path: Path
 
     @property
     def name(self) -> str:
@@ -180,7 +179,7 @@ def check_same(run_dir: RunDirectory, record: dict, config: ConfigDict, data: Da
 
 def check_left_out(run_dir: RunDirectory, record: dict, config: ConfigDict, data: Dataset) -> None:
     """Refuses a fold whose runs are parted in another way than when it began: it is scikit-learn that draws them."""
-    if config.data.fold and record["dataset"]["left_out"] != data.shards["val"].runs:
+    if config.data.fold and record["dataset"]["left_out"] != data.shards["val"].simulations:
         raise RunDirectoryError(
             f"{run_dir.path} left out other runs than scikit-learn draws now (its version then: "
             f"{record['versions']['scikit-learn']}): remove the folder, and give the training command again"
@@ -232,7 +231,7 @@ def create(run_dir: RunDirectory, config: ConfigDict, data: Dataset, layout: dic
     """
     if run_dir.config.exists():
         raise RunDirectoryError(f"{run_dir.path} was taken by another run meanwhile: start again")
-    left_out = data.shards["val"].runs if config.data.fold else None
+    left_out = data.shards["val"].simulations if config.data.fold else None
     record = {
         "format": FORMAT,
         "config": config_to_record(config),
@@ -256,14 +255,14 @@ def read_record(run_dir: RunDirectory) -> dict:
     try:
         record = files.read_json(run_dir.config)
         stored_format = record["format"]
-        if stored_format in READABLE:
+        if stored_format == FORMAT:
             _check_record(record)
     except (ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(f"{run_dir.config} is damaged ({error})") from error
-    if stored_format not in READABLE:
+    if stored_format != FORMAT:
         raise RunDirectoryError(
-            f"{run_dir.config} has format {stored_format}; this version reads {READABLE[0]} to {FORMAT}: read it by the "
-            "version of starjax that made it"
+            f"{run_dir.config} has format {stored_format}; this version reads {FORMAT}: read it with the "
+            "version of starjax that wrote it"
         )
     return record
 

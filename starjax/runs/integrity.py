@@ -8,9 +8,6 @@ from starjax.io import files
 from starjax.runs.directory import RunDirectory, RunDirectoryError, read_record
 from starjax.runtime import log
 
-# The format whose runs have digests.
-DIGESTS_SINCE = 7
-
 
 def mark_finished(run_dir: RunDirectory, test_metrics: dict) -> None:
     """Writes the digests of all files that tell of the run, and last its test metrics, whose presence says that it is finished."""
@@ -49,7 +46,7 @@ def is_intact(run_dir: RunDirectory) -> bool:
 
 def describe_damage(run_dir: RunDirectory) -> str:
     """Which files of a finished run are not as it left them: of few each by name, of many the folders; empty where all are."""
-    if not (run_dir.path / files.SUMS).is_file() and read_record(run_dir)["format"] >= DIGESTS_SINCE:
+    if not (run_dir.path / files.SUMS).is_file():
         return f"{files.SUMS} missing"
     names = [str(path.relative_to(run_dir.path)) for path in files.damaged_files(run_dir.path)]
     if len(names) > 3:

@@ -37,12 +37,6 @@ def to_checkpoint(progress: Sequence[MemberProgress], metrics_sha256: str = "") 
     return {"members": [dataclasses.asdict(p) for p in progress], "metrics_sha256": metrics_sha256}
 
 
-def from_checkpoint(content: Mapping | Sequence[Mapping]) -> tuple[MemberProgress, ...]:
-    """The progress of all members from the content of a checkpoint; in runs of format 6 there was nothing else in it."""
-    members = content["members"] if isinstance(content, Mapping) else content
-    return tuple(MemberProgress(**member) for member in members)
-
-
-def metrics_sha256(content: Mapping | Sequence[Mapping]) -> str:
-    """The SHA-256 of the records as a checkpoint has it; empty in runs of format 6."""
-    return content["metrics_sha256"] if isinstance(content, Mapping) else ""
+def from_checkpoint(content: Mapping) -> tuple[MemberProgress, ...]:
+    """Return the progress of all members from the content of a checkpoint."""
+    return tuple(MemberProgress(**member) for member in content["members"])

@@ -110,7 +110,7 @@ def _restore(
     progress, last, metrics_sha256 = (MemberProgress(),) * len(trainer.members), 0, ""
     if found := kept.checkpoints.restore({"state": state, "best": state["params"]}):
         arrays, progress, last = found.arrays, member_progress.from_checkpoint(found.content), found.epoch
-        metrics_sha256 = member_progress.metrics_sha256(found.content)
+        metrics_sha256 = found.content["metrics_sha256"]
     kept.recorder.start(last, metrics_sha256)
     try:
         begun = kept.interrupted.restore({"state": state})

@@ -4,12 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
 
 from starjax.commands import cli
-from starjax.commands import cli as command_lib
 from tests import killing
 from tests.processes import command
 
@@ -17,9 +17,9 @@ INTERRUPTED = """
 import os
 import signal
 
-from absl import flags
+from types import SimpleNamespace
 
-from starjax import command
+from starjax.commands import cli
 
 # A process started in the background may ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,7 +32,7 @@ def main(_):
         pass  # as a library may
 
 
-command.run(main, flags.FLAGS)
+cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 """
 
 
@@ -46,9 +46,10 @@ ASKED_WITH_NOBODY_TO_TELL = """
 import os
 import signal
 
-from absl import flags
+from types import SimpleNamespace
 
-from starjax import command, signals
+from starjax.commands import cli
+from starjax.runtime import signals
 
 # Who read what is printed has ended.
 reader, writer = os.pipe()
@@ -63,14 +64,14 @@ def main(_):
     raise signals.StoppedError("all is kept", deferral.number)
 
 
-command.run(main, flags.FLAGS)
+cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 """
 
 
 def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
     done = subprocess.run([sys.executable, "-c", ASKED_WITH_NOBODY_TO_TELL], check=False)
     assert done.returncode == os.EX_TEMPFAIL
-    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.standing("all")')
+    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.surviving("all")')
     assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
 
 
@@ -85,9 +86,10 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 # Tests may be run where it is ignored.
 signal.signal(signal.SIGHUP, signal.SIG_IGN if IGNORED else signal.SIG_DFL)
 
-from absl import flags
+from types import SimpleNamespace
 
-from starjax import command, log, signals
+from starjax.commands import cli
+from starjax.runtime import log, signals
 
 
 def main(_):
@@ -105,7 +107,7 @@ def main(_):
         raise signals.StoppedError("all is kept", deferral.number)
 
 
-command.run(main, flags.FLAGS)
+cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 """
 
 
@@ -132,16 +134,17 @@ def test_what_is_to_be_kept_is_kept_where_the_terminal_is_closed(tmp_path, ignor
 
 
 STREAMS = """
-from absl import flags
+from types import SimpleNamespace
 
-from starjax import command, log
+from starjax.commands import cli
+from starjax.runtime import log
 
 
 def main(_):
     log.info("2 ± 1 \u250f")
 
 
-command.run(main, flags.FLAGS)
+cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 """
 
 
@@ -171,8 +174,8 @@ def test_output_that_takes_nothing_or_not_all_letters(ending, status, printed, s
 )
 def test_too_little_memory_is_told_in_one_line(what):
     program = (
-        "import jax, numpy as np\nfrom absl import flags\nfrom starjax import command\n"
-        f"command.run(lambda _: {what}, flags.FLAGS)"
+        "import jax, numpy as np\nfrom types import SimpleNamespace\nfrom starjax.commands import cli\n"
+        f"cli.run(SimpleNamespace(parser=lambda: cli.Parser('test', ''), main=lambda _: {what}), [])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -190,12 +193,12 @@ def test_the_loss_of_a_process_is_one_however_jax_calls_it(num_process, raised, 
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(cli.app, "run", fail)
-    monkeypatch.setattr(cli.signals, "end_at_once", lambda: None)
-    monkeypatch.setattr(command_lib, "_have_streams", lambda: None)
+    monkeypatch.setattr(cli.signals, "install_handlers", lambda: None)
+    monkeypatch.setattr(cli.log, "silence_libraries", lambda: None)
+    monkeypatch.setattr(cli, "_open_streams", lambda: None)
     monkeypatch.setattr(jax, "process_count", lambda: num_process)
     with pytest.raises(SystemExit if status else raised) as ended:
-        cli.run(print)
+        cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=fail), [])
     if status:
         assert ended.value.code == status
         assert "another process of this run ended" in capsys.readouterr().err
@@ -224,12 +227,12 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
         (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),
         (["--config=deep_sets", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
-        (["--config=/dev/null"], "--config=/dev/null is a file that defines no get_config()"),
+        (["--config=/dev/null"], "--config=/dev/null: the file defines no get_config()"),
         (
             ["--config=deep_set"],
-            "starjax has no config of that name, choose one of common, dataset, deep_sets",
+            "starjax has no config of that name, did you mean deep_sets? There are common, dataset,",
         ),
-        (["--config=deep_sets:8"], "--config takes no such thing after a colon"),
+        (["--config=deep_sets:8"], "takes no argument after a colon"),
         (
             ["--config=configs/deep_set.py"],
             "--config=configs/deep_set.py cannot be loaded: No such file or directory",
@@ -241,8 +244,8 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         ),
         (["--config=common:perceptron"], "choose one of summary_stats, deep_sets"),
         (["--config=deep_sets", "--config.seed=one"], "--config.seed=one"),
-        (["--confg=configs/deep_sets.py"], "Did you mean: config"),
-        ([], "name one, such as --config=set_transformer"),
+        (["--confg=configs/deep_sets.py"], "unknown option --confg, did you mean --config?"),
+        ([], "name a config, such as --config=set_transformer"),
         (
             ["--config=deep_sets.py", "--config.seed=1"],
             "--config=deep_sets.py cannot be loaded: No such file or directory",
@@ -253,7 +256,7 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
 def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path, monkeypatch):
     out, log = tmp_path / "out", tmp_path / "log"
     monkeypatch.setenv("OUTPUT_BASE", str(out))
-    assert killing.run("train", arguments, log, out) == 1
+    assert killing.run("train", arguments, log, out) == (2 if "unknown option" in said else 1)
     printed = log.read_text()
     assert said in printed.splitlines()[-1]
     assert "Traceback" not in printed
@@ -263,11 +266,11 @@ def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_pat
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback():
     program = (
-        "from absl import flags\nfrom starjax import command\n"
+        "from types import SimpleNamespace\nfrom starjax.commands import cli\n"
         "def main(arguments):\n"
         "    for _ in range(100):\n"
         "        print('x' * 10_000)\n"
-        "command.run(main, flags_parser=flags.FLAGS)"
+        "cli.run(SimpleNamespace(parser=lambda: cli.Parser('test', ''), main=main), [])"
     )
     command_line = [sys.executable, "-c", program]
     with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

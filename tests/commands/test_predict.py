@@ -29,7 +29,7 @@ def stars_named():
 def test_options_are_not_guessed_from_their_beginnings(capsys):
     with pytest.raises(SystemExit):
         predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])
-    assert "unrecognized arguments: --distance=100" in capsys.readouterr().err
+    assert "unknown option --distance, did you mean --distance_pc?" in capsys.readouterr().err
 
 
 def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture, tmp_path, capsys):
@@ -144,7 +144,7 @@ def test_the_digest_of_a_list_is_that_of_what_was_read(mixture, stars_named, tmp
         return found
 
     read = member_list.read_member_list
-    monkeypatch.setattr(member_list, "read", read_and_lost)
+    monkeypatch.setattr(member_list, "read_member_list", read_and_lost)
     found = starjax.load(mixture.path).predict(path)
     assert set(found.table["catalog_sha256"]) == {digest}
 

@@ -82,6 +82,6 @@ def test_columns_on_disk_are_those_asked_for(tmp_path, small):
 
 def test_more_folds_than_runs_are_refused_and_say_so(small):
     data = load_dataset(str(small), ("x",), ("time",))
-    num_run = len({*data.shards["train"].run_id, *data.shards["val"].run_id})
-    with pytest.raises(DatasetError, match=f"{num_run} runs, too few for 99 folds"):
+    num_simulation = len({*data.shards["train"].run_id, *data.shards["val"].run_id})
+    with pytest.raises(DatasetError, match=f"{num_simulation} runs, too few for 99 folds"):
         folds.one_fold(data, 0, 99, seed=0)

@@ -113,12 +113,18 @@ def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
     np.testing.assert_array_equal(found.stretch, [[1.5, 1.0], [3.0, 1.25]])
     np.testing.assert_array_equal(found.level_error, [[0.2, 0.1], [np.nan, 0.3]])
     np.testing.assert_array_equal(found.correlation, [[0.6, 0.5], [0.8, 0.7]])
-    assert found.num_run == 19
+    assert found.num_simulation == 19
     assert "NaN" not in path.read_text()
     whole = path.read_text()
     assert '"0.95": 1.25' in whole
     without_stretch = [whole.replace('"0.95": 1.25', f'"0.95": {value}') for value in ("null", "Infinity")]
-    for content in ("{", "{}", "[]", '{"num_run": 3, "targets": {"a": {"sigma": "x"}}}', *without_stretch):
+    for content in (
+        "{",
+        "{}",
+        "[]",
+        '{"num_simulation": 3, "targets": {"a": {"sigma": "x"}}}',
+        *without_stretch,
+    ):
         path.write_text(content)
         with pytest.raises(calibration.CalibrationError, match=r"calibration\.json.*restore"):
             calibration.load(path, ("a",))

@@ -11,12 +11,12 @@ from starjax.evaluation.posterior import PERCENTILES
 NUM_TARGET = 2
 
 
-def mock(rng, num_run, num_each, common=0.8):
+def mock(rng, num_simulation, num_each, common=0.8):
     """Runs whose snapshots err alike, of two targets, told by Gaussians that are too narrow by half."""
-    run = np.repeat(np.arange(num_run), num_each)
+    run = np.repeat(np.arange(num_simulation), num_each)
     shape = (len(run), NUM_TARGET)
     mean = rng.normal(size=shape)
-    error = common * rng.normal(size=(num_run, NUM_TARGET))[run] + (1 - common**2) ** 0.5 * rng.normal(
+    error = common * rng.normal(size=(num_simulation, NUM_TARGET))[run] + (1 - common**2) ** 0.5 * rng.normal(
         size=shape
     )
     predictive = [Mixture(np.ones((len(run), 1)), m[:, None], np.full((len(run), 1), 0.5)) for m in mean.T]
@@ -61,7 +61,7 @@ def test_rows_are_of_all_snapshots_and_of_bins_that_share_them_out(judged):
         of_target = found[found["target_key"] == key]
         overall = whole(of_target).iloc[0]
         assert overall["num_snapshot"] == len(rows) == 240
-        assert overall["num_run"] == 20
+        assert overall["num_simulation"] == 20
         assert overall["coverage_68"] == pytest.approx(rows["is_within_68"].mean())
         assert overall["below_68"] == pytest.approx((rows["target_scaled"] < rows["p16_scaled"]).mean())
         assert overall["coverage_68"] + overall["below_68"] + overall["above_68"] == pytest.approx(1)
@@ -86,13 +86,13 @@ def test_bins_of_few_values_are_these():
     assert [inside.tolist() for *_, inside in coverage.bins(values)][2] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("num_run", [19, 93])
-def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level(num_run):
+@pytest.mark.parametrize("num_simulation", [19, 93])
+def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level(num_simulation):
     """From calibration to calibration and from test to test, of all snapshots and of a quarter of those of each run."""
     rng = np.random.default_rng(1)
     shares, said, of_test = [], [], []
     for _ in range(60):
-        predictive, truth, run = mock(rng, num_run, 12)
+        predictive, truth, run = mock(rng, num_simulation, 12)
         calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
         table = snapshots(*mock(rng, 20, 12), calibrated)
         # Snapshots of a run are alike, whichever these are.
@@ -109,7 +109,7 @@ def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level(num_
     ratio = np.sqrt(np.mean(np.square(said), axis=over)) / scatter
     # A scatter of 60 shares that pile up near one is itself known to a sixth only.
     assert ratio == pytest.approx(np.full((2, 2), 1.15), abs=0.3)
-    if num_run == 19:  # that of the test alone leaves out that the calibration is one of many
+    if num_simulation == 19:  # that of the test alone leaves out that the calibration is one of many
         of_test = np.reshape(of_test, (60, 2, NUM_TARGET))[:, 0]
         assert np.sqrt(np.mean(np.square(of_test))) < 0.85 * scatter[0, 0]
 

@@ -110,9 +110,9 @@ def test_points_are_calibrated_too():
     rng = np.random.default_rng(3)
     head = heads.PointHead(1)
 
-    def outputs_and_truth(num_run):
-        truth, group = rng.normal(size=(num_run * 5, 1)), np.repeat(np.arange(num_run), 5)
-        error = 0.3 * rng.normal(size=num_run)[group] + 0.2 * rng.normal(size=num_run * 5)
+    def outputs_and_truth(num_simulation):
+        truth, group = rng.normal(size=(num_simulation * 5, 1)), np.repeat(np.arange(num_simulation), 5)
+        error = 0.3 * rng.normal(size=num_simulation)[group] + 0.2 * rng.normal(size=num_simulation * 5)
         return MemberOutputs((truth[:, 0] + error)[None, :, None, None], head), truth, group
 
     outputs, truth, group = outputs_and_truth(400)

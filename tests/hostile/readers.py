@@ -66,7 +66,7 @@ def read_calibration(path: Path) -> None:
     found = calibration.load(path, ["time"])
     assert found.sigma.shape == (1,)
     assert found.stretch.shape == found.correlation.shape == found.level_error.shape == (2, 1)
-    assert isinstance(found.num_run, int)
+    assert isinstance(found.num_simulation, int)
 
 
 def read_bundle(path: Path) -> None:
@@ -197,7 +197,7 @@ def _seeds() -> dict[str, tuple[Callable[[Path], None], list[bytes]]]:
     }
     by_level, unknown = {"0.68": 1.5, "0.95": 2.5}, {"0.68": 0.5, "0.95": None}
     a_calibration = {
-        "num_run": 3,
+        "num_simulation": 3,
         "targets": {
             "time": {"sigma": 1.0, "stretch": by_level, "correlation": unknown, "level_error": unknown}
         },

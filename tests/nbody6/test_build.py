@@ -133,7 +133,7 @@ def test_on_bad_skip_leaves_out_and_counts(config):
     assert len(counts["skipped"]) == 2
     assert any("Rad12-zmet0014-M7-0018" in reason for reason in counts["skipped"])
     assert any(f"snapshot {time} Myr" in reason and "column x" in reason for reason in counts["skipped"])
-    assert counts["splits"]["train"]["runs"] == 3
+    assert counts["splits"]["train"]["simulations"] == 3
 
 
 def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
@@ -172,7 +172,7 @@ def test_a_scaling_that_was_interrupted_goes_on(config, golden_folder, monkeypat
         shutil.copy(golden_folder / f"raw-{split}-shard.npz", out)
     config.caches = ""
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(bundle, "save_bundle", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build.build_dataset(config)
     assert (out / "scaled-test-shard.npz").exists()

@@ -77,7 +77,7 @@ def test_a_build_in_several_files_holds_the_same(config, runs_read):
 def test_an_interrupted_build_goes_on_with_another_size_of_files(config, monkeypatch):
     config.max_part_bytes = 100_000
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, "fit", mock.Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(bundle, "fit_bundle", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build.build_dataset(config)
     out = build.Path(config.out)

@@ -17,7 +17,7 @@ def end_at_once(*_):
 def test_a_worker_that_the_system_ends_is_told(config, monkeypatch):
     config.n_jobs = 2
     with monkeypatch.context() as patch:
-        patch.setattr(simulation_shards, "make", end_at_once)
+        patch.setattr(simulation_shards, "make_shard", end_at_once)
         with pytest.raises(build.BuildError, match=r"want of memory.*lower config\.n_jobs \(here 2\)"):
             build.build_dataset(config)
     assert build.build_dataset(config) == Path(config.out)
@@ -38,7 +38,7 @@ def test_a_worker_that_outlived_its_build_does_not_disturb_the_next(config, monk
                 simulation_shards.make_shard(*arguments)
         save(target, content)
 
-    monkeypatch.setattr(shard, "save", save_while_another_does)
+    monkeypatch.setattr(shard, "save_shard", save_while_another_does)
     part = simulation_shards.make_shard(*arguments)
     assert others
     assert simulation_shards.make_shard(*arguments) == part
@@ -64,12 +64,12 @@ def test_a_data_set_that_another_process_finishes_meanwhile_is_not_overwritten(c
 
     def check_free_and_lose_the_race(out, is_raw_given):
         check_free(out, is_raw_given)
-        monkeypatch.setattr(build_state, "check_free", check_free)
+        monkeypatch.setattr(build_state, "check_writable", check_free)
         other = config.copy_and_resolve_references()
         other.min_stars = 50
         build.build_dataset(other)
 
-    monkeypatch.setattr(build_state, "check_free", check_free_and_lose_the_race)
+    monkeypatch.setattr(build_state, "check_writable", check_free_and_lose_the_race)
     with pytest.raises(build.BuildError, match="changed by another process meanwhile: start again"):
         build.build_dataset(config)
     with pytest.raises(build.BuildError, match="other min_stars"):

@@ -72,7 +72,7 @@ def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
 
 
 @pytest.mark.parametrize(
-    ("ratios", "pattern", "num_run", "said"),
+    ("ratios", "pattern", "num_simulation", "said"),
     [
         ((0.7, 0.3), "", 100, "three positive shares"),
         ((0.7, 0.3, 0.0), "", 100, "three positive shares"),
@@ -81,9 +81,9 @@ def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
         ((0.7, 0.2, 0.1), "", 2, "too few"),
     ],
 )
-def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_run, said):
+def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_simulation, said):
     with pytest.raises(split_manifest.SplitError, match=said):
-        splits.make_manifest(dict(list(labels.items())[:num_run]), ratios, 0, pattern, 3)
+        splits.make_manifest(dict(list(labels.items())[:num_simulation]), ratios, 0, pattern, 3)
 
 
 @pytest.mark.parametrize(

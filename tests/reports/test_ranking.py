@@ -13,6 +13,7 @@ from starjax import errors
 from starjax.commands import summary
 from starjax.configs import common
 from starjax.evaluation import metrics
+from starjax.io import files
 from starjax.models import hyperparameters, naming
 from starjax.reports import run_tables
 from starjax.reports.ranking import percentiles, rank, summarize
@@ -219,8 +220,8 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     content.to_parquet(table)
 
     for config in {*folder.glob("*/config.json")} - {done / "config.json"}:
-        # As in a format without digests, so that what is damaged is read.
-        config.write_text(config.read_text().replace('"format": 7', '"format": 6'))
+        # With digests of the damaged files, so that they are read.
+        files.write_sums(config.parent, [path for path in config.parent.iterdir() if path.is_file()])
     run_in_process(summary, f"--runs={folder}")
     printed = capsys.readouterr().out
     left_out = {line.split()[2] for line in printed.splitlines() if line.startswith("left out: ")}

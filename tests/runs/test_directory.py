@@ -41,14 +41,14 @@ def stop_after(monkeypatch):
         pass
 
     def arrange(num_epoch):
-        record = loop.Recorder.epoch
+        record = loop.MetricsLogger.epoch
 
         def record_and_stop(self, epoch, *told):
             record(self, epoch, *told)
             if epoch == num_epoch:
                 raise KilledError
 
-        monkeypatch.setattr(loop.Recorder, "epoch", record_and_stop)
+        monkeypatch.setattr(loop.MetricsLogger, "epoch", record_and_stop)
         return KilledError
 
     yield arrange
@@ -89,7 +89,7 @@ def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
         return is_asked_to_go
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_asked", asked)
+        patch.setattr(loop, "_stop_requested", asked)
         with pytest.raises(signals.StoppedError) as stopped:
             train_and_test(config)
     assert stopped.value.status == os.EX_TEMPFAIL
@@ -102,9 +102,9 @@ def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
         said = f"{num_epoch + 1} epochs stand;"
     assert said in str(stopped.value)
     taken = []
-    real = loop.epoch.train
+    real = loop.train_epoch
     monkeypatch.setattr(
-        loop.epoch, "train", lambda trainer, part, *rest: taken.append(part) or real(trainer, part, *rest)
+        loop, "train_epoch", lambda trainer, part, *rest: taken.append(part) or real(trainer, part, *rest)
     )
     assert deterministic_files(train_and_test(config)) == uninterrupted
     assert taken[0].num_step == (num_step if num_step in (1, 2) else 0)

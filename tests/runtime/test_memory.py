@@ -40,7 +40,7 @@ def test_the_largest_micro_batch_is_what_half_of_the_memory_holds(
 def test_what_a_limit_takes_away_is_not_there(limit, in_use):
     # Enough for the threads that are still to come, which end the process if they get none.
     code = (
-        "import jax, psutil, resource; from starjax import memory; device = jax.devices()[0]; "
+        "import jax, psutil, resource; from starjax.runtime import memory; device = jax.devices()[0]; "
         f"most = psutil.Process().memory_info().{in_use} + 2**31; before = memory.free_bytes(device); "
         f"resource.setrlimit(resource.{limit}, (most, most)); print(before, memory.free_bytes(device))"
     )
@@ -80,9 +80,9 @@ def test_limits_of_a_batch_job_and_of_what_it_lies_in_are_kept(tmp_path, monkeyp
 )
 def test_every_core_is_a_device(cores, batch_size, variables, num_device):
     code = (
-        "import joblib, jax; from starjax import distributed;"
+        "import joblib, jax; from starjax.runtime import devices;"
         f"joblib.cpu_count = lambda only_physical_cores: {cores};"
-        f"distributed.use_cores({batch_size}); print(jax.device_count())"
+        f"devices.use_cores({batch_size}); print(jax.device_count())"
     )
     is_told = not variables and num_device < cores
     unset = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}

@@ -84,7 +84,7 @@ def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(
     together = MemberOutputs(np.concatenate(outputs, axis=1), heads.create(crossed_config))
     found = fit_calibration(together, np.concatenate(targets), np.concatenate(runs))
     stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
-    assert stored.num_run == len(np.unique(np.concatenate(runs))) == found.num_run
+    assert stored.num_simulation == len(np.unique(np.concatenate(runs))) == found.num_simulation
     np.testing.assert_allclose(stored.stretch, found.stretch, rtol=1e-5)
     np.testing.assert_allclose(stored.sigma, found.sigma, rtol=1e-5)
 

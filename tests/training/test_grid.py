@@ -74,7 +74,7 @@ def test_a_grid_is_narrowed_by_names_and_by_columns(tiny):
         ("models", (), "config.models=()"),
         ("models", ("perceptron",), "deep_sets, set_transformer, summary_stats"),
         ("models", ("summary_stats", "summary_stats"), "twice"),
-        ("feature_sets", ("galactic",), "sky, sky+L, cartesian, cartesian+L"),
+        ("feature_sets", ("galactic",), "cartesian, cartesian+L, sky, sky+L"),
         ("feature_sets", (), "config.feature_sets=()"),
         ("target_sets", ("age",), "config.target_sets=('age',) should hold some of time, mass"),
         ("sizes.summary_stats", (), "config.sizes.summary_stats=()"),
