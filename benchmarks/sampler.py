@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks import cases, report
 from starjax.datasets.load import load_dataset
+from starjax.runs import run_config
 from starjax.runtime import devices
 from starjax.sampling import augmentation, sampler
 
@@ -35,7 +36,7 @@ def measure(num_star: int, has_turns: bool, bytes_per_s: float) -> dict:
     mesh = devices.make_mesh()
     stars = devices.replicate(sampler.to_stars(data.shards["train"]), mesh)
     turn = augmentation.random_rotation(config.data.feature_keys, data.feature_scalers) if has_turns else None
-    sample_config = sampler.sampler_config(config, data.feature_scalers)
+    sample_config = run_config.sampler(config, data.feature_scalers)
     key = jax.random.key(0)
 
     def draw(stars):

@@ -6,7 +6,7 @@ Also a config of its own, for any model by name: `--config=common:deep_sets`.
 from ml_collections import ConfigDict
 
 from starjax import models
-from starjax.models.ensemble import HPARAMS
+from starjax.runs import run_config
 from starjax.runtime import environment
 
 
@@ -67,9 +67,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.ensemble.num_fold = 0
 
     # What members differ in beside that: a value for each of them, or none.
-    config.sweep = ConfigDict({"seed": (), **dict.fromkeys(HPARAMS, ())})
+    config.sweep = ConfigDict({"seed": (), **dict.fromkeys(run_config.HPARAMS, ())})
     # Or the lower and upper bound of values that are drawn, uniformly in their logarithms.
-    config.sweep.log_uniform = ConfigDict(dict.fromkeys(HPARAMS, ()))
+    config.sweep.log_uniform = ConfigDict(dict.fromkeys(run_config.HPARAMS, ()))
 
     config.train = ConfigDict()
     # Samples of one step, over all devices; a multiple of their number.

@@ -14,10 +14,9 @@ from starjax.evaluation import out_of_distribution
 from starjax.evaluation.evaluator import SEED
 from starjax.evaluation.posterior import PERCENTILES
 from starjax.inference.predictor import NUM_DRAWS, Predictor
-from starjax.models import heads
 from starjax.models.ensemble import map_members
-from starjax.models.factory import create_model
 from starjax.ops import sorting
+from starjax.runs import run_config
 from starjax.sampling import centering, sampler
 
 # Halvings of a bracket of quantiles: 2^-32 of its width is below the rounding of float32.
@@ -34,7 +33,7 @@ def posterior_function(run: Predictor) -> Callable:
     nothing, and its novelty is infinite.
     """
     config = dataclasses.replace(
-        sampler.sampler_config(run.config, run.feature_scalers, run.feature_keys),
+        run_config.sampler(run.config, run.feature_scalers, run.feature_keys),
         num_sample_per_snapshot=NUM_DRAWS,
     ).without_drop()
 
@@ -51,7 +50,7 @@ def posterior_function(run: Predictor) -> Callable:
 
 def _outputs(run: Predictor, config: sampler.SamplerConfig, stars_BxNxF, mask_BxN):
     """What the members give for the samples of each cluster, (B, E, S, O)."""
-    model = create_model(run.config)
+    model = run_config.model(run.config)
     key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), "predict")
     num_sample = config.num_sample_per_snapshot
 
@@ -75,7 +74,7 @@ def _outputs(run: Predictor, config: sampler.SamplerConfig, stars_BxNxF, mask_Bx
 
 def _of_targets(run: Predictor, output_BxExSxO) -> dict:
     """As `answers.table`."""
-    head = heads.create(run.config)
+    head = run_config.head(run.config)
     num_member, num_sample = output_BxExSxO.shape[1:3]
     weight, mean, sigma = head.components(head.parameters(output_BxExSxO), np.float32(run.calibrated.sigma))
 

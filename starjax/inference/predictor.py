@@ -24,9 +24,7 @@ from starjax.evaluation.evaluator import Evaluator
 from starjax.evaluation.posterior import MemberOutputs, Posterior, posterior_table
 from starjax.inference import prediction_table
 from starjax.inference.prediction_table import Prediction
-from starjax.models.ensemble import is_sweep
-from starjax.models.factory import create_model
-from starjax.runs import integrity, member_progress
+from starjax.runs import integrity, member_progress, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory
@@ -184,10 +182,10 @@ class Predictor:
     def _outputs(self, shard: Shard, num_draws: int) -> MemberOutputs:
         if np.diff(shard.ptr).max() <= self.config.data.num_star_per_sample:
             num_draws = 1  # each would be all stars again
-        model = create_model(self.config)
+        model = run_config.model(self.config)
         mesh = devices.make_mesh(devices=jax.local_devices()[:1])
         sample_config = dataclasses.replace(
-            sampler.sampler_config(self.config, self.feature_scalers, self.feature_keys),
+            run_config.sampler(self.config, self.feature_scalers, self.feature_keys),
             num_sample_per_snapshot=num_draws,
         )
         # All clusters are called alike: what is drawn of one does not depend on which others the list has.
@@ -227,7 +225,7 @@ def load_predictor(run: Path | str) -> Predictor:
     run_dir = RunDirectory(Path(run))
     record = integrity.read_finished_record(run_dir)
     config = config_from_record(record["config"])
-    if is_sweep(config) and config.ensemble.size > 1:
+    if run_config.is_sweep(config) and config.ensemble.size > 1:
         raise PredictorError(
             f"{run_dir.path} is a sweep, of many kinds of runs: name the best of them, {run_dir.path}-best"
         )

@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 from flax import nnx
-from ml_collections import ConfigDict
 
 from starjax import models
 from starjax.models import heads
@@ -27,17 +26,18 @@ class Model:
     head: heads.PointHead | heads.MixtureHead
 
 
-def create_model(config: ConfigDict) -> Model:
-    """The model of a config; nothing is computed."""
-    hparams = {name: value for name, value in config.model.items() if name != "name"}
-    new = functools.partial(models.create, config.model.name, *model_shape(config), **hparams)
+def create_model(
+    name: str, hparams: Mapping, num_feature: int, head: heads.PointHead | heads.MixtureHead
+) -> Model:
+    """Return a model by name; nothing is computed.
+
+    Args:
+      hparams: its hyperparameters.
+      num_feature: features of a star that it sees.
+    """
+    new = functools.partial(models.create, name, num_feature, head.num_output, **hparams)
     _, apply = split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
-    return Model(new, apply, heads.create(config))
-
-
-def model_shape(config: ConfigDict) -> tuple[int, int]:
-    """How many features of a star a model sees, and how many outputs it has."""
-    return len(config.data.feature_keys) - len(config.data.hidden_keys), heads.create(config).num_output
+    return Model(new, apply, head)
 
 
 def split_module(model: nnx.Module) -> tuple[dict, Callable]:

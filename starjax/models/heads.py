@@ -7,12 +7,12 @@ these make the predictive distribution of each target of (see `marginals`).
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 # DOC """Losses. Each refuses unequal shapes, which would otherwise broadcast silently."""
 
@@ -156,14 +156,14 @@ def _rows(lower, num_target: int):
     return [lower[..., i * (i - 1) // 2 : i * (i + 1) // 2] for i in range(num_target)]
 
 
-def create(config: ConfigDict) -> PointHead | MixtureHead:
-    """The head that a config asks for."""
-    num_target = len(config.data.target_keys)
-    if config.head == "mixture":
-        return MixtureHead(
-            num_target, config.mixture.num_component, config.mixture.min_scale, config.mixture.means
-        )
-    return PointHead(num_target)
+def create(kind: str, num_target: int, mixture: Mapping) -> PointHead | MixtureHead:
+    """Return a head.
+
+    Args:
+      kind: one of HEADS.
+      mixture: `num_component`, `min_scale` and `means` of a MixtureHead.
+    """
+    return MixtureHead(num_target, **mixture) if kind == "mixture" else PointHead(num_target)
 
 
 def huber(prediction_BxT: jax.Array, target_BxT: jax.Array, delta: float) -> jax.Array:

@@ -9,7 +9,7 @@ from rich.table import Table
 from starjax import quantities
 from starjax.evaluation import calibration
 from starjax.io import files
-from starjax.models.ensemble import HPARAMS
+from starjax.runs import run_config
 from starjax.runs.directory import RunDirectory
 from starjax.runtime import log
 
@@ -85,7 +85,7 @@ def members_cells(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list
     """What is shown of a table of members (see `results.members_table`): titles of its columns, and rows of cells."""
     columns = {
         name: name.replace("_", " ")
-        for name in ("member", "seed", "fold", *HPARAMS, "best_epoch", "val_loss")
+        for name in ("member", "seed", "fold", *run_config.HPARAMS, "best_epoch", "val_loss")
     }
     for key in target_keys:
         name = quantities.word(key)

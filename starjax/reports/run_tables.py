@@ -12,9 +12,7 @@ from starjax import errors, models, quantities
 from starjax.evaluation import metrics
 from starjax.io import files
 from starjax.models import naming
-from starjax.models.ensemble import is_sweep
-from starjax.models.factory import model_shape
-from starjax.runs import integrity
+from starjax.runs import integrity, run_config
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory, read_record
 
@@ -90,7 +88,7 @@ def read_run(directory: Path) -> pd.DataFrame:
 def _describe(run_dir: RunDirectory, record: dict) -> dict:
     """What a run is, from its record."""
     try:
-        if record["config"]["ensemble"]["size"] > 1 and is_sweep(ConfigDict(record["config"])):
+        if record["config"]["ensemble"]["size"] > 1 and run_config.is_sweep(ConfigDict(record["config"])):
             raise RunTableError(
                 "is a sweep, of many kinds of runs; the best stands beside it as a run of its own"
             )
@@ -109,7 +107,9 @@ def _describe(run_dir: RunDirectory, record: dict) -> dict:
             "model": model["name"],
             "features": quantities.set_name(data["feature_keys"], quantities.sets("star")),
             "data_set": record["dataset"]["fingerprint"][:8],
-            "num_params": models.num_params(model, *model_shape(config_from_record(record["config"]))),
+            "num_params": models.num_params(
+                model, *run_config.model_shape(config_from_record(record["config"]))
+            ),
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise RunTableError(f"{run_dir.config.name} is damaged ({type(error).__name__}: {error})") from error

@@ -6,15 +6,13 @@ come out on any number of devices and in any order.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard, ShardError
 from starjax.ops import random
 from starjax.sampling import centering, survey_selection
@@ -69,7 +67,7 @@ class SamplerConfig:
       drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
       feature_clip: scaled features beyond this magnitude are cut to it.
       columns: the features that a sample shows, by number; None: all. The others are seen by `turn` only.
-      losses: which stars it lacks as an observed list does, of all slots that are left; None: none.
+      selection: which stars it lacks as an observed list does, of all slots that are left; None: none.
       centred, zeros: features of which the median over the stars of a sample is shifted to a scaled value (see `centring`).
     """
 
@@ -81,35 +79,11 @@ class SamplerConfig:
     columns: tuple[int, ...] | None = None
     centred: tuple[int, ...] = ()
     zeros: tuple[float, ...] = ()
-    losses: survey_selection.SurveySelection | None = None
+    selection: survey_selection.SurveySelection | None = None
 
     def without_drop(self) -> "SamplerConfig":
         """The same, with every star kept: what validation and test use."""
-        return dataclasses.replace(self, drop_probability=0.0, losses=None)
-
-
-def sampler_config(
-    config: ConfigDict, scalers: ScalerBundle, feature_keys: Sequence[str] | None = None
-) -> SamplerConfig:
-    """What a training sample is.
-
-    Args:
-      scalers: of the features.
-      feature_keys: those that the stars have, if not all that the config names.
-    """
-    data = config.data
-    keys = data.feature_keys if feature_keys is None else feature_keys
-    return SamplerConfig(
-        num_star_per_sample=data.num_star_per_sample,
-        num_sample_per_snapshot=data.num_sample_per_snapshot,
-        drop_probability=data.drop_probability,
-        drop_ratio_range=tuple(data.drop_ratio_range),
-        feature_clip=data.feature_clip,
-        columns=tuple(i for i, key in enumerate(keys) if key not in data.hidden_keys),
-        centred=centering.centred_columns(keys) if data.centred else (),
-        zeros=centering.centred_zeros(keys, scalers) if data.centred else (),
-        losses=survey_selection.survey_selection(config, tuple(keys), scalers),
-    )
+        return dataclasses.replace(self, drop_probability=0.0, selection=None)
 
 
 def num_sample(stars: Stars, config: SamplerConfig):
@@ -203,10 +177,10 @@ def draw_batch(
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
     def draw_one(snapshot, sample):
-        draw_key, rotation_key, rest_key, loss_key = _sample_keys(stars, key, epoch, snapshot, sample)
+        draw_key, rotation_key, rest_key, selection_key = _sample_keys(stars, key, epoch, snapshot, sample)
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
-        if config.losses is not None:
-            mask_K = survey_selection.select_stars(loss_key, features_KxF, mask_K, config.losses)
+        if config.selection is not None:
+            mask_K = survey_selection.select_stars(selection_key, features_KxF, mask_K, config.selection)
             features_KxF = jnp.where(mask_K[:, None], features_KxF, 0)
         if rotate is not None:
             features_KxF = jnp.where(mask_K, rotate(rotation_key, features_KxF.T), 0).T

@@ -5,15 +5,14 @@ model trained on samples that lack stars as lists do learns how far to trust it.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from starjax import quantities
 from starjax.datasets.dataset import Dataset
-from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
 from starjax.datasets.split_manifest import SPLITS
 from starjax.ops import sorting
@@ -37,30 +36,14 @@ class SurveySelection:
     missing_fraction_range: tuple[float, float]
 
 
-def survey_selection(
-    config: ConfigDict, feature_keys: tuple[str, ...], scalers: ScalerBundle
-) -> SurveySelection | None:
-    """What a config asks for, of features with these names and scalers; None: nothing.
-
-    Lists to be answered for lack what they lack: they may come without luminosities that the model does not see.
-    """
-    data = config.data
-    if not data.faint_limit_range or quantities.LUMINOSITY not in feature_keys:
-        return None
-    scaled = scalers.of(quantities.LUMINOSITY).transform(np.array(data.faint_limit_range, np.float64))
-    return SurveySelection(
-        feature_keys.index(quantities.LUMINOSITY), tuple(scaled.tolist()), tuple(data.missing_fraction_range)
-    )
-
-
-def select_stars(key: jax.Array, feature_KxF, mask_K, losses: SurveySelection):
+def select_stars(key: jax.Array, feature_KxF, mask_K, selection: SurveySelection):
     """Those (K,) of the stars of one sample that are seen: at least MIN_STARS, or all."""
     limit_key, ratio_key, star_key = jax.random.split(key, 3)
-    luminosity_K = feature_KxF[:, losses.column]
-    low, high = losses.faint_limit_range
+    luminosity_K = feature_KxF[:, selection.column]
+    low, high = selection.faint_limit_range
     limit = jax.random.uniform(limit_key, minval=low, maxval=high)
     bright_K = _least(-luminosity_K, mask_K, jnp.sum(mask_K & (luminosity_K >= limit)))
-    low, high = losses.missing_fraction_range
+    low, high = selection.missing_fraction_range
     ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
     num_left = jnp.round((1 - ratio) * bright_K.sum()).astype(int)
     return _least(jax.random.uniform(star_key, mask_K.shape), bright_K, num_left)
@@ -74,42 +57,45 @@ def _least(value_K, mask_K, num):
 
 
 def apply_to_splits(
-    config: ConfigDict, data: Dataset, *splits: str, snapshots: np.ndarray | None = None
+    data: Dataset,
+    splits: Sequence[str],
+    selection: SurveySelection,
+    fold: int | None = None,
+    snapshots: np.ndarray | None = None,
 ) -> Dataset:
-    """The same data, or where the config says that lists lack stars, with those stars of some splits that a list has.
+    """Apply a survey selection to some splits of a data set.
 
     Args:
-      snapshots: the numbers of those that are wanted of each of the splits; by default all.
+      fold: the number of the fold that is the validation split, if it is one.
+      snapshots: the numbers of the snapshots to keep of each of these splits; by default all.
     """
-    keys = tuple(config.data.feature_keys)
-    losses = survey_selection(config, keys, data.feature_scalers)
-    if losses is None:
-        return data
     key = jax.random.key(SEED)
     numbers = {split: number for number, split in enumerate(SPLITS)}
-    if config.data.fold:
-        # Lest the lists of all folds, which are calibrated on together, end at the same magnitudes.
-        numbers["val"] = len(SPLITS) + config.data.fold[0]
-    seen_of = {
-        s: apply_to_shard(data.shards[s], jax.random.fold_in(key, numbers[s]), losses, snapshots)
-        for s in splits
+    if fold is not None:
+        # The folds are calibrated on together: with one key, their catalogues would all end at the same magnitudes.
+        numbers["val"] = len(SPLITS) + fold
+    selected = {
+        split: apply_to_shard(
+            data.shards[split], jax.random.fold_in(key, numbers[split]), selection, snapshots
+        )
+        for split in splits
     }
-    return dataclasses.replace(data, shards=data.shards | seen_of)
+    return dataclasses.replace(data, shards=data.shards | selected)
 
 
 def apply_to_shard(
-    shard: Shard, key: jax.Array, losses: SurveySelection, snapshots: np.ndarray | None = None
+    shard: Shard, key: jax.Array, selection: SurveySelection, snapshots: np.ndarray | None = None
 ) -> Shard:
     """Snapshots of a scaled shard, all or those named, as one list each has them, in memory."""
     snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
     whole = shard.take(snapshots)
-    features, find_seen = [], jax.jit(select_stars, static_argnames="losses")
+    features, find_seen = [], jax.jit(select_stars, static_argnames="selection")
     for i, feature_NxF in zip(snapshots.tolist(), np.split(whole.feature, whole.ptr[1:-1]), strict=True):
         # Few lengths, as each is compiled for.
         num_slot = max(256, 1 << (len(feature_NxF) - 1).bit_length())
         padded_KxF = np.pad(feature_NxF, [(0, num_slot - len(feature_NxF)), (0, 0)])
         mask_K = np.arange(num_slot) < len(feature_NxF)
-        is_seen_K = np.asarray(find_seen(jax.random.fold_in(key, i), padded_KxF, mask_K, losses=losses))
+        is_seen_K = np.asarray(find_seen(jax.random.fold_in(key, i), padded_KxF, mask_K, selection=selection))
         features.append(feature_NxF[is_seen_K[: len(feature_NxF)]])
     ptr = np.cumsum([0, *map(len, features)])
     return dataclasses.replace(whole, feature=np.concatenate(features), ptr=ptr)

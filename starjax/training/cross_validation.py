@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 from starjax import errors
 from starjax.datasets.dataset import Dataset
-from starjax.models.ensemble import size_of_fold
-from starjax.runs import integrity, member_progress, metrics_log
+from starjax.runs import integrity, member_progress, metrics_log, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectory, check_left_out
 from starjax.runs.member_progress import MemberProgress
@@ -95,7 +94,7 @@ def combine_folds(
       stored: its data set, as `prepare.read` gives it.
     """
     data, _ = prepare.load(config, stored=stored)  # that validates on all folds
-    layout, num_member = folds[0].layout, size_of_fold(config)
+    layout, num_member = folds[0].layout, run_config.size_of_fold(config)
     mesh = prepare.make_mesh(config, layout["placement"])
     progress = tuple(member for fold in folds for member in fold.progress)
     with Checkpoints(run_dir.checkpoints) as checkpoints:

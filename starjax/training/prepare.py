@@ -10,9 +10,9 @@ from starjax.datasets import folds
 from starjax.datasets.dataset import Dataset
 from starjax.datasets.load import load_dataset, num_scaled_bytes
 from starjax.evaluation.evaluator import Evaluator
-from starjax.models.factory import create_model
+from starjax.runs import run_config
 from starjax.runtime import devices, memory
-from starjax.sampling import device_placement, sampler, survey_selection
+from starjax.sampling import device_placement
 from starjax.training.trainer import Trainer, create_trainer
 
 
@@ -61,7 +61,7 @@ def load(
         data = folds.one_fold(data, *config.data.fold)
     elif config.ensemble.num_fold:
         data = folds.all_folds(data, config.ensemble.num_fold, config.seed)
-    data = survey_selection.apply_to_splits(config, data, "val", "test")
+    data = run_config.apply_selection(config, data, "val", "test")
     if wanted == "auto":
         wanted = device_placement.choose(data.shards, jax.device_count(), _free_bytes())
     return data, wanted
@@ -87,7 +87,7 @@ def make_mesh(config: ConfigDict, chosen: str) -> jax.sharding.Mesh:
 
 def place_stars(config: ConfigDict, data: Dataset, chosen: str) -> device_placement.Source:
     """Places the training stars as `chosen`."""
-    shard, sample_config = data.shards["train"], sampler.sampler_config(config, data.feature_scalers)
+    shard, sample_config = data.shards["train"], run_config.sampler(config, data.feature_scalers)
     return device_placement.place_training_stars(
         shard, chosen, sample_config, config.train.batch_size, make_mesh(config, chosen)
     )
@@ -111,7 +111,7 @@ def make_evaluator(
     config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh, chosen: str, micro_batch_size: int
 ) -> Evaluator:
     """What validates and tests, its stars placed as `chosen`."""
-    model = create_model(config)
+    model = run_config.model(config)
 
     def chunks(split):
         return device_placement.in_order(
@@ -121,7 +121,7 @@ def make_evaluator(
     return Evaluator(
         apply=model.apply,
         head=model.head,
-        config=sampler.sampler_config(config, data.feature_scalers),
+        config=run_config.sampler(config, data.feature_scalers),
         batch_size=config.train.batch_size,
         micro_batch_size=micro_batch_size,
         mesh=mesh,

@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 
 from starjax.datasets.dataset import Dataset
 from starjax.io import directory_lock
-from starjax.models.ensemble import fold_config, is_sweep
 from starjax.models.factory import count_params
 from starjax.reports import console_summary
-from starjax.runs import integrity
+from starjax.runs import integrity, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import (
     RunDirectory,
@@ -62,7 +61,9 @@ def train_and_test(config: ConfigDict) -> RunDirectory:
 
 def _best(config: ConfigDict, run_dir: RunDirectory) -> RunDirectory | None:
     """Where the best member of a sweep stands as a run of its own; None where there is no such."""
-    return write_results.best_of(run_dir) if is_sweep(config) and config.ensemble.size > 1 else None
+    return (
+        write_results.best_of(run_dir) if run_config.is_sweep(config) and config.ensemble.size > 1 else None
+    )
 
 
 def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = None) -> None:
@@ -138,7 +139,7 @@ def _train_and_test_folds(config: ConfigDict, stored: Dataset, run_dir: RunDirec
     num_fold, folds = config.ensemble.num_fold, []
     for number in range(num_fold):
         devices.log_once(f"fold {number + 1} of {num_fold} is left out ({run_dir.fold(number).name})")
-        of_fold = fold_config(config, number)
+        of_fold = run_config.fold_config(config, number)
         _finish(of_fold, run_dir.fold(number), stored)
         folds.append(cross_validation.read_fold(of_fold, run_dir.fold(number), stored))
     cross_validation.combine_folds(config, stored, run_dir, folds)

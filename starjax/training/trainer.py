@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 
 from starjax import models
 from starjax.datasets.dataset import Dataset
-from starjax.models.ensemble import EnsembleMembers, ensemble_members, map_members
-from starjax.models.factory import create_model, split_module
+from starjax.models.ensemble import EnsembleMembers, map_members
+from starjax.models.factory import split_module
+from starjax.runs import run_config
 from starjax.runtime import devices, memory
-from starjax.sampling import augmentation, device_placement, sampler
+from starjax.sampling import augmentation, device_placement
 from starjax.training import optimizer, step
 
 
@@ -49,8 +50,8 @@ class Trainer:
 def abstract_arrays(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict:
     """Shapes of what the checkpoints of a run hold (see `train.fit`), as it lies on the devices."""
     optimizer = _optimizer_of(config, num_step_per_epoch=1)(_hparams(config))
-    seeds = ensemble_members(config).seeds
-    shapes = jax.eval_shape(lambda: _initial_states(create_model(config).new, optimizer, seeds))
+    seeds = run_config.members(config).seeds
+    shapes = jax.eval_shape(lambda: _initial_states(run_config.model(config).new, optimizer, seeds))
     sharding = devices.member_sharding(mesh)
     arrays = {"state": shapes, "best": shapes["params"]}
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arrays)
@@ -64,7 +65,7 @@ def create_trainer(
     Args:
       most: samples at most that a device takes at a time where the config leaves it open ('auto').
     """
-    members = ensemble_members(config)
+    members = run_config.members(config)
     steps_of, like = make_steps(config, data, source)
     micro_batch_size, train_steps = _compile(config, source.mesh, steps_of, like, most)
     schedule = _schedule(config, source.num_step)
@@ -132,7 +133,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
       `(micro_batch_size) -> train_steps`, and what they are called with (see `Trainer`): the first states, members,
       and of the rest shapes and where it lies.
     """
-    mesh, rotate, made = source.mesh, None, create_model(config)
+    mesh, rotate, made = source.mesh, None, run_config.model(config)
     optimizer_of = _optimizer_of(config, source.num_step)
     if config.data.random_rotations:
         rotate = augmentation.random_rotation(config.data.feature_keys, data.feature_scalers)
@@ -142,7 +143,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
         made.apply,
         made.head,
         optimizer_of,
-        sampler.sampler_config(config, data.feature_scalers),
+        run_config.sampler(config, data.feature_scalers),
         config.train.batch_size,
         _hparams(config),
         rotate,
@@ -158,7 +159,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
         function = steps_of(micro_batch_size=micro_batch_size, slots=own_slots)
         return devices.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
 
-    members = ensemble_members(config)
+    members = run_config.members(config)
     state = _initial_states(made.new, optimizer_of(_hparams(config)), members.seeds)
     own = devices.shard_members((state, members.arrays()), mesh)
     return jitted, (*own, source.like, *[jax.ShapeDtypeStruct((), np.int32)] * 3)

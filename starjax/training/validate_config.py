@@ -8,8 +8,7 @@ from ml_collections import ConfigDict
 from starjax import models, quantities
 from starjax.errors import ConfigError
 from starjax.models import heads
-from starjax.models.ensemble import HPARAMS, is_sweep, member_config
-from starjax.models.factory import model_shape
+from starjax.runs import run_config
 from starjax.sampling import device_placement
 
 
@@ -34,8 +33,8 @@ def check_config(config: ConfigDict, num_device: int) -> None:
         if not is_allowed:
             raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
     # What its class refuses.
-    models.num_params(dict(config.model.items()), *model_shape(config))
-    if config.ensemble.size > 1 or is_sweep(config):
+    models.num_params(dict(config.model.items()), *run_config.model_shape(config))
+    if config.ensemble.size > 1 or run_config.is_sweep(config):
         _check_members(config, num_device)
 
 
@@ -139,12 +138,12 @@ def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
 def _check_members(config: ConfigDict, num_device: int) -> None:
     """Refuses a sweep that does not say one thing of each member, and members that could not be trained alone."""
     size, sweep = config.ensemble.size, config.sweep
-    if config.ensemble.num_fold and is_sweep(config):
+    if config.ensemble.num_fold and run_config.is_sweep(config):
         raise ConfigError(
             f"config.ensemble.num_fold={config.ensemble.num_fold} and config.sweep: members that leave out different runs "
             "cannot be compared; set config.ensemble.num_fold=0, or leave config.sweep out"
         )
-    for name in ("seed", *HPARAMS):
+    for name in ("seed", *run_config.HPARAMS):
         values = sweep[name]
         if not all(_is_number(value, int if name == "seed" else (int, float)) for value in values):
             kind = "whole numbers" if name == "seed" else "numbers"
@@ -154,7 +153,7 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
                 f"config.sweep.{name}={values!r} has {len(values)} value(s) where config.ensemble.size={size}: "
                 "give one for each member"
             )
-        bounds = sweep.log_uniform[name] if name in HPARAMS else ()
+        bounds = sweep.log_uniform[name] if name in run_config.HPARAMS else ()
         if values and bounds:
             raise ConfigError(
                 f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of them"
@@ -168,7 +167,7 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
         raise ConfigError(f"config.sweep.dropout: {config.model.name} has no dropout")
     for member in range(size):
         try:
-            check_config(member_config(config, member), num_device)
+            check_config(run_config.member_config(config, member), num_device)
         except ConfigError as error:
             raise ConfigError(f"member {member} of config.sweep: {error}") from error
 

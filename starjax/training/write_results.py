@@ -15,14 +15,12 @@ from starjax.datasets.dataset import Dataset
 from starjax.evaluation import calibration, coverage, out_of_distribution, snapshot_evaluation
 from starjax.evaluation.evaluator import Evaluator
 from starjax.io import directory_lock, files
-from starjax.models.ensemble import ensemble_members, is_sweep, member_config
 from starjax.plotting import evaluation_figures, run_figures, style
-from starjax.runs import integrity, member_progress, metrics_log
+from starjax.runs import integrity, member_progress, metrics_log, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectory, check_same, create, find_record, save_scalers
 from starjax.runs.member_progress import MemberProgress
 from starjax.runtime import devices
-from starjax.sampling import survey_selection
 
 # Metrics of a member that its table shows, of each target.
 MEMBER_METRICS = ("mae", "r2")
@@ -46,10 +44,12 @@ def test_and_write(
     output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
     table = members_table(config, evaluator, output_ExNxO["val"], progress)
     judge = snapshot_evaluator(config, data, evaluator)
-    if is_sweep(config) and len(progress) > 1:
+    if run_config.is_sweep(config) and len(progress) > 1:
         alone, best = best_of(run_dir), int(table["member"].iloc[0])
         with directory_lock.locked(alone.path) if devices.is_main_process() else contextlib.nullcontext():
-            _describe_best(alone, run_dir, member_config(config, best), data, layout, progress[best], best)
+            _describe_best(
+                alone, run_dir, run_config.member_config(config, best), data, layout, progress[best], best
+            )
             _write_best(alone, judge, arrays, progress, table, output_ExNxO)
     is_there = [not member.is_failed for member in progress]
     write_tested(run_dir, judge, {split: x[is_there] for split, x in output_ExNxO.items()}, table, progress)
@@ -60,7 +60,7 @@ def snapshot_evaluator(
 ) -> snapshot_evaluation.SnapshotEvaluator:
     """What it takes to judge what `evaluator` gives."""
     some = out_of_distribution.reference_snapshots(data.shards["train"].num_snapshot)
-    known = survey_selection.apply_to_splits(config, data, "train", snapshots=some).shards["train"]
+    known = run_config.apply_selection(config, data, "train", snapshots=some).shards["train"]
     return snapshot_evaluation.SnapshotEvaluator(evaluator, data, known)
 
 
@@ -71,7 +71,7 @@ def members_table(
 
     `output_ExNxO` is of the validation samples. The loss, `val_loss`, has config.optim.huber_delta for all of them, lest members be held against different ones.
     """
-    members, target_NxT = ensemble_members(config), evaluator.targets("val")
+    members, target_NxT = run_config.members(config), evaluator.targets("val")
     rows = []
     for i, member in enumerate(progress):
         row = {"member": i, "seed": members.seeds[i]}

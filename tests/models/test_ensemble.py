@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from starjax import errors, models
-from starjax.models.ensemble import ensemble_members, member_config
+from starjax.runs import run_config
 from starjax.runs.config_record import config_to_record
 from starjax.runs.directory import RunDirectoryError, locate_run
 from starjax.sampling import device_placement
@@ -58,7 +58,7 @@ def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, 
     place = train_and_test(together(config, seed=(3, 1, 4, 1), **SWEPT))
     history = pd.read_csv(place.metrics)
     member = 2
-    alone = ConfigDict(member_config(config, member).to_dict())
+    alone = ConfigDict(run_config.member_config(config, member).to_dict())
     alone.name = "alone"
     lone_place = train_and_test(alone.lock())
     expected = pd.read_parquet(lone_place.test_table)["prediction_scaled"]
@@ -97,7 +97,7 @@ def test_a_member_whose_patience_is_over_rests(config):
     assert counts.to_dict() == members["epochs"].to_dict()
     assert counts[0] > counts[1]
     assert (members["epochs"] - members["best_epoch"] <= 2).all()
-    alone = ConfigDict(member_config(config, 1).to_dict())
+    alone = ConfigDict(run_config.member_config(config, 1).to_dict())
     alone.name = "alone"
     expected = pd.read_parquet(train_and_test(alone.lock()).test_table)["prediction_scaled"]
     np.testing.assert_allclose(of_member(place, 1)["prediction_scaled"], expected, rtol=1e-4, atol=1e-4)
@@ -109,7 +109,7 @@ def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
     printed = capsys.readouterr().out
     assert "members by validation loss" in printed
     assert "together-best, a run of its own" in printed
-    alone = ConfigDict(member_config(config, best).to_dict())
+    alone = ConfigDict(run_config.member_config(config, best).to_dict())
     alone.name = "together-best"
     again = train_and_test(alone.lock())
     assert "finished: nothing to do" in capsys.readouterr().out
@@ -198,14 +198,14 @@ def test_an_ensemble_goes_on_where_it_was_stopped(config, monkeypatch):
 def test_drawn_values_lie_within_their_bounds_and_are_always_the_same(config):
     config.ensemble.size = 200
     config.sweep.log_uniform.learning_rate = (1e-4, 1e-1)
-    values = np.array(ensemble_members(config).hparams["learning_rate"])
+    values = np.array(run_config.members(config).hparams["learning_rate"])
     assert values.min() >= 1e-4
     assert values.max() <= 1e-1
     # Uniform in the logarithm: half of them below the geometric mean, within four standard deviations.
     assert abs((values < 10**-2.5).mean() - 0.5) < 4 * 0.5 / 200**0.5
     config.sweep.log_uniform.weight_decay = (1e-6, 1e-2)
-    assert ensemble_members(config).hparams["learning_rate"] == tuple(values)
-    assert not np.allclose(np.argsort(values), np.argsort(ensemble_members(config).hparams["weight_decay"]))
+    assert run_config.members(config).hparams["learning_rate"] == tuple(values)
+    assert not np.allclose(np.argsort(values), np.argsort(run_config.members(config).hparams["weight_decay"]))
 
 
 @pytest.mark.parametrize(
@@ -250,5 +250,5 @@ def test_contradictory_sweeps_are_refused(config, fields, message):
 
 def test_a_lone_config_is_that_of_a_run_without_members(config):
     plain = config_to_record(config)
-    assert config_to_record(member_config(config, 0)) == plain
-    assert locate_run(member_config(config, 0)) == locate_run(config)
+    assert config_to_record(run_config.member_config(config, 0)) == plain
+    assert locate_run(run_config.member_config(config, 0)) == locate_run(config)

@@ -13,6 +13,7 @@ from hypothesis import strategies
 from starjax.configs import common
 from starjax.evaluation.mixture import marginals
 from starjax.models import heads
+from starjax.runs import run_config
 
 
 def gaussians(head, output_O):
@@ -119,7 +120,7 @@ def test_a_point_is_answered_with_a_gaussian_as_wide_as_errors_were():
 def test_the_config_chooses():
     config = common.get_config()
     config.data.target_keys = ("time", "total_mass_within_2x_r_tidal")
-    assert heads.create(config) == heads.PointHead(2)
+    assert run_config.head(config) == heads.PointHead(2)
     config.head, config.mixture.num_component, config.mixture.means = "mixture", 5, "huber"
-    assert heads.create(config) == heads.MixtureHead(2, 5, config.mixture.min_scale, "huber")
-    assert heads.create(config).num_output == 5 * (1 + 2 + 2 + 1)
+    assert run_config.head(config) == heads.MixtureHead(2, 5, config.mixture.min_scale, "huber")
+    assert run_config.head(config).num_output == 5 * (1 + 2 + 2 + 1)

@@ -12,6 +12,7 @@ from hypothesis import strategies
 from starjax.configs import common
 from starjax.datasets.scalers import bundle
 from starjax.errors import ConfigError
+from starjax.runs import run_config
 from starjax.sampling import centering, sampler
 from starjax.sampling.sampler import SamplerConfig, Stars
 
@@ -65,12 +66,12 @@ def test_the_config_centres_what_has_a_centre_and_zeros_are_those_of_the_scalers
     )
     config = common.get_config("deep_sets")
     config.data.feature_keys, config.data.centred = KEYS, True
-    found = sampler.sampler_config(config, scalers)
+    found = run_config.sampler(config, scalers)
     assert found.centred == (0, 1)
     for zero, key in zip(found.zeros, KEYS, strict=False):
         assert scalers.of(key).inverse(np.array(zero)) == pytest.approx(0, abs=1e-12)
     config.data.centred = False
-    assert sampler.sampler_config(config, scalers).centred == ()
+    assert run_config.sampler(config, scalers).centred == ()
 
 
 def test_a_scaler_that_is_not_linear_is_refused():

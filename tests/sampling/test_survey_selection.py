@@ -12,6 +12,7 @@ from starjax.datasets import folds
 from starjax.datasets.load import load_dataset
 from starjax.datasets.scalers import bundle
 from starjax.quantities import MIN_STARS
+from starjax.runs import run_config
 from starjax.sampling import sampler, survey_selection
 from starjax.sampling.sampler import SamplerConfig, Stars
 from starjax.sampling.survey_selection import SurveySelection
@@ -85,17 +86,17 @@ def draw(stars, config, epoch=0):
 def test_samples_lack_others_each_time_and_show_zeros_there(stars):
     losses = SurveySelection(1, (-0.5, 0.5), (0.0, 0.5))
     whole, whole_mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
-    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 3, losses=losses))
+    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 3, selection=losses))
     assert len(np.unique(mask, axis=0)) == len(mask)
     assert (mask <= whole_mask).all()
     np.testing.assert_array_equal(features[mask], whole[mask])
     assert (features[~mask] == 0).all()
-    _, later = draw(stars, SamplerConfig(NUM_SLOT, 3, losses=losses), epoch=1)
+    _, later = draw(stars, SamplerConfig(NUM_SLOT, 3, selection=losses), epoch=1)
     assert (later != mask).any()
 
 
 def test_samples_without_drop_lack_nothing(stars):
-    config = SamplerConfig(NUM_SLOT, 3, losses=SurveySelection(1, (0.0, 0.0), (0.5, 0.5)))
+    config = SamplerConfig(NUM_SLOT, 3, selection=SurveySelection(1, (0.0, 0.0), (0.5, 0.5)))
     whole, mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
     features, found_mask = draw(stars, config.without_drop())
     np.testing.assert_array_equal(features, whole)
@@ -107,7 +108,7 @@ def test_what_is_seen_is_centred():
     feature = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     stars = Stars(jnp.asarray(feature), jnp.array([0, 60]), jnp.zeros((1, 1)))
     losses = SurveySelection(1, (0.3, 0.3), (0.0, 0.0))
-    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 1, losses=losses, centred=(0,), zeros=(0.0,)))
+    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 1, selection=losses, centred=(0,), zeros=(0.0,)))
     assert MIN_STARS < mask.sum() < 40
     assert np.median(features[mask][:, 0]) == pytest.approx(0, abs=1e-6)
 
@@ -116,14 +117,14 @@ def test_limits_are_stated_in_physical_units():
     config = posterior_incomplete.get_config()
     values = np.random.default_rng(0).normal(-1.5, 0.7, size=(500, 1))
     scalers = bundle.fit_bundle(values, ("log_L_L_sol",), ((("log_L_L_sol",), "robust"),))
-    found = survey_selection.survey_selection(config, ("z", "log_L_L_sol"), scalers)
+    found = run_config.selection(config, ("z", "log_L_L_sol"), scalers)
     assert found.column == 1
     physical = scalers.of("log_L_L_sol").inverse(np.array(found.faint_limit_range))
     np.testing.assert_allclose(physical, config.data.faint_limit_range)
-    assert survey_selection.survey_selection(config, ("z",), scalers) is None
+    assert run_config.selection(config, ("z",), scalers) is None
     with config.unlocked():
         config.data.faint_limit_range = ()
-    assert survey_selection.survey_selection(config, ("z", "log_L_L_sol"), scalers) is None
+    assert run_config.selection(config, ("z", "log_L_L_sol"), scalers) is None
 
 
 def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_every_run():
@@ -156,12 +157,12 @@ def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_eve
         (part, _), without = prepare.load(config), folds.one_fold(whole, number, 5, 0)
         np.testing.assert_array_equal(
             part.shards["test"].feature,
-            survey_selection.apply_to_splits(config, whole, "test").shards["test"].feature,
+            run_config.apply_selection(config, whole, "test").shards["test"].feature,
         )
         listed, complete = part.shards["val"], without.shards["val"]
         shares.append((np.diff(listed.ptr) / np.diff(complete.ptr))[:200])
     assert abs(np.corrcoef(*shares)[0, 1]) < 0.3
-    assert sampler.sampler_config(config, data.feature_scalers).losses is not None
-    few = survey_selection.apply_to_splits(config, data, "train", snapshots=np.array([3, 5]))
+    assert run_config.sampler(config, data.feature_scalers).selection is not None
+    few = run_config.apply_selection(config, data, "train", snapshots=np.array([3, 5]))
     assert few.shards["train"].num_snapshot == len(few.shards["train"].time_myr) == 2
     np.testing.assert_array_equal(few.shards["train"].run_id, whole.shards["train"].run_id[[3, 5]])

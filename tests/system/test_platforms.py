@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from starjax.configs import deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
-from starjax.models.ensemble import fold_config
+from starjax.runs import run_config
 from starjax.sampling import sampler
 from starjax.training import prepare
 from starjax.training.trainer import make_steps
@@ -37,7 +37,7 @@ def made_ready(name, small, placement):
     config = CONFIGS[name].get_config().unlock()
     config.data.dataset, config.data.placement = str(small), placement
     if config.ensemble.num_fold:
-        config = fold_config(config, 0).unlock()
+        config = run_config.fold_config(config, 0).unlock()
     config.train.batch_size = 64
     data, chosen = prepare.load(config)
     return config, data, prepare.place_stars(config, data, chosen)
@@ -76,8 +76,8 @@ def test_predictions_of_every_config_are_lowered(name, small):
 
 def test_the_sampler_is_lowered_by_itself(small):
     config, data, source = made_ready("posterior_incomplete", small, "replicated")
-    sample_config = sampler.sampler_config(config, data.feature_scalers)
-    assert sample_config.losses is not None
+    sample_config = run_config.sampler(config, data.feature_scalers)
+    assert sample_config.selection is not None
     pair = jax.ShapeDtypeStruct((5,), jnp.int32)
     draw = jax.jit(functools.partial(sampler.draw_batch, config=sample_config))
     features, mask, *_ = lowered(draw, source.like, jax.random.key(0), 0, pair).out_avals

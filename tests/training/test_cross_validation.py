@@ -17,9 +17,7 @@ from starjax.evaluation import calibration, out_of_distribution
 from starjax.evaluation.posterior import MemberOutputs, fit_calibration
 from starjax.inference import prediction_files
 from starjax.io import files
-from starjax.models import heads
-from starjax.models.ensemble import fold_config, member_config
-from starjax.runs import integrity
+from starjax.runs import integrity, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectoryError
 from starjax.runtime import devices
@@ -42,7 +40,10 @@ def crossed(crossed_config):
 
 
 def read(config, place):
-    of_folds, stored = [fold_config(config, number) for number in range(NUM_FOLD)], prepare.read(config)
+    of_folds, stored = (
+        [run_config.fold_config(config, number) for number in range(NUM_FOLD)],
+        prepare.read(config),
+    )
     return [
         cross_validation.read_fold(one, place.fold(number), stored) for number, one in enumerate(of_folds)
     ]
@@ -58,7 +59,7 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
             NUM_FOLD,
             5,
         ]
-    alone = ConfigDict(member_config(crossed_config, 3).to_dict())
+    alone = ConfigDict(run_config.member_config(crossed_config, 3).to_dict())
     assert alone.data.fold == (1, NUM_FOLD, 5)
     assert alone.seed == 8
     alone.name = "alone"
@@ -75,13 +76,13 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
 def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
     outputs, targets, runs = [], [], []
     for number, fold in enumerate(read(crossed_config, crossed)):
-        held_out = prepare.load(fold_config(crossed_config, number))[0].shards["val"]
+        held_out = prepare.load(run_config.fold_config(crossed_config, number))[0].shards["val"]
         by_member = fold.output_MxNxO["val"]
         assert by_member.shape[0] == SIZE // NUM_FOLD
         outputs.append(by_member.reshape(len(by_member), held_out.num_snapshot, 4, -1))
         targets.append(held_out.target)
         runs.append(held_out.run_id)
-    together = MemberOutputs(np.concatenate(outputs, axis=1), heads.create(crossed_config))
+    together = MemberOutputs(np.concatenate(outputs, axis=1), run_config.head(crossed_config))
     found = fit_calibration(together, np.concatenate(targets), np.concatenate(runs))
     stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
     assert stored.num_simulation == len(np.unique(np.concatenate(runs))) == found.num_simulation
@@ -185,7 +186,7 @@ def without_digests(place):
 
 
 def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, crossed):
-    config, place = fold_config(crossed_config, 0), crossed.fold(0)
+    config, place = run_config.fold_config(crossed_config, 0), crossed.fold(0)
     written = place.config.read_text()
     record = json.loads(written)
     data, _ = prepare.load(config)
@@ -204,7 +205,7 @@ def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, cro
 
 
 def test_a_member_that_failed_ends_it(crossed_config, crossed):
-    config, place = fold_config(crossed_config, 0), crossed.fold(0)
+    config, place = run_config.fold_config(crossed_config, 0), crossed.fold(0)
     with Checkpoints(place.checkpoints) as checkpoints:
         last = checkpoints.latest
     path = next((place.checkpoints / str(last) / "progress").glob("*"))
