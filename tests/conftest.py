@@ -41,8 +41,8 @@ if "CI" in os.environ:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what is to be asked for by its mark."""
-    for mark in ("weekly", "chaos"):
+    """Leave out the marked tests unless `-m` asks for their mark."""
+    for mark in ("slow", "weekly", "chaos"):
         if mark not in config.option.markexpr:
             config.hook.pytest_deselected(items=[item for item in items if mark in item.keywords])
             items[:] = [item for item in items if mark not in item.keywords]
