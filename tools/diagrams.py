@@ -68,7 +68,9 @@ def _chain(boxes: list[Box]) -> list[tuple[Box, Box]]:
 
 def summary_stats() -> str:
     stars = Box(12, 12, "stars\nB × K × F", width=90, height=50)
-    pool = Box(140, 12, "number of stars; mean, median, min,\nmax, std, quartiles of each feature", "pool", 250, 50)
+    pool = Box(
+        140, 12, "number of stars; mean, median, min,\nmax, std, quartiles of each feature", "pool", 250, 50
+    )
     mlp = Box(428, 12, "MLP", "network", 70, 50)
     targets = Box(536, 12, "targets", "result", 90, 50)
     boxes = [stars, pool, mlp, targets]
@@ -76,7 +78,10 @@ def summary_stats() -> str:
 
 
 def deep_sets() -> str:
-    stars = [Box(12, 12 + 54 * i, text, width=80, height=40) for i, text in enumerate(("star 1", "star 2", "star n"))]
+    stars = [
+        Box(12, 12 + 54 * i, text, width=80, height=40)
+        for i, text in enumerate(("star 1", "star 2", "star n"))
+    ]
     phis = [Box(130, star.y, "φ", "network", 60, 40) for star in stars]
     pool = Box(238, 58, "mean or sum over\nthe real stars", "pool", 140, 56)
     rho = Box(416, 58, "ρ", "network", 60, 56)
@@ -87,7 +92,9 @@ def deep_sets() -> str:
 
 def set_transformer() -> str:
     stars = Box(12, 12, "stars\nB × K × F", width=90, height=66)
-    block = Box(138, 12, "self-attention block\n× num_sabs: each star\nattends to all real stars", "network", 180, 66)
+    block = Box(
+        138, 12, "self-attention block\n× num_sabs: each star\nattends to all real stars", "network", 180, 66
+    )
     pool = Box(354, 12, "learned seeds\nattend to the stars", "pool", 150, 66)
     mlp = Box(540, 12, "MLP", "network", 70, 66)
     targets = Box(646, 12, "targets", "result", 90, 66)

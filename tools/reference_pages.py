@@ -123,7 +123,9 @@ def config_page() -> str:
         "Fields of `config.base` are those of a training run, shared by all runs of the grid.",
         "",
     ]
-    of_grid = {name: value for name, value in flatten(grid.get_config()).items() if not name.startswith("base.")}
+    of_grid = {
+        name: value for name, value in flatten(grid.get_config()).items() if not name.startswith("base.")
+    }
     lines += _definitions(of_grid, field_comments(_source(grid)))
     return "\n".join(lines) + "\n"
 
