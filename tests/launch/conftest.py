@@ -1,4 +1,4 @@
-"""Scripts of `launch/`, and the programs that stand in for those of clusters."""
+"""Fixtures that run the scripts of `launch/` with stubs in place of the programs of a cluster."""
 
 import contextlib
 import json
@@ -15,36 +15,37 @@ import pytest
 from tests.processes import free_port
 
 ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "launch"
 STUBS = Path(__file__).parent / "stubs"
 
 
 def variables_of(script: Path) -> list[str]:
-    """What stands on top of a script."""
+    """Return the names of the settings at the top of a script."""
     return re.findall(r"^([A-Z_]+)=\$\{\1:-", script.read_text(), flags=re.MULTILINE)
 
 
 class Cluster:
-    """A script, called where the programs of a cluster are stood in for."""
+    """A script, and the stubs that it calls. `words` come before the arguments of each call."""
 
-    def __init__(self, folder: Path, script: str, **variables: str):
-        self.folder, self.script = folder, ROOT / "launch" / script
+    def __init__(self, folder: Path, script: Path, words: tuple[str, ...] = (), **variables: str):
+        self.folder, self.script, self.words = folder, script, words
         self.started: list[subprocess.Popen] = []
-        # Defaults are tested, not what this machine has.
+        # The tests start from the defaults, whatever this machine sets.
         own = variables_of(self.script)
         self.environment = {name: value for name, value in os.environ.items() if name not in own} | variables
         self.environment |= {
             "PATH": f"{STUBS}:{os.environ['PATH']}",
-            "STANDING_IN": str(folder),
-            "STANDING_IN_PORT": str(free_port()),
-            "STANDING_IN_PYTHON": sys.executable,
+            "STUB_FOLDER": str(folder),
+            "STUB_PORT": str(free_port()),
+            "STUB_PYTHON": sys.executable,
             "PYTHONDONTWRITEBYTECODE": "1",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen:
-        """The script, at work, with what it prints."""
+        """Start the script with its output in a pipe."""
         process = subprocess.Popen(
-            ["bash", self.script, *words],
+            ["bash", self.script, *self.words, *words],
             env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -55,23 +56,23 @@ class Cluster:
         return process
 
     def run(self, *words: str, status: int = 0, **variables: str) -> str:
-        """What the script prints, which is to end with this status."""
+        """Return what the script prints; it has to end with this status."""
         process = self.start(*words, **variables)
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == status, printed
         return printed
 
     def calls(self, program: str = "") -> list[list[str]]:
-        """Calls of a program, or of all, in their order."""
+        """Return the calls of one stub, or of all, in order."""
         path = self.folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return [call for call in map(json.loads, lines) if program in ("", call[0])]
 
     def end(self) -> None:
-        """Ends what is at work still, where a test has failed."""
+        """Kill the processes that a failed test has left."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("STANDING_IN") == str(self.folder):
+                if process.environ().get("STUB_FOLDER") == str(self.folder):
                     process.kill()
         for process in self.started:
             process.communicate()
@@ -79,13 +80,13 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path):
-    """`(script, **variables) -> Cluster`."""
+    """`(script, words, **variables) -> Cluster`, where `script` is a name in `launch/` or a path."""
     made = []
 
-    def make(script, **variables):
+    def make(script, words=(), **variables):
         folder = tmp_path / "cluster"
         folder.mkdir(exist_ok=True)
-        made.append(Cluster(folder, script, **variables))
+        made.append(Cluster(folder, LAUNCH / script, words, **variables))
         return made[-1]
 
     yield make
@@ -94,28 +95,32 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def slurm(cluster, tmp_path):
-    """`(**variables) -> Cluster` of SLURM's script, as a job has it: a copy in another place."""
+def slurm(cluster):
+    """`(**variables) -> Cluster` of the script for SLURM that submits jobs of two nodes."""
 
     def make(**variables):
-        made = cluster("slurm.sh", **{"NODES": "2", "CPUS_PER_TASK": "2"} | variables)
-        made.script = shutil.copy(made.script, tmp_path / "slurm_script")
-        return made
+        return cluster("slurm.sh", **{"NODES": "2", "CPUS_PER_TASK": "2"} | variables)
 
     return make
 
 
-@pytest.fixture(scope="session")
-def in_job() -> dict[str, str]:
-    """What SLURM says to a batch script of two nodes."""
-    return {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+@pytest.fixture
+def slurm_job(cluster, tmp_path):
+    """`(**variables) -> Cluster` of a batch job of two nodes. SLURM runs a copy of the script elsewhere."""
+
+    def make(**variables):
+        job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "NODES": "2", "CPUS_PER_TASK": "2"}
+        copy = shutil.copy(LAUNCH / "slurm.sh", tmp_path / "slurm_script")
+        return cluster(copy, ("--in-job", str(LAUNCH), "--"), **job | variables)
+
+    return make
 
 
 @pytest.fixture
 def pod(cluster, tmp_path):
-    """The TPU script, which sends what is committed."""
+    """The script for TPUs, which installs the committed state of a clone."""
     if not (ROOT / ".git").exists():
-        pytest.skip("there is no clone")
+        pytest.skip("needs a git clone")
     return cluster("tpu_pod.sh", PROJECT="mine", ZONE="here-a", OUTPUT_BASE=str(tmp_path), POLL_SECONDS="0")
 
 
@@ -126,9 +131,9 @@ def kubernetes(cluster):
 
 
 @pytest.fixture
-def telling_python(tmp_path):
-    """A Python that prints its arguments, as JSON, and ends with the status that stands first in STATUSES for its process."""
-    path = tmp_path / "telling-python"
+def echoing_python(tmp_path):
+    """A Python that prints its arguments as JSON and ends with the status that STATUSES has for its process."""
+    path = tmp_path / "echoing-python"
     path.write_text(
         f"#!{sys.executable}\n"
         "import json, os, sys\n"

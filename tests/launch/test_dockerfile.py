@@ -1,4 +1,4 @@
-"""What can be tried of the image where none can be built: its choice of extras, its command, and what it is made of."""
+"""Tests of the Dockerfile without building the image: choice of extras, command, and copied files."""
 
 import configparser
 import json
@@ -12,7 +12,7 @@ import yaml
 
 from tests.launch.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(not (ROOT / "setup.cfg").exists(), reason="there is no source tree")
+pytestmark = pytest.mark.skipif(not (ROOT / "setup.cfg").exists(), reason="needs the source tree")
 LINES = re.sub(r"\\\n", "", (ROOT / "launch/Dockerfile").read_text()).splitlines()
 INSTALL = next(line.removeprefix("RUN ") for line in LINES if "pip install" in line)
 
@@ -22,7 +22,7 @@ def value_of(instruction):
 
 
 def installed(accelerator, tmp_path):
-    """What the image's own command asks of pip."""
+    """Run the install command of the image with a stub of pip that prints its arguments."""
     pip = tmp_path / "pip"
     pip.write_text('#!/bin/sh\necho "$*"\n')
     pip.chmod(0o755)
@@ -41,15 +41,15 @@ def test_each_accelerator_has_its_extra(accelerator, extra, tmp_path):
     assert not extra or extra.strip("[]") in setup["options.extras_require"]
 
 
-def test_an_unknown_accelerator_is_told(tmp_path):
+def test_an_unknown_accelerator_is_refused(tmp_path):
     made = installed("gpu", tmp_path)
     assert made.returncode == 1
     assert "ACCELERATOR=gpu should be cpu, cuda or tpu" in made.stderr
     assert made.stdout == ""
 
 
-def test_its_command_is_one_and_without_a_shell():
-    python, *words = json.loads(value_of("ENTRYPOINT"))  # a list: else a shell would be between
+def test_the_command_runs_without_a_shell():
+    python, *words = json.loads(value_of("ENTRYPOINT"))  # a list: a string would be run by a shell
     assert python == "python"
     made = subprocess.run(
         [sys.executable, *words, "--help"], capture_output=True, text=True, check=False, timeout=60
@@ -60,13 +60,13 @@ def test_its_command_is_one_and_without_a_shell():
     assert (ROOT / "configs" / f"{config.removeprefix('--config=')}.py").exists()
 
 
-def test_its_user_is_that_of_the_manifest():
+def test_the_user_is_that_of_the_manifest():
     manifest = re.sub(r"\$\{\w+\}", "1", (ROOT / "launch/jobset-gpu.yaml").read_text())
     job = yaml.safe_load(manifest)["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert f"--uid {job['template']['spec']['securityContext']['runAsUser']} " in "\n".join(LINES)
 
 
-def test_what_it_is_made_of_is_there():
+def test_the_copied_files_exist():
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert kept
     assert all(Path(ROOT, name).exists() for name in kept)

@@ -1,4 +1,4 @@
-"""The manifests, by the schemas of Kubernetes and JobSet, and the script that fills them in."""
+"""Tests of kubernetes.sh and its manifests, by the schemas of Kubernetes and JobSet."""
 
 import os
 
@@ -13,16 +13,16 @@ KINDS = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}
 
 
 def check(text):
-    """A manifest that the schemas know every field of.
+    """Return a manifest of which the schemas know every field.
 
     Raises:
-      ValueError, pydantic.ValidationError, jsonschema.ValidationError: one does not.
+      ValueError, pydantic.ValidationError, jsonschema.ValidationError: a field is unknown or its type is wrong.
     """
     manifest = yaml.safe_load(text)
-    # Fields that it does not know are left out of what the model gives back.
+    # The model drops fields that it does not know.
     known = JobsetV1alpha2JobSet.from_dict(manifest).to_dict()
     if known != manifest:
-        raise ValueError(f"not all of it is known: {known}")
+        raise ValueError(f"some fields are unknown; known are {known}")
     for job in manifest["spec"]["replicatedJobs"]:
         kubernetes_validate.validate(
             {"apiVersion": "batch/v1", "kind": "Job"} | job["template"],
@@ -37,7 +37,7 @@ def pod_of(manifest):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
+def test_manifests_are_valid_and_have_the_settings(kubernetes, kind):
     variables = {
         "KIND": kind,
         "HOSTS": "4",
@@ -53,7 +53,7 @@ def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
     assert manifest["spec"]["failurePolicy"]["maxRestarts"] == 5
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["completions"] == job["parallelism"] == 4
-    # Asked to go, it is started again; after an error it is not.
+    # A preempted run is started again; a failed one is not.
     [statuses] = [
         rule["onExitCodes"]["values"] for rule in job["podFailurePolicy"]["rules"] if "onExitCodes" in rule
     ]
@@ -62,7 +62,7 @@ def test_manifests_are_valid_and_as_asked_for(kubernetes, kind):
     pod = job["template"]["spec"]
     [container] = pod["containers"]
     assert container["resources"]["limits"] == {KINDS[kind]: 8}
-    assert "command" not in container  # the image's, without a shell, so that SIGTERM arrives
+    assert "command" not in container  # that of the image, without a shell, so that SIGTERM arrives
     assert container["args"][0] == "--config=deep_sets"
     assert container["args"][1:] == [
         "--coordinator_address=a-run-workers-0-0.a-run:55527",
@@ -93,7 +93,7 @@ def test_a_mistake_in_a_manifest_is_found(kubernetes, right, wrong):
         check(text.replace(right, wrong))
 
 
-def test_names_are_names_whatever_they_look_like(kubernetes):
+def test_names_that_look_like_numbers_stay_text(kubernetes):
     names = {
         "KIND": "tpu",
         "NAME": "no",
@@ -117,7 +117,7 @@ def test_names_are_names_whatever_they_look_like(kubernetes):
     assert check(kubernetes.run("--dry-run", "run", "--", "--config=a", NAME="x"))["metadata"]["name"] == "x"
 
 
-def test_the_manifests_differ_in_what_is_of_their_machines(kubernetes):
+def test_the_manifests_differ_only_in_what_their_machines_need(kubernetes):
     common = []
     for kind in KINDS:
         manifest = check(kubernetes.run("--dry-run", "run", "--", "--config=a", KIND=kind))
@@ -128,7 +128,7 @@ def test_the_manifests_differ_in_what_is_of_their_machines(kubernetes):
             part.pop("securityContext", None)
         pod.pop("nodeSelector", None)
         container.pop("resources")
-        # That of NCCL.
+        # For NCCL.
         pod["volumes"] = [one for one in pod["volumes"] if one["name"] != "shared-memory"]
         container["volumeMounts"] = [
             one for one in container["volumeMounts"] if one["name"] != "shared-memory"
@@ -137,7 +137,7 @@ def test_the_manifests_differ_in_what_is_of_their_machines(kubernetes):
     assert common[0] == common[1]
 
 
-def test_arguments_come_through_as_they_are(kubernetes):
+def test_arguments_reach_the_container_unchanged(kubernetes):
     awkward = [
         '--config.data.target_keys=("time", "it\'s")',
         "$HOME $(NAME) ${CLAIM} $$",
@@ -149,11 +149,11 @@ def test_arguments_come_through_as_they_are(kubernetes):
     ]
     manifest = check(kubernetes.run("--dry-run", "run", "--", *awkward))
     given = pod_of(manifest)["containers"][0]["args"]
-    # As Kubernetes reads them: a doubled $ is one, and begins nothing.
+    # Kubernetes reads $$ as a literal $.
     assert [word.replace("$$", "$") for word in given[:-3]] == awkward
 
 
-def test_what_kubectl_is_asked_for(kubernetes):
+def test_calls_of_kubectl(kubernetes):
     planned = kubernetes.run("--dry-run", "resume", "--", "--config=a", NAMESPACE="stars")
     assert kubernetes.calls() == []
     assert planned.startswith("# kubectl --namespace=stars delete jobset starjax")
@@ -173,19 +173,19 @@ def test_logs_wait_for_the_first_pod(kubernetes):
     assert kubernetes.run("--dry-run", "logs").startswith("# kubectl logs --follow")
     before = len(kubernetes.calls())
     assert kubernetes.run("logs") == "starjax: no pod yet\nstarjax: Pending\n"
-    [*looks, following] = kubernetes.calls()[before:]
-    assert [call[2] for call in looks] == ["jobset", "pods"] * 3
+    [*queries, following] = kubernetes.calls()[before:]
+    assert [call[2] for call in queries] == ["jobset", "pods"] * 3
     assert following[1] == "logs"
     assert "jobset.sigs.k8s.io/jobset-name=starjax" in following[-1]
-    assert {call[3] for call in looks[1::2]} == {following[-1]}  # the pod that was waited for
+    assert {call[3] for call in queries[1::2]} == {following[-1]}  # the pod that was waited for
     kubernetes.run("delete")
     assert "NotFound" in kubernetes.run("logs", status=1)
 
 
 @pytest.mark.parametrize(
-    ("words", "variables", "said"),
+    ("words", "variables", "message"),
     [
-        ([], {}, "name a command: run, logs"),
+        ([], {}, "it should be one of: run, logs, resume, delete"),
         (["start"], {}, "unknown command start"),
         (["run", "--", "--config=a"], {"IMAGE": ""}, "IMAGE is not set"),
         (["run", "--", "--config=a"], {"IMAGE": "a\nb"}, "IMAGE=a\nb should be a name"),
@@ -193,26 +193,26 @@ def test_logs_wait_for_the_first_pod(kubernetes):
         (
             ["run", "--", "--config=a"],
             {"KIND": "tpu", "TPU_TOPOLOGY": "2x4", "HOSTS": "3", "CHIPS_PER_HOST": "4"},
-            "TPU_TOPOLOGY=2x4 has 8 chips, HOSTS=3 with CHIPS_PER_HOST=4 have 12",
+            "TPU_TOPOLOGY=2x4 has 8 chips, but HOSTS=3 times CHIPS_PER_HOST=4 is 12",
         ),
         (
             ["run", "--", "--config=a"],
             {"KIND": "tpu", "TPU_TOPOLOGY": "2x0"},
-            "TPU_TOPOLOGY=2x0 should be as",
+            "TPU_TOPOLOGY=2x0 should be of the form 4x4",
         ),
         (["run", "--", "--config=a"], {"HOSTS": "two"}, "HOSTS=two"),
         (["run", "--", "--config=a"], {"HOSTS": "0"}, "HOSTS=0 should be a whole number, 1 or more"),
         (["run", "--", "--config=a"], {"MAX_RESTARTS": "010"}, "MAX_RESTARTS=010"),
         (["run", "--", "--config=a"], {"NAME": "A run"}, "NAME=A run"),
-        (["run", "--", "--config=a"], {"NAME": "run-"}, "- is not the last"),
-        (["run", "--", "--config=a"], {"NAME": "x" * 33}, "up to 31 more"),
+        (["run", "--", "--config=a"], {"NAME": "run-"}, "not end with a hyphen"),
+        (["run", "--", "--config=a"], {"NAME": "x" * 33}, "at most 32 lowercase letters"),
         (["run", "--", "two\nlines"], {}, "a line break"),
-        (["run"], {}, "name a config"),
+        (["run"], {}, "no config given"),
         (["logs", "all"], {}, "logs takes no arguments: all"),
     ],
 )
-def test_what_cannot_be_is_refused(kubernetes, words, variables, said):
+def test_wrong_settings_are_refused(kubernetes, words, variables, message):
     printed = kubernetes.run(*words, status=1, **variables)
     assert printed.startswith("error: ")
-    assert said in printed
+    assert message in printed
     assert kubernetes.calls() == []

@@ -1,4 +1,4 @@
-"""Commands of the TPU script, and what of them reaches the workers. A slice's whole life: test_real_processes."""
+"""Tests of the commands of tpu_pod.sh and of their effect on the workers. See also test_real_processes."""
 
 import json
 import shlex
@@ -10,8 +10,8 @@ from tests.processes import wait_for
 AWKWARD = ['--config.data.target_keys=("time", "it\'s")', "$HOME `id`", "a\\b", "*", "", "--", "two\nlines"]
 
 
-def test_arguments_come_through_as_they_are(pod, telling_python):
-    pod.environment["STANDING_IN_PYTHON"] = telling_python
+def test_arguments_reach_the_workers_unchanged(pod, echoing_python):
+    pod.environment["STUB_PYTHON"] = echoing_python
     pod.run("create")
     pod.run("install")
     installed = (pod.folder / "worker-1/installed").read_text().splitlines()
@@ -31,8 +31,8 @@ def test_a_file_server_is_mounted(pod):
         assert installed[-1] == f"sudo mount -t nfs 10.0.0.2:/share {pod.environment['OUTPUT_BASE']}"
 
 
-def test_resume_on_a_slice_that_stands_leaves_it(pod, telling_python):
-    pod.environment["STANDING_IN_PYTHON"] = telling_python
+def test_resume_keeps_an_active_slice(pod, echoing_python):
+    pod.environment["STUB_PYTHON"] = echoing_python
     pod.run("create")
     before = len(pod.calls())
     pod.run("resume", "--", "--config=a")
@@ -44,7 +44,7 @@ def test_resume_on_a_slice_that_stands_leaves_it(pod, telling_python):
     ]
 
 
-def test_a_slice_that_cannot_be_had_is_told(pod):
+def test_a_failed_request_ends_with_an_error(pod):
     pod.environment["POLL_SECONDS"] = "0.1"
     creation = pod.start("create")
     wait_for(creation, "WAITING_FOR_RESOURCES")
@@ -54,16 +54,16 @@ def test_a_slice_that_cannot_be_had_is_told(pod):
     assert "error: starjax is FAILED" in printed
 
 
-def test_a_folder_that_is_not_there_is_told(pod):
+def test_a_missing_output_folder_is_refused(pod):
     pod.run("create")
     pod.run("install")
-    assert "OUTPUT_BASE=/nowhere is no folder" in pod.run(
+    assert "OUTPUT_BASE=/nowhere is not a writable folder" in pod.run(
         "run", "--", "--config=a", OUTPUT_BASE="/nowhere", status=1
     )
 
 
-def test_a_dry_run_prints_what_would_be_called(pod, telling_python):
-    pod.environment["STANDING_IN_PYTHON"] = telling_python
+def test_a_dry_run_prints_the_calls(pod, echoing_python):
+    pod.environment["STUB_PYTHON"] = echoing_python
     commands = (["create"], ["install"], ["run", "--", *AWKWARD], ["logs"], ["delete"])
     planned = []
     for words in commands:
@@ -79,7 +79,7 @@ def test_a_dry_run_prints_what_would_be_called(pod, telling_python):
 
 
 def shlex_calls(printed):
-    """The commands of a text, each of which begins a line; an argument may have several."""
+    """Return the commands of a text. Each starts a line; an argument may contain line breaks."""
     words = shlex.split(printed.replace("\ngcloud", "\n; gcloud"))
     calls = [[]]
     for word in words:
@@ -92,18 +92,18 @@ def without_folder(call):
 
 
 @pytest.mark.parametrize(
-    ("words", "variables", "said"),
+    ("words", "variables", "message"),
     [
-        ([], {}, "name a command: create, install"),
+        ([], {}, "it should be one of: create, install"),
         (["begin"], {}, "unknown command begin"),
         (["create"], {"PROJECT": ""}, "PROJECT is not set"),
         (["logs"], {"ZONE": ""}, "ZONE is not set"),
-        (["run", "--"], {}, "name a config"),
+        (["run", "--"], {}, "no config given"),
         (["stop", "now"], {}, "stop takes no arguments: now"),
     ],
 )
-def test_what_cannot_be_is_refused(pod, words, variables, said):
+def test_wrong_settings_are_refused(pod, words, variables, message):
     printed = pod.run(*words, status=1, **variables)
     assert printed.startswith("error: ")
-    assert said in printed
+    assert message in printed
     assert pod.calls() == []

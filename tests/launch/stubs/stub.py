@@ -1,6 +1,6 @@
-"""What the programs of this folder share, which stand in for those of clusters: a record of their calls, and processes.
+"""What the stubs share: a log of their calls, and the processes that they start.
 
-What they know of each other is in the folder STANDING_IN: calls.jsonl, pids, and what each of them says of itself.
+They keep their state in files of the folder STUB_FOLDER: calls.jsonl, pids, and those of single stubs.
 """
 
 import json
@@ -10,25 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(os.environ["STANDING_IN"])
+FOLDER = Path(os.environ["STUB_FOLDER"])
 
 
 def record(name: str = "") -> list[str]:
-    """The arguments of this call, which is noted."""
+    """Log this call, and return its arguments."""
     arguments = sys.argv[1:]
     with open(FOLDER / "calls.jsonl", "a") as file:
         file.write(json.dumps([name or Path(sys.argv[0]).name, *arguments]) + "\n")
     return arguments
 
 
-def said(name: str, otherwise: str) -> str:
-    """What a test has put into a file of this folder."""
+def content_of(name: str, default: str) -> str:
+    """Return the content of a file of this folder, or the default if it does not exist."""
     path = FOLDER / name
-    return path.read_text() if path.exists() else otherwise
+    return path.read_text() if path.exists() else default
 
 
 def environment_of(process: int, count: int) -> dict[str, str]:
-    """What srun gives a process of `count`, each on a node of its own; all of these are this machine."""
+    """Return the variables that srun gives to one of `count` processes; each has a node, here localhost."""
     return os.environ | {
         "SLURM_JOB_ID": os.environ.get("SLURM_JOB_ID", "1"),
         "SLURM_NTASKS": str(count),
@@ -37,13 +37,13 @@ def environment_of(process: int, count: int) -> dict[str, str]:
         "SLURM_STEP_NODELIST": "localhost",
         "SLURM_STEP_NUM_TASKS": str(count),
         "SLURM_STEP_NUM_NODES": str(count),
-        # Jax would take one by the job's number, which another test may have.
-        "JAX_COORDINATOR_PORT": os.environ["STANDING_IN_PORT"],
+        # By default jax derives the port from the job number, which another test may use too.
+        "JAX_COORDINATOR_PORT": os.environ["STUB_PORT"],
     }
 
 
 def start(commands: list[list[str]], environments: list[dict[str, str]]) -> list[subprocess.Popen]:
-    """Processes, whose numbers others find in `pids`."""
+    """Start processes, and write their numbers into `pids` for other stubs."""
     started = [
         subprocess.Popen(command, env=environment)
         for command, environment in zip(commands, environments, strict=True)
@@ -53,5 +53,6 @@ def start(commands: list[list[str]], environments: list[dict[str, str]]) -> list
 
 
 def signal_all(number: signal.Signals) -> None:
-    for pid in said("pids", "").split():
+    """Send a signal to the started processes."""
+    for pid in content_of("pids", "").split():
         os.kill(int(pid), number)
