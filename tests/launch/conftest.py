@@ -106,7 +106,7 @@ def slurm(cluster):
 
 @pytest.fixture
 def slurm_job(cluster, tmp_path):
-    """`(**variables) -> Cluster` of a batch job of two nodes. SLURM runs a copy of the script elsewhere."""
+    """`(**variables) -> Cluster` of a batch job of two nodes. SLURM runs a copy of the script."""
 
     def make(**variables):
         job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "NODES": "2", "CPUS_PER_TASK": "2"}
@@ -132,7 +132,7 @@ def kubernetes(cluster):
 
 @pytest.fixture
 def echoing_python(tmp_path):
-    """A Python that prints its arguments as JSON and ends with the status that STATUSES has for its process."""
+    """A Python that prints its arguments as JSON and ends with its status of STATUSES."""
     path = tmp_path / "echoing-python"
     path.write_text(
         f"#!{sys.executable}\n"

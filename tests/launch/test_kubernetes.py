@@ -16,7 +16,7 @@ def check(text):
     """Return a manifest of which the schemas know every field.
 
     Raises:
-      ValueError, pydantic.ValidationError, jsonschema.ValidationError: a field is unknown or its type is wrong.
+      ValueError, pydantic.ValidationError, jsonschema.ValidationError: a field is unknown or wrong.
     """
     manifest = yaml.safe_load(text)
     # The model drops fields that it does not know.

@@ -31,7 +31,7 @@ def test_a_preempted_slurm_job_is_queued_again_and_resumes(slurm_job, arguments,
     process.send_signal(signal.SIGTERM)  # only to the batch script, as `scancel --batch` does
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 75, seen + printed
-    assert printed.count("asked to end: ") == 2
+    assert printed.count("asked to stop: ") == 2
     assert job.calls("scancel") == [["scancel", "--signal=TERM", "7"]]
     assert job.calls("scontrol")[-1] == ["scontrol", "requeue", "7"]
     before = len(job.calls())
@@ -54,7 +54,7 @@ def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     pod.run("stop")
     printed, _ = logs.communicate(timeout=300)
     assert logs.returncode == 75, seen + printed
-    assert "asked to end: " in printed
+    assert "asked to stop: " in printed
 
     # The slice is preempted, with everything that was on it.
     (pod.folder / "queue").write_text("SUSPENDED")
