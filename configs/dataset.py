@@ -20,12 +20,12 @@ def get_config() -> ConfigDict:
     config.out = f"{environment.default('OUTPUT_BASE', 'output')}/dataset"
 
     # Columns of a star, by default those of starjax/quantities.py that a build includes: also lists their units.
-    config.feature_keys = quantities.default_keys("star")
+    config.feature_keys = quantities.default_keys("feature")
     # Properties of a cluster: `time` [Myr], or scalars of a snapshot's header.
-    config.target_keys = quantities.default_keys("cluster")
+    config.target_keys = quantities.default_keys("target")
     # (keys, method): the keys of a group share one scale.
-    config.feature_scalers = quantities.scaler_groups(config.feature_keys, "star")
-    config.target_scalers = quantities.scaler_groups(config.target_keys, "cluster")
+    config.feature_scalers = quantities.scaler_groups(config.feature_keys, "feature")
+    config.target_scalers = quantities.scaler_groups(config.target_keys, "target")
 
     # A snapshot with fewer stars than this does not enter.
     config.min_stars = 10

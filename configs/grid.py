@@ -38,6 +38,6 @@ def get_config() -> ConfigDict:
         (6, 6, 1),
     )
     # What the models see, and what they predict: names that starjax/names.py has, or tuples of columns.
-    config.feature_sets = tuple(quantities.sets("star"))
-    config.target_sets = tuple(quantities.sets("cluster"))
+    config.feature_sets = tuple(quantities.sets("feature"))
+    config.target_sets = tuple(quantities.sets("target"))
     return config.lock()

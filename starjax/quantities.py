@@ -1,15 +1,18 @@
-"""The columns that starjax knows: features of a star, properties of a cluster, and what is known of a snapshot.
+"""The columns that starjax knows: features of a star, targets of a cluster, and properties of a snapshot.
 
-One row of the table says all there is to know of a column; everything else looks it up here. A data set may have other
-columns: they are read, scaled and learned from, without a unit or a label, and no symmetry of theirs is known.
+One row of `QUANTITIES` describes a column; all other modules look it up here. A data set may have other
+columns: they are read, scaled and learned from, without a unit or a label, and it is not known how they
+change under a rotation.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-# The fewest stars of which a cluster is predicted; no sample of a survey keeps fewer.
+# The fewest stars that a prediction needs; the survey selection leaves at least as many.
 MIN_STARS = 10
+
+Kind = Literal["feature", "target", "snapshot"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,34 +20,37 @@ class Quantity:
     """A column.
 
     Attributes:
-      key: its name in files and configs.
-      of: what has a value of it: each star, the cluster (a target), or a snapshot (known beside the targets).
-      unit: the unit of its values; empty for pure numbers and text.
-      description: what the unit does not say.
-      label: on axes, in matplotlib's math text, without the unit.
-      word: in tables, one word if there is one.
-      frame: 'galactic': a component along the Galaxy's axes, z towards its north pole; 'observer': as seen from a fixed
-        point, from which the line of sight is parallel to the Galaxy's plane; 'none': it has no direction.
-      vector: the vector in the Galaxy's plane of which it is a component; the other component is the other quantity of
-        that vector. Both rotate together about the Galaxy's axis.
-      is_mirrored: whether it changes sign with a reflection in the Galaxy's plane.
-      is_centred: whether it is measured from the cluster's centre, or relative to its mean motion.
-      is_velocity: whether it takes a proper motion or a radial velocity to measure it.
-      is_logarithmic: whether axes show its logarithm.
-      scaler: how a build scales it by default (see `datasets.scalers`).
-      scaler_group: quantities of one group share one scale; empty: a scale of its own.
-      is_default: whether a build includes it by default.
-      sets: the sets of features or targets of a grid that contain it.
-      catalogue: whether an observed member catalogue gives it: 'derived' from other columns, 'listed' under its own name,
-        'either' of the two, or 'never'.
+      key: Name in files and configs.
+      kind: 'feature' for a value per star, 'target' for a value per cluster, which models predict, and
+        'snapshot' for a value that is recorded beside the targets.
+      unit: Unit of the values; 'log10 Lsun' is that of a logarithm. Empty for pure numbers and text.
+      description: What unit and label do not say.
+      label: Label of an axis, in matplotlib's math text, without the unit. Empty: the key.
+      short_name: Name in tables. Empty: the key.
+      frame: 'galactic' for a component along the Galaxy's axes, z towards its north pole; 'observer' for a
+        value as seen from a fixed point, with the line of sight parallel to the Galaxy's plane; 'none' for a
+        quantity without direction.
+      vector: Name of the vector in the Galaxy's plane of which this is a component. The first quantity with
+        that name is the component along x, the second that along y; both rotate together about the Galaxy's
+        axis.
+      is_mirrored: True if its sign changes under a reflection in the Galaxy's plane.
+      is_centred: True if it is measured from the cluster's centre, or relative to its mean motion.
+      is_velocity: True if its measurement takes a proper motion or a radial velocity.
+      is_logarithmic: True if axes are logarithmic.
+      scaler: Default scaling method of a build (see `datasets.scalers`).
+      scaler_group: Quantities of one group share one scale. Empty: a scale of its own.
+      is_default: True if a build includes it by default.
+      sets: The feature or target sets of a grid that contain it.
+      catalogue: How a feature follows from an observed member catalogue: 'derived' from Gaia's columns,
+        'listed' under its own name, 'either' (listed, else derived), or 'never'.
     """
 
     key: str
-    of: Literal["star", "cluster", "snapshot"]
+    kind: Kind
     unit: str = ""
     description: str = ""
     label: str = ""
-    word: str = ""
+    short_name: str = ""
     frame: Literal["galactic", "observer", "none"] = "none"
     vector: str = ""
     is_mirrored: bool = False
@@ -57,93 +63,57 @@ class Quantity:
     sets: tuple[str, ...] = ()
     catalogue: Literal["derived", "listed", "either", "never"] = "never"
 
-    def labelled(self) -> str:
-        """Return the label with the unit, as an axis shows it."""
-        return f"{self.label or self.key} [{self.unit}]" if self.unit else self.label or self.key
+    def axis_label(self) -> str:
+        """Return the label of an axis, with the unit."""
+        label = self.label or self.key
+        return f"{label} [{self.unit}]" if self.unit else label
 
 
-def _position(key: str, **more) -> Quantity:
-    cartesian = {"frame": "galactic", "scaler_group": "position", "sets": ("cartesian", "cartesian+L")}
-    return Quantity(
-        key, "star", "pc", is_centred=True, is_default=True, catalogue="derived", **cartesian, **more
-    )
-
-
-def _velocity(key: str, **more) -> Quantity:
-    cartesian = {"frame": "galactic", "scaler_group": "velocity", "sets": ("cartesian", "cartesian+L")}
-    return Quantity(
-        key,
-        "star",
-        "km/s",
-        is_centred=True,
-        is_velocity=True,
-        is_default=True,
-        catalogue="derived",
-        **cartesian,
-        **more,
-    )
-
-
-def _offset(key: str, **more) -> Quantity:
-    return Quantity(
-        key,
-        "star",
-        "deg",
-        "from the centre of the cluster",
-        frame="observer",
-        is_centred=True,
-        scaler_group="offset",
-        is_default=True,
-        sets=("sky", "sky+L"),
-        catalogue="derived",
-        **more,
-    )
-
-
-def _proper_motion(key: str, **more) -> Quantity:
-    return Quantity(
-        key,
-        "star",
-        "mas/yr",
-        frame="observer",
-        is_centred=True,
-        is_velocity=True,
-        scaler_group="proper motion",
-        is_default=True,
-        sets=("sky", "sky+L"),
-        catalogue="derived",
-        **more,
-    )
-
-
-def _mass(key: str, label: str, **more) -> Quantity:
-    return Quantity(key, "cluster", "Msun", label=label, is_logarithmic=True, scaler="log10_standard", **more)
-
+# What rows of the table have in common.
+_CARTESIAN: dict[str, Any] = {
+    "kind": "feature",
+    "frame": "galactic",
+    "is_centred": True,
+    "is_default": True,
+    "sets": ("cartesian", "cartesian+L"),
+    "catalogue": "derived",
+}
+_POSITION = _CARTESIAN | {"unit": "pc", "scaler_group": "position"}
+_VELOCITY = _CARTESIAN | {"unit": "km/s", "scaler_group": "velocity", "is_velocity": True}
+_SKY = _CARTESIAN | {"frame": "observer", "sets": ("sky", "sky+L")}
+_OFFSET = _SKY | {"unit": "deg", "scaler_group": "offset", "description": "from the centre of the cluster"}
+_PROPER_MOTION = _SKY | {"unit": "mas/yr", "scaler_group": "proper motion", "is_velocity": True}
+_MASS: dict[str, Any] = {
+    "kind": "target",
+    "unit": "Msun",
+    "is_logarithmic": True,
+    "scaler": "log10_standard",
+}
 
 _ROWS = (
-    _position("x", vector="position"),
-    _position("y", vector="position"),
-    _position("z", is_mirrored=True),
-    _velocity("vx", vector="velocity"),
-    _velocity("vy", vector="velocity"),
-    _velocity("vz", is_mirrored=True),
-    _offset("lon_deg"),
-    _offset("lat_deg", is_mirrored=True),
-    _proper_motion("pm_lon_coslat_mas_yr"),
-    _proper_motion("pm_lat_mas_yr", is_mirrored=True),
+    Quantity("x", **_POSITION, vector="position"),
+    Quantity("y", **_POSITION, vector="position"),
+    Quantity("z", **_POSITION, is_mirrored=True),
+    Quantity("vx", **_VELOCITY, vector="velocity"),
+    Quantity("vy", **_VELOCITY, vector="velocity"),
+    Quantity("vz", **_VELOCITY, is_mirrored=True),
+    Quantity("lon_deg", **_OFFSET),
+    Quantity("lat_deg", **_OFFSET, is_mirrored=True),
+    Quantity("pm_lon_coslat_mas_yr", **_PROPER_MOTION),
+    Quantity("pm_lat_mas_yr", **_PROPER_MOTION, is_mirrored=True),
     Quantity(
         "log_L_L_sol",
-        "star",
+        "feature",
         "log10 Lsun",
         "bolometric luminosity",
         is_default=True,
         sets=("sky+L", "cartesian+L"),
         catalogue="either",
     ),
-    Quantity("dist_pc", "star", "pc", "from the observer", frame="observer", catalogue="derived"),
+    Quantity("dist_pc", "feature", "pc", "from the observer", frame="observer", catalogue="derived"),
     Quantity(
         "rv_kms",
-        "star",
+        "feature",
         "km/s",
         "radial velocity",
         frame="observer",
@@ -151,83 +121,85 @@ _ROWS = (
         is_velocity=True,
         catalogue="derived",
     ),
-    Quantity("mass", "star", "Msun", label="stellar mass"),
-    Quantity("log_T_eff_K", "star", "log10 K", "effective temperature"),
-    Quantity("log_R_R_sol", "star", "log10 Rsun", "stellar radius"),
-    Quantity("dist_dc_pc", "star", "pc", "from the density centre of the cluster"),
-    Quantity("time", "cluster", "Myr", label="age", word="age", is_default=True, sets=("time",)),
-    _mass("total_mass", "total mass"),
-    _mass("total_mass_within_r_tidal", r"mass within $r_{\rm tidal}$"),
-    _mass(
+    Quantity("mass", "feature", "Msun", label="stellar mass"),
+    Quantity("log_T_eff_K", "feature", "log10 K", "effective temperature"),
+    Quantity("log_R_R_sol", "feature", "log10 Rsun", "stellar radius"),
+    Quantity("dist_dc_pc", "feature", "pc", "from the density centre of the cluster"),
+    Quantity("time", "target", "Myr", label="age", short_name="age", is_default=True, sets=("time",)),
+    Quantity("total_mass", **_MASS, label="total mass"),
+    Quantity("total_mass_within_r_tidal", **_MASS, label=r"mass within $r_{\rm tidal}$"),
+    Quantity(
         "total_mass_within_2x_r_tidal",
-        r"mass within 2 $r_{\rm tidal}$",
-        word="mass",
+        **_MASS,
+        label=r"mass within 2 $r_{\rm tidal}$",
+        short_name="mass",
         is_default=True,
         sets=("mass",),
     ),
-    Quantity("r_tidal", "cluster", "pc", label=r"$r_{\rm tidal}$"),
-    Quantity("r_half_mass", "cluster", "pc", label="half-mass radius"),
-    Quantity("run_id", "snapshot", description="the simulation; snapshots of one are correlated"),
-    Quantity("time_myr", "snapshot", "Myr", "since the simulation began", label="time", word="time"),
-    Quantity("distance_pc", "snapshot", "pc", "from the observer", label="distance", word="distance"),
-    Quantity("num_star", "snapshot", label="number of stars", word="stars", is_logarithmic=True),
+    Quantity("r_tidal", "target", "pc", label=r"$r_{\rm tidal}$"),
+    Quantity("r_half_mass", "target", "pc", label="half-mass radius"),
+    Quantity("run_id", "snapshot", description="the simulation; its snapshots are correlated"),
+    Quantity("time_myr", "snapshot", "Myr", "since the simulation began", label="time", short_name="time"),
+    Quantity("distance_pc", "snapshot", "pc", "from the observer", label="distance", short_name="distance"),
+    Quantity("num_star", "snapshot", label="number of stars", short_name="stars", is_logarithmic=True),
 )
-QUANTITIES: dict[str, Quantity] = {one.key: one for one in _ROWS}
-# The target whose simulations a split should share out evenly, beside time.
-MASS = "total_mass_within_2x_r_tidal"
+QUANTITIES: dict[str, Quantity] = {quantity.key: quantity for quantity in _ROWS}
+
 LUMINOSITY = "log_L_L_sol"
-# What is seen of a star across the line of sight: along the Galaxy's axes, and on the sky.
+# A manifest balances its splits in this target, and in time.
+MASS = "total_mass_within_2x_r_tidal"
+# Position and velocity across the line of sight: along the Galaxy's axes, and on the sky.
 PROJECTED = ("y", "z", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
 
 
-def get(key: str, of: Literal["star", "cluster", "snapshot"] = "cluster") -> Quantity:
-    """Return the quantity of a column; of a column that is not in the table, one without unit and label."""
-    return QUANTITIES.get(key, Quantity(key, of, label=key))
+def get(key: str) -> Quantity:
+    """Return the quantity of a column; one without a unit if the table does not have it."""
+    return QUANTITIES.get(key, Quantity(key, "target", label=key))
 
 
 def unit(key: str) -> str:
-    """Return the unit of a column; 'physical' where it is not known."""
+    """Return the unit of a column; 'physical' if it is not known."""
     return get(key).unit or "physical"
 
 
-def word(key: str) -> str:
-    """Return what tables call a column."""
-    return get(key).word or key
+def short_name(key: str) -> str:
+    """Return the name of a column in tables."""
+    return get(key).short_name or key
 
 
-def default_keys(of: Literal["star", "cluster"]) -> tuple[str, ...]:
-    """Return the features ('star') or targets ('cluster') that a build includes by default."""
-    return tuple(key for key, one in QUANTITIES.items() if one.of == of and one.is_default)
+def default_keys(kind: Kind) -> tuple[str, ...]:
+    """Return the features or targets that a build includes by default."""
+    return tuple(key for key, one in QUANTITIES.items() if one.kind == kind and one.is_default)
 
 
-def scaler_groups(
-    keys: Sequence[str], of: Literal["star", "cluster"]
-) -> tuple[tuple[tuple[str, ...], str], ...]:
+def listed_keys() -> tuple[str, ...]:
+    """Return the features that a member catalogue may list under their own name."""
+    return tuple(key for key, one in QUANTITIES.items() if one.catalogue in ("listed", "either"))
+
+
+def scaler_groups(keys: Sequence[str], kind: Kind) -> tuple[tuple[tuple[str, ...], str], ...]:
     """Return the groups of keys that share a scale, each with its scaling method.
 
-    Keys that are not in the table have a scale of their own: features 'robust', targets 'standard'.
+    Keys that the table does not have get a scale of their own: features by 'robust', targets by 'standard'.
     """
     groups: dict[str, list[str]] = {}
     for key in keys:
         groups.setdefault(get(key).scaler_group or key, []).append(key)
-    unknown = "robust" if of == "star" else "standard"
-    return tuple(
-        (tuple(group), QUANTITIES[group[0]].scaler if group[0] in QUANTITIES else unknown)
-        for group in groups.values()
-    )
+    unknown = Quantity("", kind, scaler="robust" if kind == "feature" else "standard")
+    return tuple((tuple(group), QUANTITIES.get(group[0], unknown).scaler) for group in groups.values())
 
 
-def sets(of: Literal["star", "cluster"]) -> dict[str, tuple[str, ...]]:
-    """Return the sets of features or targets that a grid names, each with its keys."""
+def sets(kind: Kind) -> dict[str, tuple[str, ...]]:
+    """Return the feature or target sets of a grid: the keys by the name of the set."""
     found: dict[str, list[str]] = {}
     for key, one in QUANTITIES.items():
-        for name in one.sets if one.of == of else ():
+        for name in one.sets if one.kind == kind else ():
             found.setdefault(name, []).append(key)
     return {name: tuple(keys) for name, keys in found.items()}
 
 
 def set_name(keys: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> str:
-    """Return the name that `known` has for these keys, in any order; else the keys, joined by `+`."""
+    """Return the name of the set in `known` with these keys, in any order; else the keys, joined by `+`."""
     names = (name for name, known_keys in known.items() if set(known_keys) == set(keys))
     return next(names, "+".join(keys))

@@ -1,7 +1,7 @@
 """The reference pages of the documentation that are written from the code: config fields, commands, columns.
 
-Comments above the fields of a config file are their meaning, parsers the options of the commands, and `starjax.quantities`
-the columns, so that the pages cannot differ from what the code does.
+The comments above the fields of a config file are their meaning, parsers give the options of commands, and
+`starjax.quantities` the columns, so the pages cannot differ from what the code does.
 """
 
 import ast
@@ -20,12 +20,6 @@ from starjax.__main__ import COMMANDS
 from starjax.configs import common, dataset, grid
 
 ROOT = Path(__file__).parents[1]
-# Pages by their path below docs/.
-PAGES = {
-    "reference/config.md": lambda: config_page(),
-    "reference/commands.md": lambda: commands_page(),
-    "reference/columns.md": lambda: columns_page(),
-}
 # Variables that a config file fills with fields, by the prefix of these fields.
 _PREFIXES = {"config": "", "data": "data."}
 
@@ -33,8 +27,8 @@ _PREFIXES = {"config": "", "data": "data."}
 def field_comments(source: str) -> dict[str, str]:
     """Return the comment of each field that a config file assigns, by the field's name.
 
-    The comment is the one directly above the assignment. A field without one shares the comment of the field in the line
-    above it.
+    The comment is the one directly above the assignment. A field without one shares the comment of the field
+    in the line above it.
     """
     comments = {
         token.start[0]: token.string.lstrip("# ")
@@ -92,9 +86,11 @@ def config_page() -> str:
     lines = [
         "# Config fields",
         "",
-        "Set any field on the command line: `starjax train --config=deep_sets --config.optim.learning_rate=1e-4`. "
+        "Set any field on the command line: "
+        "`starjax train --config=deep_sets --config.optim.learning_rate=1e-4`. "
         "An unknown field or an impossible value ends the command at once and is named. "
-        "The defaults below are those of `--config=common:NAME`; the [ready-made configs](#ready-made-configs) change a few.",
+        "The defaults below are those of `--config=common:NAME`; "
+        "the [ready-made configs](#ready-made-configs) change a few.",
         "",
         "## Training runs: `starjax train`",
         "",
@@ -208,8 +204,9 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`starjax COMMAND` and `python -m starjax COMMAND` are the same. Options are written `--option=value`. "
-        "`python -m starjax.main` is `starjax train`. Statuses are on the page [Exit statuses](exit-status.md).",
+        "`starjax COMMAND` and `python -m starjax COMMAND` are the same, and `python -m starjax.main` is "
+        "`starjax train`. Options are written `--option=value`. "
+        "[Exit statuses](exit-status.md) lists how a command ends.",
         "",
     ]
     lines += ["| command | what it does |", "|---|---|"]
@@ -225,23 +222,33 @@ def columns_page() -> str:
     lines = [
         "# Columns",
         "",
-        "The columns that starjax knows, from `starjax/quantities.py`. A data set may have other columns: they are read, "
-        "scaled and learned from, without a unit or a label, and no symmetry of theirs is known.",
+        "The columns that starjax knows, from `starjax/quantities.py`. A data set may have other columns: "
+        "they are read, scaled and learned from, without a unit, a label or a known symmetry.",
         "",
-        "*Frame*: `galactic` is a component along the Galaxy's axes, z towards its north pole; `observer` is as seen from a "
-        "fixed point. *Scaler* is the [method](data-set.md#scalers) that a build uses unless its config names another. "
-        "*Catalogue* says whether an observed member catalogue gives the column: `derived` from other columns, `listed` "
-        "under its own name, `either` of the two, or `never`. A build includes the columns in **bold** unless its config "
-        "says otherwise.",
+        "A build includes the columns in **bold** unless its config says otherwise.",
+        "",
+        "Frame",
+        ":   `galactic`: a component along the Galaxy's axes, z towards its north pole; `observer`: as seen "
+        "from a fixed point.",
+        "",
+        "Scaler",
+        ":   The [method](data-set.md#scalers) that a build uses unless its config names another.",
+        "",
+        "Catalogue",
+        ":   Whether an observed member catalogue gives the column: `derived` from other columns, `listed` "
+        "under its own name, `either` of the two, or `never`.",
+        "",
+        "Sets",
+        ":   The [sets of a grid](#sets-of-a-grid) that contain it.",
         "",
     ]
     titles = {
-        "star": ("Features of a star", ("unit", "frame", "scaler", "catalogue", "sets")),
-        "cluster": ("Properties of a cluster", ("unit", "scaler", "sets")),
+        "feature": ("Features of a star", ("unit", "frame", "scaler", "catalogue", "sets")),
+        "target": ("Properties of a cluster", ("unit", "scaler", "sets")),
         "snapshot": ("Known of a snapshot", ("unit",)),
     }
-    for of, (title, attributes) in titles.items():
-        rows = [one for one in quantities.QUANTITIES.values() if one.of == of]
+    for kind, (title, attributes) in titles.items():
+        rows = [one for one in quantities.QUANTITIES.values() if one.kind == kind]
         lines += [f"## {title}", ""]
         lines += _row(["column", "meaning", *attributes]) + _row(["---"] * (2 + len(attributes)))
         for one in rows:
@@ -250,8 +257,8 @@ def columns_page() -> str:
             lines += _row([name, _describe(one), *cells])
         lines.append("")
     lines += ["## Sets of a grid", "", "| set | columns |", "|---|---|"]
-    for of in ("star", "cluster"):
-        for name, keys in quantities.sets(of).items():
+    for kind in ("feature", "target"):
+        for name, keys in quantities.sets(kind).items():
             lines += _row([f"`{name}`", " ".join(f"`{key}`" for key in keys)])
     return "\n".join(lines) + "\n"
 
@@ -273,3 +280,11 @@ def _cell(value: object) -> str:
 
 def _row(cells: Iterable[str]) -> list[str]:
     return [f"| {' | '.join(cells)} |"]
+
+
+# Functions that write a page, by its path below docs/.
+PAGES = {
+    "reference/config.md": config_page,
+    "reference/commands.md": commands_page,
+    "reference/columns.md": columns_page,
+}

@@ -110,7 +110,7 @@ def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) 
         }
     shard.check_keys(sorted(stars), feature_keys, "data.feature_keys")
     shard.check_keys(sorted(targets), target_keys, "data.target_keys")
-    groups = [group for group, _ in quantities.scaler_groups(sorted(stars), "star")]
+    groups = [group for group, _ in quantities.scaler_groups(sorted(stars), "feature")]
     mates = [key for group in groups if set(group) & set(feature_keys) for key in group]
     # In this order, in which they are wanted: TFDS gives them in another one every time.
     chosen = (*feature_keys, *(key for key in mates if with_mates and key in stars))
@@ -191,10 +191,10 @@ def _fit(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.Scale
     fitted = [
         bundle.fit_bundle(values, keys, quantities.scaler_groups(keys, of))
         for values, keys, of in (
-            (raw.feature, raw.feature_keys, "star"),
-            (raw.target, raw.target_keys, "cluster"),
+            (raw.feature, raw.feature_keys, "feature"),
+            (raw.target, raw.target_keys, "target"),
         )
     ]
     said = (f"{' '.join(keys)}: {one.method}" for of in fitted for keys, one in of.groups)
-    devices.log_once(f"{name} brings no scalers: fitted to its training split ({', '.join(said)})")
+    devices.log_on_main_process(f"{name} brings no scalers: fitted to its training split ({', '.join(said)})")
     return fitted[0], fitted[1]

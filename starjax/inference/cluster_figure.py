@@ -81,7 +81,7 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
         style.plain_numbers(axes.xaxis, physical.min(), physical.max())
     low, high = row["p16_physical"], row["p84_physical"]
     scale = ", logarithmic" if quantities.get(key).is_logarithmic else ""
-    axes.set_xlabel(f"{quantities.get(key).labelled()}{scale}")
+    axes.set_xlabel(f"{quantities.get(key).axis_label()}{scale}")
     axes.set(yticks=[], ylabel="probability density")
     axes.set(ylim=(0, 1.35 * density.max()), xlim=(max(physical.min(), 0), physical.max()))
     axes.set_title(
@@ -126,7 +126,7 @@ def _training_set(axes: Axes, run: Predictor, rows, is_flagged: bool) -> None:
         (axes.set_xlabel, axes.set_ylabel),
         strict=True,
     ):
-        set_label(quantities.get(name).labelled())
+        set_label(quantities.get(name).axis_label())
         if quantities.get(name).is_logarithmic:
             set_scale("log")
             style.plain_numbers(axis, *axis.get_view_interval())

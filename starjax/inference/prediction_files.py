@@ -158,7 +158,7 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
     for column in (
         "cluster",
         "stars",
-        *(f"{quantities.word(k)} [{quantities.unit(k)}]" for k in run.target_keys),
+        *(f"{quantities.short_name(k)} [{quantities.unit(k)}]" for k in run.target_keys),
     ):
         shown.add_column(column, justify="left" if column == "cluster" else "right")
     for column in ("virial mass [Msun]", "novelty", "flagged"):

@@ -105,7 +105,7 @@ def flag_reasons(target_keys: Sequence[str], reference: TrainingReference, row: 
         # A range that begins at zero, within rounding, ends there for all clusters.
         reaches_down = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
         if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
-            name, unit = quantities.word(key), quantities.unit(key)
+            name, unit = quantities.short_name(key), quantities.unit(key)
             found.append(
                 f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}, and no interval holds there"
             )

@@ -32,7 +32,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         density = _against_true(above, true, predicted, is_log, norm)
         errors = _error_density(below, true, predicted, is_log, norm)
         norm.autoscale(np.concatenate([density.get_array(), errors.get_array()]))
-        label = f"{quantities.get(key).labelled()}"
+        label = f"{quantities.get(key).axis_label()}"
         above.set_ylabel(f"predicted {label}")
         below.set_xlabel(f"true {label}")
         below.set_ylabel("log10(pred. / true)" if is_log else f"error [{quantities.unit(key)}]")
@@ -106,7 +106,7 @@ def errors_by_property(snapshots: pd.DataFrame) -> Figure:
             _error_panel(axes, np.asarray(_values(by_target, name)), error)
             if axes is panels[-1][against.index(name)]:
                 known = quantities.get(name)
-                axes.set_xlabel(f"true {known.labelled()}" if known.of == "cluster" else known.labelled())
+                axes.set_xlabel(f"true {known.axis_label()}" if known.kind == "target" else known.axis_label())
         axes_of_target[0].set_ylabel(label)
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)

@@ -61,7 +61,7 @@ def architectures(table: pd.DataFrame) -> Figure:
                 path = table.loc[table["data_set"] == data_set, "config.data.dataset"].iloc[0]
                 name = f"{features}\n{Path(path).name}, {data_set}"
             axes.set_title(f"{name}\n{'no run' if rows.empty else f'best: {_best_label(rows)}'}", fontsize=9)
-        (key,) = quantities.sets("cluster").get(target, (target,))
+        (key,) = quantities.sets("target").get(target, (target,))
         axes_of_target[0].set_ylabel(f"{quantities.get(key).label}: R² per snapshot\n(scaled units)")
     for axes in panels[-1]:
         axes.set(xlabel="learned parameters", xscale="log")

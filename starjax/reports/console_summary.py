@@ -88,7 +88,7 @@ def members_cells(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list
         for name in ("member", "seed", "fold", *run_config.HPARAMS, "best_epoch", "val_loss")
     }
     for key in target_keys:
-        name = quantities.word(key)
+        name = quantities.short_name(key)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{quantities.unit(key)}]"
         columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
     shown = [name for name in columns if name in table]

@@ -99,7 +99,7 @@ def html_page(run_dir: RunDirectory) -> str:
 def _results(run_dir: RunDirectory, tested: dict) -> Section:
     rows = [
         [
-            quantities.word(key),
+            quantities.short_name(key),
             quantities.unit(key) if units == "physical" else "scaled",
             *(f"{values[m]:.3f}" for m in ("mae", "rmse", "r2")),
         ]
@@ -127,7 +127,7 @@ def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
         ends = [f"{row[end]:z,.0f}" for end in ("low", "high") if not np.isnan(row[end])]
         unit = quantities.unit(row["target_key"])
         cells = [
-            quantities.word(row["target_key"]),
+            quantities.short_name(row["target_key"]),
             _binned_by(row["by"]),
             " to ".join(dict.fromkeys(ends)),
             f"{row['num_snapshot']}",
@@ -186,13 +186,13 @@ def _data_card(record: dict, reference: out_of_distribution.TrainingReference) -
 def _titled(key: str) -> str:
     """Return a quantity as a table calls it, with its unit."""
     known = quantities.get(key)
-    return f"{quantities.word(key)} [{known.unit}]" if known.unit else quantities.word(key)
+    return f"{quantities.short_name(key)} [{known.unit}]" if known.unit else quantities.short_name(key)
 
 
 def _binned_by(by: str) -> str:
     """Return what the column `by` of a table of coverage means."""
     key = by.removeprefix(coverage_lib.PREDICTED)
-    if quantities.get(key).of != "cluster" or by == "all":
+    if quantities.get(key).kind != "target" or by == "all":
         return _titled(by)
     return f"{'true' if by == key else 'predicted'} {_titled(key)}"
 

@@ -76,7 +76,7 @@ def read_run(directory: Path) -> pd.DataFrame:
     rows = []
     for target, by_units in content["test"].items():
         of_target = table[table["target_key"] == target]
-        row = described | {"target": quantities.set_name((target,), quantities.sets("cluster"))}
+        row = described | {"target": quantities.set_name((target,), quantities.sets("target"))}
         row |= {f"sample_{name}": value for name, value in flatten_dict(by_units, sep="_").items()}
         for units in UNITS:
             values = metrics.of_snapshots(of_target, units)
@@ -105,7 +105,7 @@ def _describe(run_dir: RunDirectory, record: dict) -> dict:
             "run": run_dir.name,
             "architecture": naming.architecture(model["name"], hparams),
             "model": model["name"],
-            "features": quantities.set_name(data["feature_keys"], quantities.sets("star")),
+            "features": quantities.set_name(data["feature_keys"], quantities.sets("feature")),
             "data_set": record["dataset"]["fingerprint"][:8],
             "num_params": models.num_params(
                 model, *run_config.model_shape(config_from_record(record["config"]))

@@ -120,7 +120,7 @@ def locate_run(config: ConfigDict) -> RunDirectory:
 
     With `config.resume=False`, the first of `<name>`, `<name>-2`, `<name>-3` … that is not there yet.
     """
-    named = quantities.sets("cluster")
+    named = quantities.sets("target")
     targets = "+".join(quantities.set_name((key,), named) for key in config.data.target_keys)
     name = config.name or f"{config.model.name}-{targets}-{config_digest(config)}"
     directory = Path(config.workdir or Path(config.output_base) / "experiments" / name)
@@ -188,7 +188,7 @@ def check_left_out(run_dir: RunDirectory, record: dict, config: ConfigDict, data
 
 def check_all_find(run_dir: RunDirectory, *found: bool) -> None:
     """Refuses, in all processes, a run of which one finds what another does not: their folders are not the same one."""
-    if not devices.agrees_over_processes(*found):
+    if not devices.all_processes_agree(*found):
         raise RunDirectoryError(
             f"{run_dir.path} holds for one process of the run what it does not for another: {_SHARED}"
         )

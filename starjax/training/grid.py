@@ -46,8 +46,8 @@ def grid_configs(config: ConfigDict) -> list[ConfigDict]:
     ]
     if missing:
         raise ConfigError(f"the config has no {', '.join(missing)}: a grid, such as --config=grid, is needed")
-    feature_sets = _columns("feature_sets", config.feature_sets, quantities.sets("star"))
-    target_sets = _columns("target_sets", config.target_sets, quantities.sets("cluster"))
+    feature_sets = _columns("feature_sets", config.feature_sets, quantities.sets("feature"))
+    target_sets = _columns("target_sets", config.target_sets, quantities.sets("target"))
     if not config.models:
         raise ConfigError("config.models=() should name at least one model")
     made = [
@@ -96,8 +96,8 @@ def _cell(base: ConfigDict, model: dict, features: tuple[str, ...], targets: tup
     hparams = {name: value for name, value in model.items() if name != "name"}
     parts = (
         naming.architecture(model["name"], hparams),
-        quantities.set_name(features, quantities.sets("star")),
-        quantities.set_name(targets, quantities.sets("cluster")),
+        quantities.set_name(features, quantities.sets("feature")),
+        quantities.set_name(targets, quantities.sets("target")),
     )
     cell.name = f"{'_'.join(parts)}-{config_digest(cell)}"
     return cell.lock()
@@ -139,7 +139,7 @@ def run_grid(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
     for number, cell in enumerate(mine, start=1):
         run_dir = locate_run(cell)
         is_done = integrity.is_finished_on(run_dir, fingerprint)
-        devices.log_once(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
+        devices.log_on_main_process(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
         if is_done:
             continue
         try:
