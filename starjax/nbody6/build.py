@@ -71,7 +71,7 @@ def build_dataset(config: ConfigDict) -> Path:
         directory_lock.remove_stale(out)
         return out
     build_state.check_writable(out, is_raw_given)
-    with directory_lock.locked(out), signals.surviving("runs that were read stand"):
+    with directory_lock.locked(out), signals.stop_message("runs that were read stand"):
         # Before the lock, another process may have been at work here.
         if build_state.record_version(out) != described:
             raise BuildError(f"{out} was changed by another process meanwhile: start again")

@@ -1,4 +1,8 @@
-"""Devices and processes: the only file that names a mesh axis."""
+"""Devices and processes: the only module that names a mesh axis.
+
+Devices form a mesh of rows and columns. Ensemble members are divided among the rows, the samples of a batch
+among the columns; a column's part of the batch is called its share.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,15 +18,16 @@ from starjax.runtime import log
 
 MEMBER_AXIS, DATA_AXIS = "member", "data"
 
-# As wide as the processor has them; by default XLA uses half of an AVX-512 (benchmarks/README.md).
+# By default XLA uses vectors of 256 bits, half the width of AVX-512 (benchmarks/README.md).
 CPU_COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 
 
 def use_cores(batch_size: int) -> None:
-    """Where the CPU computes, makes a device of every core (of as many as divide `batch_size`).
+    """Make every CPU core a device of jax, or as many cores as divide `batch_size`.
 
-    Each then works on samples of its own, in its own cache: 1.5 to 1.9 times as fast on two cores as both at one
-    sample (benchmarks/README.md). `JAX_NUM_CPU_DEVICES` overrules it.
+    Each core then works on its own samples in its own cache: on two cores 1.5 to 1.9 times as fast as one
+    device that uses both (benchmarks/README.md). The environment variable `JAX_NUM_CPU_DEVICES` takes
+    precedence.
     """
     if jax.config.jax_num_cpu_devices < 0:
         num_core = joblib.cpu_count(only_physical_cores=True)
@@ -30,19 +35,20 @@ def use_cores(batch_size: int) -> None:
         jax.config.update("jax_num_cpu_devices", num)
         if num < num_core:
             log.warning(
-                f"{num} of {num_core} cores compute: {num_core} do not divide config.train.batch_size={batch_size}"
+                f"using {num} of {num_core} cores, because {num_core} does not divide "
+                f"config.train.batch_size={batch_size}"
             )
 
 
 def min_over_processes(number: int) -> int:
-    """The smallest of what the processes give."""
+    """Return the smallest of the numbers that the processes pass."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.float64(number)).min())
 
 
-def agrees_over_processes(*numbers: int) -> bool:
-    """Whether all processes give the same numbers."""
+def all_processes_agree(*numbers: int) -> bool:
+    """Return whether all processes pass the same numbers."""
     if jax.process_count() == 1:
         return True
     found = multihost_utils.process_allgather(np.array(numbers, np.int32))
@@ -50,25 +56,26 @@ def agrees_over_processes(*numbers: int) -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes the files."""
+    """Return whether this is the process that writes files and logs."""
     return jax.process_index() == 0
 
 
-def log_once(message: str) -> None:
-    """Says a line, once in a multi-process run."""
+def log_on_main_process(message: str) -> None:
+    """Log a line on the main process, so that a run of many processes prints it once."""
     if is_main_process():
         log.info(message)
 
 
 def sync_processes(name: str) -> None:
-    """Returns once all processes have called it with this name."""
+    """Wait until all processes have called this function with the same name."""
     multihost_utils.sync_global_devices(name)
 
 
 def make_mesh(num_member: int = 1, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
-    """All devices of all processes, or those given.
+    """Return a mesh of all devices of all processes, or of those given.
 
-    Members are shared out among its rows, the samples of a batch among its columns.
+    Args:
+      num_member: ensemble members. The mesh has as many rows as divide both them and the devices.
     """
     devices = devices or jax.devices()
     num_row = math.gcd(num_member, len(devices))
@@ -81,22 +88,22 @@ def make_mesh(num_member: int = 1, devices: Sequence[jax.Device] | None = None) 
 
 
 def num_share(mesh: jax.sharding.Mesh) -> int:
-    """How many devices the samples of a batch are shared out among."""
+    """Return how many shares a batch is divided into: the columns of the mesh."""
     return mesh.shape[DATA_AXIS]
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
-    """Puts a copy of every array of `tree`, the same in all processes, on every device of `mesh`."""
+    """Copy every array of `tree`, which all processes pass alike, to every device of `mesh`."""
     return _put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard_members(tree, mesh: jax.sharding.Mesh):
-    """Puts arrays, the same in all processes, on the devices that train the members along their first axis."""
+    """Divide arrays, which all processes pass alike, among the rows of `mesh`, members first."""
     return _put(tree, member_sharding(mesh))
 
 
 def member_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Of arrays with members along their first axis."""
+    """Return the sharding of arrays whose first axis is the ensemble members."""
     return NamedSharding(mesh, PartitionSpec(MEMBER_AXIS))
 
 
@@ -109,19 +116,19 @@ def _put(tree, sharding: NamedSharding):
 
 
 def local_positions(mesh: jax.sharding.Mesh) -> list[int]:
-    """Which of the shares of a batch this process has devices for."""
+    """Return the numbers of the shares that this process has devices for."""
     is_own = [[device.process_index == jax.process_index() for device in row] for row in mesh.devices]
     return np.flatnonzero(np.any(is_own, axis=0)).tolist()
 
 
 def place_shares(trees: dict, mesh: jax.sharding.Mesh):
-    """Puts a tree of equal shapes on the devices of each share of a batch.
+    """Put a tree of arrays for each share on the devices of that share.
 
     Args:
-      trees: by share, those of this process (`local_positions`).
+      trees: by number of the share, the trees of this process (`local_positions`), with equal shapes.
 
     Returns:
-      One tree, of all shares' arrays along a first axis.
+      One tree; the first axis of its arrays is the shares.
     """
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
@@ -133,37 +140,43 @@ def place_shares(trees: dict, mesh: jax.sharding.Mesh):
     return jax.tree.map(join, *trees.values())
 
 
-def local_stars(tree, is_sharded: bool):
-    """Inside `on_mesh`: a device's own part of what `from_each_device` made; a replicated tree as it is."""
+def local_share(tree, is_sharded: bool):
+    """Return, inside `on_mesh`, the device's own share of `place_shares`; a replicated tree unchanged."""
     return jax.tree.map(lambda x: x[0], tree) if is_sharded else tree
 
 
 def local_rows(batch_size: int, size: int | None = None, *, is_sharded: bool = False):
-    """Inside `on_mesh`: the rows of a batch that fall to this device, `size` of them at a time.
+    """Return, inside `on_mesh`, the rows of a batch that this device computes, in micro-batches.
 
     Args:
-      is_sharded: False: rows are numbered over all devices. True: each device numbers its own.
+      batch_size: samples of the batch, over all devices.
+      size: samples of a micro-batch; by default all that this device has.
+      is_sharded: if False, rows are numbered over all devices; if True, each device numbers its own.
 
     Returns:
-      Rows int32 (number of times, size), by default all at once, filled up with -1; and by how much the numbers
-      of the next batch are higher.
+      rows: int32 (number of micro-batches, size), padded with -1.
+      stride: by how much the numbers of the next batch are higher.
     """
     num_local = batch_size // jax.lax.axis_size(DATA_AXIS)
     first = 0 if is_sharded else jax.lax.axis_index(DATA_AXIS) * num_local
-    # Each member draws its own samples at these rows.
+    # Each member draws its own samples at these rows, so shard_map must take them as varying over members.
     row = jax.lax.pcast(first + jnp.arange(num_local), MEMBER_AXIS, to="varying")
-    num_left_over = -num_local % (size or num_local)
-    row = jnp.pad(row, (0, num_left_over), constant_values=-1).reshape(-1, size or num_local)
+    num_padding = -num_local % (size or num_local)
+    row = jnp.pad(row, (0, num_padding), constant_values=-1).reshape(-1, size or num_local)
     return row, num_local if is_sharded else batch_size
 
 
-def vary_over_devices(tree):
-    """Inside `on_mesh`: the same values as a copy of each device's own, whose gradient is that device's alone."""
+def copy_per_device(tree):
+    """Return, inside `on_mesh`, a copy of the values for each device, whose gradient is that device's alone.
+
+    The gradient with respect to replicated values would already be summed over devices, once for each
+    micro-batch.
+    """
     return jax.lax.pcast(tree, DATA_AXIS, to="varying")
 
 
 def sum_over_devices(tree):
-    """Inside `on_mesh`: the sum over devices."""
+    """Return, inside `on_mesh`, the sum over the shares of a batch."""
     return jax.lax.psum(tree, DATA_AXIS)
 
 
@@ -175,13 +188,17 @@ def on_mesh(
     result: str = "members",
     **jit_options,
 ):
-    """Compiles `function` for every device of `mesh`.
+    """Return `function` jitted for all devices of `mesh`; each runs it on its own part of the arguments.
 
     Args:
-      arguments, result: how each argument lies on the devices, and what comes out:
-        'same': replicated; 'members': with members along its first axis (`share_members`); 'shares': with shares of
-        a batch along its first axis (`from_each_device`); 'rows': with members along its first axis and the
-        rows of a batch along its third.
+      function: takes and returns trees of arrays.
+      mesh: the devices.
+      arguments: how each argument is divided among the devices:
+        'same': replicated; 'members': the first axis is the ensemble members (`shard_members`); 'shares': the
+        first axis is the shares of a batch (`place_shares`); 'rows': the first axis is the members, the third
+        the rows of a batch.
+      result: how the result is divided, in the same words.
+      **jit_options: for `jax.jit`.
     """
     specs = {
         "same": PartitionSpec(),
@@ -197,7 +214,7 @@ def on_mesh(
 
 
 def gather(array: jax.Array) -> np.ndarray:
-    """The whole of a sharded array, in every process."""
+    """Return a sharded array as a whole, in every process."""
     if array.is_fully_addressable:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -1,6 +1,7 @@
-"""Being asked to go, by SIGTERM, Ctrl-C or a terminal that is closed: at once where nothing would be lost, else after the step under way.
+"""Stop on SIGTERM, Ctrl-C or a closed terminal: at once, or after the current step if work would be lost.
 
-A machine that is taken away says so some seconds before; what it was at is to stand then.
+A preempted machine gives some seconds of notice. What the run has done by then must be on disk before they
+end.
 """
 
 import contextlib
@@ -11,54 +12,61 @@ import signal
 import sys
 from collections.abc import Iterator
 
-# sysexits.h's EX_TEMPFAIL, which Python has on Unix only: the same command resumes.
+# EX_TEMPFAIL of sysexits.h, which the module os has on Unix only: try again, the same command resumes.
 TRY_AGAIN = 75
 # Windows has no SIGHUP.
 _HANGUP = getattr(signal, "SIGHUP", None)
 SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
-# What a shell has for Ctrl-C, and for the others sysexits.h's "try again later": the same command goes on.
+# Ctrl-C ends with the status that a shell gives it.
 STATUS = {signal.SIGINT: 128 + signal.SIGINT} | dict.fromkeys(SIGNALS[1:], TRY_AGAIN)
-WORDS = {
+REASONS = {
     signal.SIGINT: "interrupted",
-    signal.SIGTERM: "asked to end",
-    _HANGUP: "asked to end by a terminal that was closed",
+    signal.SIGTERM: "asked to stop",
+    _HANGUP: "asked to stop, since the terminal was closed",
 }
-GOES_ON = "the same command, given again, goes on"
+RESUMES = "the same command, given again, resumes"
 
 
 class StoppedError(Exception):
-    """A run that was asked to end and has kept what it had, with what to do; no error of the run.
+    """A run that was asked to stop and has saved its state; the run itself is without error.
 
     Attributes:
-      status: what the process ends with.
+      status: exit status of the process.
     """
 
     def __init__(self, message: str, number: signal.Signals):
-        super().__init__(f"{WORDS[number]}: {message}; {GOES_ON}")
+        super().__init__(f"{REASONS[number]}: {message}; {RESUMES}")
         self.status = STATUS[number]
 
 
 @dataclasses.dataclass(frozen=True)
-class Ending:
-    """A signal handler that ends the process at once and says what stands; what it was at survives that, as it survives a kill.
+class ImmediateStop:
+    """A signal handler that ends the process at once and prints what is kept; files are as after a kill.
 
-    A KeyboardInterrupt would be lost where it is raised in a callback of a library, and ending while XLA compiles may crash.
+    It does not raise: a KeyboardInterrupt is lost if it is raised in a callback of a library, and unwinding
+    the stack while XLA compiles may crash.
+
+    Attributes:
+      kept: what is kept, in words; may be empty.
     """
 
-    stands: str = ""
+    kept: str = ""
 
     def __call__(self, number: int, _) -> None:
-        said = ": ".join(filter(None, [WORDS[signal.Signals(number)], self.stands]))
-        # Not by print, in the midst of which this may have come. A progress bar hides the cursor.
+        reason = ": ".join(filter(None, [REASONS[signal.Signals(number)], self.kept]))
+        # Progress bars hide the cursor.
         show_cursor = "\x1b[?25h" if os.isatty(2) else ""
-        _say(f"{show_cursor}\n{said}; {GOES_ON}\n")
+        _write(f"{show_cursor}\n{reason}; {RESUMES}\n")
         os._exit(STATUS[signal.Signals(number)])
 
 
-class Deferral:
-    """A signal handler that notes the first signal, for work that is to be kept first; a second one ends the process at once.
+class DeferredStop:
+    """A signal handler that notes the first signal, so that work can be saved; a second one ends the process.
 
-    That a terminal is closed is often said twice, by the kernel and by the shell.
+    A closed terminal counts once: often both the kernel and the shell send SIGHUP.
+
+    Attributes:
+      number: the first signal, or None.
     """
 
     def __init__(self):
@@ -70,19 +78,21 @@ class Deferral:
             if self.number is not None:
                 return
         if self.number is not None:
-            Ending("what was saved before stands")(number, frame)
+            ImmediateStop("what was saved before is kept")(number, frame)
         self.number = signal.Signals(number)
-        _say(f"\n{WORDS[self.number]}: saving after the step under way; Ctrl-C ends at once\n")
+        _write(f"\n{REASONS[self.number]}: saving after the current step; Ctrl-C ends at once\n")
 
 
-def _say(text: str) -> None:
-    # Ctrl-C ends a `tee` that would have read it, too; what is to be kept is kept all the same.
+def _write(text: str) -> None:
+    """Write to standard error, if it can be written to."""
+    # Not by print: the signal may have arrived within a print. Ctrl-C also ends a `tee` that reads this
+    # stream; the run must be saved all the same.
     with contextlib.suppress(OSError):
         os.write(2, text.encode())
 
 
 def detach_terminal() -> None:
-    """What is printed from here on goes nowhere, where it went to a terminal that is gone."""
+    """Send standard output and error to the null device if their terminal is gone."""
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")
@@ -92,34 +102,36 @@ def detach_terminal() -> None:
 
 
 def install_handlers() -> None:
-    """From here on a signal ends the process and says what stands; for commands, not for what others import."""
+    """Let signals end this process with a message; for commands, not for programs that import starjax."""
     for number in SIGNALS:
-        # A process started in the background may have been told to ignore Ctrl-C, one of `nohup` its terminal.
+        # Other handlers stay: background processes may ignore Ctrl-C, and processes under `nohup` SIGHUP.
         if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(number, Ending())
+            signal.signal(number, ImmediateStop())
 
 
 @contextlib.contextmanager
-def surviving(what: str) -> Iterator[None]:
-    """What stands if a signal ends the process within this block."""
-    with _handled(Ending(what)):
+def stop_message(kept: str) -> Iterator[None]:
+    """Print what is kept if a signal ends the process within this block."""
+    with _handled(ImmediateStop(kept)):
         yield
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[Deferral]:
-    """Within this block a signal is noted only, in the `number` of what is yielded."""
-    handler = Deferral()
+def deferred() -> Iterator[DeferredStop]:
+    """Only note signals within this block, in the `number` of the handler that it yields."""
+    handler = DeferredStop()
     with _handled(handler):
         yield handler
 
 
 @contextlib.contextmanager
 def _handled(handler) -> Iterator[None]:
-    # A notebook keeps its own way of being interrupted. Of many processes, jax tells all that one was asked to go.
+    """Replace the handlers of `install_handlers`, if they are installed, within this block."""
+    # In a notebook none are installed, and its own stay. With many processes jax handles SIGTERM: it tells
+    # all of them that one was asked to stop, so that they save at the same step.
     jax = sys.modules.get("jax")
     numbers = () if jax is not None and jax.distributed.is_initialized() else SIGNALS
-    replaced = {n: h for n in numbers if isinstance(h := signal.getsignal(n), Ending)}
+    replaced = {n: h for n in numbers if isinstance(h := signal.getsignal(n), ImmediateStop)}
     for number in replaced:
         signal.signal(number, handler)
     try:

@@ -96,7 +96,7 @@ def fit(
         raise signals.StoppedError(f"{max(p.epoch for p in progress)} epochs stand", deferral.number)
     last = max(p.epoch for p in progress)
     if last < max_epochs:
-        devices.log_once(f"stopped after epoch {last}: no better validation loss for {patience} epochs")
+        devices.log_on_main_process(f"stopped after epoch {last}: no better validation loss for {patience} epochs")
     return arrays, progress
 
 
@@ -120,11 +120,11 @@ def _restore(
     if begun is None or begun.content["number"] != last + 1:
         return arrays, progress, None
     part = EpochState.restored(begun.arrays["state"], begun.content)
-    devices.log_once(f"and after {part.num_step} of {trainer.num_step} steps of epoch {part.number}")
+    devices.log_on_main_process(f"and after {part.num_step} of {trainer.num_step} steps of epoch {part.number}")
     return arrays, progress, part
 
 
-def _stop_requested(deferral: signals.Deferral, checkpoints: Checkpoints) -> Callable[[], bool]:
+def _stop_requested(deferral: signals.DeferredStop, checkpoints: Checkpoints) -> Callable[[], bool]:
     """Tells whether the process is to go; of many processes all at once, so that they have to ask as often."""
 
     def is_asked_to_go():

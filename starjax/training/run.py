@@ -91,7 +91,7 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     if is_done:
         if is_writer:
             directory_lock.remove_stale(run_dir.path)
-        devices.log_once(f"{run_dir.path} holds this run already, finished: nothing to do")
+        devices.log_on_main_process(f"{run_dir.path} holds this run already, finished: nothing to do")
         return
     with directory_lock.locked(run_dir.path) if is_writer else contextlib.nullcontext():
         if is_writer:
@@ -111,7 +111,7 @@ def _make(config: ConfigDict, run_dir: RunDirectory, stored: Dataset, record: di
         _train_and_test_folds(config, stored, run_dir)
     else:
         data, chosen = prepare.load(config, record, stored)
-        devices.log_once(
+        devices.log_on_main_process(
             f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
         )
         source = prepare.place_stars(config, data, chosen)
@@ -138,7 +138,7 @@ def _describe(
 def _train_and_test_folds(config: ConfigDict, stored: Dataset, run_dir: RunDirectory) -> None:
     num_fold, folds = config.ensemble.num_fold, []
     for number in range(num_fold):
-        devices.log_once(f"fold {number + 1} of {num_fold} is left out ({run_dir.fold(number).name})")
+        devices.log_on_main_process(f"fold {number + 1} of {num_fold} is left out ({run_dir.fold(number).name})")
         of_fold = run_config.fold_config(config, number)
         _finish(of_fold, run_dir.fold(number), stored)
         folds.append(cross_validation.read_fold(of_fold, run_dir.fold(number), stored))
@@ -153,7 +153,7 @@ def _train_and_test(config: ConfigDict, setup: prepare.Setup, run_dir: RunDirect
     num_member = len(trainer.members)
     num_param = count_params(trainer.initial_state["params"]) // num_member
     of_members = f"{num_member} members of " if num_member > 1 else ""
-    devices.log_once(
+    devices.log_on_main_process(
         f"{of_members}{config.model.name} with {num_param} parameters, "
         f"{train_shard.num_snapshot} training snapshots ({device_placement.num_bytes(train_shard) / 2**20:,.0f} MiB, "
         f"{source.placement}), {trainer.mesh.size} device(s); {trainer.num_step} steps an epoch of "
@@ -169,5 +169,5 @@ def _train_and_test(config: ConfigDict, setup: prepare.Setup, run_dir: RunDirect
         arrays, progress = loop.fit(config, trainer, source, setup.evaluator, kept)
     if is_writer:
         shutil.rmtree(run_dir.interrupted)
-    with signals.surviving("the model is trained, what remains is its test"):
+    with signals.stop_message("the model is trained, what remains is its test"):
         write_results.test_and_write(config, run_dir, data, setup.layout, setup.evaluator, arrays, progress)

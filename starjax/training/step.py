@@ -77,7 +77,7 @@ def make_train_steps(
             state, sums = carry
             params_P, unravel = ravel_pytree(state["params"])
             # A copy on each device, so that the gradient is that of its own samples, to be summed once.
-            own_params = unravel(devices.vary_over_devices(params_P))
+            own_params = unravel(devices.copy_per_device(params_P))
             pair_NxM, is_real_NxM = samples.at(jnp.where(row_NxM < 0, -1, number * num_row + row_NxM))
             pair_NxM, is_real_NxM, choice_N = samples.sorted_for(slots, pair_NxM, is_real_NxM)
 
@@ -90,7 +90,7 @@ def make_train_steps(
                 return jax.tree.map(jnp.add, total, (ravel_pytree(gradients)[0], found))
 
             zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))
-            totals = jax.lax.fori_loop(0, len(row_NxM), accumulate, devices.vary_over_devices(zeros))
+            totals = jax.lax.fori_loop(0, len(row_NxM), accumulate, devices.copy_per_device(zeros))
             gradient_P, totals = devices.sum_over_devices(totals)
             gradients = unravel(gradient_P / totals[SUMS.index("num_sample")])
             updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
@@ -103,7 +103,7 @@ def make_train_steps(
         return state, dict(zip(SUMS, sums, strict=True))
 
     def train_steps(states, members, stars, epoch, first_step, num_step):
-        stars = devices.local_stars(stars, is_sharded)
+        stars = devices.local_share(stars, is_sharded)
         return map_members(
             lambda state, member: train_member(state, member, stars, epoch, first_step, num_step),
             states,

@@ -39,7 +39,7 @@ cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 def test_ctrl_c_ends_a_command_with_one_line():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr.endswith("\ninterrupted; the same command, given again, goes on\n")
+    assert done.stderr.endswith("\ninterrupted; the same command, given again, resumes\n")
 
 
 ASKED_WITH_NOBODY_TO_TELL = """
@@ -71,7 +71,7 @@ cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
     done = subprocess.run([sys.executable, "-c", ASKED_WITH_NOBODY_TO_TELL], check=False)
     assert done.returncode == os.EX_TEMPFAIL
-    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.surviving("all")')
+    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.stop_message("all")')
     assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
 
 

@@ -90,4 +90,4 @@ def test_every_core_is_a_device(cores, batch_size, variables, num_device):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=unset | variables
     )
     assert int(done.stdout.splitlines()[-1]) == num_device
-    assert (f"{num_device} of {cores} cores compute" in done.stdout) == is_told
+    assert (f"using {num_device} of {cores} cores" in done.stdout) == is_told

@@ -78,7 +78,7 @@ def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, 
             printed, statuses = ended(processes)
         printed[0] = seen + printed[0]
         assert statuses == [0 if is_last else 75] * number, printed
-        assert is_last or all("asked to end: " in text.splitlines()[-1] for text in printed)
+        assert is_last or all("asked to stop: " in text.splitlines()[-1] for text in printed)
         assert f" {number * num_device} device(s);" in printed[0]
         assert ("going on after epoch" in printed[0]) == (turn > 0)
         assert not any("epoch  " in text for text in printed[1:])
