@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import itertools
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
@@ -24,8 +25,9 @@ class Box:
         """Return the box as SVG."""
         lines = self.text.split("\n")
         first = self.y + self.height / 2 - (len(lines) - 1) * 7.5 + 4
+        middle = self.x + self.width / 2
         text = "".join(
-            f'<text x="{self.x + self.width / 2}" y="{first + 15 * i}" text-anchor="middle">{html.escape(line)}</text>'
+            f'<text x="{middle}" y="{first + 15 * i}" text-anchor="middle">{html.escape(line)}</text>'
             for i, line in enumerate(lines)
         )
         return (
@@ -35,7 +37,7 @@ class Box:
 
 
 def arrow(start: Box, end: Box) -> str:
-    """Return an arrow from the right side of a box to the left side of another, or from its bottom to a top below."""
+    """Return an arrow from the right side of a box to the left of another, or from its bottom to a top."""
     if end.x >= start.x + start.width:
         x1, y1 = start.x + start.width, start.y + start.height / 2
         x2, y2 = end.x - 2, end.y + end.height / 2
@@ -54,19 +56,20 @@ def picture(boxes: list[Box], arrows: list[tuple[Box, Box]]) -> str:
     height = max(box.y + box.height for box in boxes) + 12
     body = "\n".join([*(arrow(*pair) for pair in arrows), *(box.svg() for box in boxes)])
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="{_FONT}" font-size="12.5" fill="#212121">\n'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#37474f"/></marker></defs>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" font-family="{_FONT}" font-size="12.5" fill="#212121">\n'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#37474f"/></marker></defs>\n'
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
 
 
 def _chain(boxes: list[Box]) -> list[tuple[Box, Box]]:
-    return list(zip(boxes[:-1], boxes[1:], strict=True))
+    return list(itertools.pairwise(boxes))
 
 
 def summary_stats() -> str:
+    """Return the diagram of the summary statistics."""
     stars = Box(12, 12, "stars\nB × K × F", width=90, height=50)
     pool = Box(
         140, 12, "number of stars; mean, median, min,\nmax, std, quartiles of each feature", "pool", 250, 50
@@ -78,6 +81,7 @@ def summary_stats() -> str:
 
 
 def deep_sets() -> str:
+    """Return the diagram of Deep Sets."""
     stars = [
         Box(12, 12 + 54 * i, text, width=80, height=40)
         for i, text in enumerate(("star 1", "star 2", "star n"))
@@ -91,6 +95,7 @@ def deep_sets() -> str:
 
 
 def set_transformer() -> str:
+    """Return the diagram of the Set Transformer."""
     stars = Box(12, 12, "stars\nB × K × F", width=90, height=66)
     block = Box(
         138, 12, "self-attention block\n× num_sabs: each star\nattends to all real stars", "network", 180, 66
@@ -103,6 +108,7 @@ def set_transformer() -> str:
 
 
 def soft_groups() -> str:
+    """Return the diagram of soft groups."""
     star = Box(12, 76, "star", width=60, height=44)
     gate = Box(106, 76, "gate\nnetwork", "network", 80, 44)
     groups = Box(226, 12, "shares and moments of groups,\nquantiles, means", "pool", 220, 50)
@@ -117,6 +123,7 @@ def soft_groups() -> str:
 
 
 def data_flow() -> str:
+    """Return the diagram of the flow from caches and catalogues to answers."""
     caches = Box(12, 12, "simulation\ncaches", width=100, height=48)
     shards = Box(150, 12, "shards and\nscalers", width=100, height=48)
     sampler = Box(288, 12, "sampler on\nthe device", "network", 100, 48)
