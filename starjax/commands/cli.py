@@ -52,6 +52,13 @@ class Parser(argparse.ArgumentParser):
             epilog=epilog,
             formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=27, width=80),
         )
+        self.add_argument(
+            "--log_level",
+            metavar="LEVEL",
+            choices=log.LEVELS,
+            default="info",
+            help="%(choices)s [%(default)s]",
+        )
         self.config = config
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -104,7 +111,7 @@ def run(command: ModuleType, argv: Sequence[str]) -> None:
     atexit.register(gc.freeze)
     try:
         arguments = command.parser().parse(argv)
-        log.silence_libraries()
+        log.set_level(arguments.log_level)
         command.main(arguments)
         _wait_for_processes()
     except errors.StarjaxError as error:

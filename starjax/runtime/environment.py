@@ -1,4 +1,4 @@
-"""What comes from the environment: defaults of config fields, versions of packages, and where compiled programs are kept."""
+"""The environment of a command: variables, versions of packages, and the cache of compiled programs."""
 
 import importlib.metadata
 import os
@@ -23,30 +23,38 @@ _PACKAGES = (
 
 
 def default(variable: str, otherwise: str) -> str:
-    """`variable` from the environment, else from a `.env` file here or above, else `otherwise`; empty counts as unset."""
+    """Return an environment variable, or its value in a `.env` file, or `otherwise`.
+
+    Empty values count as unset. The file is searched for in the current folder and in those above it.
+
+    Raises:
+      ConfigError: the file is not text in UTF-8.
+    """
     path = dotenv.find_dotenv(usecwd=True)
     try:
         in_file = dotenv.dotenv_values(path)
     except UnicodeDecodeError as error:
-        raise errors.ConfigError(f"{path} is no text in UTF-8: mend it, or move it away") from error
+        raise errors.ConfigError(
+            f"{path} is not a text file in UTF-8: correct it, or move it away"
+        ) from error
     return os.environ.get(variable) or in_file.get(variable) or otherwise
 
 
 def use_compilation_cache(output_base: str) -> None:
-    """Keeps what is compiled in `output_base/compilation-cache`, for later runs of the same shapes.
+    """Keep compiled programs in `output_base/compilation-cache`, for later runs with the same shapes.
 
-    Where `JAX_COMPILATION_CACHE_DIR` names another place, or `JAX_ENABLE_COMPILATION_CACHE` says no, that holds.
+    The environment variables `JAX_COMPILATION_CACHE_DIR` and `JAX_ENABLE_COMPILATION_CACHE` take precedence.
     """
-    import jax  # slow to import; configs ask this module for defaults before a command needs jax
+    import jax  # slow to import; configs read defaults from this module before a command needs jax
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update(
             "jax_compilation_cache_dir", str(Path(output_base).absolute() / "compilation-cache")
         )
-        # All of them, however quickly they were compiled: a run has many small ones.
+        # A run compiles many small programs, which jax by default does not keep.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def package_versions() -> dict[str, str]:
-    """What results are made with, by package."""
+    """Return the versions of the packages that results depend on."""
     return {package: importlib.metadata.version(package) for package in _PACKAGES}

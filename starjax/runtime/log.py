@@ -1,7 +1,8 @@
-"""What a run says as it goes on: a line an event, on standard output.
+"""Log the events of a run, one line each, on standard output.
 
-A terminal shows the text alone. A file gets the time and the level before it, since people read it days later: `INFO`, what goes
-as it should; `WARNING`, what went otherwise than asked and how it was mended. What ends a command is its last line, on standard error.
+A terminal shows the text alone. In a file each line starts with the time and the level, because it is read
+later: INFO for what goes as planned, WARNING for what does not and how it was handled. The error that ends a
+command is its last line, on standard error.
 """
 
 import errno
@@ -10,11 +11,12 @@ import sys
 
 from starjax.runtime import signals
 
+LEVELS = ("warning", "info", "debug")
 _LOGGER = logging.getLogger("starjax")
 
 
 class _Printer(logging.Handler):
-    """Prints, so that a line goes where standard output is at that moment, as in a notebook."""
+    """Prints to `sys.stdout` as it is at that moment, which a notebook replaces for each cell."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -22,15 +24,15 @@ class _Printer(logging.Handler):
         except OSError as error:
             if error.errno == errno.EIO:
                 signals.detach_terminal()
-                sys.stdout.flush()  # a disk that fails still does
+                sys.stdout.flush()  # raises again where the cause is a failing disk
             else:
                 error.filename = error.filename or "standard output"
                 raise
 
     def format(self, record: logging.LogRecord) -> str:
         text = " ".join(record.getMessage().splitlines())
-        # Of many processes one speaks, unless something is amiss.
-        jax = sys.modules.get("jax")  # a command that has not imported it is one process
+        # Only the main process logs events, but any process may log a warning.
+        jax = sys.modules.get("jax")  # a command that has not imported jax is one process
         if record.levelno > logging.INFO and jax is not None and jax.distributed.is_initialized():
             text = f"process {jax.process_index()}: {text}"
         if sys.stdout.isatty():
@@ -38,24 +40,37 @@ class _Printer(logging.Handler):
         return f"{logging.Formatter('%(asctime)s').format(record):.19} {record.levelname:<7} {text}"
 
 
-def set_level(level: int) -> None:
-    """Lines below a level of the module `logging` do not appear."""
-    _LOGGER.setLevel(level)
+def set_level(level: str) -> None:
+    """Set which lines are logged, for the whole process.
+
+    Args:
+      level: one of LEVELS: 'warning'; 'info' for events as well; 'debug' also for the messages of libraries.
+    """
+    import absl.logging
+
+    _LOGGER.setLevel(level.upper())
+    if level == "debug":
+        logging.basicConfig(format="%(name)s: %(message)s")
+        absl.logging.set_verbosity(absl.logging.INFO)
+    else:
+        _silence_libraries()
 
 
-def silence_libraries() -> None:
-    """Leaves out what libraries print of their insides, by name.
+def _silence_libraries() -> None:
+    """Suppress messages of libraries that tell users nothing.
 
-    - absl: INFO; orbax and jax log each step of each checkpoint.
-    - orbax, errors with a traceback: each of its threads logs what it raises, and what it raises ends the command with a line.
-    - orbax, "not finalized": the part of a checkpoint that a killed process left is removed, as it should be.
-    - asyncio, "never retrieved": of one of orbax's parts that could not be written, where another one told it.
-    - tensorstore, "Event loop is closed": what it had under way of a checkpoint as orbax raised that another part cannot be written.
+    - absl, INFO: orbax and jax log each step of each checkpoint.
+    - orbax, errors with a traceback: its threads log what they raise, which also ends the command with a
+      line.
+    - orbax, "not finalized": it removes the unfinished checkpoint of a killed process, as it should.
+    - asyncio, "never retrieved": an item of a checkpoint could not be written, but another one has already
+      raised.
+    - tensorstore, "Event loop is closed": it was still writing one item when another one raised.
     """
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.WARNING)
-    absl.logging.get_absl_logger().addFilter(_says_more_than_the_run)
+    absl.logging.get_absl_logger().addFilter(_is_news)
     logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
     show = sys.unraisablehook
     sys.unraisablehook = lambda raised: (
@@ -63,26 +78,28 @@ def silence_libraries() -> None:
     )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    is_known = record.exc_info is not None or "not finalized" in record.getMessage()
+    return not (is_known and "/orbax/checkpoint/" in record.pathname)
+
+
 def console(width: int):
-    """What prints tables on standard output, with names as they are: rich would read `[b]` and `:star:` in them."""
-    from rich.console import Console  # slow to import, and needed at the end of a command only
+    """Return a rich console on standard output that prints `[b]` and `:star:` in names as they are."""
+    from rich.console import Console  # slow to import, and used at the end of a command only
 
     return Console(width=width, markup=False, emoji=False)
 
 
 def info(text: str) -> None:
+    """Log an event."""
     _LOGGER.info("%s", text)
 
 
 def warning(text: str) -> None:
+    """Log a warning."""
     _LOGGER.warning("%s", text)
-
-
-def _says_more_than_the_run(record: logging.LogRecord) -> bool:
-    is_told = record.exc_info is not None or "not finalized" in record.getMessage()
-    return not (is_told and "/orbax/checkpoint/" in record.pathname)
 
 
 _LOGGER.addHandler(_Printer())
 _LOGGER.setLevel(logging.INFO)
-_LOGGER.propagate = False  # to absl's, which prints what libraries say
+_LOGGER.propagate = False  # the root logger may have handlers of the application or of absl

@@ -1,4 +1,7 @@
-"""How a process joins the others of a run, and how it ends as one of them."""
+"""Join the processes of a run, and end as one of them.
+
+On Windows a run is one process: the last message of a process that is killed is printed by a POSIX shell.
+"""
 
 import atexit
 import faulthandler
@@ -12,7 +15,7 @@ import jax
 
 from starjax.errors import ConfigError
 
-# What srun sets, and jax.distributed reads; without it a SLURM allocation is one process.
+# Set by srun and read by jax.distributed. An allocation without srun is one process.
 _SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
 
@@ -20,32 +23,47 @@ _TPU_DEVICES = ("/dev/accel0", "/dev/vfio/0")
 def join_processes(
     coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> bool:
-    """Joins the processes of a multi-process run, if this is one, and says so; before any other use of jax.
+    """Join the other processes of a run, if there are any, before any other use of jax.
 
-    It is one when a coordinator is named, or when the environment is that of SLURM or Open MPI with
+    There are others if a coordinator is named, or if the environment is that of SLURM or Open MPI with
     several processes, of a Kubernetes indexed job, or of a Cloud TPU.
+
+    Args:
+      coordinator_address: host and port of process 0; None: as jax finds it.
+      num_processes: number of processes; None: as jax finds it.
+      process_id: number of this process, from 0; None: as jax finds it.
+
+    Returns:
+      Whether this process is one of many.
+
+    Raises:
+      ConfigError: arguments or packages are missing, or the system is Windows.
     """
     if not coordinator_address and (num_processes is not None or process_id is not None):
-        raise ConfigError("--num_processes and --process_id go with --coordinator_address=HOST:PORT")
+        raise ConfigError("--num_processes and --process_id need --coordinator_address=HOST:PORT")
     is_named = coordinator_address or "JAX_COORDINATOR_ADDRESS" in os.environ
     if not is_named and _is_indexed_job() and importlib.util.find_spec("kubernetes") is None:
         raise ConfigError(
-            "in a Kubernetes indexed job jax finds the other processes by the package kubernetes: install "
-            "starjax[k8s], or give --coordinator_address, --num_processes and --process_id"
+            "in a Kubernetes indexed job jax needs the package kubernetes to find the other processes: "
+            "install starjax[k8s], or give --coordinator_address, --num_processes and --process_id"
         )
     if not coordinator_address and not _is_in_cluster():
         return False
+    if sys.platform == "win32":
+        raise ConfigError("runs of many processes are not supported on Windows: start one process")
     jax.distributed.initialize(coordinator_address, num_processes, process_id, _device_ids())
     _prepare_to_end()
     return True
 
 
 def _device_ids() -> list[int] | None:
-    """Which devices of its host jax is to give this process; an empty list: all, None: as jax does.
+    """Return the devices of this host that the process takes: [] for all, None for the choice of jax.
 
-    Under SLURM and Open MPI that is the one of its number on the host, of which the others would then lie idle where a host has
-    one process. Where nothing is left to find, jax does not look for a cluster, and so not for the package kubernetes.
+    Under SLURM and Open MPI jax chooses the device with the number of the process on its host. With one
+    process per host the other devices would be idle.
     """
+    # With all its arguments given, jax does not search for a cluster, which in Kubernetes needs a further
+    # package.
     variables = os.environ
     tasks, nodes = variables.get("SLURM_STEP_NUM_TASKS"), variables.get("SLURM_STEP_NUM_NODES")
     is_alone = (
@@ -57,45 +75,49 @@ def _device_ids() -> list[int] | None:
 
 
 def _prepare_to_end() -> None:
-    """Sees to it that this process of many ends with a word, and lets the others end."""
-    faulthandler.disable()  # absl's, which adds where each thread was when jax ends a process
-    atexit.register(_witness().communicate, b"\n")
-    sys.excepthook = _leave_after
+    """Let this process, one of many, end with a message and without waiting for the others."""
+    # absl enables it; it would print the stacks of all threads when jax aborts the process.
+    faulthandler.disable()
+    atexit.register(_watcher().communicate, b"\n")
+    sys.excepthook = _leave_after_error
 
 
 def leave(status: int) -> None:
-    """Ends this process of many at once: orderly, it would wait for the others, which may wait for it."""
-    _witness().communicate(b"\n")
+    """End this process, one of many, at once; a normal exit may wait for others that wait for this one."""
+    _watcher().communicate(b"\n")
     os._exit(status)
 
 
-def _leave_after(*error) -> None:
+def _leave_after_error(*error) -> None:
     sys.__excepthook__(*error)
     leave(1)
 
 
 @functools.cache
-def _witness() -> subprocess.Popen:
-    """A shell that says the last word if this process ends without one of its own, which would be a line to its input.
+def _watcher() -> subprocess.Popen:
+    """Start a shell that prints a last message if this process ends without dismissing it.
 
-    Jax aborts processes that have lost another (within 100 s), wherever they are, with pages of its own inside.
+    A line on its standard input dismisses it. Within 100 s of losing another process jax aborts this one,
+    wherever it is, with pages of internal messages.
     """
     message = (
-        f"process {jax.process_index()} was ended by force, or has lost another one of this run: see what that says last. The same "
-        "command, given again to all of them, goes on from the last checkpoint"
+        f"process {jax.process_index()} was killed, or has lost another process of this run: read the last "
+        "line of that one. The same command, started again for all processes, resumes from the last "
+        "checkpoint"
     )
     script = """trap "" INT TERM; read -r _ || echo "$0" >&2"""
     return subprocess.Popen(["sh", "-c", script, message], stdin=subprocess.PIPE)
 
 
 def is_loss_of_a_process(error: BaseException) -> bool:
-    """Whether an error, of jax or of what uses it, says that another process of this run cannot be reached.
+    """Return whether an error, raised by jax or a library on top of it, means that another process is lost.
 
-    Collectives of CPUs say so at once. Those of GPUs and TPUs wait, until the coordinator has missed a process for 100 s and jax ends
-    all others, with its own words.
+    Collectives on CPUs raise at once. On GPUs and TPUs they wait: after 100 s without a process jax aborts
+    the others.
     """
-    said = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "arrier", "oordination")
-    return jax.process_count() > 1 and any(word in str(error) for word in said)
+    # There is no exception class for it; these words are in the messages of the various transports.
+    words = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "arrier", "oordination")
+    return jax.process_count() > 1 and any(word in str(error) for word in words)
 
 
 def _is_in_cluster() -> bool:

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, nothing moving in a log."""
+"""Show progress: a bar on a terminal, nothing in a log file."""
 
 import sys
 from collections.abc import Callable, Hashable
@@ -9,12 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches."""
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def bar() -> Progress:
-    """A progress display on standard error; silent where nobody watches."""
+    """Return a progress display on standard error, which shows nothing without a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=not is_terminal(), transient=True)
 
@@ -25,17 +25,22 @@ def parallel(
     description: str,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> dict:
-    """Runs named jobs `(function, *arguments)` under the joblib backend in force, with a bar.
+    """Run named jobs in parallel under the active joblib backend, with a progress bar.
+
+    The first error of a job ends all of them.
 
     Args:
-      meanwhile: called in this process before the results are waited for: beside the jobs where a backend
-        gives results as they come (joblib's own does, with n_jobs other than 1), else before or after them.
+      jobs: by name, `(function, *arguments)`.
+      n_jobs: number of processes; -1: one per core.
+      description: of the progress bar.
+      meanwhile: called in this process: while the jobs run if the backend returns results one by one
+        (joblib's own backends do, with n_jobs other than 1), else before or after them.
 
     Returns:
-      the results by name, in the order of `jobs`. The first error of a job ends them all.
+      The results by name, in the order of `jobs`.
     """
     backend, _ = joblib.parallel.get_active_backend()
-    # Some third-party backends hand over everything at the end only.
+    # Some third-party backends return all results at the end.
     is_streaming = getattr(backend, "supports_return_generator", False)
     workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator" if is_streaming else "list")
     results = workers(joblib.delayed(function)(*arguments) for function, *arguments in jobs.values())

@@ -194,7 +194,7 @@ def test_the_loss_of_a_process_is_one_however_jax_calls_it(num_process, raised, 
         raise error
 
     monkeypatch.setattr(cli.signals, "install_handlers", lambda: None)
-    monkeypatch.setattr(cli.log, "silence_libraries", lambda: None)
+    monkeypatch.setattr(cli.log, "set_level", lambda level: None)
     monkeypatch.setattr(cli, "_open_streams", lambda: None)
     monkeypatch.setattr(jax, "process_count", lambda: num_process)
     with pytest.raises(SystemExit if status else raised) as ended:

@@ -120,7 +120,7 @@ def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(s
     for number in {0, 1} - set(told):  # which has lost the other
         assert statuses[number] in (os.EX_TEMPFAIL, -signal.SIGABRT)
         assert last[number].startswith(
-            ("another process of this run ended", f"process {number} was ended by force")
+            ("another process of this run ended", f"process {number} was killed")
         )
     assert "Traceback" not in "".join(printed)
 

@@ -80,7 +80,7 @@ def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, 
         assert statuses == [0 if is_last else 75] * number, printed
         assert is_last or all("asked to stop: " in text.splitlines()[-1] for text in printed)
         assert f" {number * num_device} device(s);" in printed[0]
-        assert ("going on after epoch" in printed[0]) == (turn > 0)
+        assert ("resuming after epoch" in printed[0]) == (turn > 0)
         assert not any("epoch  " in text for text in printed[1:])
         if is_streamed:  # each process reads its own part only
             shares = [sorted(set(re.findall(r"share (\d), chunk \d of [2-9]", text))) for text in printed]
@@ -166,10 +166,10 @@ def test_a_process_that_has_lost_another_ends_within_a_bound_and_both_go_on(smal
         printed, statuses = ended(pair, seconds=150)
     assert statuses[lost] == -signal.SIGKILL
     assert statuses[1 - lost] not in (0, 1)
-    assert "given again to all of them, goes on" in printed[1 - lost].splitlines()[-1]
+    assert "started again for all processes, resumes" in printed[1 - lost].splitlines()[-1]
     with start() as pair:
         printed, statuses = ended(pair)
     assert statuses == [0, 0]
-    assert "going on after epoch" in printed[0]
+    assert "resuming after epoch" in printed[0]
     found = pd.read_csv(tmp_path / "experiments/run/metrics.csv")
     assert list(found["epoch"]) == list(range(1, 301))
