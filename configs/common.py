@@ -5,7 +5,7 @@ Also a config of its own, for any model by name: `--config=common:deep_sets`.
 
 from ml_collections import ConfigDict
 
-from starjax import models
+from starjax.models import factory
 from starjax.runs import run_config
 from starjax.runtime import environment
 
@@ -30,7 +30,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.data = _data()
 
     # The model's name, and its hyperparameters as its class documents them.
-    config.model = ConfigDict({"name": model, **models.hyperparameters(model)})
+    config.model = ConfigDict({"name": model, **factory.hyperparameters(model)})
 
     # What the model gives: 'point', a value of each target; 'mixture', a distribution over all of them.
     config.head = "point"

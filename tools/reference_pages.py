@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from starjax import models, quantities
+from starjax import quantities
 from starjax.__main__ import COMMANDS
 from starjax.configs import common, dataset, grid
+from starjax.models import factory
 
 ROOT = Path(__file__).parents[1]
 # Variables that a config file fills with fields, by the prefix of these fields.
@@ -107,7 +108,7 @@ def config_page() -> str:
         lines += [f"### `config.{group}`" if group else "### The run", ""]
         lines += _definitions(own, comments)
     lines += ["### `config.model`", "", comments["model"], ""]
-    for name in models.MODELS:
+    for name in factory.MODELS:
         lines += _model_section(name)
     lines += ["## Ready-made configs", "", "Name them without a path: `--config=posterior`.", ""]
     lines += _ready_made(fields)
@@ -163,9 +164,9 @@ def _value(value: object) -> str:
 
 
 def _model_section(name: str) -> list[str]:
-    documented = hyperparameters_of(models.MODELS[name].__doc__)
+    documented = hyperparameters_of(factory.MODELS[name].__doc__)
     lines = [f"#### `{name}`", ""]
-    for key, default in models.hyperparameters(name).items():
+    for key, default in factory.hyperparameters(name).items():
         lines += [f"`config.model.{key}` = `{_value(default)}`", f":   {documented[key]}", ""]
     return lines
 
@@ -186,7 +187,7 @@ def _ready_made(defaults: Mapping[str, object]) -> list[str]:
             continue
         fields = flatten(module.get_config())
         with_model = defaults | {
-            f"model.{key}": value for key, value in models.hyperparameters(fields["model.name"]).items()
+            f"model.{key}": value for key, value in factory.hyperparameters(fields["model.name"]).items()
         }
         changed = {name: value for name, value in fields.items() if with_model.get(name) != value}
         lines += [f"### `{path.stem}`", "", _first_paragraph(module.__doc__), "", "```python"]

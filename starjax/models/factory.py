@@ -1,14 +1,30 @@
-"""The one place that turns a Flax module into pure functions of (params, batch, key)."""
+"""The models by name, and a model as pure functions of (parameters, batch, key).
+
+A new model is a file beside this one and a line of MODELS. The attribute `IS_SUPERLINEAR` of its class says whether
+its work grows faster than the number of padded positions of a sample, as for attention and sorting.
+"""
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 
 import jax
 from flax import nnx
 
-from starjax import models
+from starjax.errors import ConfigError
 from starjax.models import heads
+from starjax.models.deep_sets import DeepSets
+from starjax.models.set_transformer import SetTransformer
+from starjax.models.soft_groups import SoftGroups
+from starjax.models.summary_stats import SummaryStats
+
+MODELS = {
+    "summary_stats": SummaryStats,
+    "deep_sets": DeepSets,
+    "set_transformer": SetTransformer,
+    "soft_groups": SoftGroups,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +33,8 @@ class Model:
 
     Attributes:
       new: `(key) -> module`, freshly initialized.
-      apply: the model as a pure function (see `functional.split`).
-      head: what its outputs mean.
+      apply: the model as a pure function (see `split_module`).
+      head: the meaning of its outputs.
     """
 
     new: Callable[[jax.Array], nnx.Module]
@@ -26,40 +42,81 @@ class Model:
     head: heads.PointHead | heads.MixtureHead
 
 
+def model_class(name: str):
+    """Return the module class of a model.
+
+    Raises:
+      ConfigError: there is no such model.
+    """
+    if name not in MODELS:
+        raise ConfigError(f"model.name={name!r} is not a model: choose one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def hyperparameters(name: str) -> dict:
+    """Return the hyperparameters of a model with their defaults, read from the signature of its class."""
+    parameters = inspect.signature(model_class(name).__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def create_module(name: str, num_feature: int, num_output: int, key: jax.Array, **hparams) -> nnx.Module:
+    """Return a freshly initialized module: `(features [B, K, F], mask [B, K], key [B]) -> [B, num_output]`."""
+    return model_class(name)(num_feature, num_output, rngs=nnx.Rngs(params=key), **hparams)
+
+
 def create_model(
     name: str, hparams: Mapping, num_feature: int, head: heads.PointHead | heads.MixtureHead
 ) -> Model:
-    """Return a model by name; nothing is computed.
+    """Return a model by name, without computing anything.
 
     Args:
+      name: one of MODELS.
       hparams: its hyperparameters.
-      num_feature: features of a star that it sees.
+      num_feature: number of features of a star.
+      head: the meaning of its outputs.
     """
-    new = functools.partial(models.create, name, num_feature, head.num_output, **hparams)
+    new = functools.partial(create_module, name, num_feature, head.num_output, **hparams)
     _, apply = split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
     return Model(new, apply, head)
 
 
-def split_module(model: nnx.Module) -> tuple[dict, Callable]:
-    """Splits a module once into what is learned and what is computed.
+def split_module(module: nnx.Module) -> tuple[dict, Callable]:
+    """Split a module into its parameters and a pure function.
 
     Returns:
-      params: a plain nested dict of arrays;
-      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None) -> [B, n_output]`, pure.
-        Without a key it evaluates; with one key a sample, dropout is on, at the module's own rate or at
-        the one given, which may be traced.
+      params: a plain nested dict of arrays.
+      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None) -> [B, num_output]`. Without keys it
+        evaluates. With one key per sample, dropout is on, at the rate of the module or at the one given, which may be
+        traced.
     """
-    graphdef, state = nnx.split(model, nnx.Param)
+    graphdef, state = nnx.split(module, nnx.Param)
 
     def apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None):
-        model = nnx.merge(graphdef, params)
+        module = nnx.merge(graphdef, params)
         if dropout is not None:
-            model.set_attributes(dropout=dropout)
-        return model(features_BxKxF, mask_BxK, key_B)
+            module.set_attributes(dropout=dropout)
+        return module(features_BxKxF, mask_BxK, key_B)
 
     return nnx.to_pure_dict(state), apply
 
 
-def count_params(params: dict) -> int:
-    """The number of learned values."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+def num_params(model: Mapping, num_feature: int, num_output: int) -> int:
+    """Return the number of parameters of a model, without computing any.
+
+    Args:
+      model: its `name` and hyperparameters.
+      num_feature: number of features of a star.
+      num_output: number of outputs per set.
+    """
+    return _num_params(num_feature, num_output, tuple(model.items()))
+
+
+@functools.cache
+def _num_params(num_feature: int, num_output: int, items: tuple) -> int:
+    def params():
+        module = create_module(
+            num_feature=num_feature, num_output=num_output, key=jax.random.key(0), **dict(items)
+        )
+        return split_module(module)[0]
+
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(params)))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from starjax import models, quantities
+from starjax import quantities
 from starjax.__main__ import COMMANDS
 from starjax.configs import common, dataset, grid
+from starjax.models import factory
 from tools import diagrams, reference_pages
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +43,10 @@ def test_neighbours_share_a_comment():
     assert found == {"data.a": "Of both, in two lines.", "data.b": "Of both, in two lines."}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", factory.MODELS)
 def test_each_hyperparameter_is_documented(name):
-    documented = reference_pages.hyperparameters_of(models.MODELS[name].__doc__)
-    assert set(documented) == set(models.hyperparameters(name))
+    documented = reference_pages.hyperparameters_of(factory.MODELS[name].__doc__)
+    assert set(documented) == set(factory.hyperparameters(name))
 
 
 def test_each_command_and_option_is_on_the_page():

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from starjax import models
-from starjax.models.factory import split_module
+from starjax.models import factory
 
 
 def _widths(rng, least=0):
@@ -50,10 +49,10 @@ def random_model():
 
     def made(name, seed, num_feature, num_output):
         hparams = _hyperparameters(name, seed) | {"dropout": 0.3}
-        assert {*hparams, "dtype"} == set(models.hyperparameters(name))
-        new = functools.partial(models.create, name, num_feature, num_output, **hparams)
+        assert {*hparams, "dtype"} == set(factory.hyperparameters(name))
+        new = functools.partial(factory.create_module, name, num_feature, num_output, **hparams)
         # Nothing is computed: what draws weights would have to be compiled for each shape.
-        return split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
+        return factory.split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
 
     return made
 

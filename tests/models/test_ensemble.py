@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from ml_collections import ConfigDict
 
-from starjax import errors, models
+from starjax import errors
+from starjax.models import factory
 from starjax.runs import run_config
 from starjax.runs.config_record import config_to_record
 from starjax.runs.directory import RunDirectoryError, locate_run
@@ -54,7 +55,7 @@ def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, 
     monkeypatch.setattr(device_placement, "BLOCK", 1)
     monkeypatch.setattr(device_placement, "CHUNK_BYTES", 6 * 4 * 600)
     config.data.placement = where
-    config.model = ConfigDict({"name": name, **models.hyperparameters(name)})
+    config.model = ConfigDict({"name": name, **factory.hyperparameters(name)})
     place = train_and_test(together(config, seed=(3, 1, 4, 1), **SWEPT))
     history = pd.read_csv(place.metrics)
     member = 2
@@ -141,7 +142,7 @@ def test_the_best_of_another_sweep_is_not_taken_for_this_one(config):
     place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     shutil.rmtree(place.path)
     config.sweep.learning_rate = tuple(reversed(SWEPT["learning_rate"]))
-    with pytest.raises(RunDirectoryError, match=r"together-best is there, the best member of another"):
+    with pytest.raises(RunDirectoryError, match=r"together-best is the best member of another"):
         train_and_test(config)
     assert not place.path.exists()
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from starjax import models
-from starjax.models import attention, heads
+from starjax.models import attention, factory, heads
 
 STEP, CLOSE = 1e-5, 1e-7
 NUM_SLOT, NUM_FEATURE, DELTA = 6, 3, 0.7
@@ -37,7 +36,7 @@ def assert_gradient(function, at, gradient=None):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", factory.MODELS)
 def test_of_every_model(name, number, random_model, random_weights):
     """With respect to the weights, of sets of no, of one, of some and of as many stars as slots; every second with dropout."""
     head = HEADS["likelihood"]
@@ -53,7 +52,7 @@ def test_of_every_model(name, number, random_model, random_weights):
     assert_gradient(loss, random_weights(shapes, rng, 0.5, np.float64))
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", factory.MODELS)
 def test_with_respect_to_the_stars(name, random_model, random_weights):
     """Finite of sets of none, of one and of equal stars too, where a deviation is 0; 0 of slots that hold no star."""
     shapes, apply = random_model(name, 0, NUM_FEATURE, 1)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax import models
+from starjax.models import factory
 from starjax.runtime import devices
 
 NUM_SET, NUM_SLOT, NUM_PADDED, NUM_FEATURE = 8, 16, 24, 3
@@ -44,7 +44,7 @@ def of_random_models(function):
     """Runs a test `(params, apply, apply_on_devices, features, mask, rng)` with every model, and random ones of everything else."""
 
     @pytest.mark.parametrize("number", range(NUM_MODEL))
-    @pytest.mark.parametrize("name", models.MODELS)
+    @pytest.mark.parametrize("name", factory.MODELS)
     @settings(max_examples=15, deadline=None)
     @given(
         seed=st.integers(0, 2**31 - 1),

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from starjax import models
-from starjax.models import mlp, summary_stats
-from starjax.models.factory import split_module
+from starjax.models import factory, mlp, summary_stats
 from starjax.ops import sorting
 
 NUM_SLOT, NUM_FEATURE = 12, 4
-EVERY_MODEL = pytest.mark.parametrize("name", models.MODELS)
+EVERY_MODEL = pytest.mark.parametrize("name", factory.MODELS)
 
 
 pytestmark = pytest.mark.usefixtures("all_optimizations")
@@ -24,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("all_optimizations")
 def built():
     """(params, compiled apply) of each model."""
     found = {}
-    for name in models.MODELS:
-        params, apply = split_module(models.create(name, NUM_FEATURE, 2, jax.random.key(3)))
+    for name in factory.MODELS:
+        params, apply = factory.split_module(factory.create_module(name, NUM_FEATURE, 2, jax.random.key(3)))
         found[name] = params, jax.jit(apply)
     return found
 
@@ -91,8 +89,10 @@ def test_summary_statistics_are_those_of_numpy(num_star):
 
 
 def test_several_seeds_and_targets():
-    params, apply = split_module(
-        models.create("set_transformer", 3, 2, jax.random.key(0), num_seeds=4, output_hidden_dims=(5,))
+    params, apply = factory.split_module(
+        factory.create_module(
+            "set_transformer", 3, 2, jax.random.key(0), num_seeds=4, output_hidden_dims=(5,)
+        )
     )
     assert jax.jit(apply)(params, jnp.ones((2, 6, 3)), jnp.ones((2, 6), bool)).shape == (2, 2)
 
@@ -108,7 +108,7 @@ def test_several_seeds_and_targets():
 )
 def test_hyperparameters_that_cannot_be_are_refused_by_name(name, hparams, named):
     with pytest.raises(ValueError, match=named):
-        models.create(name, 3, 1, jax.random.key(0), **hparams)
+        factory.create_module(name, 3, 1, jax.random.key(0), **hparams)
 
 
 def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
@@ -130,7 +130,9 @@ def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
 @pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
 def test_products_are_what_the_dtype_says_on_every_device(name, dtype, precision):
     """By default, float32 products are cut to TF32 or bfloat16 on GPUs and TPUs."""
-    params, apply = split_module(models.create(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype))
+    params, apply = factory.split_module(
+        factory.create_module(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype)
+    )
     features, mask = jnp.ones((2, NUM_SLOT, NUM_FEATURE)), jnp.ones((2, NUM_SLOT), bool)
     gradient = jax.jit(jax.grad(lambda p: apply(p, features, mask).sum()))
     lines = gradient.lower(params).as_text().splitlines()

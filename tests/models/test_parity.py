@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from starjax import models
-from starjax.models import heads
-from starjax.models.factory import count_params, split_module
+from starjax.models import factory, heads
 
 pytestmark = pytest.mark.usefixtures("all_optimizations")
 
@@ -27,7 +25,7 @@ def load(folder, case):
     with np.load(folder / f"{case}.npz", allow_pickle=False) as archive:
         reference = {name: archive[name] for name in archive}
     hparams = ast.literal_eval(str(reference["hparams"]))
-    name = next(name for name in models.MODELS if case.startswith(name))
+    name = next(name for name in factory.MODELS if case.startswith(name))
     if "is_apply_layer_norm" in hparams:
         hparams["layer_norm"] = hparams.pop("is_apply_layer_norm")
         hparams["output_hidden_dims"] = hparams["output_hidden_dims"] or ()
@@ -78,8 +76,8 @@ def as_params(reference, kind, name, hparams):
 
 
 def outputs_and_gradients(reference, name, hparams, dtype):
-    model = models.create(name, reference["inputs"].shape[-1], 1, jax.random.key(0), **hparams)
-    initial, apply = split_module(model)
+    model = factory.create_module(name, reference["inputs"].shape[-1], 1, jax.random.key(0), **hparams)
+    initial, apply = factory.split_module(model)
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), as_params(reference, "weight", name, hparams))
     assert jax.tree.structure(params) == jax.tree.structure(initial)
     features, target = (jnp.asarray(reference[k], dtype) for k in ("inputs", "target"))
@@ -91,7 +89,7 @@ def outputs_and_gradients(reference, name, hparams, dtype):
         return jnp.where(is_filled, huber, 0).sum() / is_filled.sum(), prediction[:, 0]
 
     (value, prediction), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    return value, prediction, gradient, count_params(params)
+    return value, prediction, gradient, sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def assert_gradients_close(gradient, expected, rtol):

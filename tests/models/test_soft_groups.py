@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax import models
-from starjax.models import soft_groups
-from starjax.models.factory import split_module
+from starjax.models import factory, soft_groups
 
 NUM_SLOT, NUM_FEATURE, NUM_GROUP = 12, 3, 4
 
@@ -22,7 +20,7 @@ log_sum = jax.jit(soft_groups.log_sum)
 
 def jitted(model):
     """What a model makes of features and mask, compiled as a whole."""
-    params, apply = split_module(model)
+    params, apply = factory.split_module(model)
     return functools.partial(jax.jit(apply), params)
 
 
@@ -64,7 +62,7 @@ def test_of_no_stars_all_is_zero():
 
 def test_twice_the_stars_change_outputs_by_as_much_whatever_the_set():
     """Linear in the logarithm of the number, as a logarithm of mass is; what is pooled stays as it is."""
-    model = models.create("soft_groups", NUM_FEATURE, 2, jax.random.key(6))
+    model = factory.create_module("soft_groups", NUM_FEATURE, 2, jax.random.key(6))
     told = jitted(model)
     jumps = []
     for seed in (1, 2):
@@ -83,7 +81,9 @@ def test_twice_the_stars_change_outputs_by_as_much_whatever_the_set():
 @pytest.fixture(scope="module")
 def total_and_gradients():
     """A call with features and mask: the sum of a network's outputs, and its gradients to parameters and features."""
-    params, apply = split_module(models.create("soft_groups", NUM_FEATURE, 5, jax.random.key(2)))
+    params, apply = factory.split_module(
+        factory.create_module("soft_groups", NUM_FEATURE, 5, jax.random.key(2))
+    )
 
     def total(params, features, mask):
         return apply(params, features, mask).sum()
@@ -103,7 +103,7 @@ def test_gradients_are_finite_where_stars_are_all_alike_or_far_apart(num_star, s
 
 def test_a_network_begins_with_groups_that_differ_and_outputs_of_order_one():
     """Stars scaled as those of the packaged sample are; no group is empty, none is like another."""
-    model = models.create("soft_groups", 5, 2, jax.random.key(4))
+    model = factory.create_module("soft_groups", 5, 2, jax.random.key(4))
     features = jax.random.normal(jax.random.key(5), (16, 200, 5))
     mask = jnp.ones((16, 200), bool)
     found_BxDxK = model.gate(jnp.moveaxis(jnp.arcsinh(features), 1, 2))
@@ -125,5 +125,5 @@ def test_logarithms_of_sums_are_those_of_the_real_stars():
 
 def test_any_number_of_groups_outputs_and_hidden_layers():
     hparams = {"num_groups": 1, "gate_hidden_dims": (), "hidden_dims": ()}
-    model = models.create("soft_groups", 3, 12, jax.random.key(0), **hparams)
+    model = factory.create_module("soft_groups", 3, 12, jax.random.key(0), **hparams)
     assert jitted(model)(jnp.ones((2, 6, 3)), jnp.ones((2, 6), bool)).shape == (2, 12)

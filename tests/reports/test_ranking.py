@@ -14,7 +14,7 @@ from starjax.commands import summary
 from starjax.configs import common
 from starjax.evaluation import metrics
 from starjax.io import files
-from starjax.models import hyperparameters, naming
+from starjax.models import factory, naming
 from starjax.reports import run_tables
 from starjax.reports.ranking import percentiles, rank, summarize
 from starjax.training.run import train_and_test
@@ -144,7 +144,7 @@ def test_architectures_are_ranked_by_their_mean_over_tasks():
     ],
 )
 def test_an_architecture_is_named_by_its_size_and_what_else_is_not_default(model, changed, name):
-    assert naming.architecture(model, hyperparameters(model) | changed) == name
+    assert naming.architecture(model, factory.hyperparameters(model) | changed) == name
 
 
 def test_a_run_gives_a_row_a_target(finished):

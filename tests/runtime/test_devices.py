@@ -1,17 +1,17 @@
 """One device and many compute the same: gradients, steps, predictions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from starjax import models
 from starjax.datasets.scalers import bundle, scaler
 from starjax.evaluation.evaluator import Evaluator
-from starjax.models import heads
+from starjax.models import factory, heads
 from starjax.models.ensemble import EnsembleMembers
-from starjax.models.factory import split_module
 from starjax.runtime import devices
 from starjax.sampling import sampler
 from starjax.training import step
@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 
 def every_model(*always):
     """Those named always, the others once a week: what is tested is the step that they share, and each takes a minute to compile."""
-    rest = [pytest.param(name, marks=pytest.mark.weekly) for name in models.MODELS if name not in always]
+    rest = [pytest.param(name, marks=pytest.mark.weekly) for name in factory.MODELS if name not in always]
     return pytest.mark.parametrize("name", [*always, *rest])
 
 
@@ -40,9 +40,10 @@ def lone(optimizer, params):
 
 def compiled(apply, optimizer, mesh, **options):
     hparams = {"huber_delta": 1.0, "dropout": None}
-    train_steps = step.make_train_steps(
+    spec = step.StepSpec(
         apply, heads.PointHead(2), lambda _: optimizer, CONFIG, BATCH_SIZE, hparams, **options
     )
+    train_steps = functools.partial(step.train_steps, spec)
     return devices.on_mesh(train_steps, mesh, arguments=("members", "members", *["same"] * 4))
 
 
@@ -59,7 +60,9 @@ def stars():
 def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, **options):
     """Parameters before and after some steps, and the sums over these."""
     mesh = mesh_of(num_device)
-    params, apply = split_module(models.create(name, 3, 2, jax.random.key(1), dropout=dropout))
+    params, apply = factory.split_module(
+        factory.create_module(name, 3, 2, jax.random.key(1), dropout=dropout)
+    )
     steps = compiled(apply, optimizer, mesh, **options)
     state, members = devices.shard_members(lone(optimizer, params), mesh)
     state, sums = steps(state, members, devices.replicate(stars, mesh), 0, 0, num_step)
@@ -87,7 +90,7 @@ def test_the_gradient_is_that_of_one_device(name, stars):
 
 def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
     before, after, _ = run_steps("deep_sets", 4, stars, optax.sgd(1.0), num_step=1, dropout=0.0)
-    _, apply = split_module(models.create("deep_sets", 3, 2, jax.random.key(1), dropout=0.0))
+    _, apply = factory.split_module(factory.create_module("deep_sets", 3, 2, jax.random.key(1), dropout=0.0))
     run_key = jax.random.key_data(jax.random.key(2))
     on_device = jax.tree.map(jnp.asarray, stars)
     pair = sampler.shuffled_pair(sampler.purpose_key(run_key, "order"), 0, jnp.arange(BATCH_SIZE), 33)
@@ -129,9 +132,9 @@ def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, stars):
 
 
 def test_slots_to_choose_from_end_with_all():
-    assert step.slot_choices(128, is_superlinear=True) == (64, 96, 128)
-    assert step.slot_choices(128, is_superlinear=False) == (128,)
-    assert [step.slot_choices(n, is_superlinear=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
+    assert step.padded_lengths(128, is_superlinear=True) == (64, 96, 128)
+    assert step.padded_lengths(128, is_superlinear=False) == (128,)
+    assert [step.padded_lengths(n, is_superlinear=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
 
 
 def test_an_epoch_counts_every_sample_once_and_no_more(stars):
@@ -141,7 +144,7 @@ def test_an_epoch_counts_every_sample_once_and_no_more(stars):
 
 def test_steps_in_several_calls_are_those_of_one(stars):
     mesh = mesh_of(1)
-    params, apply = split_module(models.create("deep_sets", 3, 2, jax.random.key(1)))
+    params, apply = factory.split_module(factory.create_module("deep_sets", 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-2)
     steps = compiled(apply, optimizer, mesh)
     state, members = lone(optimizer, params)
@@ -154,7 +157,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
 
 @every_model("set_transformer")
 def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
-    params, apply = split_module(models.create(name, 3, 2, jax.random.key(1)))
+    params, apply = factory.split_module(factory.create_module(name, 3, 2, jax.random.key(1)))
     scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
     found = []
     for num_device, batch_size, micro_batch_size in (
@@ -189,7 +192,7 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
 
 
 def test_predicting_takes_no_more_memory_for_a_larger_batch(stars):
-    params, apply = split_module(models.create("set_transformer", 3, 1, jax.random.key(1)))
+    params, apply = factory.split_module(factory.create_module("set_transformer", 3, 1, jax.random.key(1)))
     params = jax.tree.map(lambda x: x[None], params)
     found = []
     for batch_size in (32, 512):

@@ -9,12 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from starjax import models
 from starjax.datasets import shard
 from starjax.datasets.load import load_dataset, shard_path
-from starjax.models import heads
+from starjax.models import factory, heads
 from starjax.models.ensemble import EnsembleMembers
-from starjax.models.factory import split_module
 from starjax.runtime import devices
 from starjax.sampling import device_placement, sampler
 from starjax.training import step
@@ -49,9 +47,11 @@ def sums_of_epoch(whole, name, num_device, epoch):
     """What a model that does not learn finds over an epoch: a sum in which each sample counts differently."""
     mesh = mesh_of(num_device)
     source = device_placement.place_training_stars(whole, name, CONFIG, BATCH_SIZE, mesh)
-    params, apply = split_module(models.create("deep_sets", 2, 1, jax.random.key(1), dropout=0.0))
+    params, apply = factory.split_module(
+        factory.create_module("deep_sets", 2, 1, jax.random.key(1), dropout=0.0)
+    )
     optimizer = optax.sgd(0.0)
-    train_steps = step.make_train_steps(
+    spec = step.StepSpec(
         apply,
         heads.PointHead(1),
         lambda _: optimizer,
@@ -60,6 +60,7 @@ def sums_of_epoch(whole, name, num_device, epoch):
         {"huber_delta": 1.0, "dropout": None},
         is_sharded=source.is_sharded,
     )
+    train_steps = functools.partial(step.train_steps, spec)
     stars_lie = "shares" if source.is_sharded else "same"
     steps = devices.on_mesh(
         train_steps, mesh, arguments=("members", "members", stars_lie, "same", "same", "same")

@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from starjax import errors, models
+from starjax import errors
 from starjax.commands.grid import parse_job_share
 from starjax.configs import deep_sets
 from starjax.configs import grid as grid_config
+from starjax.models import factory
 from starjax.runs.config_record import config_digest, config_to_record
 from starjax.runs.directory import locate_run
 from starjax.training import grid
@@ -147,7 +148,7 @@ def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny
         model = {
             name: tuple(v) if isinstance(v, list) else v for name, v in record["config"]["model"].items()
         }
-        assert row.num_params == models.num_params(model, 4, 1)
+        assert row.num_params == factory.num_params(model, 4, 1)
 
 
 def test_the_command_says_in_one_line_what_it_cannot_do(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import starjax
-from starjax import models
 from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
+from starjax.models import factory
 from starjax.runs.config_record import config_differences, config_digest, config_to_record
 from starjax.runs.directory import RunDirectory, RunDirectoryError, check_same
 from starjax.runtime import environment
@@ -22,7 +22,7 @@ MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_tr
 @pytest.mark.parametrize("name", MODEL_CONFIGS)
 def test_defaults_are_the_models_own_and_pass_the_check(name):
     config = MODEL_CONFIGS[name].get_config()
-    assert dict(config.model) == {"name": name, **models.hyperparameters(name)}
+    assert dict(config.model) == {"name": name, **factory.hyperparameters(name)}
     check_config(config, num_device=4)
 
 
@@ -172,9 +172,9 @@ def test_every_field_is_read_by_something():
     sections = "|".join(["config", *(name for name, value in config.items() if hasattr(value, "items"))])
     unread = [name for name in leaves(config) if not re.search(rf"({sections})\.{name}\b", source)]
     assert not unread
-    for name in models.MODELS:
-        body = inspect.getsource(models.model_class(name)).split('"""')[2]
-        assert not [h for h in models.hyperparameters(name) if len(re.findall(rf"\b{h}\b", body)) < 2]
+    for name in factory.MODELS:
+        body = inspect.getsource(factory.model_class(name)).split('"""')[2]
+        assert not [h for h in factory.hyperparameters(name) if len(re.findall(rf"\b{h}\b", body)) < 2]
 
 
 def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monkeypatch, tmp_path):
