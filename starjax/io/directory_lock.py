@@ -1,13 +1,11 @@
-"""One process at a time in a directory, and who that is.
+"""A lock that lets one process at a time write to a directory, and says which one that is.
 
-The lock is the kernel's (`flock`), which lets go of it when its holder ends, however it ends, on a file server too: so that a
-lock that a killed process left is no obstacle to the next, on whichever machine. The file says who holds it.
+The operating system releases the lock when its owner ends, however it ends, on a file server as well. A lock
+file that a killed process has left behind is therefore no obstacle, on whichever machine the next process runs.
 """
 
 import contextlib
 import errno
-import fcntl
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -17,95 +15,92 @@ from pathlib import Path
 import psutil
 
 from starjax import errors
+from starjax.io import files
 from starjax.runtime import log
 
-NAME = ".lock"
-# What file systems say that have no such locks.
+# The owner is named in a file of its own, since on Windows other processes cannot read a locked file.
+LOCK, OWNER = ".lock", ".lock-owner.json"
+# Errors of file systems without locks.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# An attempt fails if the previous owner removes the file between opening and locking; the next one succeeds.
+_TIMEOUT_SECONDS = 0.2
 
 
 class LockError(errors.StarjaxError):
-    """A directory that another process is at work in, and which."""
+    """A directory in use by another process; the message names the process."""
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Holds the lock of a directory, which is made if it is not there, and removed if nothing was put into it then.
+    """Hold the lock of a directory.
+
+    The directory is created if it does not exist, and removed at the end if nothing was written to it.
 
     Raises:
-      LockError: another process holds it.
+      LockError: another process holds the lock.
       OSError: the directory cannot be written to.
     """
-    was_there, path = directory.exists(), directory / NAME
-    file = _locked(path)
+    existed = directory.exists()
+    lock = _acquire(directory)
     try:
-        left_by = _owner(file)
-        if left_by:
+        if lock.is_locked and (left_by := _owner(directory)):
             log.info(f"{directory}: stale lock of {left_by}, which has ended: taken over")
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(_self(), indent=2) + "\n")
-        file.flush()
+        (directory / OWNER).write_text(files.json_text(_this_process()))
         yield
     finally:
-        # While it is held: who waits for this file finds that it is not the one of that name any more.
-        path.unlink(missing_ok=True)
-        file.close()
-        if not was_there:
-            with contextlib.suppress(OSError):  # it holds something
+        (directory / OWNER).unlink(missing_ok=True)
+        # Removed while locked: a process that has opened it by then notices that it is gone and tries again.
+        # Windows cannot remove an open file; there `release` removes it.
+        with contextlib.suppress(PermissionError):
+            (directory / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if not existed:
+            with contextlib.suppress(OSError):  # the directory is not empty
                 directory.rmdir()
 
 
 def remove_stale(directory: Path) -> None:
-    """Removes the lock that a process left which was killed as it ended; one that is held stays, and one that cannot be removed."""
-    if (directory / NAME).exists():
+    """Remove the lock files of a killed process, if they can be removed; leave those in use."""
+    if (directory / LOCK).exists():
         with contextlib.suppress(LockError, OSError), locked(directory):
             pass
 
 
-def _locked(path: Path):
-    """The file, open and locked."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(path, "a+")  # noqa: SIM115, to stay open while it is held
-        except FileNotFoundError:
-            continue  # whoever made the folder has just removed it
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = _owner(file) or "another process"
-            file.close()
-            raise LockError(
-                f"{path.parent} is in use by {owner}: wait for its end, or name another directory (config.name, config.out)"
-            ) from error
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            log.warning(
-                f"{path.parent}: no locks on this file system: see to it that no other process writes there"
-            )
-            file.truncate(0)  # who it names may be at work, or gone
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # its holder has just removed it
+def _acquire(directory: Path):
+    """Return the lock of a directory, acquired, or not acquired where the file system has no locks."""
+    import filelock  # slow to import, and only needed by commands that write to a directory
+
+    # No fallback to a lock by the file's existence: that of a process killed on another machine would remain.
+    lock = filelock.FileLock(directory / LOCK, timeout=_TIMEOUT_SECONDS, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise LockError(
+            f"{directory} is in use by {_owner(directory) or 'another process'}: wait until it ends, or name "
+            "another directory (config.name, config.out)"
+        ) from error
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        log.warning(
+            f"{directory}: this file system has no locks: make sure that no other process writes there"
+        )
+    return lock
 
 
-def _self() -> dict:
+def _this_process() -> dict:
     return {
-        "user": psutil.Process().username(),  # its number, where it has no name
+        "user": psutil.Process().username(),  # the numeric id of a user without a name
         "host": socket.gethostname(),
         "process": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _owner(file) -> str:
-    """Who a lock file names; nobody, where it says nothing that can be read."""
-    file.seek(0)
+def _owner(directory: Path) -> str:
+    """Return a description of the owner of the lock; empty if its file is missing or cannot be read."""
     try:
-        owner = json.loads(file.read())
+        owner = files.read_json(directory / OWNER)
         return f"process {owner['process']} of {owner['user']} on {owner['host']}, since {owner['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
