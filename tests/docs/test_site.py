@@ -46,3 +46,13 @@ def test_a_link_to_a_lost_file_of_the_repository_is_found(monkeypatch):
 
     text = f"[a]({docs_hooks.REPOSITORY}/blob/main/README.md) [b]({docs_hooks.REPOSITORY}/tree/main/lost)"
     assert docs_hooks.missing_in_repository(text) == ["lost"]
+
+
+def test_grouped_entries_of_docstrings_are_split():
+    docstring_groups = pytest.importorskip("tools.docstring_groups")
+
+    of_both = "positions,\n    any origin [pc]."
+    text = f"Add.\n\nArgs:\n  y, z: {of_both}\n  one: alone.\n"
+    assert docstring_groups.split_groups(text) == (
+        f"Add.\n\nArgs:\n  y: {of_both}\n  z: {of_both}\n  one: alone.\n"
+    )
