@@ -34,10 +34,10 @@ def measure(case: str, num_star: int, batch_size: int, max_seconds: float) -> di
     if jax.default_backend() != "cpu":
         # So that what is asked of the largest batch, a step in 4 GiB, is tried.
         config.train.micro_batch_size = str(min(batch_size, ACCELERATOR_MICRO_BATCH))
-    data, chosen = prepare.load(config)
+    run = training_lib.new_run(config)
     stars = clusters(64, 5000, tuple(config.data.feature_keys))
-    data = dataclasses.replace(data, shards=dict.fromkeys(data.shards, stars))
-    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
+    stored = dataclasses.replace(run.stored, shards=dict.fromkeys(run.stored.shards, stars))
+    setup = prepare.prepare(dataclasses.replace(run, stored=stored))
     trainer = setup.trainer
     training = training_lib.Training(setup, trainer.initial_state, 0.0)
     [seconds] = report.seconds(lambda: training.steps(1), num_run=1)

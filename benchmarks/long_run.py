@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from benchmarks import cases, report, training
 from starjax.configs import common
 from starjax.runs.checkpoints import Checkpoints
-from starjax.runs.directory import create, locate_run
+from starjax.runs.directory import create_record, locate_run
 from starjax.runs.metrics_log import MetricsLogger
 from starjax.runtime import devices
 from starjax.training import loop
@@ -32,8 +32,8 @@ WARM_UP = 0.2
 MEASURED = ("host_MiB", "objects", "device_buffers", "device_MiB")
 
 
-class MeasuringRecorder(MetricsLogger):
-    """A recorder that also notes, every so many epochs, what memory is in use.
+class MeasuringLogger(MetricsLogger):
+    """A logger that also notes, every so many epochs, what memory is in use.
 
     Attributes:
       notes: a row each time, of losses and memory.
@@ -44,9 +44,9 @@ class MeasuringRecorder(MetricsLogger):
         self._interval = interval
         self.notes: list[dict] = []
 
-    def epoch(self, epoch, seconds, rows, progress):
-        """Records one epoch (see `Recorder`)."""
-        super().epoch(epoch, seconds, rows, progress)
+    def log_epoch(self, epoch, seconds, rows, progress):
+        """Log one epoch (see `MetricsLogger`)."""
+        super().log_epoch(epoch, seconds, rows, progress)
         if epoch % self._interval:
             return
         gc.collect()
@@ -82,20 +82,19 @@ def one_run(num_step: int, num_note: int) -> tuple[list[dict], dict]:
         num_epoch = math.ceil(num_step / num_step_per_epoch)
         config.train.max_epochs = config.train.patience = num_epoch
         setup, place = training.set_up(config).setup, locate_run(config)
-        create(place, config, setup.data, setup.layout)
+        create_record(place, config, setup.data, setup.layout)
         num_sample = setup.data.shards["train"].num_snapshot
         interval = max(1, num_epoch // num_note)
-        recorder = MeasuringRecorder(place, num_epoch, num_sample, True, interval=interval)
+        recorder = MeasuringLogger(place, num_epoch, num_sample, True, interval=interval)
         with (
             Checkpoints(place.checkpoints) as checkpoints,
             Checkpoints(place.interrupted) as interrupted,
             recorder,
             contextlib.redirect_stdout(nowhere),
         ):
-            kept = loop.CheckpointState(checkpoints, interrupted, recorder)
-            arrays, _ = loop.fit(config, setup.trainer, setup.source, setup.evaluator, kept)
+            trained = loop.fit(config, setup, loop.Storage(checkpoints, interrupted, recorder))
         notes = [{"steps": row["epoch"] * num_step_per_epoch, **row} for row in recorder.notes]
-        return notes, jax.device_get(arrays["state"]["params"])
+        return notes, jax.device_get(trained.arrays["state"]["params"])
 
 
 def growth(notes: list[dict], name: str) -> dict:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks import report, training
 from starjax.configs import deep_sets, set_transformer, summary_stats
 from starjax.evaluation.evaluator import Evaluator
 from starjax.io import files
+from starjax.runs import member_progress
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runtime import devices
-from starjax.training import prepare
 from starjax.training.run import train_and_test
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
@@ -53,12 +53,11 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
     place = train_and_test(config)
     seconds = time.perf_counter() - start
 
-    data, chosen = prepare.load(config)
-    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
+    setup = training.set_up(config).setup
     state = setup.trainer.initial_state
-    with Checkpoints(place.checkpoints) as checkpoints:
-        like = {"state": state, "best": state["params"]}
-        arrays, progress = checkpoints.restore(checkpoints.latest, like=like)
+    with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
+        saved = checkpoints.restore_last({"state": state, "best": state["params"]})
+    arrays, progress = saved.arrays, member_progress.from_checkpoint(saved.content)
     found = {}
     fields = {
         field.name: getattr(setup.evaluator, field.name) for field in dataclasses.fields(setup.evaluator)
@@ -68,7 +67,7 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
         found[kind] = [test.metrics(one, truth)[target] for one in prediction]
         found[f"{kind}_mean"] = test.metrics(prediction.mean(axis=0), truth)[target]
     return [
-        {"model": name, "target": target, "seed": seed, "seconds": seconds, "epochs": progress[seed]["epoch"]}
+        {"model": name, "target": target, "seed": seed, "seconds": seconds, "epochs": progress[seed].epoch}
         | {
             "whole": found["whole"][seed],
             "dropped": found["dropped"][seed],

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from starjax.runs.directory import locate_run
+from starjax.runs.state import inspect
 from starjax.runtime import devices
 from starjax.training import prepare
 from starjax.training.epoch import EpochState, train_epoch
@@ -42,14 +44,19 @@ class Training:
         """A whole epoch as a run does it."""
         members = [True] * len(self.trainer.members)
         begun = EpochState(epoch + 1, self.state)
-        part = train_epoch(self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False)
-        self.state = part.state
-        return part.means()
+        done = train_epoch(self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False)
+        self.state = done.state
+        return done.means()
+
+
+def new_run(config: ConfigDict) -> prepare.RunContext:
+    """Return a run that begins, with its data set."""
+    return prepare.RunContext(config, inspect(locate_run(config)), prepare.read_dataset(config))
 
 
 def set_up(config: ConfigDict) -> Training:
     """Sets a run up as starjax.main does."""
-    data, chosen = prepare.load(config)
+    run = new_run(config)
     start = time.perf_counter()
-    setup = prepare.set_up(config, data, prepare.place_stars(config, data, chosen))
+    setup = prepare.prepare(run)
     return Training(setup, setup.trainer.initial_state, time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""A finished run, ready to answer: what `starjax.load` returns."""
+"""A finished run that predicts observed clusters: `starjax.load` returns it."""
 
 import dataclasses
 import types
@@ -24,24 +24,25 @@ from starjax.evaluation.evaluator import Evaluator
 from starjax.evaluation.posterior import MemberOutputs, Posterior, posterior_table
 from starjax.inference import prediction_table
 from starjax.inference.prediction_table import Prediction
-from starjax.runs import integrity, member_progress, run_config
+from starjax.runs import member_progress, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory
+from starjax.runs.state import read_finished_record
 from starjax.runtime import devices, environment
 from starjax.sampling import centering, sampler
 from starjax.training.trainer import abstract_arrays
 
-# Samples that go through the members at a time; clusters are few, and may have many stars.
+# Samples that the members predict at a time; clusters are few, and may have many stars.
 BATCH_SIZE = 8
-# Samples of a cluster that has more stars than a sample holds.
+# Samples of each cluster if one has more stars than fit into a sample.
 NUM_DRAWS = 16
-# Defaults of what can be stated beside a list.
+# Immutable defaults of arguments.
 DEFAULT_VIEW, SAME_NAMES = View(), types.MappingProxyType({})
 
 
 class PredictorError(errors.StarjaxError):
-    """A run directory that cannot answer, with what to do."""
+    """A run directory or a member catalogue that allows no prediction."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +50,15 @@ class Predictor:
     """A finished run.
 
     Attributes:
-      place: its directory.
-      record: what describes it (see `experiment.read_record`).
+      run_dir: its run directory.
+      record: its record (see `runs.directory.read_record`).
       config: its resolved config.
-      checkpoint: where its parameters are from.
-      epochs: the epoch of each member that answers.
-      params: of the members that answer, along the first axis.
-      feature_scalers, target_scalers: to and from scaled units.
-      calibrated: what validation taught of its errors.
-      reference: what it was trained on.
+      checkpoint: the checkpoint that its parameters are read from.
+      epochs: the best epoch of each ensemble member that has not failed.
+      params: the parameters at these epochs, members along the first axis.
+      feature_scalers, target_scalers: scalers of features and targets.
+      calibrated: the calibration of its intervals.
+      reference: its training clusters, for the out-of-distribution score.
     """
 
     run_dir: RunDirectory
@@ -73,22 +74,23 @@ class Predictor:
 
     @property
     def feature_keys(self) -> tuple[str, ...]:
-        """What the model sees of a star."""
+        """The features that the model sees."""
         hidden = self.config.data.hidden_keys
         return tuple(key for key in self.config.data.feature_keys if key not in hidden)
 
     @property
     def target_keys(self) -> tuple[str, ...]:
+        """The targets that the model predicts."""
         return tuple(self.config.data.target_keys)
 
     @property
-    def doubts(self) -> tuple[str, ...]:
-        """Why no answer for an observed cluster should be believed as it stands, whichever it is."""
+    def caveats(self) -> tuple[str, ...]:
+        """Reasons not to trust any prediction of this run for an observed cluster."""
         if self.config.data.centred or not centering.centred_columns(self.feature_keys):
             return ()
         return (
-            "trained on places and velocities about the simulations' origin, where that lies no member list tells: train with "
-            "--config.data.centred=True",
+            "trained on positions and velocities about the origin of the simulations, which is unknown for "
+            "observed clusters: train with --config.data.centred=True",
         )
 
     def predict(
@@ -98,21 +100,24 @@ class Predictor:
         num_draws: int = NUM_DRAWS,
         columns: Mapping[str, str] = SAME_NAMES,
     ) -> Prediction:
-        """Answers for the member lists of clusters.
+        """Predict the targets of observed clusters from their member catalogue.
 
         Args:
-          table: in the names and units of Gaia (see `catalog.UNITS`), a row a star; or the file it stands in ('example': the
-            packaged one). With a
-            column `cluster`, the stars of many.
-          view: what is stated instead of taken from the list; it holds for all clusters.
-          num_draws: as in `answer`.
-          columns: the table's names by ours, where they differ.
+          table: the catalogue, one row per star, in the names and units of Gaia (see
+            `catalogs.member_list.UNITS`); or the path of its file ('example': the packaged one). A column
+            `cluster` tells the stars of several clusters apart.
+          view: properties of the clusters that are given instead of estimated from the catalogue; used for
+            all clusters.
+          num_draws: see `posterior`.
+          columns: the catalogue's column names by ours, where they differ.
 
         Returns:
-          the answers, and beside them what they came from; clusters that cannot be answered for are told apart, with the reason.
+          the predictions and the stars that they are based on; clusters that cannot be predicted are listed
+          with the reason.
 
         Raises:
-          CatalogError, TrainedError: the table cannot be used, or that of no cluster in it.
+          CatalogError: the catalogue cannot be used.
+          PredictorError: no cluster in it can be predicted.
         """
         if isinstance(table, Path | str):
             stars = member_list.read_member_list(member_list.find_member_list(table), columns)
@@ -120,20 +125,20 @@ class Predictor:
             table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
             stars = member_list.check_member_list(table, "the table", columns)
         members, refused = {}, {}
-        for name, of_cluster in member_list.split_clusters(stars).items():
+        for name, cluster_stars in member_list.split_clusters(stars).items():
             try:
-                members[name] = derive_features(of_cluster, self.feature_keys, view)
+                members[name] = derive_features(cluster_stars, self.feature_keys, view)
             except errors.StarjaxError as error:
                 refused[name] = str(error)
         if not members:
-            raise PredictorError("; ".join(f"cluster {name}: {why}" for name, why in refused.items()))
-        answer = self.answer({name: one.feature for name, one in members.items()}, num_draws)
-        found = prediction_table.prediction_table(
-            self.target_keys, self.feature_keys, self.reference, members, answer, self.doubts
+            raise PredictorError("; ".join(f"cluster {name}: {reason}" for name, reason in refused.items()))
+        posterior = self.posterior({name: one.feature for name, one in members.items()}, num_draws)
+        predictions = prediction_table.prediction_table(
+            self.target_keys, self.feature_keys, self.reference, members, posterior, self.caveats
         )
         if isinstance(table, Path | str):
-            found = found.assign(catalog=str(table), catalog_sha256=stars.meta["sha256"])
-        found = found.assign(
+            predictions = predictions.assign(catalog=str(table), catalog_sha256=stars.meta["sha256"])
+        predictions = predictions.assign(
             run=str(self.run_dir.path),
             checkpoint=str(self.checkpoint),
             epochs=", ".join(map(str, self.epochs)),
@@ -141,35 +146,36 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        return Prediction(found, members, answer, refused)
+        return Prediction(predictions, members, posterior, refused)
 
-    def answer(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
-        """What the run says of clusters, given the physical features (n, F) of their stars by name.
+    def posterior(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
+        """Return the posterior of clusters from the physical features of their stars.
 
         Args:
-          num_draws: samples of each cluster, if one has more stars than a sample holds.
+          clusters: by name, the features (n, F) of the n stars of each cluster, in the order of
+            `feature_keys`.
+          num_draws: samples of each cluster, if one has more stars than fit into a sample.
 
         Raises:
-          TrainedError: there is no draw.
+          PredictorError: `num_draws` is less than 1.
         """
         if num_draws < 1:
             raise PredictorError(f"num_draws={num_draws} should be at least 1")
         shard = self._shard(list(clusters.values()))
         outputs = self._outputs(shard, num_draws)
-        predictive = outputs.pooled(self.calibrated.sigma)
-        found = posterior_table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
-        description = out_of_distribution.describe_all(
-            shard, self.feature_keys, self.config.data.feature_clip
-        )
-        number = found["cluster"].to_numpy()
-        found = found.assign(
+        predictive = outputs.pool(self.calibrated.sigma)
+        table = posterior_table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
+        summary = out_of_distribution.describe_all(shard, self.feature_keys, self.config.data.feature_clip)
+        number = table["cluster"].to_numpy()
+        table = table.assign(
             cluster=np.array(list(clusters), dtype=object)[number],
             num_star=np.diff(shard.ptr)[number],
-            novelty=self.reference.novelty(description)[number],
+            novelty=self.reference.novelty(summary)[number],
         )
-        return Posterior(found, predictive)
+        return Posterior(table, predictive)
 
     def _shard(self, features: Sequence[np.ndarray]) -> Shard:
+        """Return clusters as the snapshots of a scaled shard, with targets of zero."""
         physical = np.concatenate(features).astype(np.float64)
         return Shard(
             feature=self.feature_scalers.transform(physical, self.feature_keys).astype(np.float32),
@@ -180,15 +186,16 @@ class Predictor:
         )
 
     def _outputs(self, shard: Shard, num_draws: int) -> MemberOutputs:
+        """Return the outputs of all members for samples of all clusters."""
         if np.diff(shard.ptr).max() <= self.config.data.num_star_per_sample:
-            num_draws = 1  # each would be all stars again
+            num_draws = 1  # all draws would be the same stars
         model = run_config.model(self.config)
         mesh = devices.make_mesh(devices=jax.local_devices()[:1])
         sample_config = dataclasses.replace(
             run_config.sampler(self.config, self.feature_scalers, self.feature_keys),
             num_sample_per_snapshot=num_draws,
         )
-        # All clusters are called alike: what is drawn of one does not depend on which others the list has.
+        # The same identity for all, so that the stars drawn from one cluster do not depend on the others.
         stars = sampler.to_stars(shard)._replace(identity=np.zeros(shard.num_snapshot, np.int32))
         evaluator = Evaluator(
             apply=model.apply,
@@ -208,26 +215,26 @@ class Predictor:
 
 
 def load_predictor(run: Path | str) -> Predictor:
-    """Reads a finished run.
+    """Load a finished run.
 
     >>> run = starjax.load(run_directory)
-    >>> found = run.predict(catalog_file)  # or an astropy Table, or a pandas DataFrame
-    >>> row = found.table.iloc[0]
+    >>> prediction = run.predict(catalog_file)  # or an astropy Table, or a pandas DataFrame
+    >>> row = prediction.table.iloc[0]
     >>> bool(row["time_p2.5"] <= row["time_p16"] <= row["time"] <= row["time_p84"])
     True
-    >>> print(found.members[row["cluster"]].notes[0])
-    Left out for want of a proper motion: 3 stars (rows 28, 103, 324).
+    >>> print(prediction.members[row["cluster"]].notes[0])
+    Left out because the proper motion is missing: 3 stars (rows 28, 103, 324).
 
     Raises:
-      TrainedError, ExperimentError, ScalerError, CalibrationError, NoveltyError: the directory holds no finished run,
-        or a file of it cannot be used.
+      RunDirectoryError, PredictorError, ScalerError, CalibrationError, OutOfDistributionError: the directory
+        holds no finished run, or one of its files cannot be used.
     """
     run_dir = RunDirectory(Path(run))
-    record = integrity.read_finished_record(run_dir)
+    record = read_finished_record(run_dir)
     config = config_from_record(record["config"])
     if run_config.is_sweep(config) and config.ensemble.size > 1:
         raise PredictorError(
-            f"{run_dir.path} is a sweep, of many kinds of runs: name the best of them, {run_dir.path}-best"
+            f"{run_dir.path} is a sweep over hyperparameters: name its best run, {run_dir.path}-best"
         )
     checkpoint, epochs, params = _best(run_dir, config)
     scalers = [_scalers(run_dir, name) for name in BUNDLES.values()]
@@ -245,20 +252,21 @@ def load_predictor(run: Path | str) -> Predictor:
 
 
 def _best(run_dir: RunDirectory, config: ConfigDict) -> tuple[Path, tuple[int, ...], dict]:
-    """The checkpoint, and from it the best epoch and its parameters of each member that has not failed."""
+    """Return the last checkpoint, and the best epoch and parameters of each member that has not failed."""
     mesh = devices.make_mesh(devices=jax.local_devices()[:1])
     if not run_dir.checkpoints.is_dir():
         raise PredictorError(f"{run_dir.checkpoints} is missing: restore it, or train the run again")
     with Checkpoints(run_dir.checkpoints, is_read_only=True) as checkpoints:
-        found = checkpoints.restore_last(abstract_arrays(config, mesh))
-    progress = member_progress.from_checkpoint(found.content)
-    is_there = np.array([not member.is_failed for member in progress])
+        restored = checkpoints.restore_last(abstract_arrays(config, mesh))
+    progress = member_progress.from_checkpoint(restored.content)
+    has_succeeded = np.array([not member.is_failed for member in progress])
     epochs = tuple(member.best_epoch for member in progress if not member.is_failed)
-    best = jax.tree.map(lambda x: np.asarray(x)[is_there], found.arrays["best"])
-    return run_dir.checkpoints / str(found.epoch), epochs, best
+    best = jax.tree.map(lambda x: np.asarray(x)[has_succeeded], restored.arrays["best"])
+    return run_dir.checkpoints / str(restored.epoch), epochs, best
 
 
 def _scalers(run_dir: RunDirectory, name: str) -> ScalerBundle:
+    """Return a scaler bundle of the run directory."""
     try:
         return bundle.load_bundle(run_dir.path / name)
     except FileNotFoundError as error:

@@ -23,8 +23,8 @@ from starjax.evaluation import calibration, out_of_distribution
 from starjax.evaluation import coverage as coverage_lib
 from starjax.io import files
 from starjax.reports import console_summary
-from starjax.runs import integrity
 from starjax.runs.directory import RunDirectory
+from starjax.runs.state import read_finished_record
 
 # The figures of a run, and what they show.
 CAPTIONS = {
@@ -74,7 +74,7 @@ def html_page(run_dir: RunDirectory) -> str:
     Raises:
       ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
     """
-    record = integrity.read_finished_record(run_dir)
+    record = read_finished_record(run_dir)
     try:
         tested = files.read_json(run_dir.test_metrics)
         coverage, history = pd.read_csv(run_dir.coverage), pd.read_csv(run_dir.metrics)

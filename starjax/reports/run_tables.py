@@ -8,13 +8,14 @@ import pandas as pd
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from starjax import errors, models, quantities
+from starjax import errors, quantities
 from starjax.evaluation import metrics
 from starjax.io import files
-from starjax.models import naming
-from starjax.runs import integrity, run_config
+from starjax.models import factory, naming
+from starjax.runs import run_config
 from starjax.runs.config_record import config_from_record
-from starjax.runs.directory import RunDirectory, read_record
+from starjax.runs.directory import RunDirectory
+from starjax.runs.state import read_finished_record
 
 UNITS = ("scaled", "physical")
 # What test_metrics.json has beside the metrics; of many members `best_epoch` is the median.
@@ -57,15 +58,7 @@ def read_run(directory: Path) -> pd.DataFrame:
       RunError, ExperimentError, ConfigError: the directory holds no finished run, or a file cannot be used.
     """
     run_dir = RunDirectory(Path(directory))
-    if not run_dir.config.exists():
-        raise RunTableError("holds no run: it has no config.json")
-    if not run_dir.test_metrics.exists():
-        raise RunTableError(
-            "is not finished (it has no test_metrics.json): give its training command again, it goes on"
-        )
-    record = read_record(run_dir)
-    if found := integrity.describe_damage(run_dir):
-        raise RunTableError(f"has {found}: restore it, or give its training command again")
+    record = read_finished_record(run_dir)
     content = _read_metrics(run_dir)
     table = _read_table(run_dir)
     if set(content["test"]) != set(table["target_key"]):
@@ -95,19 +88,19 @@ def _describe(run_dir: RunDirectory, record: dict) -> dict:
         data, model = record["config"]["data"], record["config"]["model"]
         model = {name: tuple(v) if isinstance(v, list) else v for name, v in model.items()}
         hparams = {name: value for name, value in model.items() if name != "name"}
-        unknown = set(hparams) - set(models.hyperparameters(model["name"]))
+        unknown = set(hparams) - set(factory.hyperparameters(model["name"]))
         if unknown:
             raise RunTableError(
                 f"{model['name']} has no hyperparameter {', '.join(sorted(unknown))} in this version"
             )
-        hparams = models.hyperparameters(model["name"]) | hparams
+        hparams = factory.hyperparameters(model["name"]) | hparams
         return {
             "run": run_dir.name,
             "architecture": naming.architecture(model["name"], hparams),
             "model": model["name"],
             "features": quantities.set_name(data["feature_keys"], quantities.sets("feature")),
             "data_set": record["dataset"]["fingerprint"][:8],
-            "num_params": models.num_params(
+            "num_params": factory.num_params(
                 model, *run_config.model_shape(config_from_record(record["config"]))
             ),
         }

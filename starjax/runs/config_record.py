@@ -1,4 +1,4 @@
-"""TODO runs.config_record."""
+"""The config of a run as JSON: how it is recorded, identified and compared."""
 
 import hashlib
 import json
@@ -6,12 +6,12 @@ import json
 import flax.traverse_util
 from ml_collections import ConfigDict
 
-# Where a run lies and how it starts, not what comes out of it.
+# Fields that decide where a run is written and how it starts, and not its results.
 LOCATION_FIELDS = ("output_base", "name", "workdir", "resume", "profile")
 
 
 def config_from_record(content: dict) -> ConfigDict:
-    """The config that `resolved` made `content` of, lists being tuples again; without its place."""
+    """Return the config of a record, with tuples again instead of lists, and without LOCATION_FIELDS."""
 
     def plain(value):
         if isinstance(value, dict):
@@ -22,18 +22,18 @@ def config_from_record(content: dict) -> ConfigDict:
 
 
 def config_to_record(config: ConfigDict) -> dict:
-    """The config as plain JSON content, without its place."""
+    """Return the config as JSON content, without LOCATION_FIELDS."""
     content = json.loads(config.to_json())
     return {name: value for name, value in content.items() if name not in LOCATION_FIELDS}
 
 
 def config_digest(config: ConfigDict) -> str:
-    """Eight hexadecimal digits that tell configs apart, whatever their place."""
+    """Return eight hexadecimal digits that identify a config, whatever its LOCATION_FIELDS."""
     return hashlib.sha256(json.dumps(config_to_record(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def config_differences(stored: dict, given: dict) -> list[str]:
-    """The fields in which two resolved configs differ, as `config.field: stored …, given …`."""
+    """Return the fields in which two recorded configs differ, as `config.field: stored …, given …`."""
     stored, given = (flax.traverse_util.flatten_dict(config, sep=".") for config in (stored, given))
     return [
         f"config.{name}: stored {stored.get(name)!r}, given {given.get(name)!r}"

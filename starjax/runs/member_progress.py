@@ -1,4 +1,4 @@
-"""When to stop: how far each member of a run is, and which of its epochs was the best."""
+"""Early stopping: the progress of each ensemble member, and its best epoch."""
 
 import dataclasses
 import math
@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class MemberProgress:
-    """How far a member of a run is, after `epoch` epochs of its own; stored with every checkpoint.
+    """The progress of an ensemble member; saved with every checkpoint.
 
     Attributes:
-      best_epoch: the epoch, counted from 1, with the lowest validation loss; 0 before any.
+      epoch: epochs that it was trained for.
+      best_epoch: epoch with the lowest validation loss, from 1; 0 before the first epoch.
       best_loss: that loss.
-      is_failed: whether a loss was not finite in the epoch after; there is no result then.
+      is_failed: whether a loss was not finite in the epoch after `epoch`; the member has no result then.
     """
 
     epoch: int = 0
@@ -21,7 +22,7 @@ class MemberProgress:
     is_failed: bool = False
 
     def after(self, loss: float, *, is_finite: bool = True) -> "MemberProgress":
-        """The progress after one more epoch, with validation loss `loss`."""
+        """Return the progress after one more epoch, with validation loss `loss`."""
         if not is_finite:
             return dataclasses.replace(self, is_failed=True)
         if loss < self.best_loss:
@@ -29,11 +30,17 @@ class MemberProgress:
         return dataclasses.replace(self, epoch=self.epoch + 1)
 
     def is_over(self, max_epochs: int, patience: int) -> bool:
+        """Return whether the member is no longer trained."""
         return self.is_failed or self.epoch >= max_epochs or self.epoch - self.best_epoch >= patience
 
 
 def to_checkpoint(progress: Sequence[MemberProgress], metrics_sha256: str = "") -> dict:
-    """What a checkpoint has beside its arrays: the progress of all members, and the SHA-256 of the records so far."""
+    """Return what a checkpoint contains beside its arrays.
+
+    Args:
+      progress: of all members.
+      metrics_sha256: SHA-256 of metrics.csv up to the epoch of the checkpoint.
+    """
     return {"members": [dataclasses.asdict(p) for p in progress], "metrics_sha256": metrics_sha256}
 
 

@@ -1,4 +1,8 @@
-"""TensorBoard events, written as they are told: the writer of tensorboardX has a thread, and hangs where a full disk ended that."""
+"""Logs of a run while it trains: metrics.csv, timing.csv, TensorBoard events, and lines on the terminal.
+
+`metrics.csv` depends on the config alone, so that two runs of one config give the same file; `timing.csv` contains
+what depends on the machine.
+"""
 
 import contextlib
 import csv
@@ -23,18 +27,16 @@ from starjax.runs.directory import RunDirectory
 from starjax.runs.member_progress import MemberProgress
 from starjax.runtime import log, memory, progress_bar
 
-# DOC """What a run says of itself while it trains: metrics.csv, timing.csv, TensorBoard events, lines for people.
-# DOC
-# DOC `metrics.csv` holds what the config fixes, so that two runs of one config give the same file;
-# DOC `timing.csv` holds what the machine adds.
-# DOC """
-
 
 class EventWriter:
-    """One event file; what cannot be written is an OSError that names it."""
+    """Writes one TensorBoard event file, in the calling thread.
+
+    The writer of tensorboardX has a thread of its own, and hangs once a full disk has ended that thread. This one
+    raises an OSError that names the file.
+    """
 
     def __init__(self, directory: Path, first_epoch: int):
-        """Begins a file in `directory`, which hides what others there have of `first_epoch` and later."""
+        """Start a file in `directory`; readers ignore `first_epoch` and later ones in older files there."""
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._file = RecordWriter(str(self._path))
@@ -42,18 +44,18 @@ class EventWriter:
         self._write(step=first_epoch, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, epoch: int, scalars: Mapping[str, float]) -> None:
-        """Writes values by their tags, so that a reader of the file sees them when this returns."""
+        """Write values by tag; they are visible to readers of the file when this returns."""
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
         self._write(step=epoch, summary=Summary(value=values))
-        with self._named():
+        with self._naming_file():
             self._file.flush()
 
     def close(self) -> None:
-        with self._named():
+        with self._naming_file():
             self._file.close()
 
     def _write(self, **content) -> None:
-        with self._named():
+        with self._naming_file():
             self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
 
     @contextlib.contextmanager
@@ -66,11 +68,11 @@ class EventWriter:
 
 
 class MetricsLogError(errors.StarjaxError):
-    """Records of a run that are damaged."""
+    """Logs of a run that are missing or damaged."""
 
 
 class MetricsLogger:
-    """Writes the records of one run; silent in all processes but the one that writes."""
+    """Logs the epochs of a run; does nothing in processes other than the main one."""
 
     def __init__(
         self,
@@ -91,29 +93,29 @@ class MetricsLogger:
         self._events: EventWriter | None = None
 
     def start(self, epoch: int, metrics_sha256: str = "") -> None:
-        """Begins after `epoch` epochs; rows of later ones, left by a killed process, are dropped.
+        """Continue after `epoch` epochs; rows of later ones, left by a killed process, are dropped.
 
         Args:
-          metrics_sha256: of metrics.csv after that epoch; empty where it is not known.
+          metrics_sha256: of metrics.csv after that epoch; empty if unknown.
 
         Raises:
-          RecordError: that file has other rows, or cannot be read.
+          MetricsLogError: metrics.csv has other rows, or cannot be read.
         """
         if not self._is_writer:
             return
         if epoch:
-            log.info(f"going on after epoch {epoch}")
+            log.info(f"resuming after epoch {epoch}")
         self._ends = [time.perf_counter()]
         self._rows = rows_until(self._run_dir.metrics, epoch)
         if metrics_sha256 and (not self._rows or _digest(self._rows) != metrics_sha256):
             raise MetricsLogError(
-                f"{self._experiment.metrics} is missing or damaged, and cannot be made from checkpoints: restore it, or remove "
-                f"{self._experiment.path} and train again"
+                f"{self._run_dir.metrics} is missing or damaged, and cannot be rebuilt from checkpoints: restore it, or "
+                f"remove {self._run_dir.path} and train again"
             )
         try:
             self._timings = rows_until(self._run_dir.timing, epoch)
         except MetricsLogError as error:
-            log.warning(f"{error}; it is no result, and begun again")
+            log.warning(f"{error}; timings are no result, and start again")
         self._events = EventWriter(self._run_dir.events, epoch + 1)
 
     def __enter__(self):
@@ -121,18 +123,18 @@ class MetricsLogger:
 
     def __exit__(self, error, *_):
         if self._events is not None:
-            # What went wrong first is what is told.
+            # The first error is the one to report.
             with contextlib.suppress(OSError) if error else contextlib.nullcontext():
                 self._events.close()
 
     @property
     def metrics_sha256(self) -> str:
-        """The SHA-256 of metrics.csv as it stands."""
+        """SHA-256 of the current metrics.csv; empty before the first epoch."""
         return _digest(self._rows) if self._rows else ""
 
     @contextlib.contextmanager
-    def shown_epoch(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
-        """Shows a bar, which the function that is yielded moves by a number of steps."""
+    def show_progress(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
+        """Show the progress of an epoch, and trace it if it is to be profiled; yield `(num_step) -> None`."""
         is_traced = self._is_writer and epoch == self._profiled_epoch
         trace = profiler.traced_epoch(self._run_dir.profile) if is_traced else contextlib.nullcontext()
         display = progress_bar.bar() if self._is_writer else contextlib.nullcontext()
@@ -145,19 +147,19 @@ class MetricsLogger:
         if is_traced:
             idle = files.read_json(self._run_dir.profile / "idle.json")
             log.info(
-                f"epoch {epoch} traced: the devices did nothing for {idle['idle_share']:.1%} of the "
-                f"{idle['seconds']:.2f} s of its training steps; the trace lies in {self._experiment.profile}"
+                f"epoch {epoch} traced: the devices were idle for {idle['idle_share']:.1%} of the "
+                f"{idle['seconds']:.2f} s of its training steps; the trace is in {self._run_dir.profile}"
             )
 
-    def epoch(
+    def log_epoch(
         self, epoch: int, seconds: float, rows: Sequence[dict], progress: Sequence[MemberProgress]
     ) -> None:
-        """Records one epoch.
+        """Log one epoch.
 
         Args:
-          seconds: that its training took.
-          rows: of each member that trained, `member`, `learning_rate`, `train`: means over its training samples as
-            drawn, with dropout, while the epoch went on; `val`: validation loss and metrics after it.
+          seconds: duration of its training.
+          rows: of each member that was trained, `member`; `learning_rate`; `train`: means over its training samples
+            during the epoch, with augmentation and dropout; `val`: validation loss and metrics after it.
           progress: of all members, after the epoch.
         """
         if not self._is_writer:
@@ -174,7 +176,7 @@ class MetricsLogger:
             write_rows(path, table)
         self._write_events(epoch, rows, timing, len(progress))
         self._ends.append(time.perf_counter())
-        # Validation and checkpoints included; the first epoch, which compiles, only while it is the only one.
+        # Includes validation and checkpoints. The first epoch compiles, and counts only as long as it is the only one.
         ends = self._ends[1:] if len(self._ends) > 2 else self._ends
         seconds_per_epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
         left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - epoch)))
@@ -186,15 +188,15 @@ class MetricsLogger:
     def _write_events(self, epoch: int, rows: Sequence[dict], timing: dict, num_member: int) -> None:
         scalars = {f"timing/{name}": value for name, value in timing.items() if name != "epoch"}
         for row in rows:
-            of_member = f"/member-{row['member']}" if num_member > 1 else ""
+            member = f"/member-{row['member']}" if num_member > 1 else ""
             flat = flatten_dict({"train": row["train"], "val": row["val"]}, sep="_")
-            scalars |= {f"{name.replace('_', '/', 1)}{of_member}": value for name, value in flat.items()}
-            scalars[f"learning_rate{of_member}"] = row["learning_rate"]
+            scalars |= {f"{name.replace('_', '/', 1)}{member}": value for name, value in flat.items()}
+            scalars[f"learning_rate{member}"] = row["learning_rate"]
         self._events.write(epoch, scalars)
 
 
 def _losses(epoch: int, rows: Sequence[dict], progress: Sequence[MemberProgress]) -> str:
-    """The losses of an epoch, as people read them; of many members their means."""
+    """Return the losses of an epoch in words; means over members if there are many."""
     train, val = (statistics.fmean(row[split]["loss"] for row in rows) for split in ("train", "val"))
     is_best = [p.best_epoch == epoch for p in progress]
     if len(progress) == 1:
@@ -207,7 +209,7 @@ def _losses(epoch: int, rows: Sequence[dict], progress: Sequence[MemberProgress]
 
 
 def rows_until(path: Path, epoch: int) -> list[dict]:
-    """The rows of a CSV file of records up to an epoch, to the last digit; none where there is no file."""
+    """Return the rows of a CSV log up to an epoch, exact to the last digit; none if there is no file."""
     if epoch == 0 or not path.exists():
         return []
     try:
@@ -221,20 +223,20 @@ def rows_until(path: Path, epoch: int) -> list[dict]:
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Writes rows, at least one, as CSV."""
+    """Write rows, at least one, as CSV."""
     with files.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         _write(file, rows)
 
 
 def _write(file, rows: list[dict]) -> None:
-    # By the csv module, which writes and reads back every digit of a float.
+    # The csv module writes floats by repr, which preserves every digit; pandas need not.
     writer = csv.DictWriter(file, rows[0].keys())
     writer.writeheader()
     writer.writerows(rows)
 
 
 def _digest(rows: list[dict]) -> str:
-    """The SHA-256 of the file that `write_rows` makes of rows."""
+    """Return the SHA-256 of the file that `write_rows` writes."""
     text = io.StringIO(newline="")
     _write(text, rows)
     return hashlib.sha256(text.getvalue().encode()).hexdigest()

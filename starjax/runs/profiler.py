@@ -1,4 +1,4 @@
-"""A trace of the training steps of an epoch, and how long the devices did nothing in it."""
+"""A trace of the training steps of an epoch, and the share of time in which the devices were idle."""
 
 import contextlib
 import re
@@ -9,21 +9,21 @@ import jax
 
 from starjax.io import files
 
-# What the traced span is called, and what the CPU calls the time in which a program runs on one of its devices.
+# Name of the traced span, and the CPU backend's name for the time in which a program runs on one of its devices.
 _SPAN, _CPU_RUN = "starjax epoch", "ThunkExecutor::Execute (wait for completion)"
-# Planes of accelerators, and the line of them that holds whole programs, where there is one.
+# Planes of accelerators in a trace, and their line of whole programs, which not all accelerators have.
 _DEVICE, _PROGRAMS = re.compile(r"/device:(GPU|TPU):\d+"), "XLA Modules"
 
 
 @contextlib.contextmanager
 def traced_epoch(directory: Path) -> Iterator[None]:
-    """Traces what is done inside, for XProf or Perfetto, and leaves `directory/idle.json` beside the trace.
+    """Trace this block for XProf or Perfetto, and write `directory/idle.json` beside the trace.
 
-    It holds `seconds`, how long it took, and `idle_share`, the share of them in which a device, on the average,
-    ran nothing.
+    That file contains `seconds`, the duration of the block, and `idle_share`, the share of it in which a device ran
+    nothing, as a mean over devices.
     """
     options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # calls of Python functions would slow down what is measured
+    options.python_tracer_level = 0  # tracing Python calls would slow down what is measured
     with jax.profiler.trace(str(directory), profiler_options=options), jax.profiler.TraceAnnotation(_SPAN):
         yield
     newest = max(directory.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
@@ -31,14 +31,14 @@ def traced_epoch(directory: Path) -> Iterator[None]:
 
 
 def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
-    """Seconds of the span and the share of them in which devices did nothing, from a trace made by `traced`."""
+    """Return the duration of the block and the idle share of the devices, from a trace of `traced_epoch`."""
     host = next(plane for plane in data.planes if plane.name == "/host:CPU")
     [(start, end)] = _intervals(host, _SPAN)
     devices = [plane for plane in data.planes if _DEVICE.fullmatch(plane.name)]
     if devices:
         busy = sum(_covered(_intervals(plane), start, end) for plane in devices) / len(devices)
     else:
-        # Each run on each device of a CPU is an event, whichever thread it falls to.
+        # Every run of a program on a device of the CPU is one event, in any of the threads.
         runs = _intervals(host, _CPU_RUN)
         busy = sum(min(b, end) - max(a, start) for a, b in runs if b > start and a < end)
         busy /= jax.local_device_count()
@@ -46,7 +46,11 @@ def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
 
 
 def _intervals(plane, name: str | None = None) -> list[tuple[float, float]]:
-    """Begin and end [ns] of the events of that name; of all programs or, where they are not told, of all kernels."""
+    """Return start and end [ns] of the events of a plane.
+
+    Args:
+      name: of the events; None: of all programs or, if the plane does not list them, of all kernels.
+    """
     lines = list(plane.lines)
     if name is None:
         lines = [line for line in lines if line.name == _PROGRAMS] or lines
@@ -55,7 +59,7 @@ def _intervals(plane, name: str | None = None) -> list[tuple[float, float]]:
 
 
 def _covered(intervals: Iterable[tuple[float, float]], start: float, end: float) -> float:
-    """How much of a span is covered by intervals, which may overlap."""
+    """Return the length of the part of a span that intervals cover; they may overlap."""
     covered, reached = 0.0, start
     for first, last in sorted(intervals):
         last = min(last, end)

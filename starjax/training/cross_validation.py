@@ -1,7 +1,7 @@
-"""Members that were each trained without a fold of the runs, put together as one run (see `data.folds`).
+"""Cross-validation: ensemble members that were each trained without one fold of the simulations, combined into one run.
 
-Each run of training and validation is validated on by members that did not learn from it, so that errors of all these
-runs are known, and all of them are learned from.
+Every simulation of training and validation is validated on by members that did not learn from it, so that the errors
+of all these simulations are known, and all of them are learned from (see `datasets.folds`).
 """
 
 import dataclasses
@@ -9,123 +9,119 @@ import dataclasses
 import jax
 import numpy as np
 import pandas as pd
-from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.datasets.dataset import Dataset
-from starjax.runs import integrity, member_progress, metrics_log, run_config
+from starjax.runs import member_progress, metrics_log, run_config
 from starjax.runs.checkpoints import Checkpoints
-from starjax.runs.directory import RunDirectory, check_left_out
-from starjax.runs.member_progress import MemberProgress
 from starjax.runtime import devices
-from starjax.training import prepare, write_results
+from starjax.training import write_results
+from starjax.training.loop import TrainState
+from starjax.training.prepare import RunContext, make_evaluator, make_mesh, split_dataset
 from starjax.training.trainer import abstract_arrays
 
 
 class CrossValidationError(errors.StarjaxError):
-    """Folds that cannot be put together."""
+    """Folds that cannot be combined."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedFold:
-    """The M members that left out one fold, trained, validated on it and tested.
+    """The M members that left out one fold: trained, validated on the fold, and tested.
 
     Attributes:
-      layout: how the run that trained them lay on its devices (see `prepare.Setup`).
-      arrays, progress: as `train.fit` returns them; the arrays on the host.
-      output_MxNxO: what they give for all samples of the fold, 'val', and of 'test'.
-      table: of them (see `results.members_table`).
-      history: rows of their epochs (see `record`).
+      layout: of their run (see `prepare.Setup`).
+      trained: their state after the last epoch, the arrays on the host.
+      output_MxNxO: their outputs for all samples of 'val', which is the fold, and of 'test'.
+      table: see `write_results.members_table`.
+      history: rows of metrics.csv.
     """
 
     layout: dict
-    arrays: dict
-    progress: tuple[MemberProgress, ...]
+    trained: TrainState
     output_MxNxO: dict[str, np.ndarray]
     table: pd.DataFrame
     history: list[dict]
 
 
-def read_fold(config: ConfigDict, run_dir: RunDirectory, stored: Dataset) -> TrainedFold:
-    """The members of a run that is finished.
-
-    Args:
-      config, place: of the run of the fold.
-      stored: its data set, as `prepare.read` gives it.
+def read_fold(run: RunContext) -> TrainedFold:
+    """Return the members of a finished run that leaves out a fold.
 
     Raises:
-      CrossValidationError, ExperimentError: a member of it failed; it left out other runs than are left out now.
+      CrossValidationError: one of its members has failed.
+      RunDirectoryError: the run is not finished, or left out other simulations than would be left out now.
     """
-    described = integrity.read_finished_record(run_dir)
-    data, chosen = prepare.load(config, described, stored)
-    check_left_out(run_dir, described, config, data)
-    mesh = prepare.make_mesh(config, chosen)
-    with Checkpoints(run_dir.checkpoints, is_read_only=True) as checkpoints:
-        found = checkpoints.restore_last(abstract_arrays(config, mesh))
-    arrays, progress = found.arrays, member_progress.from_checkpoint(found.content)
+    config, layout = run.config, run.state.finished_record()["layout"]
+    data = split_dataset(config, run.stored)
+    run.state.check_left_out(config, data)
+    mesh = make_mesh(config, layout["placement"])
+    with Checkpoints(run.run_dir.checkpoints, is_read_only=True) as checkpoints:
+        saved = checkpoints.restore_last(abstract_arrays(config, mesh))
+    progress = member_progress.from_checkpoint(saved.content)
     failed = [number for number, member in enumerate(progress) if member.is_failed]
     if failed:
-        # Intervals are calibrated on what as many members say of each run.
+        # The calibration needs equally many members for each simulation.
         raise CrossValidationError(
-            f"{run_dir.path}: the loss of its member {failed[0]} was not finite, and folds need all of their members: "
-            f"lower config.optim.learning_rate (here {config.optim.learning_rate}), with another config.name or "
-            "config.resume=False"
+            f"{run.run_dir.path}: the loss of its member {failed[0]} was not finite, and folds need all of their "
+            f"members: lower config.optim.learning_rate (here {config.optim.learning_rate}), with another config.name "
+            "or config.resume=False"
         )
-    micro_batch_size = described["layout"]["micro_batch_size"]
-    evaluator = prepare.make_evaluator(config, data, mesh, chosen, micro_batch_size)
-    output_MxNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
+    evaluator = make_evaluator(config, data, layout["placement"], layout["micro_batch_size"])
+    output_MxNxO = {split: evaluator.predict(saved.arrays["best"], split)[0] for split in ("val", "test")}
+    trained = TrainState(jax.tree.map(devices.gather, saved.arrays), progress)
     return TrainedFold(
-        described["layout"],
-        jax.tree.map(devices.gather, arrays),
-        progress,
-        output_MxNxO,
-        write_results.members_table(config, evaluator, output_MxNxO["val"], progress),
-        metrics_log.rows_until(run_dir.metrics, max(member.epoch for member in progress)),
+        layout=layout,
+        trained=trained,
+        output_MxNxO=output_MxNxO,
+        table=write_results.members_table(config, evaluator, output_MxNxO["val"], progress),
+        history=metrics_log.rows_until(run.run_dir.metrics, trained.epoch),
     )
 
 
-def combine_folds(
-    config: ConfigDict, stored: Dataset, run_dir: RunDirectory, folds: list[TrainedFold]
-) -> None:
-    """Makes one run of the members of all folds, calibrated on what they left out, and writes all of it.
+def combine_folds(run: RunContext, folds: list[TrainedFold]) -> None:
+    """Combine the members of all folds into one run, calibrate it on what they left out, and write everything.
 
     Args:
-      config, place: of the whole run.
-      stored: its data set, as `prepare.read` gives it.
+      run: the whole.
     """
-    data, _ = prepare.load(config, stored=stored)  # that validates on all folds
-    layout, num_member = folds[0].layout, run_config.size_of_fold(config)
-    mesh = prepare.make_mesh(config, layout["placement"])
-    progress = tuple(member for fold in folds for member in fold.progress)
-    with Checkpoints(run_dir.checkpoints) as checkpoints:
-        arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *(fold.arrays for fold in folds))
-        # One that is there is of an attempt that did not come to its end, and perhaps of other folds.
-        checkpoints.clear()
-        last = max(member.epoch for member in progress)
-        checkpoints.save(last, devices.shard_members(arrays, mesh), member_progress.to_checkpoint(progress))
-    # Members are called by their numbers among all.
+    config, run_dir = run.config, run.run_dir
+    layout, fold_size = folds[0].layout, run_config.size_of_fold(config)
+    trained = _save_checkpoint(run, folds)
+    # Members are numbered over all folds.
     history = [
-        row | {"member": number * num_member + row["member"]}
+        row | {"member": number * fold_size + row["member"]}
         for number, fold in enumerate(folds)
         for row in fold.history
     ]
     if devices.is_main_process():
-        metrics_log.write_rows(
-            run_dir.metrics, sorted(history, key=lambda row: (row["epoch"], row["member"]))
-        )
+        history.sort(key=lambda row: (row["epoch"], row["member"]))
+        metrics_log.write_rows(run_dir.metrics, history)
     table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds))
-    table["member"] += table["fold"] * num_member
+    table["member"] += table["fold"] * fold_size
     output_ExNxO = {
-        # As if of as many members as leave out a fold: each snapshot is told by those that did not learn from its run.
+        # As many members as leave out a fold: each snapshot has the outputs of those that did not learn from it.
         "val": np.concatenate([fold.output_MxNxO["val"] for fold in folds], axis=1),
         "test": np.concatenate([fold.output_MxNxO["test"] for fold in folds]),
     }
-    evaluator = prepare.make_evaluator(config, data, mesh, layout["placement"], layout["micro_batch_size"])
+    data = split_dataset(config, run.stored)  # validated on all folds
+    evaluator = make_evaluator(config, data, layout["placement"], layout["micro_batch_size"])
     write_results.write_tested(
         run_dir,
         write_results.snapshot_evaluator(config, data, evaluator),
         output_ExNxO,
-        # Losses on different runs do not compare.
+        # By number, since losses on different simulations cannot be compared.
         table.sort_values("member", ignore_index=True),
-        progress,
+        trained.progress,
     )
+
+
+def _save_checkpoint(run: RunContext, folds: list[TrainedFold]) -> TrainState:
+    """Save the members of all folds as the one checkpoint of the whole run, and return them."""
+    arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *(fold.trained.arrays for fold in folds))
+    trained = TrainState(arrays, tuple(member for fold in folds for member in fold.trained.progress))
+    mesh = make_mesh(run.config, folds[0].layout["placement"])
+    with Checkpoints(run.run_dir.checkpoints) as checkpoints:
+        # A checkpoint that exists is that of an attempt that was interrupted, perhaps with other folds.
+        checkpoints.clear()
+        content = member_progress.to_checkpoint(trained.progress)
+        checkpoints.save(trained.epoch, devices.shard_members(arrays, mesh), content)
+    return trained

@@ -1,4 +1,4 @@
-"""One epoch of training: many steps in some calls of the device, after each of which it can be left and gone on with."""
+"""One epoch of training: several calls of the compiled steps, between which it can be interrupted and resumed."""
 
 import dataclasses
 import math
@@ -13,23 +13,23 @@ from starjax.sampling import device_placement
 from starjax.training.step import SUMS
 from starjax.training.trainer import Trainer
 
-# Calls of the device an epoch is made in at least: what a progress bar can show of it.
+# Fewest calls in an epoch, so that a progress bar moves.
 MIN_CALLS = 16
-# Steps of a call at most: a process that is asked to go cannot leave in the midst of one.
+# Most steps in a call: a process that is asked to stop can do so after a call only.
 MAX_STEPS_PER_CALL = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class EpochState:
-    """An epoch as far as it has come.
+    """The state of training within an epoch.
 
     Attributes:
       number: of the epoch, from 1.
-      state: of all members, on the devices.
-      num_call, num_step: calls done, and steps.
-      sums: over the samples of these calls, by name, float64 (E,) each.
-      seconds: that they took.
-      is_done: whether that is all of it.
+      state: `{'params', 'opt_state'}` of all members, on the devices.
+      num_call, num_step: calls and steps done.
+      sums: over the samples of these calls, by name, float64 (E,) each; None before the first call.
+      seconds: duration of these calls.
+      is_done: whether the epoch is complete.
     """
 
     number: int
@@ -40,20 +40,20 @@ class EpochState:
     seconds: float = 0.0
     is_done: bool = False
 
-    def content(self) -> dict:
-        """All but the state, as numbers; see `restored`."""
+    def to_checkpoint(self) -> dict:
+        """Return everything except the arrays as plain numbers."""
         sums = {name: values.tolist() for name, values in self.sums.items()}
         numbers = {name: getattr(self, name) for name in ("number", "num_call", "num_step", "seconds")}
         return numbers | {"sums": sums}
 
     @classmethod
-    def restored(cls, state: dict, content: dict) -> "EpochState":
-        """The part of which `content` is kept."""
+    def from_checkpoint(cls, state: dict, content: dict) -> "EpochState":
+        """Return the epoch of which `to_checkpoint` gave `content`."""
         sums = {name: np.array(values) for name, values in content["sums"].items()}
         return cls(state=state, **content | {"sums": sums})
 
     def means(self) -> list[dict]:
-        """Of each member, means over its samples; NaN where it rested."""
+        """Return means over the samples for each member; NaN for inactive members."""
         totals = dict(self.sums)
         num_sample = totals.pop("num_sample")
         with np.errstate(invalid="ignore"):
@@ -63,57 +63,65 @@ class EpochState:
 
 def train_epoch(
     trainer: Trainer,
-    begun: EpochState,
+    epoch: EpochState,
     source: device_placement.Source,
     is_active: Sequence[bool],
     advance: Callable[[int], None],
-    is_asked_to_go: Callable[[], bool],
+    stop_requested: Callable[[], bool],
 ) -> EpochState:
-    """Goes on with an epoch, to its end or until the call after which `is_asked_to_go`.
+    """Train to the end of an epoch, or until a stop is requested after one of its calls.
 
     Args:
-      begun: what is done of it.
+      epoch: where to begin; not changed.
       source: the training samples.
-      is_active: whether each member trains, or rests.
-      advance: is told of steps that are done.
+      is_active: whether each member is trained.
+      advance: called with the number of steps done in each call.
+      stop_requested: asked after each call.
     """
     start = time.perf_counter()
     members = trainer.members.arrays() | {"is_active": np.asarray(is_active, np.int32)}
     members = devices.shard_members(members, trainer.mesh)
-    state, sums_of_calls, num_call, num_step = begun.state, [], begun.num_call, 0
-    for number, (stars, first, num) in enumerate(_calls(trainer, source, begun.number, sums_of_calls)):
-        if number >= begun.num_call:
-            numbers = map(np.int32, (begun.number - 1, first, num))
+    state, sums_of_calls, num_call, num_step = epoch.state, [], epoch.num_call, 0
+    for call, (stars, first, num) in enumerate(_calls(trainer, source, epoch.number, sums_of_calls)):
+        is_new = call >= epoch.num_call  # or done before the epoch was interrupted
+        if is_new:
+            numbers = map(np.int32, (epoch.number - 1, first, num))
             state, sums = trainer.train_steps(state, members, stars, *numbers)
             sums_of_calls.append(sums)
             num_call += 1
-            # The device is given one call ahead and no more, since who is to go waits for what it was given; none ahead where a
-            # bar should show what is done, not what is queued.
+            # At most one call is queued beside the current one, since a process that stops waits for both. On a
+            # terminal none is, so that the progress bar shows what is done, not what is queued.
             num_queued = 1 if progress_bar.is_terminal() else 2
             jax.block_until_ready(sums_of_calls[-num_queued:][0])
         num_step += num
         advance(num)
-        if number >= begun.num_call and is_asked_to_go():
+        if is_new and stop_requested():
             break
-    total = begun.sums or {name: np.zeros(len(is_active)) for name in SUMS}
-    # One after another: in whichever parts the calls were done, the sums round alike.
+    totals = epoch.sums or {name: np.zeros(len(is_active)) for name in SUMS}
+    # Added one after another, so that an interrupted epoch gives the same bits as one that was not.
     for sums in sums_of_calls:
-        total = {name: total[name] + np.float64(devices.gather(sums[name])) for name in SUMS}
-    seconds = begun.seconds + time.perf_counter() - start
+        totals = {name: totals[name] + np.float64(devices.gather(sums[name])) for name in SUMS}
     return EpochState(
-        begun.number, state, num_call, num_step, total, seconds, is_done=num_step == trainer.num_step
+        number=epoch.number,
+        state=state,
+        num_call=num_call,
+        num_step=num_step,
+        sums=totals,
+        seconds=epoch.seconds + time.perf_counter() - start,
+        is_done=num_step == trainer.num_step,
     )
 
 
-def _calls(trainer, source, epoch: int, sums_of_calls: list) -> Iterator[tuple]:
-    """The stars, first step and number of steps of each call of an epoch.
+def _calls(trainer: Trainer, source: device_placement.Source, number: int, sums_of_calls: list) -> Iterator:
+    """Yield the stars, the first step and the number of steps of each call of epoch `number`.
 
-    Into how many steps are parted does not depend on how it goes, since sums round by call.
+    The division into calls depends on nothing else, since sums are rounded once a call.
     """
-    most = min(math.ceil(trainer.num_step / MIN_CALLS), MAX_STEPS_PER_CALL)
-    for stars, num_step in source.chunks(epoch - 1):
+    max_steps = min(math.ceil(trainer.num_step / MIN_CALLS), MAX_STEPS_PER_CALL)
+    for stars, num_step in source.chunks(number - 1):
         if sums_of_calls and source.placement == "streamed":
-            # This chunk was sent while the device worked on the last one; the next is to wait until that is done.
+            # This chunk was sent while the device worked on the one before. The next chunk must not be sent before
+            # that work is done, or the device would hold three of them.
             jax.block_until_ready(sums_of_calls[-1])
-        for first in range(0, num_step, most):
-            yield stars, first, min(most, num_step - first)
+        for first in range(0, num_step, max_steps):
+            yield stars, first, min(max_steps, num_step - first)

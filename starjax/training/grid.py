@@ -1,15 +1,6 @@
-"""Trains, tests and ranks a grid of runs: architectures × features × targets.
+"""A grid of runs: architectures × features × targets, each trained and tested, and all ranked together.
 
-    starjax grid --config=grid
-    starjax grid --config=grid --shard=$SLURM_ARRAY_TASK_ID/8
-
-    --config=grid                   136 runs, or a file of your own
-    --config.models=deep_sets       some models; their sizes: config.sizes.MODEL
-    --config.target_sets=time       some targets; config.feature_sets: features
-    --config.base.data.dataset=DIR  what runs share is set below config.base
-    --shard=i/n                     the i-th of n parts, i from 1 to n
-
-What is done is skipped: the same command, given again, goes on.
+Finished runs are skipped, so that the same command, given again, resumes. A *cell* is the config of one run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,28 +9,28 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from starjax import errors, models, quantities
+from starjax import errors, quantities
 from starjax.datasets.load import load_dataset
 from starjax.errors import ConfigError
-from starjax.models import naming
+from starjax.models import factory, naming
 from starjax.reports.ranking import summarize
-from starjax.runs import integrity
 from starjax.runs.config_record import config_digest
 from starjax.runs.directory import locate_run
+from starjax.runs.state import RunStatus, inspect
 from starjax.runtime import devices, log
 from starjax.training.run import train_and_test
 from starjax.training.validate_config import check_config
 
 
 class GridError(errors.StarjaxError):
-    """A grid of which not all runs could be made."""
+    """A grid in which some runs failed."""
 
 
 def grid_configs(config: ConfigDict) -> list[ConfigDict]:
-    """The config of every run of the grid, each with a name that tells its model, features and targets.
+    """Return the config of every run of the grid, named by its model, features and targets.
 
     Raises:
-      ConfigError: a list is empty, or has an entry that is not known or comes twice.
+      ConfigError: a list is empty, or has an unknown or repeated entry.
     """
     missing = [
         name for name in ("base", "models", "sizes", "feature_sets", "target_sets") if name not in config
@@ -50,22 +41,22 @@ def grid_configs(config: ConfigDict) -> list[ConfigDict]:
     target_sets = _columns("target_sets", config.target_sets, quantities.sets("target"))
     if not config.models:
         raise ConfigError("config.models=() should name at least one model")
-    made = [
+    cells = [
         _cell(config.base, {"name": model, **hparams}, features, targets)
         for model in config.models
-        for hparams in _sized(config, model)
+        for hparams in _sizes(config, model)
         for features in feature_sets
         for targets in target_sets
     ]
-    found = [cell.name for cell in made]
-    twice = next((name for name in found if found.count(name) > 1), None)
+    names = [cell.name for cell in cells]
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ConfigError(f"the grid has {twice} twice: name each model, size and set once")
-    return made
+    return cells
 
 
 def _columns(field: str, given: Sequence, known: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The columns of every set, named or spelled out."""
+    """Return the columns of every set, given by its name or as a tuple of columns."""
     unknown = [entry for entry in given if not isinstance(entry, tuple) and entry not in known]
     if unknown or not given:
         raise ConfigError(
@@ -74,21 +65,21 @@ def _columns(field: str, given: Sequence, known: Mapping[str, tuple[str, ...]]) 
     return [entry if isinstance(entry, tuple) else known[entry] for entry in given]
 
 
-def _sized(config: ConfigDict, model: str) -> list[dict]:
-    """The hyperparameters of every size of a model."""
+def _sizes(config: ConfigDict, model: str) -> list[dict]:
+    """Return the hyperparameters of every size of a model."""
     if model not in config.sizes:
         raise ConfigError(f"config.models={config.models!r} should hold some of {', '.join(config.sizes)}")
     sizes = config.sizes[model]
     if not sizes or not all(isinstance(size, tuple) for size in sizes):
         raise ConfigError(f"config.sizes.{model}={sizes!r} should hold sizes, each a tuple: ((…), (…))")
     try:
-        return [naming.hyperparameters(model, size) for size in sizes]
+        return [naming.sized_hyperparameters(model, size) for size in sizes]
     except ConfigError as error:
         raise ConfigError(f"config.sizes.{model}: {error}") from error
 
 
 def _cell(base: ConfigDict, model: dict, features: tuple[str, ...], targets: tuple[str, ...]) -> ConfigDict:
-    """`base` with what the grid sets."""
+    """Return `base` with the model, features and targets of one run, and a name made of them."""
     cell = ConfigDict(base.to_dict())
     cell.workdir, cell.resume = "", True
     cell.data.feature_keys, cell.data.target_keys = features, targets
@@ -103,43 +94,47 @@ def _cell(base: ConfigDict, model: dict, features: tuple[str, ...], targets: tup
     return cell.lock()
 
 
-def check_grid(made: Sequence[ConfigDict], num_device: int) -> None:
-    """Refuses the grid where any of its cells cannot be trained.
+def check_grid(cells: Sequence[ConfigDict], num_device: int) -> None:
+    """Check that every run of the grid can be trained.
 
     Raises:
-      ConfigError: names the first such cell, the field, what was given and what is allowed.
+      ConfigError: names the first run that cannot, the field, its value and the allowed values.
     """
-    for cell in made:
+    for cell in cells:
         try:
             check_config(cell, num_device)
-            models.num_params(cell.model, len(cell.data.feature_keys), len(cell.data.target_keys))
+            factory.num_params(cell.model, len(cell.data.feature_keys), len(cell.data.target_keys))
         except ConfigError as error:
             raise ConfigError(f"{cell.name}: {error}") from error
 
 
-def job_share(made: Sequence[ConfigDict], shard: tuple[int, int]) -> list[ConfigDict]:
-    """Every n-th cell from the i-th on, so that each part gets some of the large models."""
-    number, count = shard
-    return list(made[number - 1 :: count])
+def job_share(cells: Sequence[ConfigDict], share: tuple[int, int]) -> list[ConfigDict]:
+    """Return every n-th config from the i-th on, so that each job gets some of the large models."""
+    number, count = share
+    return list(cells[number - 1 :: count])
 
 
-def run_grid(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
-    """Makes the runs of the grid, or of a part of it, that are not done yet, and ranks all that are.
+def run_grid(config: ConfigDict, share: tuple[int, int] = (1, 1)) -> None:
+    """Train and test the runs of the grid that are not finished, and rank all that are.
+
+    Args:
+      share: (i, n): only the i-th of n shares of the grid, from 1.
 
     Raises:
-      ConfigError: a cell cannot be trained; none has been started.
-      dataset.DatasetError: the data set is not there.
-      GridError: some runs failed; the others have been made.
+      ConfigError: a run cannot be trained; none has been started.
+      DatasetError: the data set does not exist.
+      GridError: some runs failed; the others are finished.
     """
-    made = grid_configs(config)
-    check_grid(made, jax.device_count())
-    fingerprint = _fingerprint(made)
-    mine = job_share(made, shard)
+    cells = grid_configs(config)
+    check_grid(cells, jax.device_count())
+    fingerprint = _fingerprint(cells)
+    own = job_share(cells, share)
     failed = {}
-    for number, cell in enumerate(mine, start=1):
-        run_dir = locate_run(cell)
-        is_done = integrity.is_finished_on(run_dir, fingerprint)
-        devices.log_on_main_process(f"run {number} of {len(mine)}: {cell.name}{', done before' if is_done else ''}")
+    for number, cell in enumerate(own, start=1):
+        is_done = inspect(locate_run(cell)).is_finished_on(fingerprint)
+        devices.log_on_main_process(
+            f"run {number} of {len(own)}: {cell.name}{', finished before' if is_done else ''}"
+        )
         if is_done:
             continue
         try:
@@ -149,30 +144,33 @@ def run_grid(config: ConfigDict, shard: tuple[int, int] = (1, 1)) -> None:
                 raise
             failed[cell.name] = error
             log.warning(f"failed: {error}")
-        # What was compiled for one model is of no use to the next.
+        # Programs compiled for one model are of no use to the next, and take memory.
         jax.clear_caches()
     if devices.is_main_process():
-        _rank(made, fingerprint, Path(config.base.output_base), shard)
+        _rank(cells, fingerprint, Path(config.base.output_base), share)
     if failed:
         for name, error in failed.items():
             print(f"failed: {name}: {error}")
-        raise GridError(f"{len(failed)} of {len(mine)} runs failed; the same command tries them again")
+        raise GridError(f"{len(failed)} of {len(own)} runs failed; the same command tries them again")
 
 
-def _fingerprint(made: Sequence[ConfigDict]) -> str:
-    """That of the data set, which is found to have every column that some cell needs."""
-    features = dict.fromkeys(key for cell in made for key in cell.data.feature_keys)
-    targets = dict.fromkeys(key for cell in made for key in cell.data.target_keys)
-    name = made[0].data.dataset
+def _fingerprint(cells: Sequence[ConfigDict]) -> str:
+    """Return the fingerprint of the data set, after a check that it has every column that a run needs."""
+    features = dict.fromkeys(key for cell in cells for key in cell.data.feature_keys)
+    targets = dict.fromkeys(key for cell in cells for key in cell.data.target_keys)
+    name = cells[0].data.dataset
     return load_dataset(name, tuple(features), tuple(targets), mapped=True).fingerprint
 
 
-def _rank(made: Sequence[ConfigDict], fingerprint: str, output_base: Path, shard: tuple[int, int]) -> None:
-    """Ranks the finished runs of the grid on this data set, those of other parts included."""
-    run_dirs = [locate_run(cell) for cell in made]
-    done = [run_dir.path for run_dir in run_dirs if integrity.is_finished_on(run_dir, fingerprint)]
-    print(f"{len(done)} of the {len(made)} runs of the grid are finished")
-    if done:
-        # Parts may end at the same time.
-        suffix = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
-        summarize(done, output_base / f"grid-summary{suffix}")
+def _rank(cells: Sequence[ConfigDict], fingerprint: str, output_base: Path, share: tuple[int, int]) -> None:
+    """Rank the finished runs of the grid on this data set, those of other jobs included."""
+    states = [inspect(locate_run(cell)) for cell in cells]
+    for state in states:
+        if state.status is RunStatus.DAMAGED:
+            log.warning(f"{state.run_dir.path} is left out: {state.describe_damage()}")
+    finished = [state.run_dir.path for state in states if state.is_finished_on(fingerprint)]
+    print(f"{len(finished)} of the {len(cells)} runs of the grid are finished")
+    if finished:
+        # Jobs may end at the same time, so each writes a summary of its own.
+        suffix = "" if share[1] == 1 else f"-{share[0]}-of-{share[1]}"
+        summarize(finished, output_base / f"grid-summary{suffix}")

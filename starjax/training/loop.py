@@ -1,11 +1,11 @@
-"""Training: the loop over epochs, early stopping and resuming."""
+"""The training loop: epochs, validation, early stopping, checkpoints and resuming."""
 
 import dataclasses
 import functools
 import itertools
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,160 +13,167 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.evaluation.evaluator import Evaluator
-from starjax.models.ensemble import EnsembleMembers
 from starjax.runs import member_progress
 from starjax.runs.checkpoints import CheckpointError, Checkpoints
 from starjax.runs.member_progress import MemberProgress
 from starjax.runs.metrics_log import MetricsLogger
 from starjax.runtime import devices, log, signals
-from starjax.sampling import device_placement
 from starjax.training.epoch import EpochState, train_epoch
+from starjax.training.prepare import Setup
 from starjax.training.trainer import Trainer
 
-# How often a process was asked whether it is to go, over all that it trains: jax wants a number that only rises.
-_COUNT = itertools.count(1)
+# Counts all stop requests of this process, over all runs that it trains: jax needs numbers that only increase.
+_REQUESTS = itertools.count(1)
 
 
 class TrainingError(errors.StarjaxError):
-    """Training that cannot go on."""
+    """Training that failed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointState:
-    """Where it is kept how far a run is.
+class Storage:
+    """Where a run saves its state and logs its metrics.
 
     Attributes:
       checkpoints: after each epoch.
-      interrupted: within an epoch, if the process was asked to go in it.
-      recorder: what is told of each epoch.
+      interrupted: within an epoch, if the process is asked to stop there.
+      metrics: of each epoch.
     """
 
     checkpoints: Checkpoints
     interrupted: Checkpoints
-    recorder: MetricsLogger
+    metrics: MetricsLogger
 
 
-def fit(
-    config: ConfigDict,
-    trainer: Trainer,
-    source: device_placement.Source,
-    evaluator: Evaluator,
-    kept: CheckpointState,
-) -> tuple[dict, tuple[MemberProgress, ...]]:
-    """Trains until the last epoch or until patience runs out, from where the run stands.
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The state of training between epochs.
 
-    A member whose patience has run out, or whose loss is not finite, rests while the others go on.
+    Attributes:
+      arrays: `{'state', 'best'}`: parameters and optimizer state, and the averaged parameters of each member's best
+        epoch.
+      progress: of each member.
+    """
 
-    Args:
-      source: the training samples.
-      evaluator: predicts the validation samples after each epoch.
-      kept: where it is kept how far the run is.
+    arrays: dict
+    progress: tuple[MemberProgress, ...]
 
-    Returns:
-      `{'state', 'best'}`: the last state, and the averaged parameters of each member's best epoch; and how far
-      each member went.
+    @property
+    def epoch(self) -> int:
+        """The last epoch of all members; 0 before the first."""
+        return max(member.epoch for member in self.progress)
+
+
+def fit(config: ConfigDict, setup: Setup, storage: Storage) -> TrainState:
+    """Train until the last epoch or until patience runs out, from the last saved state on.
+
+    A member whose patience has run out, or whose loss is not finite, is inactive while the others continue.
 
     Raises:
-      TrainingError: no member has a finite loss. The checkpoints of the epochs before stand.
-      StoppedError: the process is asked to go, and has saved what it was at.
+      TrainingError: no member has a finite loss. Checkpoints of earlier epochs are kept.
+      StoppedError: the process was asked to stop, and has saved its state.
     """
-    max_epochs, patience = config.train.max_epochs, config.train.patience
-    arrays, progress, begun = _restore(trainer, kept)
-    with signals.deferred() as deferral:
-        is_asked_to_go = _stop_requested(deferral, kept.checkpoints)
-        while any(is_active := [not p.is_over(max_epochs, patience) for p in progress]):
-            number = max(p.epoch for p in progress) + 1
-            part, begun = begun or EpochState(number, arrays["state"]), None
-            with kept.recorder.shown_epoch(number, trainer.num_step) as advance:
-                part = train_epoch(trainer, part, source, is_active, advance, is_asked_to_go)
-            if not part.is_done:
-                done = (number - 1) * trainer.num_step + part.num_step
-                kept.interrupted.save(done, {"state": part.state}, part.content())
-                kept.interrupted.wait()
+    trainer, max_epochs, patience = setup.trainer, config.train.max_epochs, config.train.patience
+    train_state, epoch = _restore(trainer, storage)
+    with signals.deferred() as deferred:
+        stop_requested = _stop_requests(deferred, storage.checkpoints)
+        while any(is_active := [not p.is_over(max_epochs, patience) for p in train_state.progress]):
+            epoch = epoch or EpochState(train_state.epoch + 1, train_state.arrays["state"])
+            with storage.metrics.shown_epoch(epoch.number, trainer.num_step) as advance:
+                epoch = train_epoch(trainer, epoch, setup.source, is_active, advance, stop_requested)
+            if not epoch.is_done:
+                _save_interrupted(trainer, storage, epoch)
                 raise signals.StoppedError(
-                    f"{number - 1} epochs stand, and {part.num_step} of {trainer.num_step} steps of the next",
-                    deferral.number,
+                    f"{epoch.number - 1} epochs and {epoch.num_step} of {trainer.num_step} steps of the next are saved",
+                    deferred.number,
                 )
-            arrays, progress = _end_epoch(config, trainer, evaluator, kept, part, arrays, progress)
-            if is_asked_to_go():
+            train_state, epoch = _end_epoch(config, setup, storage, epoch, train_state), None
+            if stop_requested():
                 break
-    if deferral.number is not None:  # by now, or as the last epoch ended
-        kept.checkpoints.wait()
-        raise signals.StoppedError(f"{max(p.epoch for p in progress)} epochs stand", deferral.number)
-    last = max(p.epoch for p in progress)
-    if last < max_epochs:
-        devices.log_on_main_process(f"stopped after epoch {last}: no better validation loss for {patience} epochs")
-    return arrays, progress
+    if deferred.number is not None:  # now, or while the last epoch ended
+        storage.checkpoints.wait()
+        raise signals.StoppedError(f"{train_state.epoch} epochs are saved", deferred.number)
+    if train_state.epoch < max_epochs:
+        devices.log_on_main_process(
+            f"stopped after epoch {train_state.epoch}: no better validation loss for {patience} epochs"
+        )
+    return train_state
 
 
-def _restore(
-    trainer: Trainer, kept: CheckpointState
-) -> tuple[dict, tuple[MemberProgress, ...], EpochState | None]:
-    """Arrays and progress where the run stands, and the epoch that is begun, if one is."""
+def _restore(trainer: Trainer, storage: Storage) -> tuple[TrainState, EpochState | None]:
+    """Return the last saved state, and the interrupted epoch after it, if there is one."""
     state = trainer.initial_state
-    # The first epoch is better than none, so that these best are never used.
+    # The first epoch is better than none, so these zeros are never used.
     arrays = {"state": state, "best": jax.tree.map(jnp.zeros_like, state["params"])}
-    progress, last, metrics_sha256 = (MemberProgress(),) * len(trainer.members), 0, ""
-    if found := kept.checkpoints.restore({"state": state, "best": state["params"]}):
-        arrays, progress, last = found.arrays, member_progress.from_checkpoint(found.content), found.epoch
-        metrics_sha256 = found.content["metrics_sha256"]
-    kept.recorder.start(last, metrics_sha256)
+    train_state = TrainState(arrays, (MemberProgress(),) * len(trainer.members))
+    last, metrics_sha256 = 0, ""
+    if saved := storage.checkpoints.restore({"state": state, "best": state["params"]}):
+        train_state = TrainState(saved.arrays, member_progress.from_checkpoint(saved.content))
+        last, metrics_sha256 = saved.epoch, saved.content["metrics_sha256"]
+    storage.metrics.start(last, metrics_sha256)
+    return train_state, _restore_interrupted(trainer, storage, last + 1)
+
+
+def _restore_interrupted(trainer: Trainer, storage: Storage, number: int) -> EpochState | None:
+    """Return the state within epoch `number`, if the run was interrupted there."""
     try:
-        begun = kept.interrupted.restore({"state": state})
+        saved = storage.interrupted.restore({"state": trainer.initial_state})
     except CheckpointError as error:
-        log.warning(f"{error}; the epoch is begun again")
-        begun = None
-    if begun is None or begun.content["number"] != last + 1:
-        return arrays, progress, None
-    part = EpochState.restored(begun.arrays["state"], begun.content)
-    devices.log_on_main_process(f"and after {part.num_step} of {trainer.num_step} steps of epoch {part.number}")
-    return arrays, progress, part
+        log.warning(f"{error}; the epoch starts again")
+        return None
+    if saved is None or saved.content["number"] != number:
+        return None
+    epoch = EpochState.from_checkpoint(saved.arrays["state"], saved.content)
+    devices.log_on_main_process(f"and after {epoch.num_step} of {trainer.num_step} steps of epoch {number}")
+    return epoch
 
 
-def _stop_requested(deferral: signals.DeferredStop, checkpoints: Checkpoints) -> Callable[[], bool]:
-    """Tells whether the process is to go; of many processes all at once, so that they have to ask as often."""
+def _save_interrupted(trainer: Trainer, storage: Storage, epoch: EpochState) -> None:
+    num_step = (epoch.number - 1) * trainer.num_step + epoch.num_step
+    storage.interrupted.save(num_step, {"state": epoch.state}, epoch.to_checkpoint())
+    storage.interrupted.wait()
 
-    def is_asked_to_go():
-        if checkpoints.is_asked_to_go(next(_COUNT)):
-            deferral.number = signal.SIGTERM
-        return deferral.number is not None
 
-    return is_asked_to_go
+def _stop_requests(deferred: signals.DeferredStop, checkpoints: Checkpoints) -> Callable[[], bool]:
+    """Return `() -> bool`: whether this process was asked to stop.
+
+    With many processes all get the same answer, and must ask equally often.
+    """
+
+    def stop_requested():
+        if checkpoints.stop_requested(next(_REQUESTS)):
+            deferred.number = signal.SIGTERM
+        return deferred.number is not None
+
+    return stop_requested
 
 
 def _end_epoch(
-    config,
-    trainer,
-    evaluator,
-    kept: CheckpointState,
-    part: EpochState,
-    arrays: dict,
-    progress: Sequence[MemberProgress],
-) -> tuple[dict, tuple[MemberProgress, ...]]:
-    """Validates, records and saves an epoch; arrays and progress after it."""
-    averaged, train_metrics = trainer.average(part.state), part.means()
-    val_metrics = _validate(config, trainer, evaluator, averaged)
+    config: ConfigDict, setup: Setup, storage: Storage, epoch: EpochState, before: TrainState
+) -> TrainState:
+    """Validate, log and save an epoch; return the state after it."""
+    trainer, max_epochs, patience = setup.trainer, config.train.max_epochs, config.train.patience
+    averaged, train_metrics = trainer.average(epoch.state), epoch.means()
+    val_metrics = _validate(config, setup, averaged)
     progress = tuple(
-        _after(p, train, val) if not p.is_over(config.train.max_epochs, config.train.patience) else p
-        for p, train, val in zip(progress, train_metrics, val_metrics, strict=True)
+        p if p.is_over(max_epochs, patience) else _after(p, train, val)
+        for p, train, val in zip(before.progress, train_metrics, val_metrics, strict=True)
     )
-    _check_failed(config, trainer.members, progress, part.number, train_metrics, val_metrics)
-    is_best = np.array([p.best_epoch == part.number for p in progress])
-    arrays = {"state": part.state, "best": _where(is_best, averaged, arrays["best"])}
-    learning_rate = trainer.learning_rate(part.number * trainer.num_step).tolist()
+    _check_finite(config, trainer, progress, epoch.number, train_metrics, val_metrics)
+    is_best = np.array([p.best_epoch == epoch.number for p in progress])
+    arrays = {"state": epoch.state, "best": _where(is_best, averaged, before.arrays["best"])}
+    learning_rate = trainer.learning_rate(epoch.number * trainer.num_step).tolist()
     rows = [
         {"member": i, "learning_rate": learning_rate[i], "train": train_metrics[i], "val": val_metrics[i]}
         for i, p in enumerate(progress)
-        if p.epoch == part.number
+        if p.epoch == epoch.number
     ]
-    if rows:  # or the last ones have failed that were not at rest
-        kept.recorder.epoch(part.number, part.seconds, rows, progress)
-    # After its rows of metrics, so that a checkpoint never lacks one.
-    kept.checkpoints.save(
-        part.number, arrays, member_progress.to_checkpoint(progress, kept.recorder.metrics_sha256)
-    )
-    return arrays, progress
+    if rows:  # none if the last active members have just failed
+        storage.metrics.epoch(epoch.number, epoch.seconds, rows, progress)
+    # Saved after its metrics are logged, so that a checkpoint never lacks a row of them.
+    content = member_progress.to_checkpoint(progress, storage.metrics.metrics_sha256)
+    storage.checkpoints.save(epoch.number, arrays, content)
+    return TrainState(arrays, progress)
 
 
 def _after(progress: MemberProgress, train: dict, val: dict) -> MemberProgress:
@@ -175,16 +182,17 @@ def _after(progress: MemberProgress, train: dict, val: dict) -> MemberProgress:
 
 @jax.jit
 def _where(condition_E: jax.Array, new: dict, old: dict) -> dict:
-    """`new` of the members for which the condition holds, `old` of the others."""
+    """Return `new` for the members that meet the condition, and `old` for the others."""
     return jax.vmap(lambda condition, *trees: jax.tree.map(functools.partial(jnp.where, condition), *trees))(
         condition_E, new, old
     )
 
 
-def _validate(config: ConfigDict, trainer: Trainer, evaluator: Evaluator, params: dict) -> list[dict]:
-    """Loss and metrics of each member on the validation samples."""
+def _validate(config: ConfigDict, setup: Setup, params: dict) -> list[dict]:
+    """Return loss and metrics of each member on the validation samples."""
+    evaluator = setup.evaluator
     output_ExNxO, target_NxT = evaluator.predict(params, "val")
-    delta = trainer.members.each("huber_delta", config.optim.huber_delta)
+    delta = setup.trainer.members.each("huber_delta", config.optim.huber_delta)
     return [
         {
             "loss": float(evaluator.head.loss(output_NxO, target_NxT, delta[i]).mean()),
@@ -194,21 +202,31 @@ def _validate(config: ConfigDict, trainer: Trainer, evaluator: Evaluator, params
     ]
 
 
-def _check_failed(
-    config, members: EnsembleMembers, progress: Sequence[MemberProgress], epoch: int, train: list, val: list
+def _check_finite(
+    config: ConfigDict,
+    trainer: Trainer,
+    progress: tuple[MemberProgress, ...],
+    epoch: int,
+    train_metrics: list[dict],
+    val_metrics: list[dict],
 ) -> None:
-    """Says which members have just failed; TrainingError once all have."""
+    """Report members whose loss has just become non-finite; raise TrainingError once all members have failed."""
+    members = trainer.members
     rate = members.each("learning_rate", config.optim.learning_rate)
-    new = [i for i, p in enumerate(progress) if p.is_failed and p.epoch == epoch - 1]
-    for i in new:
-        message = f"the loss is not finite in epoch {epoch} (training {train[i]['loss']}, validation {val[i]['loss']})"
+    for i, member in enumerate(progress):
+        if not (member.is_failed and member.epoch == epoch - 1):
+            continue
+        message = (
+            f"the loss is not finite in epoch {epoch} (training {train_metrics[i]['loss']}, "
+            f"validation {val_metrics[i]['loss']})"
+        )
         if len(progress) > 1 and devices.is_main_process():
-            log.warning(f"member {i} is left out from here on, its learning rate was {rate[i]}: {message}")
+            log.warning(f"member {i} is left out from now on, its learning rate was {rate[i]}: {message}")
         if all(p.is_failed for p in progress):
-            where = "optim"
+            section = "optim"
             if "learning_rate" in members.hparams:
-                where = "sweep" if config.sweep.learning_rate else "sweep.log_uniform"
+                section = "sweep" if config.sweep.learning_rate else "sweep.log_uniform"
             raise TrainingError(
-                f"{message}; checkpoints of the epochs before stand. Lower config.{where}.learning_rate (here {rate[i]}), "
-                "or look for extreme values in the features"
+                f"{message}; checkpoints of the epochs before are kept. Lower config.{section}.learning_rate "
+                f"(here {rate[i]}), or look for extreme values in the features"
             )

@@ -1,4 +1,4 @@
-"""What it takes to train and to test a run: its data, and all that is compiled and placed for them."""
+"""Preparation of a run: its data set, and everything that is compiled and placed on the devices."""
 
 import dataclasses
 import functools
@@ -11,14 +11,35 @@ from starjax.datasets.dataset import Dataset
 from starjax.datasets.load import load_dataset, num_scaled_bytes
 from starjax.evaluation.evaluator import Evaluator
 from starjax.runs import run_config
+from starjax.runs.directory import RunDirectory
+from starjax.runs.state import RunState
 from starjax.runtime import devices, memory
 from starjax.sampling import device_placement
 from starjax.training.trainer import Trainer, create_trainer
 
 
 @dataclasses.dataclass(frozen=True)
+class RunContext:
+    """A run that is to be trained, or to be resumed.
+
+    Attributes:
+      config: its config.
+      state: of its directory, before anything is written.
+      stored: its data set as stored (see `read_dataset`).
+    """
+
+    config: ConfigDict
+    state: RunState
+    stored: Dataset
+
+    @property
+    def run_dir(self) -> RunDirectory:
+        return self.state.run_dir
+
+
+@dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run made ready: its data, and all that is compiled and placed for them."""
+    """A run that is ready to be trained: its splits, and what is compiled and placed on the devices for them."""
 
     data: Dataset
     source: device_placement.Source
@@ -27,96 +48,95 @@ class Setup:
 
     @property
     def layout(self) -> dict:
-        """What of the devices and their memory decides how a run goes on, beside its config."""
+        """Everything beside the config that a resumed run must have in common with its beginning."""
         return self.source.layout | {"micro_batch_size": self.trainer.micro_batch_size}
 
 
-def read(config: ConfigDict, record: dict | None = None) -> Dataset:
-    """The data set as it is stored.
+def read_dataset(config: ConfigDict, record: dict | None = None) -> Dataset:
+    """Return the data set as stored, memory-mapped if it is large.
 
     Args:
-      record: of the run that is gone on with (see `experiment.read_record`).
+      record: of the run, if it resumes (see `directory.read_record`).
     """
-    name, wanted = config.data.dataset, _wanted(config, record)
-    is_parted = bool(config.data.fold or config.ensemble.num_fold)
-    # What is too large to be held is not to be read into memory either; snapshots that are put in another order are.
-    is_large = wanted == "auto" and num_scaled_bytes(name) > device_placement.SHARE * _free_bytes()
-    mapped = not is_parted and (wanted in ("sharded", "streamed") or is_large)
+    name, placement = config.data.dataset, _requested_placement(config, record)
+    # Folds reorder the snapshots, which takes them into memory anyway.
+    has_folds = bool(config.data.fold or config.ensemble.num_fold)
+    # A data set too large for the devices should not be read into memory on the host either.
+    is_large = placement == "auto" and num_scaled_bytes(name) > device_placement.SHARE * _free_bytes()
+    mapped = not has_folds and (placement in ("sharded", "streamed") or is_large)
     return load_dataset(name, tuple(config.data.feature_keys), tuple(config.data.target_keys), mapped=mapped)
 
 
-def load(
-    config: ConfigDict, record: dict | None = None, stored: Dataset | None = None
-) -> tuple[Dataset, str]:
-    """The data set, and where its stars are to be while the model trains: what the config says, or what fits.
+def split_dataset(config: ConfigDict, stored: Dataset) -> Dataset:
+    """Return the splits of a run: the folds of the config, with its survey selection applied to validation and test.
 
-    Validation and test clusters are as lists have them (see `incompleteness`); training samples come to be so.
-
-    Args:
-      record: of the run that is gone on with, whose choice stays.
-      stored: what `read` gives, where it is at hand.
+    Training samples are thinned by the sampler, differently in every epoch.
     """
-    data, wanted = stored or read(config, record), _wanted(config, record)
+    data = stored
     if config.data.fold:
         data = folds.one_fold(data, *config.data.fold)
     elif config.ensemble.num_fold:
         data = folds.all_folds(data, config.ensemble.num_fold, config.seed)
-    data = run_config.apply_selection(config, data, "val", "test")
-    if wanted == "auto":
-        wanted = device_placement.choose(data.shards, jax.device_count(), _free_bytes())
-    return data, wanted
+    return run_config.apply_selection(config, data, "val", "test")
 
 
-def _wanted(config: ConfigDict, record: dict | None) -> str:
-    """Where the stars are to be, as the config says, or as it was chosen when the run began."""
-    wanted = config.data.placement
-    if wanted == "auto" and record is not None and record["layout"] is not None:
-        wanted = record["layout"]["placement"]
-    return wanted
+def prepare(run: RunContext) -> Setup:
+    """Place the stars of a run on the devices and compile its training steps.
+
+    A run that resumes keeps the placement and the micro-batch size that it began with: both decide in which order
+    numbers are summed, and so the last bits of the result.
+
+    Raises:
+      RunDirectoryError: a resumed run would leave out other simulations, or put together other batches.
+    """
+    config, record = run.config, run.state.record
+    data = split_dataset(config, run.stored)
+    run.state.check_left_out(config, data)
+    placement = _requested_placement(config, record)
+    if placement == "auto":
+        placement = device_placement.choose(data.shards, jax.device_count(), _free_bytes())
+    source = place_stars(config, data, placement)
+    run.state.check_layout(source.layout)
+    max_micro_batch_size = None if record is None else record["layout"]["micro_batch_size"]
+    trainer = create_trainer(config, data, source, max_micro_batch_size)
+    evaluator = make_evaluator(config, data, placement, trainer.micro_batch_size)
+    return Setup(data, source, trainer, evaluator)
+
+
+def _requested_placement(config: ConfigDict, record: dict | None) -> str:
+    """Return the placement of the config; if that is 'auto', the one that a resumed run began with."""
+    if config.data.placement == "auto" and record is not None and record["layout"] is not None:
+        return record["layout"]["placement"]
+    return config.data.placement
 
 
 def _free_bytes() -> int:
     return devices.min_over_processes(memory.free_bytes(jax.local_devices()[0]))
 
 
-def make_mesh(config: ConfigDict, chosen: str) -> jax.sharding.Mesh:
-    """The devices, for stars placed as `chosen`, one of `placement.PLACEMENTS`."""
-    # Stars that are shared out are so among all devices, as for a lone run, lest its members see other batches.
-    return devices.make_mesh(config.ensemble.size if chosen == "replicated" else 1)
+def make_mesh(config: ConfigDict, placement: str) -> jax.sharding.Mesh:
+    """Return the mesh of devices for a placement of stars, one of `device_placement.PLACEMENTS`."""
+    # Stars that are not replicated lie on all devices whatever the number of members, so that the batches of a member
+    # are the same as when it is trained alone.
+    return devices.make_mesh(config.ensemble.size if placement == "replicated" else 1)
 
 
-def place_stars(config: ConfigDict, data: Dataset, chosen: str) -> device_placement.Source:
-    """Places the training stars as `chosen`."""
-    shard, sample_config = data.shards["train"], run_config.sampler(config, data.feature_scalers)
+def place_stars(config: ConfigDict, data: Dataset, placement: str) -> device_placement.Source:
+    """Place the training stars on the devices."""
+    sampler_config = run_config.sampler(config, data.feature_scalers)
     return device_placement.place_training_stars(
-        shard, chosen, sample_config, config.train.batch_size, make_mesh(config, chosen)
+        data.shards["train"], placement, sampler_config, config.train.batch_size, make_mesh(config, placement)
     )
 
 
-def set_up(
-    config: ConfigDict, data: Dataset, source: device_placement.Source, record: dict | None = None
-) -> Setup:
-    """Compiles the steps for the training stars of `source`, and places those of validation and test.
-
-    Args:
-      record: of the run that is gone on with: sums over its micro-batches should round as they did.
-    """
-    most = None if record is None else record["layout"]["micro_batch_size"]
-    trainer = create_trainer(config, data, source, most)
-    evaluator = make_evaluator(config, data, source.mesh, source.placement, trainer.micro_batch_size)
-    return Setup(data, source, trainer, evaluator)
-
-
-def make_evaluator(
-    config: ConfigDict, data: Dataset, mesh: jax.sharding.Mesh, chosen: str, micro_batch_size: int
-) -> Evaluator:
-    """What validates and tests, its stars placed as `chosen`."""
-    model = run_config.model(config)
+def make_evaluator(config: ConfigDict, data: Dataset, placement: str, micro_batch_size: int) -> Evaluator:
+    """Return the evaluator of validation and test; nothing is compiled before its first use."""
+    model, mesh = run_config.model(config), make_mesh(config, placement)
 
     def chunks(split):
-        return device_placement.in_order(
-            data.shards[split], chosen if chosen == "streamed" else "replicated", mesh
-        )
+        # Stars of validation and test are streamed in order, or replicated.
+        in_order = "streamed" if placement == "streamed" else "replicated"
+        return device_placement.in_order(data.shards[split], in_order, mesh)
 
     return Evaluator(
         apply=model.apply,
@@ -128,6 +148,6 @@ def make_evaluator(
         target_keys=tuple(config.data.target_keys),
         scalers=data.target_scalers,
         shards=data.shards,
-        # Held on the devices from the first call on, where they are to be there.
-        chunks=chunks if chosen == "streamed" else functools.cache(lambda split: list(chunks(split))),
+        # Stars that fit stay on the devices from the first call on.
+        chunks=chunks if placement == "streamed" else functools.cache(lambda split: list(chunks(split))),
     )

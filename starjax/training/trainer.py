@@ -1,8 +1,9 @@
-"""Models, optimizer and steps, put together and compiled for the devices and the stars of a run."""
+"""Model, optimizer and training steps of a run, put together and compiled for its devices and stars."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,31 +11,32 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from starjax import models
 from starjax.datasets.dataset import Dataset
+from starjax.models import factory
 from starjax.models.ensemble import EnsembleMembers, map_members
-from starjax.models.factory import split_module
 from starjax.runs import run_config
 from starjax.runtime import devices, memory
 from starjax.sampling import augmentation, device_placement
-from starjax.training import optimizer, step
+from starjax.sampling.sampler import Stars
+from starjax.training import step
+from starjax.training.optimizer import average, create_optimizer, schedule_shape
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Everything compiled or placed for one run, of one member or many.
+    """Everything that is compiled or placed for the training of a run, of one ensemble member or many.
 
     Attributes:
-      members: which models are trained.
+      members: the ensemble members.
       mesh: the devices.
-      initial_state: `{'params', 'opt_state'}`, members first.
+      initial_state: `{'params', 'opt_state'}`, with members along the first axis of each array.
       num_step: steps of an epoch.
       micro_batch_size: samples that a device sends through each of its members at a time.
       train_steps: `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, compiled (see
-        `step.make_train_steps`); numbers are int32.
-      average: `(state) -> params`: the averages of the members' parameters, which are what is validated,
-        tested and predicted with.
-      learning_rate: `(step) -> float64 (E,)`, of each member.
+        `step.train_steps`); numbers are int32.
+      average: `(state) -> params`: the averaged parameters of the members, which are validated, tested and used for
+        predictions.
+      learning_rate: `(step) -> float64 (E,)`.
     """
 
     members: EnsembleMembers
@@ -47,139 +49,164 @@ class Trainer:
     learning_rate: Callable[[int], np.ndarray]
 
 
-def abstract_arrays(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict:
-    """Shapes of what the checkpoints of a run hold (see `train.fit`), as it lies on the devices."""
-    optimizer = _optimizer_of(config, num_step_per_epoch=1)(_hparams(config))
-    seeds = run_config.members(config).seeds
-    shapes = jax.eval_shape(lambda: _initial_states(run_config.model(config).new, optimizer, seeds))
-    sharding = devices.member_sharding(mesh)
-    arrays = {"state": shapes, "best": shapes["params"]}
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arrays)
+class StepArguments(NamedTuple):
+    """Arguments of `Trainer.train_steps`: arrays, or their shapes and shardings."""
+
+    state: dict
+    members: dict
+    stars: Stars
+    epoch: jax.ShapeDtypeStruct
+    first_step: jax.ShapeDtypeStruct
+    num_step: jax.ShapeDtypeStruct
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The training steps of a run, not compiled yet.
+
+    Attributes:
+      jitted: `(micro_batch_size) -> function`, jitted for the devices.
+      arguments: the initial state and the members, and shapes of all other arguments.
+      max_micro_batch_size: a device's share of a batch.
+    """
+
+    jitted: Callable[[int], Callable]
+    arguments: StepArguments
+    max_micro_batch_size: int
+
+    def compiled(self, micro_batch_size: int) -> jax.stages.Compiled:
+        """Compile the steps."""
+        return self.jitted(micro_batch_size).lower(*self.arguments).compile()
 
 
 def create_trainer(
-    config: ConfigDict, data: Dataset, source: device_placement.Source, most: int | None = None
+    config: ConfigDict,
+    data: Dataset,
+    source: device_placement.Source,
+    max_micro_batch_size: int | None = None,
 ) -> Trainer:
-    """Initializes models and optimizer for the training samples of `source`, and compiles the steps.
+    """Initialize models and optimizer for the training samples of `source`, and compile the steps.
 
     Args:
-      most: samples at most that a device takes at a time where the config leaves it open ('auto').
+      max_micro_batch_size: upper limit for `config.train.micro_batch_size='auto'`.
     """
-    members = run_config.members(config)
-    steps_of, like = make_steps(config, data, source)
-    micro_batch_size, train_steps = _compile(config, source.mesh, steps_of, like, most)
-    schedule = _schedule(config, source.num_step)
-    peak = np.array(members.each("learning_rate", config.optim.learning_rate))
+    steps = make_steps(config, data, source)
+    micro_batch_size, train_steps = _compile(config, source.mesh, steps, max_micro_batch_size)
+    members, schedule = run_config.members(config), _schedule(config, source.num_step)
+    peak_E = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
-        members,
-        source.mesh,
-        like[0],
-        source.num_step,
-        micro_batch_size,
-        train_steps,
-        jax.jit(functools.partial(_averaged, decay=config.optim.average_decay)),
-        lambda number: peak * float(schedule(number)),
+        members=members,
+        mesh=source.mesh,
+        initial_state=steps.arguments.state,
+        num_step=source.num_step,
+        micro_batch_size=micro_batch_size,
+        train_steps=train_steps,
+        average=jax.jit(functools.partial(_average, decay=config.optim.average_decay)),
+        learning_rate=lambda number: peak_E * float(schedule(number)),
+    )
+
+
+def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Source) -> Steps:
+    """Return the training steps of a run for the training samples of `source`."""
+    model, members, mesh = run_config.model(config), run_config.members(config), source.mesh
+    spec = _step_spec(config, data, source)
+    is_superlinear = factory.model_class(config.model.name).IS_SUPERLINEAR
+    lengths = step.padded_lengths(config.data.num_star_per_sample, is_superlinear)
+    num_local = config.train.batch_size // devices.num_share(mesh)
+
+    def jitted(micro_batch_size: int) -> Callable:
+        # One micro-batch alone contains the largest sample: shorter lengths would never be used.
+        padded_lengths = lengths if micro_batch_size < num_local else None
+        own_spec = dataclasses.replace(spec, micro_batch_size=micro_batch_size, padded_lengths=padded_lengths)
+        stars = "shares" if source.is_sharded else "same"
+        return devices.on_mesh(
+            functools.partial(step.train_steps, own_spec),
+            mesh,
+            arguments=("members", "members", stars, "same", "same", "same"),
+            donate_argnums=0,
+        )
+
+    optimizer = spec.create_optimizer(spec.hparams)
+    initial_state = _initial_state(model.new, optimizer, members.seeds)
+    state, member_arrays = devices.shard_members((initial_state, members.arrays()), mesh)
+    number = jax.ShapeDtypeStruct((), np.int32)
+    return Steps(jitted, StepArguments(state, member_arrays, source.like, number, number, number), num_local)
+
+
+def abstract_arrays(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict:
+    """Return shapes and shardings of the arrays in the checkpoints of a run (see `loop.TrainState`)."""
+    # The schedule does not change the shapes of the optimizer's state.
+    optimizer = _create_optimizer(config, num_step_per_epoch=1)(_shared_hparams(config))
+    seeds = run_config.members(config).seeds
+    state = jax.eval_shape(lambda: _initial_state(run_config.model(config).new, optimizer, seeds))
+    sharding = devices.member_sharding(mesh)
+    arrays = {"state": state, "best": state["params"]}
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arrays)
+
+
+def _step_spec(config: ConfigDict, data: Dataset, source: device_placement.Source) -> step.StepSpec:
+    model, rotate = run_config.model(config), None
+    if config.data.random_rotations:
+        rotate = augmentation.random_rotation(config.data.feature_keys, data.feature_scalers)
+    return step.StepSpec(
+        apply=model.apply,
+        head=model.head,
+        create_optimizer=_create_optimizer(config, source.num_step),
+        sampler=run_config.sampler(config, data.feature_scalers),
+        batch_size=config.train.batch_size,
+        hparams=_shared_hparams(config),
+        rotate=rotate,
+        is_sharded=source.is_sharded,
     )
 
 
 def _schedule(config: ConfigDict, num_step_per_epoch: int) -> optax.Schedule:
-    epochs = (config.train.max_epochs, config.optim.warmup_epochs)
-    return optimizer.schedule_shape(*(num * num_step_per_epoch for num in epochs))
+    return schedule_shape(
+        config.train.max_epochs * num_step_per_epoch, config.optim.warmup_epochs * num_step_per_epoch
+    )
 
 
-def _optimizer_of(config: ConfigDict, num_step_per_epoch: int) -> Callable:
-    """The optimizer with the hyperparameters of a member."""
+def _create_optimizer(config: ConfigDict, num_step_per_epoch: int) -> Callable:
+    """Return `(hparams) -> optimizer`."""
     schedule = _schedule(config, num_step_per_epoch)
-
-    def optimizer_of(hparams):
-        return optimizer.create_optimizer(
-            hparams["learning_rate"],
-            schedule,
-            hparams["weight_decay"],
-            config.optim.clip_norm,
-            config.optim.average_decay,
-        )
-
-    return optimizer_of
+    return lambda hparams: create_optimizer(
+        hparams["learning_rate"],
+        schedule,
+        hparams["weight_decay"],
+        config.optim.clip_norm,
+        config.optim.average_decay,
+    )
 
 
-def _hparams(config: ConfigDict) -> dict:
-    """What all members share, where they have no values of their own."""
+def _shared_hparams(config: ConfigDict) -> dict:
+    """Return the hyperparameters of members that have none of their own."""
     return {
         "learning_rate": config.optim.learning_rate,
         "weight_decay": config.optim.weight_decay,
         "huber_delta": config.optim.huber_delta,
-        "dropout": None,  # the model's own
+        "dropout": None,  # that of the model
     }
 
 
-def _initial_states(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):
-    def initial_state(key):
-        params, _ = split_module(new_model(key))
+def _initial_state(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):
+    """Return the state of all members before the first step."""
+
+    def of_member(key):
+        params, _ = factory.split_module(new_model(key))
         return {"params": params, "opt_state": optimizer.init(params)}
 
-    @jax.jit
-    def of_members(keys):
-        # One after another, so that a member begins with the same bits whatever there is beside it.
-        return jax.lax.map(initial_state, keys)
-
+    # One after another, so that a member starts from the same bits whatever members there are beside it.
+    of_members = jax.jit(lambda keys: jax.lax.map(of_member, keys))
     return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
 
 
-def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Source) -> tuple[Callable, tuple]:
-    """The training steps of a run, jitted for its devices and not compiled yet.
-
-    Returns:
-      `(micro_batch_size) -> train_steps`, and what they are called with (see `Trainer`): the first states, members,
-      and of the rest shapes and where it lies.
-    """
-    mesh, rotate, made = source.mesh, None, run_config.model(config)
-    optimizer_of = _optimizer_of(config, source.num_step)
-    if config.data.random_rotations:
-        rotate = augmentation.random_rotation(config.data.feature_keys, data.feature_scalers)
-    is_superlinear = models.model_class(config.model.name).IS_SUPERLINEAR
-    steps_of = functools.partial(
-        step.make_train_steps,
-        made.apply,
-        made.head,
-        optimizer_of,
-        run_config.sampler(config, data.feature_scalers),
-        config.train.batch_size,
-        _hparams(config),
-        rotate,
-        is_sharded=source.is_sharded,
-    )
-    slots = step.slot_choices(config.data.num_star_per_sample, is_superlinear)
-    num_local = config.train.batch_size // devices.num_share(mesh)
-    arguments = ("members", "members", "shares" if source.is_sharded else "same", "same", "same", "same")
-
-    def jitted(micro_batch_size: int):
-        # A single micro-batch has the largest sample in it.
-        own_slots = slots if micro_batch_size < num_local else None
-        function = steps_of(micro_batch_size=micro_batch_size, slots=own_slots)
-        return devices.on_mesh(function, mesh, arguments=arguments, donate_argnums=0)
-
-    members = run_config.members(config)
-    state = _initial_states(made.new, optimizer_of(_hparams(config)), members.seeds)
-    own = devices.shard_members((state, members.arrays()), mesh)
-    return jitted, (*own, source.like, *[jax.ShapeDtypeStruct((), np.int32)] * 3)
-
-
-def _compile(config: ConfigDict, mesh, steps_of: Callable, like: tuple, most: int | None):
-    """The micro-batch size, and the steps compiled for it."""
-    num_local = config.train.batch_size // devices.num_share(mesh)
-
-    def compiled_with(micro_batch_size: int):
-        return steps_of(micro_batch_size).lower(*like).compile()
-
+def _compile(config: ConfigDict, mesh: jax.sharding.Mesh, steps: Steps, limit: int | None):
+    """Return the micro-batch size, and the steps compiled for it."""
     if config.train.micro_batch_size == "auto":
-        return memory.largest_micro_batch(compiled_with, num_local, mesh, most)
-    micro_batch_size = min(int(config.train.micro_batch_size), num_local)
-    return micro_batch_size, compiled_with(micro_batch_size)
+        return memory.largest_micro_batch(steps.compiled, steps.max_micro_batch_size, mesh, limit)
+    micro_batch_size = min(int(config.train.micro_batch_size), steps.max_micro_batch_size)
+    return micro_batch_size, steps.compiled(micro_batch_size)
 
 
-def _averaged(state: dict, decay: float) -> dict:
-    def of_member(member):
-        return optimizer.average(member["opt_state"], decay, member["params"])
-
-    return map_members(of_member, state)
+def _average(state: dict, decay: float) -> dict:
+    return map_members(lambda member: average(member["opt_state"], decay, member["params"]), state)

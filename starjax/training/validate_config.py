@@ -5,9 +5,9 @@ import operator
 import flax.traverse_util
 from ml_collections import ConfigDict
 
-from starjax import models, quantities
+from starjax import quantities
 from starjax.errors import ConfigError
-from starjax.models import heads
+from starjax.models import factory, heads
 from starjax.runs import run_config
 from starjax.sampling import device_placement
 
@@ -27,13 +27,13 @@ def check_config(config: ConfigDict, num_device: int) -> None:
     for field, value in flax.traverse_util.flatten_dict(config.to_dict(), sep=".").items():
         if type(value) is int and field != "seed" and abs(value) >= 2**31:
             raise ConfigError(f"config.{field}={value} should be less than 2**31, as numbers on devices are")
-    models.model_class(config.model.name)
+    factory.model_class(config.model.name)
     rules = _rules(config, num_device) | _model_rules(config.model)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
             raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
     # What its class refuses.
-    models.num_params(dict(config.model.items()), *run_config.model_shape(config))
+    factory.num_params(dict(config.model.items()), *run_config.model_shape(config))
     if config.ensemble.size > 1 or run_config.is_sweep(config):
         _check_members(config, num_device)
 

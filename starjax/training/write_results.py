@@ -1,4 +1,4 @@
-"""What a run leaves behind when it has been trained: tables, test metrics, figures; of many members also each one's."""
+"""The results of a trained run: calibration, test tables, metrics and figures; for ensembles also those of each member."""
 
 import contextlib
 from collections.abc import Sequence
@@ -12,64 +12,55 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from starjax.datasets.dataset import Dataset
-from starjax.evaluation import calibration, coverage, out_of_distribution, snapshot_evaluation
+from starjax.evaluation import calibration, coverage, out_of_distribution
 from starjax.evaluation.evaluator import Evaluator
+from starjax.evaluation.snapshot_evaluation import SnapshotEvaluator
 from starjax.io import directory_lock, files
 from starjax.plotting import evaluation_figures, run_figures, style
 from starjax.runs import integrity, member_progress, metrics_log, run_config
 from starjax.runs.checkpoints import Checkpoints
-from starjax.runs.directory import RunDirectory, check_same, create, find_record, save_scalers
+from starjax.runs.directory import RunDirectory
 from starjax.runs.member_progress import MemberProgress
+from starjax.runs.state import inspect
 from starjax.runtime import devices
+from starjax.training.loop import TrainState
+from starjax.training.prepare import RunContext, Setup
 
-# Metrics of a member that its table shows, of each target.
+# Metrics of each target in the table of members.
 MEMBER_METRICS = ("mae", "r2")
 
 
-def test_and_write(
-    config: ConfigDict,
-    run_dir: RunDirectory,
-    data: Dataset,
-    layout: dict,
-    evaluator: Evaluator,
-    arrays: dict,
-    progress: Sequence[MemberProgress],
-) -> None:
-    """Tests what was trained and writes all of it; called by all processes.
-
-    Args:
-      layout: how the run lies on its devices (see `prepare.Setup`).
-      arrays, progress: as `train.fit` returns them.
-    """
-    output_ExNxO = {split: evaluator.predict(arrays["best"], split)[0] for split in ("val", "test")}
+def test_and_write(run: RunContext, setup: Setup, trained: TrainState) -> None:
+    """Test a trained run and write its results; called by all processes."""
+    config, evaluator, progress = run.config, setup.evaluator, trained.progress
+    output_ExNxO = {split: evaluator.predict(trained.arrays["best"], split)[0] for split in ("val", "test")}
     table = members_table(config, evaluator, output_ExNxO["val"], progress)
-    judge = snapshot_evaluator(config, data, evaluator)
+    snapshots = snapshot_evaluator(config, setup.data, evaluator)
     if run_config.is_sweep(config) and len(progress) > 1:
-        alone, best = best_of(run_dir), int(table["member"].iloc[0])
-        with directory_lock.locked(alone.path) if devices.is_main_process() else contextlib.nullcontext():
-            _describe_best(
-                alone, run_dir, run_config.member_config(config, best), data, layout, progress[best], best
-            )
-            _write_best(alone, judge, arrays, progress, table, output_ExNxO)
-    is_there = [not member.is_failed for member in progress]
-    write_tested(run_dir, judge, {split: x[is_there] for split, x in output_ExNxO.items()}, table, progress)
+        best_dir = run.run_dir.best_member
+        with directory_lock.locked(best_dir.path) if devices.is_main_process() else contextlib.nullcontext():
+            _write_best_member(run, setup, trained, snapshots, output_ExNxO, table)
+    has_finished = [not member.is_failed for member in progress]
+    output_ExNxO = {split: output[has_finished] for split, output in output_ExNxO.items()}
+    write_tested(run.run_dir, snapshots, output_ExNxO, table, progress)
 
 
-def snapshot_evaluator(
-    config: ConfigDict, data: Dataset, evaluator: Evaluator
-) -> snapshot_evaluation.SnapshotEvaluator:
-    """What it takes to judge what `evaluator` gives."""
-    some = out_of_distribution.reference_snapshots(data.shards["train"].num_snapshot)
-    known = run_config.apply_selection(config, data, "train", snapshots=some).shards["train"]
-    return snapshot_evaluation.SnapshotEvaluator(evaluator, data, known)
+def snapshot_evaluator(config: ConfigDict, data: Dataset, evaluator: Evaluator) -> SnapshotEvaluator:
+    """Return the evaluator of snapshots for what `evaluator` predicts."""
+    chosen = out_of_distribution.reference_snapshots(data.shards["train"].num_snapshot)
+    known = run_config.apply_selection(config, data, "train", snapshots=chosen).shards["train"]
+    return SnapshotEvaluator(evaluator, data, known)
 
 
 def members_table(
     config: ConfigDict, evaluator: Evaluator, output_ExNxO: np.ndarray, progress: Sequence[MemberProgress]
 ) -> pd.DataFrame:
-    """One row a member, those of the lowest validation loss first and failed ones last.
+    """Return one row per member, sorted by validation loss; failed members come last.
 
-    `output_ExNxO` is of the validation samples. The loss, `val_loss`, has config.optim.huber_delta for all of them, lest members be held against different ones.
+    The loss, `val_loss`, is that of config.optim.huber_delta for all members, so that they can be compared.
+
+    Args:
+      output_ExNxO: outputs for the validation samples.
     """
     members, target_NxT = run_config.members(config), evaluator.targets("val")
     rows = []
@@ -90,31 +81,31 @@ def members_table(
 
 def write_tested(
     run_dir: RunDirectory,
-    judge: snapshot_evaluation.SnapshotEvaluator,
+    snapshots: SnapshotEvaluator,
     output_ExNxO: dict[str, np.ndarray],
     table_of_members: pd.DataFrame,
     progress: Sequence[MemberProgress],
 ) -> None:
-    """Calibration, test tables and figures, and last the test metrics, whose presence says that the run is finished.
+    """Write calibration, test tables and figures, and last the test metrics, which mark the run as finished.
 
     Called by all processes.
 
     Args:
-      output_ExNxO: what the E members that have not failed say of the samples of 'val' and 'test'; where they leave
-        out folds, what as many as leave out one say of 'val', each sample told of by those that left it out.
+      output_ExNxO: outputs of the E members that have not failed, for the samples of 'val' and 'test'. With
+        cross-validation those of 'val' are out-of-fold outputs, with as many members as leave out a fold.
       table_of_members: see `members_table`.
       progress: of all members.
     """
     if devices.is_main_process():
-        evaluator = judge.evaluator
+        evaluator = snapshots.evaluator
         prediction_ExNxT, target_NxT = evaluator.points(output_ExNxO["test"]), evaluator.targets("test")
         if len(progress) > 1:
             with files.atomic_write(run_dir.members) as temporary:
                 table_of_members.to_csv(temporary, index=False)
-            _write_members(run_dir, evaluator, output_ExNxO["test"], progress)
+            _write_test_table_of_members(run_dir, evaluator, output_ExNxO["test"], progress)
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
-        figures = _write_judgement(run_dir, judge, output_ExNxO)
-        content = {
+        figures = _write_posterior_quality(run_dir, snapshots, output_ExNxO)
+        test_metrics = {
             "best_epoch": int(np.median([p.best_epoch for p in progress if not p.is_failed])),
             "epochs": max(p.epoch for p in progress),
             "members": len(prediction_ExNxT),
@@ -123,25 +114,25 @@ def write_tested(
         with files.atomic_write(run_dir.test_table) as temporary:
             table.to_parquet(temporary, index=False)
         figures |= {
-            "predicted-against-true": evaluation_figures.predicted_against_true(table, content["test"]),
+            "predicted-against-true": evaluation_figures.predicted_against_true(table, test_metrics["test"]),
             "training-curves": run_figures.training_curves(
                 pd.read_csv(run_dir.metrics), [p.best_epoch for p in progress], evaluator.head.loss_name
             ),
         }
         for name, figure in figures.items():
             style.save_figure(figure, run_dir.figures / f"{name}.png")
-        integrity.mark_finished(run_dir, content)
+        integrity.mark_finished(run_dir, test_metrics)
     devices.sync_processes("test metrics")
 
 
-def _write_judgement(
-    run_dir: RunDirectory, judge: snapshot_evaluation.SnapshotEvaluator, output_ExNxO: dict
+def _write_posterior_quality(
+    run_dir: RunDirectory, snapshots: SnapshotEvaluator, output_ExNxO: dict
 ) -> dict[str, Figure]:
-    """What it takes to answer with an uncertainty, and how good that is on the test snapshots; returns figures of it."""
-    calibrated = judge.calibrate(output_ExNxO["val"])
-    calibration.save(run_dir.calibration, calibrated, judge.evaluator.target_keys)
-    out_of_distribution.save(run_dir.training_set, judge.reference)
-    table = judge.table(output_ExNxO["test"], calibrated, "test")
+    """Write what predictions with uncertainties need, and their quality on test snapshots; return figures of it."""
+    calibrated = snapshots.calibrate(output_ExNxO["val"])
+    calibration.save(run_dir.calibration, calibrated, snapshots.evaluator.target_keys)
+    out_of_distribution.save(run_dir.training_set, snapshots.reference)
+    table = snapshots.table(output_ExNxO["test"], calibrated, "test")
     with files.atomic_write(run_dir.snapshots) as temporary:
         table.to_parquet(temporary, index=False)
     by_bins = coverage.coverage_table(table, calibrated)
@@ -153,15 +144,10 @@ def _write_judgement(
     }
 
 
-def best_of(run_dir: RunDirectory) -> RunDirectory:
-    """Where the best member of a sweep stands as a run of its own."""
-    return RunDirectory(run_dir.path.with_name(f"{run_dir.name}-best"))
-
-
-def _write_members(
-    run_dir: RunDirectory, evaluator: Evaluator, output_ExNxO, progress: Sequence[MemberProgress]
+def _write_test_table_of_members(
+    run_dir: RunDirectory, evaluator: Evaluator, output_ExNxO: np.ndarray, progress: Sequence[MemberProgress]
 ) -> None:
-    """The test table of members that have not failed, one after another: all at once may be too large."""
+    """Write the test table of the members that have not failed, one after another to limit memory."""
     numbers = [number for number, member in enumerate(progress) if not member.is_failed]
     with files.atomic_write(run_dir.test_table_of_members) as temporary, contextlib.ExitStack() as stack:
         writer = None
@@ -171,31 +157,34 @@ def _write_members(
             writer.write_table(rows)
 
 
-def _describe_best(alone, run_dir, config, data, layout, progress: MemberProgress, best: int) -> None:
-    """Makes a run directory of the best member of the run at `place`, as if it had been trained alone by `config`."""
-    record = find_record(alone)
-    if record is not None:
-        check_same(alone, record, config, data)
-    devices.sync_processes("best member looked for")
-    if devices.is_main_process():
-        if record is None:
-            create(alone, config, data, layout)
-        alone.test_metrics.unlink(missing_ok=True)  # of a sweep that was killed before its own were written
-        save_scalers(alone, data)
-        rows = metrics_log.rows_until(run_dir.metrics, progress.epoch)
-        metrics_log.write_rows(alone.metrics, [{**row, "member": 0} for row in rows if row["member"] == best])
-    devices.sync_processes("directory of the best member")
-
-
-def _write_best(
-    alone, judge: snapshot_evaluation.SnapshotEvaluator, arrays, progress, table: pd.DataFrame, output_ExNxO
+def _write_best_member(
+    run: RunContext,
+    setup: Setup,
+    trained: TrainState,
+    snapshots: SnapshotEvaluator,
+    output_ExNxO: dict[str, np.ndarray],
+    table: pd.DataFrame,
 ) -> None:
-    """Writes what the best member learned and how it does, as a run of its own would."""
+    """Write the best member of a sweep as a run of its own, as if it had been trained alone."""
     best = int(table["member"].iloc[0])
-    one = slice(best, best + 1)
-    own = jax.tree.map(lambda x: devices.gather(x)[one], arrays)
-    with Checkpoints(alone.checkpoints) as checkpoints:
-        own = devices.shard_members(own, devices.make_mesh())
-        checkpoints.save(progress[best].epoch, own, member_progress.to_checkpoint(progress[one]))
-    own_outputs = {split: output[one] for split, output in output_ExNxO.items()}
-    write_tested(alone, judge, own_outputs, table.iloc[:1].assign(member=0), progress[one])
+    best_dir, config = run.run_dir.best_member, run_config.member_config(run.config, best)
+    state, progress = inspect(best_dir), trained.progress[best]
+    state.check_trainable()
+    state.check_same(config, setup.data)
+    # All processes look at the directory before the main process writes to it.
+    devices.sync_processes("run of the best member inspected")
+    state.write_record(config, setup.data, setup.layout)
+    if devices.is_main_process():
+        # Test metrics exist if a sweep was killed before its own were written.
+        best_dir.test_metrics.unlink(missing_ok=True)
+        rows = metrics_log.rows_until(run.run_dir.metrics, progress.epoch)
+        metrics_log.write_rows(
+            best_dir.metrics, [row | {"member": 0} for row in rows if row["member"] == best]
+        )
+    own = slice(best, best + 1)
+    arrays = jax.tree.map(lambda x: devices.gather(x)[own], trained.arrays)
+    with Checkpoints(best_dir.checkpoints) as checkpoints:
+        content = member_progress.to_checkpoint([progress])
+        checkpoints.save(progress.epoch, devices.shard_members(arrays, devices.make_mesh()), content)
+    own_outputs = {split: output[own] for split, output in output_ExNxO.items()}
+    write_tested(best_dir, snapshots, own_outputs, table.iloc[:1].assign(member=0), [progress])

@@ -37,7 +37,7 @@ def test_a_preempted_slurm_job_is_queued_again_and_resumes(slurm_job, arguments,
     before = len(job.calls())
 
     printed = job.run(*arguments, SLURM_RESTART_COUNT="1")
-    assert "going on after epoch" in printed
+    assert "resuming after epoch" in printed
     assert (tmp_path / "experiments/run/run-test.parquet").exists()
     assert [call[0] for call in job.calls()[before:]] == ["srun"]
 
@@ -65,7 +65,7 @@ def test_a_run_outlives_its_tpu_slice(pod, arguments, tmp_path):
     queue = [call[4] for call in pod.calls()[before:] if call[3] == "queued-resources"]
     assert queue == ["list", "delete", "create", "list", "list", "list"]
     printed = pod.run("logs")
-    assert "going on after epoch" in printed
+    assert "resuming after epoch" in printed
     assert (tmp_path / "experiments/run/run-test.parquet").exists()
     assert "no run is active here" in pod.run("stop", status=1)
     pod.run("delete")

@@ -131,7 +131,7 @@ def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_eve
     config = posterior_incomplete.get_config()
     config.ensemble.num_fold = 0
     whole = load_dataset("sample", tuple(config.data.feature_keys), tuple(config.data.target_keys))
-    (data, _), (again, _) = prepare.load(config), prepare.load(config)
+    data, again = (prepare.split_dataset(config, prepare.read_dataset(config)) for _ in range(2))
     assert data.shards["train"] is not whole.shards["train"]
     np.testing.assert_array_equal(data.shards["train"].ptr, whole.shards["train"].ptr)
     for split in ("val", "test"):
@@ -154,7 +154,8 @@ def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_eve
     shares = []
     for number in (0, 1):
         config.data.fold = (number, 5, 0)
-        (part, _), without = prepare.load(config), folds.one_fold(whole, number, 5, 0)
+        part = prepare.split_dataset(config, prepare.read_dataset(config))
+        without = folds.one_fold(whole, number, 5, 0)
         np.testing.assert_array_equal(
             part.shards["test"].feature,
             run_config.apply_selection(config, whole, "test").shards["test"].feature,

@@ -39,8 +39,8 @@ def made_ready(name, small, placement):
     if config.ensemble.num_fold:
         config = run_config.fold_config(config, 0).unlock()
     config.train.batch_size = 64
-    data, chosen = prepare.load(config)
-    return config, data, prepare.place_stars(config, data, chosen)
+    data = prepare.split_dataset(config, prepare.read_dataset(config))
+    return config, data, prepare.place_stars(config, data, placement)
 
 
 def lowered(function, *arguments):
@@ -56,8 +56,8 @@ def lowered(function, *arguments):
 )
 def test_training_steps_of_every_config_are_lowered(name, placement, small):
     config, data, source = made_ready(name, small, placement)
-    steps_of, like = make_steps(config, data, source)
-    made = lowered(steps_of(4), *like)
+    steps = make_steps(config, data, source)
+    made = lowered(steps.jitted(4), *steps.arguments)
     assert made.nr_devices == jax.device_count() == 8
     assert "all_reduce" in made.mlir_module()
 
@@ -66,12 +66,12 @@ def test_training_steps_of_every_config_are_lowered(name, placement, small):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_predictions_of_every_config_are_lowered(name, small):
     config, data, source = made_ready(name, small, "replicated")
-    evaluator = prepare.make_evaluator(config, data, source.mesh, "replicated", 4)
-    _, (state, *_) = make_steps(config, data, source)
+    evaluator = prepare.make_evaluator(config, data, "replicated", 4)
+    params = make_steps(config, data, source).arguments.state["params"]
     key = sampler.purpose_key(jax.random.key_data(jax.random.key(0)), "test")
     number = jax.ShapeDtypeStruct((), jnp.int32)
     steps = jax.ShapeDtypeStruct((3,), jnp.int32)
-    lowered(evaluator._predict_steps, state["params"], source.like, key, number, steps)
+    lowered(evaluator._predict_steps, params, source.like, key, number, steps)
 
 
 def test_the_sampler_is_lowered_by_itself(small):
