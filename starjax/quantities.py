@@ -20,28 +20,28 @@ class Quantity:
     """A column.
 
     Attributes:
-      key: Name in files and configs.
+      key: name in files and configs.
       kind: 'feature' for a value per star, 'target' for a value per cluster, which models predict, and
         'snapshot' for a value that is recorded beside the targets.
-      unit: Unit of the values; 'log10 Lsun' is that of a logarithm. Empty for pure numbers and text.
-      description: What unit and label do not say.
-      label: Label of an axis, in matplotlib's math text, without the unit. Empty: the key.
-      short_name: Name in tables. Empty: the key.
+      unit: unit of the values; 'log10 Lsun' is that of a logarithm. Empty for pure numbers and text.
+      description: what unit and label do not say.
+      label: label of an axis, in matplotlib's math text, without the unit. Empty: the key.
+      short_name: name in tables. Empty: the key.
       frame: 'galactic' for a component along the Galaxy's axes, z towards its north pole; 'observer' for a
         value as seen from a fixed point, with the line of sight parallel to the Galaxy's plane; 'none' for a
         quantity without direction.
-      vector: Name of the vector in the Galaxy's plane of which this is a component. The first quantity with
+      vector: name of the vector in the Galaxy's plane of which this is a component. The first quantity with
         that name is the component along x, the second that along y; both rotate together about the Galaxy's
         axis.
       is_mirrored: True if its sign changes under a reflection in the Galaxy's plane.
       is_centred: True if it is measured from the cluster's centre, or relative to its mean motion.
       is_velocity: True if its measurement takes a proper motion or a radial velocity.
       is_logarithmic: True if axes are logarithmic.
-      scaler: Default scaling method of a build (see `datasets.scalers`).
-      scaler_group: Quantities of one group share one scale. Empty: a scale of its own.
+      scaler: default scaling method of a build (see `datasets.scalers`).
+      scaler_group: quantities of one group share one scale. Empty: a scale of its own.
       is_default: True if a build includes it by default.
-      sets: The feature or target sets of a grid that contain it.
-      catalogue: How a feature follows from an observed member catalogue: 'derived' from Gaia's columns,
+      sets: the feature or target sets of a grid that contain it.
+      catalogue: how a feature follows from an observed member catalogue: 'derived' from Gaia's columns,
         'listed' under its own name, 'either' (listed, else derived), or 'never'.
     """
 

@@ -1,22 +1,23 @@
-"""What is said about how a member list was turned into features, a sentence each."""
+"""Sentences on how features were derived from a member catalogue, and on the stars that were left out."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from starjax.catalogs import sky_frames
-from starjax.catalogs.membership import Geometry, View
+from starjax import quantities
+from starjax.catalogs import member_list, photometry, sky_frames
+from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
+from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
+from starjax.catalogs.photometry import Luminosities
 
 _MAX_COLUMNS_NAMED = 12
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
-def count(num_star: int) -> str:
-    return "1 star" if num_star == 1 else f"{num_star} stars"
-
-
-def of_unused(table: Table) -> str:
-    """The columns of a list that no use was made of: one of them may be meant under another name."""
+def describe_unused(table: Table) -> str:
+    """Return a sentence that names the columns without use, since one may be meant under another name."""
     unused = table.meta["unused"]
     if not unused:
         return ""
@@ -27,35 +28,99 @@ def of_unused(table: Table) -> str:
     )
 
 
-def of_geometry(stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]) -> list[str]:
-    """How centre, distances and motion of the cluster were found."""
-    notes = [_of_centre(geometry, view), *_of_distance(stars, geometry, view)]
-    if geometry.motion is not None:
-        notes += [*_of_missing_errors(stars), *_of_motion(stars, geometry)]
-    depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
-    error = float(np.median(geometry.star_distance_error))
-    if any(key in _ALONG_SIGHT for key in keys) and error > depth / 2:
+def describe_dropped(dropped: Iterable[Dropped], view: View) -> list[str]:
+    """Return a sentence for each reason for which stars were left out."""
+    return [f"Left out {_reason(one, view)}: {_counted(one.rows)}." for one in dropped if one.rows]
+
+
+def _reason(dropped: Dropped, view: View) -> str:
+    far = f"more than {MEMBER_WITHIN:g} standard deviations from the rest"
+    parallax = " or parallax" if view.distance_pc is None else ", or in parallax from the stated distance"
+    without = "luminosity and magnitude are" if dropped.key == quantities.LUMINOSITY else f"{dropped.key} is"
+    return {
+        Reason.NO_POSITION: "because the position is missing",
+        Reason.SAME_SOURCE_ID: "because an earlier row has the same source_id",
+        Reason.SAME_POSITION: f'because an earlier row is within {SAME_POSITION_ARCSEC}"',
+        Reason.NO_PROPER_MOTION: "because the proper motion is missing",
+        Reason.NON_MEMBER: f"as non-members, {far} in motion{parallax}",
+        Reason.RADIAL_VELOCITY: f"because the radial velocity is {far}, as that of a binary may be",
+        Reason.NO_VALUE: f"because {without} missing",
+    }[dropped.reason]
+
+
+def describe_luminosities(
+    stars: pd.DataFrame, luminosities: Luminosities, view: View, keys: tuple[str, ...]
+) -> list[str]:
+    """Return sentences on where the luminosities are from, if they are a feature.
+
+    Args:
+      stars: the members, with the column of luminosities as listed.
+      luminosities: those of the same stars from photometry.
+    """
+    if quantities.LUMINOSITY not in keys:
+        return []
+    is_listed = stars[quantities.LUMINOSITY].notna().to_numpy()
+    is_measured = ~is_listed & np.isfinite(luminosities.log_luminosity)
+    notes = []
+    if is_listed.any():
+        notes.append(f"Luminosities as listed, of {_stars(int(is_listed.sum()))}.")
+    if is_measured.any():
         notes.append(
-            f"Distances of single stars are uncertain by {error:.1f} pc (median) in a cluster {depth:.1f} pc deep: what lies along "
-            "the line of sight is not resolved, and runs without x, vx and dist_pc suit this list better."
+            f"Luminosities from G and BP-RP with an extinction A_V of {view.extinction_v_mag:g} mag, of "
+            f"{_stars(int(is_measured.sum()))}."
+        )
+    elif view.extinction_v_mag:
+        notes.append(
+            f"The extinction A_V of {view.extinction_v_mag:g} mag has no effect: no luminosity is from "
+            "photometry."
+        )
+    rows = stars["row"].to_numpy()
+    if (without := is_measured & luminosities.lacks_colour).any():
+        notes.append(f"Without BP-RP, taken to be on the main sequence: {_counted(rows[without])}.")
+    if (beyond := is_measured & luminosities.is_beyond_colours).any():
+        low, high = photometry.COLOUR_RANGE
+        notes.append(
+            f"With a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the "
+            f"nearer end was used: {_counted(rows[beyond])}."
         )
     return notes
 
 
-def _of_centre(geometry: Geometry, view: View) -> str:
+def describe_geometry(
+    stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]
+) -> list[str]:
+    """Return sentences on how centre, distances and motion of the cluster were determined."""
+    notes = [_describe_centre(geometry, view), *_describe_distance(stars, geometry, view)]
+    if geometry.motion is not None:
+        if stars[["pmra_error", "pmdec_error"]].isna().all(axis=None):
+            notes.append("Proper motions are listed without errors, and count as exact.")
+        notes += [_describe_radial_velocity(stars, geometry), *_describe_broadening(geometry)]
+    depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
+    error = float(np.median(geometry.star_distance_error))
+    if any(key in _ALONG_SIGHT for key in keys) and error > depth / 2:
+        notes.append(
+            f"Distances of single stars are uncertain by {error:.1f} pc (median) in a cluster {depth:.1f} pc "
+            "deep: the line of sight is not resolved, and runs without x, vx and dist_pc suit this "
+            "catalogue better."
+        )
+    return notes
+
+
+def _describe_centre(geometry: Geometry, view: View) -> str:
     ra, dec = geometry.centre
-    how = "given" if view.centre is not None else "median of the members"
-    return f"Centre at ra {ra:.4f}, dec {dec:.4f} deg ({how})."
+    source = "given" if view.centre is not None else "median of the members"
+    return f"Centre at ra {ra:.4f}, dec {dec:.4f} deg ({source})."
 
 
-def _of_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[str]:
+def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[str]:
     parallaxes = geometry.parallaxes
     if view.distance_pc is not None:
         notes = [f"Distance {geometry.distance_pc:.4g} pc (given)."]
     else:
         notes = [
-            f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from {count(parallaxes.num_used)} and a "
-            f"zero point of parallaxes of {view.parallax_zero_point_mas:g} mas."
+            f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from "
+            f"{_stars(parallaxes.num_used)} and a zero point of parallaxes of "
+            f"{view.parallax_zero_point_mas:g} mas."
         ]
     if stars["distance"].notna().any() and stars["distance_error"].isna().all():
         notes.append("Distances of stars are listed without errors, and count as exact.")
@@ -66,42 +131,50 @@ def _of_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[st
     without = int((~np.isfinite(parallaxes.deviation)).sum())
     if without:
         notes.append(
-            f"Put at the cluster's distance, for want of a parallax with an error: {count(without)}."
+            f"Put at the cluster's distance, because a parallax with an error is missing: {_stars(without)}."
         )
     return notes
 
 
-def _of_missing_errors(stars: pd.DataFrame) -> list[str]:
-    if stars[["pmra_error", "pmdec_error"]].isna().all(axis=None):
-        return ["Proper motions are listed without errors, and count as exact."]
-    return []
-
-
-def _of_motion(stars: pd.DataFrame, geometry: Geometry) -> list[str]:
+def _describe_radial_velocity(stars: pd.DataFrame, geometry: Geometry) -> str:
     motion = geometry.motion
     num_listed = int(stars["radial_velocity"].notna().sum())
-    listed = f"more precise than what is listed of {count(num_listed)}" if num_listed else "none is listed"
+    listed = f"more precise than that listed of {_stars(num_listed)}" if num_listed else "none is listed"
     value = f"Radial velocity {motion.velocity[0]:.2f}"
-    notes = [
-        {
-            "given": f"{value} km/s (given).",
-            "stars": f"{value} ± {motion.radial_error:.2g} km/s, median of {count(motion.num_radial)}.",
-            "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from how proper motions converge: {listed}. "
-            "If the cluster itself expands or shrinks, that counts as radial velocity.",
-            "unknown": "Radial velocity unknown: proper motions do not tell it, and none is listed or given. If the cluster "
-            "approaches or recedes, the apparent expansion by that was not taken out.",
-        }[motion.source]
-    ]
-    moves = np.isfinite(geometry.proper_motion).all(axis=1)
+    return {
+        "given": f"{value} km/s (given).",
+        "stars": f"{value} ± {motion.radial_error:.2g} km/s, median of {_stars(motion.num_radial)}.",
+        "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from the convergence of proper motions: "
+        f"{listed}. An expansion or contraction of the cluster itself would count as radial velocity.",
+        "unknown": "Radial velocity unknown: proper motions do not constrain it, and none is listed or "
+        "given. If the cluster approaches or recedes, the apparent expansion by that was not removed.",
+    }[motion.source]
+
+
+def _describe_broadening(geometry: Geometry) -> list[str]:
+    """Return a sentence if errors of distances make up much of the scatter of velocities."""
+    has_motion = geometry.has_motion
     by_distance = (
         sky_frames.KMS_PER_PC_MAS_YR * geometry.star_distance_error * np.hypot(*geometry.proper_motion.T)
     )
-    share = float(np.median(by_distance[moves]))
-    residual = geometry.tangential.residual(motion.velocity)[moves]
-    total = float(np.sqrt(np.mean(np.median(np.abs(residual), axis=0) ** 2)) * 1.4826)
-    if share > total / 2:
-        notes.append(
-            f"Uncertain distances of single stars add about {share:.2f} km/s along the cluster's motion to velocities that scatter "
-            f"by {total:.2f} km/s: proper motions and velocities are broader than the cluster's."
-        )
-    return notes
+    error = float(np.median(by_distance[has_motion]))
+    residual = geometry.tangential.residual(geometry.motion.velocity)[has_motion]
+    # A normal distribution has a standard deviation of 1.4826 times its median absolute deviation.
+    scatter = float(np.sqrt(np.mean(np.median(np.abs(residual), axis=0) ** 2)) * 1.4826)
+    if error <= scatter / 2:
+        return []
+    return [
+        f"Uncertain distances of single stars add about {error:.2f} km/s along the cluster's motion to "
+        f"velocities that scatter by {scatter:.2f} km/s: proper motions and velocities are broader than the "
+        "cluster's."
+    ]
+
+
+def _counted(rows: Iterable[int]) -> str:
+    """Return the number of stars, and their rows."""
+    rows = list(rows)
+    return f"{_stars(len(rows))} ({member_list.row_numbers(rows)})"
+
+
+def _stars(num_star: int) -> str:
+    return "1 star" if num_star == 1 else f"{num_star} stars"

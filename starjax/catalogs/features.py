@@ -1,54 +1,49 @@
-"""Observed member lists into the features that runs are trained on, in physical units."""
+"""From the member catalogue of a cluster to the features that runs are trained on, in physical units."""
 
 import dataclasses
 
 import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 from astropy.table import Table
-from scipy.spatial import cKDTree
 
 from starjax import quantities
-from starjax.catalogs import feature_notes, member_list, photometry, sky_frames
+from starjax.catalogs import dropped_stars, feature_notes, member_list, photometry, sky_frames
+from starjax.catalogs.dropped_stars import Dropped, Reason
+from starjax.catalogs.member_list import CatalogError
 from starjax.catalogs.membership import (
     MEMBER_WITHIN,
     Geometry,
-    ObserveError,
     View,
     check_num_stars,
-    filled_errors,
+    fill_errors,
     select_members,
-    shared_distance,
+    use_shared_distance,
 )
-
-# Stars nearer to each other than this are one [arcsec].
-_SAME_PLACE_ARCSEC = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterMembers:
-    """The members of a cluster as a run sees them.
+    """The members of a cluster, as a model sees them.
 
     Attributes:
-      feature: (n, F), in the order of the keys asked for.
-      table: n rows: `row` in the list, `source_id` where there is one, what was measured, and all that was
-        derived: features, errors `vx_error vy_error vz_error` and, along Galactic longitude and latitude,
-        `v_lon_error v_lat_error` [km/s], `dist_error_pc`; NaN where not known.
-      num_left_out: stars that lack a position, or another value that the features need.
-      num_non_member: stars that were left out because they move, or stand, unlike the rest.
+      feature: (n, F), in the order of the requested keys.
+      table: n rows with `row`, the row number in the catalogue, `source_id` if the catalogue has it, the
+        measured columns, and all derived columns: features, errors `vx_error vy_error vz_error` and, along
+        Galactic longitude and latitude, `v_lon_error v_lat_error` [km/s], `dist_error_pc`. NaN where a value
+        is not known.
+      dropped: the stars that were left out, by reason.
       centre: (ra, dec) [deg, ICRS].
-      distance_pc, distance_error_pc: of the cluster; the error is 0 where the distance was given.
-      radial_velocity_kms: of the cluster; NaN where nothing tells it.
-      space_velocity: of the cluster, to the Galactic centre, in its rotation, to its north pole [km/s],
-        relative to the Sun; without its radial part where nothing tells that, NaN without proper motions.
-      notes: how values were found, and every treatment of stars with their number, a sentence each.
+      distance_pc, distance_error_pc: distance of the cluster and its error; 0 if the distance was given.
+      radial_velocity_kms: radial velocity of the cluster; NaN if it cannot be determined.
+      space_velocity: (U, V, W) of the cluster relative to the Sun, towards the Galactic centre, the rotation
+        and the north pole [km/s]. Without the radial part if that is not known, NaN without proper motions.
+      notes: how values were determined and which stars were left out, in sentences.
     """
 
     feature: np.ndarray
     table: pd.DataFrame
-    num_left_out: int
-    num_non_member: int
+    dropped: tuple[Dropped, ...]
     centre: tuple[float, float]
     distance_pc: float
     distance_error_pc: float
@@ -56,230 +51,217 @@ class ClusterMembers:
     space_velocity: np.ndarray
     notes: tuple[str, ...]
 
+    @property
+    def num_left_out(self) -> int:
+        """The number of stars that lack a position, or another value that the features need."""
+        return dropped_stars.count(self.dropped, dropped_stars.LACKS_VALUE)
+
+    @property
+    def num_non_member(self) -> int:
+        """The number of stars whose motion or distance is unlike that of the rest."""
+        return dropped_stars.count(self.dropped, (Reason.NON_MEMBER,))
+
 
 def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> ClusterMembers:
-    """The features of one cluster's member list (see `catalog.read`).
+    """Return the features of the stars of one cluster.
 
-    The observer looks along x. `lon_deg lat_deg` are offsets from the centre along Galactic longitude and
-    latitude; `pm_lon_coslat_mas_yr pm_lat_mas_yr rv_kms` are what is left when the cluster's space velocity,
-    seen where the star stands, is taken out; `dist_pc` is the star's own distance, see
-    `motion.combine_parallaxes`. Without x and vx, `y z` are across the line of sight to the centre, and `vy
-    vz` are the velocities along longitude and latitude. With x or vx all six are along the Galaxy's axes, z
-    to its pole.
+    The observer looks along x. `lon_deg` and `lat_deg` are offsets from the centre along Galactic longitude
+    and latitude. `pm_lon_coslat_mas_yr`, `pm_lat_mas_yr` and `rv_kms` are residuals after subtraction of the
+    cluster's space velocity, projected at the position of each star. `dist_pc` is the distance of each star,
+    see `astrometry.combine_parallaxes`. Without x and vx among the features, `y z` are positions across the
+    line of sight to the centre and `vy vz` velocities along longitude and latitude. With x or vx, all six are
+    along the Galaxy's axes, z towards the pole. Features that the catalogue lists under their own name are
+    taken as they are.
+
+    Args:
+      table: as `member_list.read_member_list` returns it.
 
     Raises:
-      ObserveError: a feature is not known or lacks what it needs; see also `geometry.members`.
+      CatalogError: a feature is not known, or lacks the columns that it needs; see also `select_members`.
     """
     keys = tuple(feature_keys)
-    known = [key for key, one in quantities.QUANTITIES.items() if one.catalogue != "never"]
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise ObserveError(
-            f"{', '.join(unknown)} cannot be had from a member list; what can is {', '.join(known)}"
-        )
-    others = feature_notes.of_unused(table)
-    stars, unplaced = _placed(_frame(table))
-    num_placed = len(stars)
-    stars, again = _distinct(stars)
-    num_distinct = len(stars)
-    stars, unmoved = _complete(stars, keys, others)
-    num_left_out = len(table) - num_placed + num_distinct - len(stars)
-    stars, view = shared_distance(stars, view)
-    if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
-        raise ObserveError(
-            f"the list has no parallaxes and no distances: name their column, or state distance_pc. {others}"
-        )
-    notes = [*unplaced, *again, *unmoved]
-    geometry, stars, left_out = select_members(stars, view)
-    if len(left_out):
-        notes.append(
-            f"Left out as non-members, more than {MEMBER_WITHIN:g} standard deviations from the rest in motion"
-            f"{' or parallax' if view.distance_pc is None else ', or in parallax from the distance that is stated'}: {_counted(left_out.sort_values('row'))}."
-        )
-    stars = stars.assign(**_derived(stars, geometry, is_galactic=_is_galactic(keys)))
-    luminosity, of_luminosity = _luminosity(stars, keys, view)
-    stars = stars.assign(log_L_L_sol=luminosity)
-    described = feature_notes.of_geometry(stars, geometry, view, keys)
-    stars, deviating = _of_one_radial_velocity(stars, geometry, keys, view)
-    num_before = len(stars)
-    stars, dark = _of_known_luminosity(stars, keys, others)
-    num_left_out += num_before - len(stars)
-    check_num_stars(stars, "are left with all that the features need")
-    velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
-    is_radial_known = geometry.motion is not None and geometry.motion.source != "unknown"
+    _check_known(keys)
+    unused = feature_notes.describe_unused(table)
+    stars, unusable = _usable_stars(table, keys, unused)
+    _check_distances(stars, view, unused)
+    stars, view = use_shared_distance(stars, view)
+    geometry, stars, non_members = select_members(stars, view)
+    derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
+    magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
+    luminosities = photometry.estimate_luminosities(
+        magnitude, colour, derived["dist_pc"], view.extinction_v_mag
+    )
+    derived[quantities.LUMINOSITY] = luminosities.log_luminosity
+    members = stars.assign(**_prefer_listed(stars, derived))
+    _check_line_of_sight(members, geometry, keys)
+    members, outliers = _drop_radial_outliers(members, keys, view)
+    members, incomplete = _drop_incomplete(members, keys, unused)
+    check_num_stars(members, "are left with all that the features need")
+    dropped = (*unusable, non_members, outliers, *incomplete)
+    notes = [
+        *feature_notes.describe_dropped(dropped, view),
+        *feature_notes.describe_geometry(stars, geometry, view, keys),
+        *feature_notes.describe_luminosities(stars, luminosities, view, keys),
+        unused,
+    ]
     return ClusterMembers(
-        feature=stars[list(keys)].to_numpy(np.float64),
-        table=stars.reset_index(drop=True),
-        num_left_out=num_left_out,
-        num_non_member=len(left_out),
+        feature=members[list(keys)].to_numpy(np.float64),
+        table=members.reset_index(drop=True),
+        dropped=dropped,
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,
-        radial_velocity_kms=float(velocity[0]) if is_radial_known else np.nan,
-        space_velocity=sky_frames.to_galactic(velocity, geometry.centre),
-        notes=(*notes, *described, *of_luminosity, *deviating, *dark, *([others] if others else [])),
+        radial_velocity_kms=geometry.radial_velocity_kms,
+        space_velocity=sky_frames.to_galactic(geometry.mean_velocity, geometry.centre),
+        notes=tuple(filter(None, notes)),
     )
+
+
+def _check_known(keys: tuple[str, ...]) -> None:
+    known = [key for key, one in quantities.QUANTITIES.items() if one.catalogue != "never"]
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise CatalogError(
+            f"{', '.join(unknown)} cannot be derived from a member catalogue; {', '.join(known)} can. A "
+            "column that catalogues list under its own name needs catalogue='listed' in "
+            "starjax/quantities.py"
+        )
+
+
+def _check_distances(stars: pd.DataFrame, view: View, unused: str) -> None:
+    if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
+        raise CatalogError(
+            "the catalogue has no parallaxes and no distances: name their column, or state distance_pc. "
+            f"{unused}"
+        )
+
+
+def _derived_keys(keys: tuple[str, ...]) -> list[str]:
+    """Return the features that are derived from Gaia's columns, at least for stars that do not list them."""
+    return [key for key in keys if quantities.get(key).catalogue != "listed"]
 
 
 def _is_galactic(keys: tuple[str, ...]) -> bool:
-    return "x" in keys or "vx" in keys
+    """Return True if features are along the Galaxy's axes, False if they are across the line of sight."""
+    return any(key in ("x", "vx") for key in _derived_keys(keys))
 
 
-def _frame(table: Table) -> pd.DataFrame:
-    """All columns that a list can have, NaN where this one has none."""
-    identity = ["source_id"] if "source_id" in table.colnames else []
-    stars = table[["row", *identity]].to_pandas()
-    measured = {
-        name: np.asarray(table[name]) if name in table.colnames else np.nan for name in member_list.UNITS
-    }
-    return stars.assign(**measured)
-
-
-def _placed(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Without stars that have no position."""
-    placed = stars[["ra", "dec"]].notna().all(axis=1)
-    check_num_stars(stars[placed], "have a position")
-    if placed.all():
-        return stars, []
-    return stars[placed], [f"Left out for want of a position: {_counted(stars[~placed])}."]
-
-
-def _distinct(stars: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Without stars that are there before."""
-    notes = []
-    if "source_id" in stars:
-        again = stars["source_id"].notna() & stars["source_id"].duplicated()
-        if again.any():
-            notes.append(f"Left out because an earlier row has the same source_id: {_counted(stars[again])}.")
-            stars = stars[~again]
-    unit = SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
-    pairs = cKDTree(unit).query_pairs(np.radians(_SAME_PLACE_ARCSEC / 3600), output_type="ndarray")
-    if len(pairs):
-        again = stars.index[np.unique(pairs.max(axis=1))]
-        notes.append(
-            f'Left out because an earlier row is within {_SAME_PLACE_ARCSEC}": {_counted(stars.loc[again])}.'
-        )
-        stars = stars.drop(again)
-    return stars, notes
-
-
-def _counted(stars: pd.DataFrame) -> str:
-    return f"{feature_notes.count(len(stars))} ({member_list.row_numbers(stars['row'])})"
-
-
-def _complete(stars: pd.DataFrame, keys: tuple[str, ...], others: str) -> tuple[pd.DataFrame, list[str]]:
-    """Without stars that have no proper motion, where the features need one; `others` is said where the list has none."""
-    moving = [key for key in keys if quantities.get(key).is_velocity]
-    if not moving:
-        return stars, []
+def _usable_stars(
+    table: Table, keys: tuple[str, ...], unused: str
+) -> tuple[pd.DataFrame, tuple[Dropped, ...]]:
+    """Return the stars once each that have a position, and a proper motion if the features need it."""
+    stars, no_position = dropped_stars.drop_without_position(_data_frame(table))
+    check_num_stars(stars, "have a position")
+    stars, same_id = dropped_stars.drop_repeated_ids(stars)
+    stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    velocities = [key for key in _derived_keys(keys) if quantities.get(key).is_velocity]
+    if not velocities:
+        return stars, (no_position, same_id, same_position)
     absent = [name for name in ("pmra", "pmdec") if stars[name].isna().all()]
     if absent:
-        raise ObserveError(
-            f"{', '.join(moving)} need {' and '.join(absent)}, which the list does not have. {others}"
+        raise CatalogError(
+            f"{', '.join(velocities)} need {' and '.join(absent)}, which the catalogue does not have. "
+            f"{unused}"
         )
-    has_motion = stars[["pmra", "pmdec"]].notna().all(axis=1)
-    if has_motion.all():
-        return stars, []
-    return stars[has_motion], [f"Left out for want of a proper motion: {_counted(stars[~has_motion])}."]
+    stars, no_motion = dropped_stars.drop_without_proper_motion(stars)
+    return stars, (no_position, same_id, same_position, no_motion)
 
 
-def _derived(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
-    """What positions, distances and velocities say in terms of the features, and the errors."""
-    velocity = np.full(3, np.nan) if geometry.motion is None else geometry.motion.velocity
+def _data_frame(table: Table) -> pd.DataFrame:
+    """Return all columns that a catalogue may have, NaN where this one has none."""
+    identity = ["source_id"] if "source_id" in table.colnames else []
+    stars = table[["row", *identity]].to_pandas()
+    columns = {
+        name: np.asarray(table[name]) if name in table.colnames else np.nan
+        for name in member_list.column_units()
+    }
+    return stars.assign(**columns)
+
+
+def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
+    """Return positions and velocities as features, and their errors."""
     tangential, distance, axes = geometry.tangential, geometry.star_distance, geometry.axes
-    across = tangential.residual(velocity)
-    radial = stars["radial_velocity"].to_numpy() - axes[:, 0] @ velocity
-    place = distance[:, None] * axes[:, 0] - [geometry.distance_pc, 0, 0]
-    moves = np.column_stack([radial, across])
-    move_errors = np.column_stack([filled_errors(stars, ("radial_velocity_error",)), tangential.error])
-    errors = {"v_lon_error": tangential.error[:, 0], "v_lat_error": tangential.error[:, 1]}
+    tangential_residual = tangential.residual(geometry.mean_velocity)
+    radial_residual = stars["radial_velocity"].to_numpy() - axes[:, 0] @ geometry.mean_velocity
+    position = distance[:, None] * axes[:, 0] - [geometry.distance_pc, 0, 0]
+    velocity = np.column_stack([radial_residual, tangential_residual])
+    velocity_error = np.column_stack([fill_errors(stars, ("radial_velocity_error",)), tangential.error])
     if is_galactic:
         tilt = sky_frames.galactic_tilt(geometry.centre)
-        place = place @ tilt.T
-        turn = np.einsum("ij,nkj->nik", tilt, axes)
-        moves = np.einsum("nik,nk->ni", turn, moves)
-        move_errors = np.sqrt(np.einsum("nik,nk->ni", turn**2, move_errors**2))
-    motions = across / (sky_frames.KMS_PER_PC_MAS_YR * distance[:, None])
-    named = {"lon_deg": np.degrees(geometry.lon), "lat_deg": np.degrees(geometry.lat)}
-    named |= {"pm_lon_coslat_mas_yr": motions[:, 0], "pm_lat_mas_yr": motions[:, 1]}
-    named |= {"dist_pc": distance, "dist_error_pc": geometry.star_distance_error, "rv_kms": radial}
+        position = position @ tilt.T
+        rotation = np.einsum("ij,nkj->nik", tilt, axes)
+        velocity = np.einsum("nik,nk->ni", rotation, velocity)
+        velocity_error = np.sqrt(np.einsum("nik,nk->ni", rotation**2, velocity_error**2))
+    proper_motion = tangential_residual / (sky_frames.KMS_PER_PC_MAS_YR * distance[:, None])
+    found = {
+        "lon_deg": np.degrees(geometry.lon),
+        "lat_deg": np.degrees(geometry.lat),
+        "pm_lon_coslat_mas_yr": proper_motion[:, 0],
+        "pm_lat_mas_yr": proper_motion[:, 1],
+        "dist_pc": distance,
+        "dist_error_pc": geometry.star_distance_error,
+        "rv_kms": radial_residual,
+    }
     for i, axis in enumerate("xyz"):
-        named |= {axis: place[:, i], f"v{axis}": moves[:, i], f"v{axis}_error": move_errors[:, i]}
-    return named | errors
+        found |= {axis: position[:, i], f"v{axis}": velocity[:, i], f"v{axis}_error": velocity_error[:, i]}
+    return found | {"v_lon_error": tangential.error[:, 0], "v_lat_error": tangential.error[:, 1]}
 
 
-def _luminosity(stars: pd.DataFrame, keys: tuple[str, ...], view: View) -> tuple[np.ndarray, list[str]]:
-    """log10 of luminosity [Lsun], as listed, else from photometry at the star's distance; NaN where unknown."""
-    listed, magnitude = stars["log_L_L_sol"].to_numpy(), stars["phot_g_mean_mag"].to_numpy()
-    colour, distance, extinction = (
-        stars["bp_rp"].to_numpy(),
-        stars["dist_pc"].to_numpy(),
-        view.extinction_v_mag,
-    )
-    is_measured = np.isnan(listed) & np.isfinite(magnitude)
-    is_colourless = is_measured & np.isnan(colour)
-    of_dwarfs = photometry.colour_on_main_sequence(magnitude, distance, extinction)
-    colour = np.where(is_colourless, of_dwarfs, colour)
-    low, high = photometry.COLOUR_RANGE
-    intrinsic = photometry.intrinsic_colour(colour, extinction)
-    is_beyond = is_measured & ((intrinsic < low) | (intrinsic > high))
-    notes = []
-    if np.isfinite(listed).any():
-        notes.append(f"Luminosities as listed, of {feature_notes.count(int(np.isfinite(listed).sum()))}.")
-    if is_measured.any():
-        notes.append(
-            f"Luminosities from G and BP-RP with an extinction A_V of {extinction:g} mag, of "
-            f"{feature_notes.count(int(is_measured.sum()))}."
-        )
-    elif extinction:
-        notes.append(
-            f"The extinction A_V of {extinction:g} mag is of no use: no luminosity is from photometry."
-        )
-    if is_colourless.any():
-        notes.append(f"Without BP-RP, taken to be on the main sequence: {_counted(stars[is_colourless])}.")
-    if is_beyond.any():
-        notes.append(
-            f"Of a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the nearer end was taken: "
-            f"{_counted(stars[is_beyond])}."
-        )
-    luminosity = photometry.log_luminosity(magnitude, colour, distance, extinction)
-    return np.where(is_measured, luminosity, listed), notes if "log_L_L_sol" in keys else []
+def _prefer_listed(stars: pd.DataFrame, derived: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the derived columns, with listed values in their place where the quantity allows either."""
+    return {
+        key: np.where(stars[key].isna(), values, stars[key])
+        if quantities.get(key).catalogue == "either"
+        else values
+        for key, values in derived.items()
+        if quantities.get(key).catalogue != "listed"
+    }
 
 
-def _of_one_radial_velocity(
-    stars: pd.DataFrame, geometry: Geometry, keys: tuple[str, ...], view: View
-) -> tuple[pd.DataFrame, list[str]]:
-    """Where features need radial velocities: without stars whose own is far from the rest; that one is missing is an error."""
-    is_galactic = _is_galactic(keys)
-    radial = [key for key in keys if key in ("rv_kms", "vx") or (is_galactic and key in ("vy", "vz"))]
-    no_radial = stars["radial_velocity"].isna() if radial else np.zeros(len(stars), bool)
-    no_parallax = ~np.isfinite(geometry.parallaxes.deviation) & is_galactic
+def _radial_keys(keys: tuple[str, ...]) -> list[str]:
+    """Return the features that need the radial velocity of every star."""
+    along_sight = ("rv_kms", "vx", "vy", "vz") if _is_galactic(keys) else ("rv_kms", "vx")
+    return [key for key in _derived_keys(keys) if key in along_sight]
+
+
+def _check_line_of_sight(stars: pd.DataFrame, geometry: Geometry, keys: tuple[str, ...]) -> None:
+    """Raise if features along the line of sight lack a radial velocity or a parallax."""
+    radial = _radial_keys(keys)
+    no_radial = stars["radial_velocity"].isna() & bool(radial)
+    no_parallax = ~np.isfinite(geometry.parallaxes.deviation) & _is_galactic(keys)
     if no_radial.any() or no_parallax.any():
-        raise ObserveError(
-            f"{', '.join(dict.fromkeys([*radial, *(['x'] if 'x' in keys else [])]))} need radial velocity and parallax of every "
-            f"star; of {len(stars)} members {no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax "
-            f"with an error. Use a run trained on {' '.join(quantities.PROJECTED)} (such as of --config=posterior), or on {' '.join(quantities.SKY)}, "
-            "which need neither"
+        needy = dict.fromkeys([*radial, *({"x"} & set(keys))])
+        raise CatalogError(
+            f"{', '.join(needy)} need radial velocity and parallax of every star; of {len(stars)} members "
+            f"{no_radial.sum()} have no radial velocity, and {no_parallax.sum()} no parallax with an error. "
+            f"Use a run trained on {' '.join(quantities.PROJECTED)}, such as one of --config=posterior, or "
+            f"on {' '.join(quantities.SKY)}, which need neither"
         )
-    if radial and view.clip:
-        error = filled_errors(stars, ("radial_velocity_error",))[:, 0]
+
+
+def _drop_radial_outliers(
+    stars: pd.DataFrame, keys: tuple[str, ...], view: View
+) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out binaries by their radial velocities, if the features need these and `view.clip`."""
+    is_outlier = np.zeros(len(stars), bool)
+    if _radial_keys(keys) and view.clip:
+        error = fill_errors(stars, ("radial_velocity_error",))[:, 0]
         scatter = np.hypot(error, mad_std(stars["rv_kms"]))
-        deviates = np.abs(stars["rv_kms"]) > MEMBER_WITHIN * scatter
-        if deviates.any():
-            return stars[~deviates], [
-                f"Left out because their radial velocities are more than {MEMBER_WITHIN:g} standard deviations from the rest, as "
-                f"those of binaries: {_counted(stars[deviates])}."
-            ]
-    return stars, []
+        is_outlier = np.abs(stars["rv_kms"]) > MEMBER_WITHIN * scatter
+    return dropped_stars.drop(stars, is_outlier, Reason.RADIAL_VELOCITY)
 
 
-def _of_known_luminosity(
-    stars: pd.DataFrame, keys: tuple[str, ...], others: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """Where features need luminosities: without stars that have none; that none has one is an error."""
-    dark = stars["log_L_L_sol"].isna()
-    if "log_L_L_sol" not in keys or not dark.any():
-        return stars, []
-    if dark.all():
-        raise ObserveError(f"log_L_L_sol needs phot_g_mean_mag and bp_rp, or a column log_L_L_sol. {others}")
-    return stars[~dark], [f"Left out for want of a luminosity or a magnitude: {_counted(stars[dark])}."]
+def _drop_incomplete(
+    stars: pd.DataFrame, keys: tuple[str, ...], unused: str
+) -> tuple[pd.DataFrame, list[Dropped]]:
+    """Leave out stars without a value of a feature that catalogues list; raise if no star has one."""
+    listed = [key for key in keys if key in quantities.listed_keys()]
+    for key in listed:
+        if stars[key].isna().all():
+            photometric = "phot_g_mean_mag and bp_rp, or " if key == quantities.LUMINOSITY else ""
+            raise CatalogError(f"{key} needs {photometric}a column {key}. {unused}")
+    incomplete = []
+    for key in listed:
+        stars, without = dropped_stars.drop_without_value(stars, key)
+        incomplete.append(without)
+    return stars, incomplete

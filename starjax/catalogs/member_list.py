@@ -1,8 +1,9 @@
-"""Observed member lists: what a file says about stars, in the names and units of Gaia, checked.
+"""Member catalogues: what a file lists of the stars of clusters, in the names and units of Gaia, checked.
 
-A list is an astropy table with the columns of `UNITS` that the file has (float64, NaN where a value is
-missing), `source_id` and `cluster` if it has them, and `row`, the number of the star in its file, from 1.
-Its `meta` names the `file`, its `sha256` if it was read from one, and the columns of it that are `unused`.
+A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
+where a value is missing), `source_id` and `cluster` if the file has them, and `row`, the number of the star
+in the file, from 1. Its `meta` has the name of the `file`, its `sha256` if it was read from one, and the
+`unused` columns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,11 +14,11 @@ import pandas as pd
 from astropy import units as u
 from astropy.table import Column, MaskedColumn, Table
 
-from starjax import errors
+from starjax import errors, quantities
 from starjax.io import tables
 
 _MOTION = u.mas / u.yr
-UNITS = {
+GAIA_UNITS = {
     "ra": u.deg,
     "dec": u.deg,
     "parallax": u.mas,
@@ -32,39 +33,57 @@ UNITS = {
     "distance_error": u.pc,
     "phot_g_mean_mag": u.mag,
     "bp_rp": u.mag,
-    "log_L_L_sol": u.dimensionless_unscaled,
 }
 IDENTITIES = ("source_id", "cluster")
-# A packaged list, by name.
+# The name of the packaged catalogue, and its file.
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
-# What a value must be between, the ends included; `ra` may be counted from -180 or from 0.
+# Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360.
 _ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
 _MAX_ROWS_NAMED = 5
 # Characters of a name; names of clusters become names of files.
 _MAX_NAME = 255
-# Half of the stars of a cluster lie farther from its middle, in declination, than this.
+# Half of the stars of any cluster lie farther than this from its median declination.
 _NARROWEST_PC = 0.1
 
 
 class CatalogError(errors.StarjaxError):
-    """A member list that cannot be used: file, columns, rows, and what to do."""
+    """A member catalogue, or what is stated about its cluster, that cannot be used."""
+
+
+def column_units() -> dict[str, u.UnitBase]:
+    """Return the units of all columns that a member catalogue may have.
+
+    These are Gaia's columns, and the quantities that a catalogue may list under their own name. They are
+    looked up at every call, so that rows which are added to `quantities.QUANTITIES` count.
+    """
+    listed = {key: parse_unit(quantities.get(key).unit) for key in quantities.listed_keys()}
+    return GAIA_UNITS | {key: unit for key, unit in listed.items() if key not in GAIA_UNITS}
+
+
+def parse_unit(unit: str) -> u.UnitBase:
+    """Return the astropy unit of a quantity; dimensionless for logarithms, as 'log10 Lsun'.
+
+    Raises:
+      ValueError: astropy does not know the unit.
+    """
+    return u.dimensionless_unscaled if unit.startswith("log10 ") else u.Unit(unit)
 
 
 def find_member_list(name: Path | str) -> Path:
-    """The file that a name means; 'example' is packaged."""
+    """Return the file of a name; 'example' is packaged."""
     return EXAMPLE_FILE if str(name) == EXAMPLE else Path(name)
 
 
 def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
-    """Reads a member list: CSV, ECSV, Parquet, FITS or VOTable, by the ending of its name, also with .gz.
+    """Read a member catalogue: CSV, ECSV, Parquet, FITS or VOTable, by the ending of its name, also with .gz.
 
-    Units that the file states are converted; where it states none, they are those of `UNITS`.
+    Units that the file states are converted. Columns without a unit are in those of `column_units`.
 
     Args:
-      columns: the file's names by ours, where they differ: {'ra': 'RAJ2000'}.
+      columns: the file's names by starjax's, where they differ: {'ra': 'RAJ2000'}.
 
     Raises:
-      CatalogError: the file is missing, damaged or of an unknown format; a column is missing, there twice, or
+      CatalogError: the file is missing, damaged or of an unknown format; a column is missing, repeated, or
         in a unit of another kind; a value is not a number, infinite, or impossible.
     """
     path = Path(path)
@@ -78,30 +97,44 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
 
 
 def check_member_list(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
-    """As `read`, of a table in memory; `name` is what it is called in errors."""
-    taken = _names(table, name, columns)
+    """Return a table in memory as a member catalogue.
+
+    Args:
+      name: what errors call the table.
+      columns: as for `read_member_list`.
+
+    Raises:
+      CatalogError: as from `read_member_list`.
+    """
+    units = column_units()
+    theirs_by_ours = _match_columns(table, name, columns, [*units, *IDENTITIES])
     if len(table) == 0:
-        raise CatalogError(f"{name} holds no stars")
-    unused = [column for column in table.colnames if column not in taken.values()]
+        raise CatalogError(f"{name} has no stars")
+    unused = [column for column in table.colnames if column not in theirs_by_ours.values()]
     found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name, "unused": unused})
-    for ours, theirs in taken.items():
-        called = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
+    for ours, theirs in theirs_by_ours.items():
+        where = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
         if not isinstance(table[theirs], Column | u.Quantity):
-            raise CatalogError(f"{called} holds {type(table[theirs]).__name__} instead of numbers or text")
+            raise CatalogError(f"{where} holds {type(table[theirs]).__name__} instead of numbers or text")
         if ours == "source_id":
-            found[ours] = _identities(table[theirs], called)
+            found[ours] = _identities(table[theirs], where)
         elif ours == "cluster":
-            found[ours] = _cluster_names(table[theirs], called)
+            found[ours] = _cluster_names(table[theirs], where)
         else:
-            values = _in_unit(_numbers(table[theirs], called), table[theirs].unit, UNITS[ours], called)
-            _check_values(ours, values, called)
-            found[ours] = Column(values, unit=UNITS[ours])
-    _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in taken.items()})
+            values = _numbers(table[theirs], where)
+            if table[theirs].unit not in (None, units[ours]):
+                values = _convert(values, table[theirs].unit, ours, units[ours], where)
+            _check_values(ours, values, where)
+            found[ours] = Column(values, unit=units[ours])
+    _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
     return found
 
 
 def split_clusters(table: Table) -> dict[str, Table]:
-    """The stars of each cluster by its name, in the order of the list; all by the file's if there is none."""
+    """Return the stars of each cluster by name, in the order of the catalogue.
+
+    Without a column `cluster` all stars are those of one, named as the file.
+    """
     if "cluster" not in table.colnames:
         return {tables.stem(Path(table.meta["file"])): table}
     names = np.asarray(table["cluster"])
@@ -109,29 +142,28 @@ def split_clusters(table: Table) -> dict[str, Table]:
 
 
 def row_numbers(numbers: Iterable[int]) -> str:
-    """Row numbers as a message names them."""
+    """Return row numbers as text, the first of many."""
     numbers = [int(number) for number in numbers]
     named = ", ".join(map(str, numbers[:_MAX_ROWS_NAMED]))
     more = f" and {len(numbers) - _MAX_ROWS_NAMED} more" if len(numbers) > _MAX_ROWS_NAMED else ""
     return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"
 
 
-def _names(table: Table, name: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """The table's names of the columns it has, by ours."""
-    unknown = [ours for ours in columns if ours not in UNITS and ours not in IDENTITIES]
+def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: list[str]) -> dict[str, str]:
+    """Return the table's names of its columns by starjax's names."""
+    unknown = [ours for ours in columns if ours not in known]
     if unknown:
-        known = ", ".join([*UNITS, *IDENTITIES])
         raise CatalogError(
-            f"columns: {', '.join(unknown)} is not a column of a member list; those are {known}. "
-            "Give ours first, then the file's: ra=RAJ2000"
+            f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
+            f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
-    absent = [theirs for theirs in columns.values() if theirs not in table.colnames]
-    wanted = {ours: ours for ours in [*UNITS, *IDENTITIES]} | dict(columns)
-    absent += [wanted[ours] for ours in ("ra", "dec") if wanted[ours] not in table.colnames]
+    wanted = {ours: ours for ours in known} | dict(columns)
+    required = [*columns.values(), wanted["ra"], wanted["dec"]]
+    absent = [theirs for theirs in required if theirs not in table.colnames]
     if absent:
         raise CatalogError(
-            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has {', '.join(table.colnames):.2000}: "
-            "say which is which by columns (--columns=ra=RAJ2000)"
+            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has "
+            f"{', '.join(table.colnames):.2000}: say which is which by columns (--columns=ra=RAJ2000)"
         )
     return {ours: theirs for ours, theirs in wanted.items() if theirs in table.colnames}
 
@@ -140,86 +172,88 @@ def _is_missing(column: Column) -> np.ndarray:
     return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
 
 
-def _texts(column: Column, missing: np.ndarray, called: str) -> pd.Series:
-    """The values of a column as text, empty where they are missing."""
+def _texts(column: Column, missing: np.ndarray, where: str) -> pd.Series:
+    """Return the values of a column as text, empty where they are missing."""
     values = np.asarray(column)
     if values.dtype.kind == "S":
         try:
             values = np.char.decode(values, "utf-8")
         except UnicodeDecodeError as error:
-            raise CatalogError(f"{called} holds text that is not in UTF-8 ({error})") from error
+            raise CatalogError(f"{where} holds text that is not in UTF-8 ({error})") from error
     return pd.Series(
-        ["" if gone else str(value).strip() for value, gone in zip(values, missing, strict=True)],
+        ["" if is_missing else str(value).strip() for value, is_missing in zip(values, missing, strict=True)],
         dtype=object,
     )
 
 
-def _numbers(column: Column, called: str) -> np.ndarray:
-    """The values of a column as float64, NaN where they are missing."""
+def _numbers(column: Column, where: str) -> np.ndarray:
+    """Return the values of a column as float64, NaN where they are missing."""
     if column.ndim != 1:
-        raise CatalogError(f"{called} holds {column.shape[1:]} values a row instead of one number")
+        raise CatalogError(f"{where} holds arrays of shape {column.shape[1:]} instead of one number per row")
     missing = _is_missing(column)
     if column.dtype.kind in "iuf":
         return np.where(missing, np.nan, np.asarray(column).astype(np.float64))
     if column.dtype.kind == "b":
-        raise CatalogError(f"{called} holds true and false instead of numbers")
-    texts = _texts(column, missing, called)
+        raise CatalogError(f"{where} holds true and false instead of numbers")
+    texts = _texts(column, missing, where)
     texts[texts.str.lower().isin(tables.MISSING)] = "nan"
     values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
     if len(bad):
         raise CatalogError(
-            f"{called} holds {texts[bad[0]]!r:.80} instead of a decimal number in {row_numbers(bad + 1)}: leave missing values empty"
+            f"{where} holds {texts[bad[0]]!r:.80} instead of a decimal number in {row_numbers(bad + 1)}: "
+            "leave missing values empty"
         )
     return values
 
 
-def _in_unit(values: np.ndarray, stated: u.UnitBase | None, ours: u.UnitBase, called: str) -> np.ndarray:
-    """Converts to our unit; logarithms of luminosities and all kinds of magnitudes stay as they are."""
-    if stated is None or stated == ours or str(stated) == "":
+def _convert(values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str) -> np.ndarray:
+    """Return the values of column `ours` in its unit; logarithms and magnitudes stay as they are."""
+    if str(stated) == "":
         return values
-    is_logarithm = isinstance(stated, u.function.FunctionUnitBase) or stated in (u.dex, u.mag)
-    if is_logarithm and ours in (u.mag, u.dimensionless_unscaled):
-        of_kind = u.mag if ours == u.mag else u.dex
-        if stated == of_kind or getattr(stated, "function_unit", None) == of_kind:
+    if unit in (u.mag, u.dimensionless_unscaled):
+        # Magnitudes and dex, also those of a unit: mag(AB), dex(Lsun).
+        logarithmic = u.mag if unit == u.mag else u.dex
+        if logarithmic in (stated, getattr(stated, "function_unit", None)):
             return values
-    wanted = str(ours) or "log10 of solar luminosities, without a unit"
-    refusal = CatalogError(f"{called} is in {stated!s:.80}, which cannot be converted to {wanted}")
-    if ours == u.dimensionless_unscaled:
+    wanted = str(unit) or quantities.get(ours).unit or "a number without a unit"
+    refusal = CatalogError(f"{where} is in {stated!s:.80}, which cannot be converted to {wanted}")
+    if unit == u.dimensionless_unscaled:
         raise refusal
     try:
-        return (values * stated).to_value(ours)
+        return (values * stated).to_value(unit)
     except (ValueError, TypeError) as error:  # also of units that astropy does not know
         raise refusal from error
 
 
-def _check_values(ours: str, values: np.ndarray, called: str) -> None:
+def _check_values(ours: str, values: np.ndarray, where: str) -> None:
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
-        raise CatalogError(f"{called} is infinite in {row_numbers(bad + 1)}: leave missing values empty")
+        raise CatalogError(f"{where} is infinite in {row_numbers(bad + 1)}: leave missing values empty")
     if ours in _ALLOWED:
         low, high = _ALLOWED[ours]
         bad = np.flatnonzero((values < low) | (values > high))
         if len(bad):
             raise CatalogError(
-                f"{called} is {values[bad[0]]:g} in {row_numbers(bad + 1)}, not between {low} and {high} degrees"
+                f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}, not between {low} and {high} "
+                "degrees"
             )
     if ours == "distance" or ours.endswith("_error"):
         bad = np.flatnonzero(values <= 0 if ours == "distance" else values < 0)
         if len(bad):
             raise CatalogError(
-                f"{called} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should be positive"
+                f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should be positive"
             )
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
-    """Refuses positions in the range of radians that would make a cluster narrower than `_NARROWEST_PC`.
+    """Raise if positions are in the range of radians and make a cluster narrower than `_NARROWEST_PC`.
 
-    What radians taken for degrees make of a cluster is 57 times too small.
+    Radians that are taken for degrees make clusters 57 times too small.
     """
-    of_distance = [table[name] for name in ("parallax", "distance") if name in table.colnames][:1]
+    distances = [table[name] for name in ("parallax", "distance") if name in table.colnames][:1]
     if stated["ra"] is not None or any(
-        np.isnan(column).all() for column in (table["ra"], table["dec"], *of_distance)
+        np.isnan(column).all() for column in (table["ra"], table["dec"], *distances)
     ):
         return
     ra, dec = np.asarray(table["ra"]), np.asarray(table["dec"])
@@ -235,44 +269,45 @@ def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> No
     width = np.radians(spread) * distance
     if 0 < width < _NARROWEST_PC:
         raise CatalogError(
-            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster of "
-            f"{width:.1g} pc: convert them, or state the unit in the file"
+            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster "
+            f"of {width:.1g} pc: convert them, or state the unit in the file"
         )
 
 
-def _identities(column: Column, called: str) -> Column:
-    """Whole numbers as int64, anything else as text."""
+def _identities(column: Column, where: str) -> Column:
+    """Return whole numbers as int64, anything else as text."""
     missing = _is_missing(column)
     if column.dtype.kind in "iu":
         return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
-    texts = _texts(column, missing, called)
+    texts = _texts(column, missing, where)
     missing |= texts.str.lower().isin(tables.MISSING).to_numpy()
     if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
         raise CatalogError(
-            f"{called} holds floating-point numbers, which keep 16 of the digits of an identity: write whole numbers"
+            f"{where} holds floating-point numbers, which keep only 16 digits of an identity: write whole "
+            "numbers"
         )
-    # Up to 18 digits fit into 64 bits, and of 19 those of Gaia.
+    # 18 digits fit into 64 bits, and so do the 19 digits of Gaia's.
     if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
         return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
-    return MaskedColumn(_short(texts, called), mask=missing)
+    return MaskedColumn(_short(texts, where), mask=missing)
 
 
-def _short(texts: pd.Series, called: str) -> np.ndarray:
-    """Texts as an array, in which all take as much room as the longest."""
+def _short(texts: pd.Series, where: str) -> np.ndarray:
+    """Return texts as an array; the longest sets the memory of all, so that it is limited."""
     bad = np.flatnonzero(texts.str.len() > _MAX_NAME)
     if len(bad):
         raise CatalogError(
-            f"{called} holds more than {_MAX_NAME} characters in {row_numbers(bad + 1)}: shorten them"
+            f"{where} holds more than {_MAX_NAME} characters in {row_numbers(bad + 1)}: shorten them"
         )
     return texts.to_numpy().astype(str)
 
 
-def _cluster_names(column: Column, called: str) -> Column:
+def _cluster_names(column: Column, where: str) -> Column:
     missing = _is_missing(column)
-    names = _texts(column, missing, called)
+    names = _texts(column, missing, where)
     bad = np.flatnonzero(missing | names.str.lower().isin(tables.MISSING))
     if len(bad):
         raise CatalogError(
-            f"{called} is empty in {row_numbers(bad + 1)}: every star needs the name of its cluster"
+            f"{where} is empty in {row_numbers(bad + 1)}: every star needs the name of its cluster"
         )
-    return Column(_short(names, called))
+    return Column(_short(names, where))

@@ -1,17 +1,20 @@
-"""Luminosities from Gaia's magnitudes and colours, and back along the main sequence.
+"""Luminosities from Gaia's magnitudes and colours, and magnitudes and colours of the main sequence.
 
 The bolometric correction is that of the mean dwarf sequence of Pecaut & Mamajek 2013 (ApJS 208, 9), in
-Mamajek's version of 2024.05.15 with Gaia columns: BC_G = M_bol - M_G, where a star of one solar luminosity
-has M_bol = 4.74. Giants and white dwarfs are not part of it, and get that of a dwarf of their colour.
+Mamajek's version of 2024.05.15 with Gaia columns: BC_G = M_bol - M_G, with M_bol = 4.74 for one solar
+luminosity. Giants and white dwarfs are not part of the sequence, and get the correction of a dwarf of their
+colour.
 """
+
+import dataclasses
 
 import numpy as np
 
 MAGNITUDE_OF_SUN = 4.74  # bolometric, IAU 2015 resolution B2
 
 # BP-RP, M_G, M_bol [mag] of B9 A0 A2 A5 A7 F0 F2 F5 F8 G0 G2 G5 G8 K0 K2 K3 K4 K5 K6 K7 M0 M1 M2 M2.5 M3 M3.5
-# M4 M4.5 M5 M5.5 M6 M7 dwarfs. Hotter and cooler stars have no colour in the table, or one that does not rise
-# along it.
+# M4 M4.5 M5 M5.5 M6 M7 dwarfs. The table ends where colours are not listed or no longer increase, since
+# interpolation needs an increasing colour.
 _DWARFS = np.array(
     [
         (-0.120, 0.515, 0.08),
@@ -51,26 +54,60 @@ _DWARFS = np.array(
 _COLOUR, _MAGNITUDE_G, _MAGNITUDE_BOL = _DWARFS.T
 COLOUR_RANGE = (_COLOUR[0], _COLOUR[-1])
 
-# Of A_V, for a G2 V star behind the extinction curve of Cardelli et al. 1989 and O'Donnell 1994 with R_V =
-# 3.1, in the passbands of Gaia EDR3, as the PARSEC isochrones list them (stev.oapd.inaf.it/cmd). They depend
-# on colour by some 10 %.
+# Extinction in Gaia EDR3's passbands per A_V, for a G2 V star and the extinction curve of Cardelli et al.
+# 1989 and O'Donnell 1994 with R_V = 3.1, as the PARSEC isochrones list it (stev.oapd.inaf.it/cmd). It varies
+# by some 10 % with colour.
 EXTINCTION_G, EXTINCTION_BP, EXTINCTION_RP = 0.83627, 1.08337, 0.63439
 
 
+@dataclasses.dataclass(frozen=True)
+class Luminosities:
+    """Luminosities of n stars from their photometry.
+
+    Attributes:
+      log_luminosity: (n,) [log10 Lsun], NaN without a magnitude.
+      lacks_colour: (n,), True where the colour is that of the main sequence, because none was measured.
+      is_beyond_colours: (n,), True where the intrinsic colour is outside `COLOUR_RANGE`.
+    """
+
+    log_luminosity: np.ndarray
+    lacks_colour: np.ndarray
+    is_beyond_colours: np.ndarray
+
+
+def estimate_luminosities(
+    magnitude_g: np.ndarray, bp_rp: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float
+) -> Luminosities:
+    """Return the luminosities of stars (n,) of apparent magnitude G and colour BP-RP [mag], as observed.
+
+    A missing colour (NaN) is replaced by that of a dwarf of the same magnitude.
+    """
+    lacks_colour = np.isnan(bp_rp)
+    dwarf_colour = colour_on_main_sequence(magnitude_g, distance_pc, extinction_v_mag)
+    colour = np.where(lacks_colour, dwarf_colour, bp_rp)
+    low, high = COLOUR_RANGE
+    intrinsic = intrinsic_colour(colour, extinction_v_mag)
+    return Luminosities(
+        log_luminosity(magnitude_g, colour, distance_pc, extinction_v_mag),
+        lacks_colour,
+        (intrinsic < low) | (intrinsic > high),
+    )
+
+
 def bolometric_correction(bp_rp: np.ndarray) -> np.ndarray:
-    """What is added to G [mag] at an intrinsic BP-RP [mag]; beyond `COLOUR_RANGE`, that of its end."""
+    """Return the correction [mag] to add to G at an intrinsic BP-RP [mag]; constant beyond `COLOUR_RANGE`."""
     return np.interp(bp_rp, _COLOUR, _MAGNITUDE_BOL - _MAGNITUDE_G)
 
 
 def intrinsic_colour(bp_rp: np.ndarray, extinction_v_mag: float) -> np.ndarray:
-    """BP-RP [mag] without the reddening that comes with an extinction A_V."""
+    """Return BP-RP [mag] without the reddening of an extinction A_V."""
     return bp_rp - (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
 
 
 def log_luminosity(
     magnitude_g: np.ndarray, bp_rp: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
 ) -> np.ndarray:
-    """log10 of the bolometric luminosity [Lsun] of apparent magnitudes and colours [mag], as observed."""
+    """Return the bolometric luminosity [log10 Lsun] at an observed magnitude and colour [mag]."""
     absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
     bolometric = absolute_g + bolometric_correction(intrinsic_colour(bp_rp, extinction_v_mag))
     return (MAGNITUDE_OF_SUN - bolometric) / 2.5
@@ -79,14 +116,17 @@ def log_luminosity(
 def colour_on_main_sequence(
     magnitude_g: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
 ) -> np.ndarray:
-    """BP-RP [mag], reddened, that dwarfs of apparent G [mag] have; beyond the sequence, that of its end."""
+    """Return the reddened BP-RP [mag] of dwarfs of apparent G [mag]; constant beyond the sequence."""
     absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
     reddening = (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
     return np.interp(absolute_g, _MAGNITUDE_G, _COLOUR) + reddening
 
 
 def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun]; beyond the sequence, BP-RP of its end."""
+    """Return M_G and BP-RP [mag] of dwarfs of a luminosity [log10 Lsun].
+
+    BP-RP is constant beyond the ends of the sequence.
+    """
     bolometric = MAGNITUDE_OF_SUN - 2.5 * log_luminosity
     bp_rp = np.interp(bolometric, _MAGNITUDE_BOL, _COLOUR)
     return bolometric - bolometric_correction(bp_rp), bp_rp

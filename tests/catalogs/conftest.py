@@ -1,4 +1,4 @@
-"""Clusters whose place and motion in space are known, and what astropy says is seen of them."""
+"""Synthetic clusters of known positions and velocities, observed by astropy."""
 
 import dataclasses
 
@@ -13,10 +13,19 @@ from starjax.catalogs import member_list
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A member list, and what is true: relative to the cluster along the Galaxy's axes, x away from the Sun in its plane."""
+    """A member catalogue and its truth.
+
+    Attributes:
+      table: the catalogue.
+      position, motion: of the stars relative to the cluster (n, 3) [pc, km/s], along the Galaxy's axes, with
+        x away from the Sun in the plane.
+      sky: the stars without errors.
+      centre: (ra, dec) [deg].
+      velocity: of the cluster (3,) [km/s].
+    """
 
     table: Table
-    place: np.ndarray
+    position: np.ndarray
     motion: np.ndarray
     sky: SkyCoord
     centre: tuple[float, float]
@@ -36,15 +45,15 @@ def make_cluster(
     radial_error=0.0,
     seed=0,
 ):
-    """Stars of normal places [pc] and velocities [km/s] about a point `towards` Galactic (l, b) [deg]."""
+    """Return a cluster at Galactic (l, b) `towards` [deg], normal in positions [pc] and velocities [km/s]."""
     random = np.random.default_rng(seed)
-    place = random.normal(0, width, (num_star, 3))
+    position = random.normal(0, width, (num_star, 3))
     motion = random.normal(0, dispersion, (num_star, 3))
     lon, lat = np.radians(towards)
-    turn = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
+    rotation = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
     middle = distance * np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    moving = CartesianDifferential(*(motion @ turn.T + velocity).T * u.km / u.s)
-    placed = CartesianRepresentation(*(place @ turn.T + middle).T * u.pc, differentials=moving)
+    moving = CartesianDifferential(*(motion @ rotation.T + velocity).T * u.km / u.s)
+    placed = CartesianRepresentation(*(position @ rotation.T + middle).T * u.pc, differentials=moving)
     sky = SkyCoord(Galactic(placed)).icrs
     centre = SkyCoord(*towards, unit="deg", frame="galactic").icrs
     observed = {
@@ -58,7 +67,7 @@ def make_cluster(
         table[name] = random.normal(truth, error)
         table[f"{name}_error"] = np.full(num_star, error)
     table = member_list.check_member_list(table, "synthetic.csv")
-    return Cluster(table, place, motion, sky, (centre.ra.deg, centre.dec.deg), np.array(velocity))
+    return Cluster(table, position, motion, sky, (centre.ra.deg, centre.dec.deg), np.array(velocity))
 
 
 @pytest.fixture(name="make_cluster", scope="session")

@@ -1,4 +1,4 @@
-"""Features are what the simulations list: known places and motions in space come back, star by star."""
+"""Features are those of the simulations: known positions and velocities are recovered, star by star."""
 
 import dataclasses
 
@@ -10,10 +10,14 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from starjax import quantities
 from starjax.catalogs import member_list
+from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import ObserveError, View
+from starjax.catalogs.member_list import CatalogError
+from starjax.catalogs.membership import View
 from starjax.nbody6 import caches
+from starjax.quantities import Quantity
 
 ALL = ("x", "y", "z", "vx", "vy", "vz")
 PROJECTED = ("y", "z", "vy", "vz")
@@ -32,34 +36,34 @@ def view(cluster):
 
 def test_all_six_are_along_the_axes_of_the_galaxy(cluster, view):
     members = derive_features(cluster.table, ALL, view)
-    np.testing.assert_allclose(members.feature[:, :3], cluster.place, atol=1e-4)
+    np.testing.assert_allclose(members.feature[:, :3], cluster.position, atol=1e-4)
     # The cluster's mean motion is a mean of these stars: with them it is off by 0.3 km/s / sqrt(400).
     offset = members.feature[:, 3:] - cluster.motion
     np.testing.assert_allclose(offset, 0, atol=0.06)
     np.testing.assert_allclose(offset, offset[:1].repeat(400, axis=0), atol=1e-6)
 
 
-def test_places_alone_need_no_motion(cluster, view):
+def test_positions_alone_need_no_proper_motion(cluster, view):
     table = cluster.table.copy()
     table.remove_columns(["pmra", "pmdec", "radial_velocity"])
     members = derive_features(table, ("z", "x", "lon_deg"), view)
-    np.testing.assert_allclose(members.feature[:, :2], cluster.place[:, [2, 0]], atol=1e-4)
+    np.testing.assert_allclose(members.feature[:, :2], cluster.position[:, [2, 0]], atol=1e-4)
     assert np.isnan(members.radial_velocity_kms)
     assert np.isnan(members.space_velocity).all()
-    with pytest.raises(ObserveError, match="vy need pmra and pmdec, which the list does not have"):
+    with pytest.raises(CatalogError, match="vy need pmra and pmdec, which the catalogue does not have"):
         derive_features(table, ("y", "vy"), view)
 
 
-def test_columns_under_other_names_are_told_where_they_are_wanted_and_where_not(cluster, view):
+def test_unused_columns_are_named_in_errors_and_notes(cluster, view):
     table = cluster.table.copy()
     table.rename_columns(["parallax", "pmra"], ["Plx", "pmRA"])
     table.meta["unused"] = ["Plx", "pmRA"]
     view = dataclasses.replace(view, distance_pc=None)
     said = r"Columns not used: Plx, pmRA \(if one is meant, name it by"
-    with pytest.raises(ObserveError, match=f"need pmra, which the list does not have. {said}"):
+    with pytest.raises(CatalogError, match=f"need pmra, which the catalogue does not have. {said}"):
         derive_features(table, PROJECTED, view)
     with pytest.raises(
-        ObserveError, match=f"no parallaxes and no distances: name their column, or state distance_pc. {said}"
+        CatalogError, match=f"no parallaxes and no distances: name their column, or state distance_pc. {said}"
     ):
         derive_features(table, ("lon_deg", "lat_deg"), view)
     cluster.table.meta["unused"] = [f"column {i}" for i in range(150)]
@@ -67,7 +71,7 @@ def test_columns_under_other_names_are_told_where_they_are_wanted_and_where_not(
     assert any("column 11 and 138 more (if one is meant" in note for note in notes)
 
 
-def test_stars_that_do_not_belong_are_counted(cluster, view):
+def test_non_members_are_counted(cluster, view):
     cluster.table["pmra"][:60] += 300
     members = derive_features(cluster.table, PROJECTED, dataclasses.replace(view, clip=True))
     assert (members.num_non_member, members.num_left_out) == (60, 0)
@@ -75,7 +79,7 @@ def test_stars_that_do_not_belong_are_counted(cluster, view):
 
 @pytest.mark.parametrize("distance", [50.0, 200.0])
 def test_the_simulations_own_columns(caches_folder, distance):
-    """A cache's stars, seen by astropy from their place, give the columns that the pipeline wrote for them."""
+    """The stars of a cache, observed by astropy, have the columns that the pipeline wrote for them."""
     snapshot = next(
         one
         for one in caches.load_cache(caches_folder / "Rad12-zmet0002-M8-0088-obs.joblib")
@@ -90,7 +94,7 @@ def test_the_simulations_own_columns(caches_folder, distance):
     offset = members.table[list(SKY)].to_numpy() - stars[list(SKY)].to_numpy()
     np.testing.assert_allclose(offset[:, :2], 0, atol=1e-6)
     np.testing.assert_allclose(members.table["dist_pc"], stars["dist_pc"], rtol=1e-6)
-    # The cluster moves with its stars' mean, which the pipeline does not take out.
+    # The pipeline does not subtract the mean motion of the stars.
     motion = members.space_velocity @ np.array([[-1, 0, 0], [0, -1, 0], [0, 0, 1]])
     assert np.abs(motion).max() < 0.2
     lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
@@ -110,10 +114,10 @@ def at_anticentre():
 
 
 def seen_from_the_sun(stars, distance):
-    """The simulation's x towards the anticentre, its z to the pole."""
-    place = (stars[["x", "y", "z"]].to_numpy(float) + np.array([distance, 0, 0])) * [-1, -1, 1]
+    """Return the stars as a catalogue, the simulation's x towards the anticentre and its z to the pole."""
+    position = (stars[["x", "y", "z"]].to_numpy(float) + np.array([distance, 0, 0])) * [-1, -1, 1]
     motion = CartesianDifferential(*(stars[["vx", "vy", "vz"]].to_numpy(float) * [-1, -1, 1]).T * u.km / u.s)
-    sky = SkyCoord(Galactic(CartesianRepresentation(*place.T * u.pc, differentials=motion))).icrs
+    sky = SkyCoord(Galactic(CartesianRepresentation(*position.T * u.pc, differentials=motion))).icrs
     columns = {"ra": sky.ra, "dec": sky.dec, "distance": sky.distance, "radial_velocity": sky.radial_velocity}
     return member_list.check_member_list(
         Table(columns | {"pmra": sky.pm_ra_cosdec, "pmdec": sky.pm_dec}), "simulated"
@@ -127,16 +131,16 @@ def test_the_order_of_stars_changes_nothing(make_cluster, seed):
     order = np.random.default_rng(seed).permutation(60)
     keys = (*SKY, *PROJECTED, "dist_pc", "rv_kms")
     plain = derive_features(cluster.table, keys, View())
-    turned = derive_features(cluster.table[order], keys, View())
-    rows = turned.table["row"].to_numpy()
+    permuted = derive_features(cluster.table[order], keys, View())
+    rows = permuted.table["row"].to_numpy()
     assert sorted(rows) == sorted(plain.table["row"])
     by_row = dict(zip(plain.table["row"], plain.feature, strict=True))
-    np.testing.assert_allclose(turned.feature, [by_row[row] for row in rows], atol=1e-8)
+    np.testing.assert_allclose(permuted.feature, [by_row[row] for row in rows], atol=1e-8)
 
 
 @settings(max_examples=3, deadline=None)
 @given(scale=st.floats(0.3, 20))
-def test_a_larger_cluster_farther_away_looks_the_same(make_cluster, scale):
+def test_a_larger_cluster_at_a_larger_distance_looks_the_same(make_cluster, scale):
     cluster = make_cluster(num_star=60, parallax_error=0.3, motion_error=0.5, radial_error=1.0)
     larger = cluster.table.copy()
     for name in ("parallax", "parallax_error"):
@@ -149,38 +153,38 @@ def test_a_larger_cluster_farther_away_looks_the_same(make_cluster, scale):
     np.testing.assert_allclose(other.feature[:, 4:], scale * one.feature[:, 4:], rtol=1e-6, atol=1e-6)
 
 
-def test_columns_come_in_the_order_asked_for(cluster, view):
+def test_features_are_in_the_requested_order(cluster, view):
     members = derive_features(cluster.table, ("vz", "lon_deg", "y"), view)
     np.testing.assert_array_equal(members.feature, members.table[["vz", "lon_deg", "y"]])
     assert members.feature.dtype == np.float64
-    with pytest.raises(ObserveError, match="mass, ra cannot be had from a member list; what can is lon_deg"):
+    with pytest.raises(CatalogError, match="mass, ra cannot be derived from a member catalogue; x, y, z"):
         derive_features(cluster.table, ("y", "mass", "ra"), view)
 
 
 @pytest.mark.parametrize("keys", [ALL, ("vx",), ("x", "vy"), ("rv_kms", "y")])
-def test_missing_radial_velocities_are_counted_and_what_works_is_named(cluster, view, keys):
+def test_missing_radial_velocities_are_counted_and_alternatives_named(cluster, view, keys):
     cluster.table["radial_velocity"][5:30] = np.nan
     cluster.table["parallax"][:2] = np.nan
     with pytest.raises(
-        ObserveError, match=r"of 400 members 25 have no radial velocity.*trained on y z vy vz"
+        CatalogError, match=r"of 400 members 25 have no radial velocity.*trained on y z vy vz"
     ):
         derive_features(cluster.table, keys, view)
     assert len(derive_features(cluster.table, PROJECTED, view).feature) == 400
     assert len(derive_features(cluster.table, SKY, view).feature) == 400
-    with pytest.raises(ObserveError, match=r"^x need.* 0 have no radial velocity, and 2 no parallax"):
+    with pytest.raises(CatalogError, match=r"^x need.* 0 have no radial velocity, and 2 no parallax"):
         derive_features(cluster.table, ("x", "y"), view)
 
 
-def test_binaries_are_left_out_where_radial_velocities_are_features(cluster, view):
+def test_binaries_are_left_out_if_radial_velocities_are_features(cluster, view):
     cluster.table["radial_velocity"][7] += 30
     view = dataclasses.replace(view, clip=True)
     members = derive_features(cluster.table, ALL, view)
     assert 8 not in members.table["row"].to_numpy()
-    assert any("as those of binaries: 1 star (row 8)" in note for note in members.notes)
+    assert any("as that of a binary may be: 1 star (row 8)" in note for note in members.notes)
     assert 8 in derive_features(cluster.table, PROJECTED, view).table["row"].to_numpy()
 
 
-def test_duplicates_and_holes_are_counted(cluster, view):
+def test_duplicates_and_missing_values_are_counted(cluster, view):
     table = cluster.table
     table["source_id"] = np.arange(400)
     table["source_id"][10] = 3
@@ -191,16 +195,24 @@ def test_duplicates_and_holes_are_counted(cluster, view):
     members = derive_features(table, PROJECTED, view)
     assert sorted(set(range(1, 401)) - set(members.table["row"])) == [11, 21, 41, 51, 61]
     for said in (
-        "want of a position: 1 star (row 41)",
+        "the position is missing: 1 star (row 41)",
         "the same source_id: 1 star (row 11)",
         'within 0.1": 1 star (row 21)',
-        "want of a proper motion: 2 stars (rows 51, 61)",
+        "the proper motion is missing: 2 stars (rows 51, 61)",
     ):
         assert sum(said in note for note in members.notes) == 1, said
     np.testing.assert_array_equal(members.table["source_id"], members.table["row"] - 1)
+    assert [(one.reason, one.rows) for one in members.dropped if one.rows] == [
+        (Reason.NO_POSITION, (41,)),
+        (Reason.SAME_SOURCE_ID, (11,)),
+        (Reason.SAME_POSITION, (21,)),
+        (Reason.NO_PROPER_MOTION, (51, 61)),
+    ]
+    # Repeated rows lack nothing.
+    assert (members.num_left_out, members.num_non_member) == (3, 0)
 
 
-def test_identities_that_are_missing_are_no_duplicates(cluster, view):
+def test_missing_identities_are_not_duplicates(cluster, view):
     texts = np.where(np.arange(400) < 5, "", np.arange(400).astype(str))
     columns = {name: cluster.table[name] for name in cluster.table.colnames if name != "row"}
     table = member_list.check_member_list(Table({"source_id": texts, **columns}), "here")
@@ -213,16 +225,16 @@ def test_ten_stars_are_needed(make_cluster, num_star):
     if num_star == 10:
         assert len(derive_features(table, PROJECTED, View(clip=False)).feature) == 10
     else:
-        with pytest.raises(ObserveError, match=f"only {num_star} stars have a position; at least 10"):
+        with pytest.raises(CatalogError, match=f"only {num_star} stars have a position; at least 10"):
             derive_features(table, PROJECTED, View())
 
 
-def test_luminosities_by_photometry_and_as_listed(cluster, view):
+def test_luminosities_from_photometry_and_as_listed(cluster, view):
     table = cluster.table
     keys = (*PROJECTED, "log_L_L_sol")
-    with pytest.raises(ObserveError, match="log_L_L_sol needs phot_g_mean_mag and bp_rp"):
+    with pytest.raises(CatalogError, match="log_L_L_sol needs phot_g_mean_mag and bp_rp"):
         derive_features(table, keys, view)
-    # A Sun at each star's place, behind 0.5 mag of extinction.
+    # A Sun at the position of each star, behind 0.5 mag of extinction.
     distance = cluster.sky.distance.pc
     table["phot_g_mean_mag"] = 4.67 + 5 * np.log10(distance / 10) + 0.83627 * 0.5
     table["bp_rp"] = 0.82 + (1.08337 - 0.63439) * 0.5
@@ -236,22 +248,64 @@ def test_luminosities_by_photometry_and_as_listed(cluster, view):
     unplaced = table.copy()
     unplaced["dec"][20:50] = np.nan
     assert derive_features(unplaced, keys, view).num_left_out == 31
-    assert any("luminosity or a magnitude: 1 star (row 8)" in note for note in members.notes)
+    assert any("luminosity and magnitude are missing: 1 star (row 8)" in note for note in members.notes)
     assert any("on the main sequence: 1 star (row 5)" in note for note in members.notes)
-    assert any("of the nearer end was taken: 2 stars (rows 6, 7)" in note for note in members.notes)
+    assert any("of the nearer end was used: 2 stars (rows 6, 7)" in note for note in members.notes)
     table["log_L_L_sol"] = np.linspace(-3, 2, 400)
     listed = derive_features(table, keys, view)
     np.testing.assert_array_equal(listed.feature[:, 4], np.linspace(-3, 2, 400))
 
 
-def test_unresolved_depth_is_said(make_cluster):
+@pytest.fixture
+def listed_quantities(monkeypatch):
+    """Two columns that catalogues list under their own names."""
+    rows = (
+        Quantity("log_g", "feature", "log10 cm/s2", catalogue="listed"),
+        Quantity("spin", "feature", "km/s", catalogue="listed", is_velocity=True),
+    )
+    for row in rows:
+        monkeypatch.setitem(quantities.QUANTITIES, row.key, row)
+
+
+def test_listed_columns_are_features(cluster, view, listed_quantities):
+    listed = cluster.table.to_pandas().drop(columns="row")
+    listed = Table.from_pandas(listed.assign(log_g=np.linspace(3, 5, 400), spin=np.linspace(0, 9e3, 400)))
+    listed["spin"].unit = "m/s"
+    listed["log_g"][[2, 3]] = np.nan
+    listed["spin"][[3, 4]] = np.nan
+    members = derive_features(member_list.check_member_list(listed, "here"), ("y", "spin", "log_g"), view)
+    np.testing.assert_allclose(members.feature[:, 1], np.delete(np.linspace(0, 9, 400), [2, 3, 4]))
+    np.testing.assert_array_equal(members.feature[:, 2], np.delete(np.linspace(3, 5, 400), [2, 3, 4]))
+    # A star that lacks both is counted once.
+    assert members.num_left_out == 3
+    assert "Left out because spin is missing: 2 stars (rows 4, 5)." in members.notes
+    assert "Left out because log_g is missing: 1 star (row 3)." in members.notes
+
+
+def test_a_listed_velocity_needs_no_proper_motion(cluster, view, listed_quantities):
+    table = cluster.table.copy()
+    table.remove_columns(["pmra", "pmdec"])
+    table["spin"] = 1.0
+    assert len(derive_features(table, ("z", "spin"), view).feature) == 400
+
+
+def test_a_listed_column_that_is_absent_is_named(cluster, view, listed_quantities):
+    cluster.table.meta["unused"] = ["logg"]
+    with pytest.raises(CatalogError, match=r"^log_g needs a column log_g\. Columns not used: logg"):
+        derive_features(cluster.table, ("y", "log_g"), view)
+    cluster.table["spin"] = np.nan
+    with pytest.raises(CatalogError, match=r"^spin needs a column spin"):
+        derive_features(cluster.table, ("y", "spin"), view)
+
+
+def test_unresolved_depth_is_noted(make_cluster):
     cluster = make_cluster(distance=300.0, parallax_error=0.5)
     noted = derive_features(cluster.table, ALL, View()).notes
     assert any("line of sight is not resolved" in note for note in noted)
     assert not any("not resolved" in note for note in derive_features(cluster.table, PROJECTED, View()).notes)
 
 
-def test_errors_of_all_six_are_as_large_as_the_errors(make_cluster):
+def test_errors_of_velocities_are_their_scatter(make_cluster):
     cluster = make_cluster(num_star=2000, motion_error=2.0, radial_error=0.5)
     members = derive_features(cluster.table, ALL, View(centre=cluster.centre, clip=False))
     for i, name in enumerate(("vx_error", "vy_error", "vz_error")):

@@ -1,4 +1,4 @@
-"""A list is the same from every format; what is wrong in one is named with its file, columns and rows."""
+"""A catalogue is the same in every format; errors name file, columns and rows."""
 
 import gzip
 
@@ -17,7 +17,7 @@ RADIAL = np.array([1.5, np.nan] * 6)
 
 
 def stars(*, missing=True):
-    """A small list in our units."""
+    """Return a small catalogue in our units."""
     random = np.random.default_rng(1)
     table = Table({"source_id": IDENTITIES})
     table["ra"] = random.uniform(60, 70, 12) * u.deg
@@ -61,7 +61,7 @@ def test_every_format_gives_the_same(tmp_path, kind):
     found = member_list.read_member_list(write(whole, tmp_path / f"members{kind}"))
     assert found.colnames == [
         "row",
-        *(name for name in member_list.UNITS if name in whole.colnames),
+        *(name for name in member_list.column_units() if name in whole.colnames),
         "source_id",
     ]
     assert found["row"].tolist() == list(range(1, 13))
@@ -69,7 +69,7 @@ def test_every_format_gives_the_same(tmp_path, kind):
     np.testing.assert_array_equal(found["source_id"], IDENTITIES)
     for name in ("ra", "dec", "parallax", "pmra", "phot_g_mean_mag"):
         np.testing.assert_allclose(found[name], whole[name], rtol=1e-12)
-        assert found[name].unit == member_list.UNITS[name]
+        assert found[name].unit == member_list.column_units()[name]
     np.testing.assert_array_equal(found["radial_velocity"], RADIAL)
     assert list(member_list.split_clusters(found)) == ["members"]
 
@@ -109,7 +109,7 @@ def test_units_are_converted(tmp_path, kind):
         np.testing.assert_allclose(found[name], np.ma.filled(whole[name], np.nan), rtol=1e-10)
 
 
-def test_units_as_the_archive_of_gaia_writes_them(tmp_path):
+def test_units_as_written_by_the_gaia_archive(tmp_path):
     table = stars()
     table["pmra"].unit, table["radial_velocity"].unit = None, None
     document = votable.from_table(table)
@@ -130,7 +130,7 @@ def test_units_as_the_archive_of_gaia_writes_them(tmp_path):
         ("parallax", "km", r"members\.ecsv: column parallax is in km, which cannot be converted to mas"),
         ("radial_velocity", "mas / yr", "column radial_velocity is in mas / yr.*km / s"),
         ("phot_g_mean_mag", "Jy", "column phot_g_mean_mag is in Jy"),
-        ("log_L_L_sol", "solLum", "column log_L_L_sol is in solLum.*log10 of solar luminosities"),
+        ("log_L_L_sol", "solLum", "column log_L_L_sol is in solLum.*cannot be converted to log10 Lsun"),
         ("pmra", "furlong", "column pmra is in furlong"),
     ],
 )
@@ -150,7 +150,7 @@ def test_units_of_another_kind_are_refused(tmp_path, name, unit, said):
 
 
 @pytest.mark.parametrize("unit", [u.dex, u.dex(u.solLum), u.dimensionless_unscaled])
-def test_logarithms_and_magnitudes_are_taken_as_they_are(unit):
+def test_logarithms_and_magnitudes_are_not_converted(unit):
     table = stars()
     table["log_L_L_sol"] = MaskedColumn(np.arange(12.0), unit=unit)
     table["phot_g_mean_mag"].unit = u.mag(u.AB)
@@ -171,7 +171,9 @@ def test_columns_by_other_names(tmp_path):
         member_list.CatalogError, match=r"members\.csv has no column RA, dec; it has Gaia, RAJ2000"
     ):
         member_list.read_member_list(path, {"ra": "RA"})
-    with pytest.raises(member_list.CatalogError, match="right_ascension is not a column of a member list"):
+    with pytest.raises(
+        member_list.CatalogError, match="right_ascension is not a column of a member catalogue"
+    ):
         member_list.read_member_list(path, {"right_ascension": "RAJ2000"})
 
 
@@ -190,7 +192,7 @@ def test_columns_by_other_names(tmp_path):
         ("ra,dec,pmra_error\n1,2,5\n3,4,-7\n", "column pmra_error is -7 in row 2"),
         ("ra,dec,ra\n1,2,5\n", r"list\.csv: has more than one column 'ra'"),
         ("ra,dec\n1,2\n4,5,6\n", "has 3 values in row 2"),
-        ("ra,dec\n", "holds no stars"),
+        ("ra,dec\n", "has no stars"),
         ("", "is empty"),
         ("# nothing else\n", "is empty"),
         ("ra,Dec\n1,2\n", "has no column dec; it has ra, Dec"),
@@ -199,12 +201,12 @@ def test_columns_by_other_names(tmp_path):
         ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, text, said):
+def test_errors_name_column_and_rows(tmp_path, text, said):
     with pytest.raises(member_list.CatalogError, match=said):
         member_list.read_member_list(csv(tmp_path, text))
 
 
-def test_many_rows_are_named_in_short(tmp_path):
+def test_many_rows_are_abbreviated(tmp_path):
     with pytest.raises(member_list.CatalogError, match="rows 1, 2, 3, 4, 5 and 95 more"):
         member_list.read_member_list(csv(tmp_path, "ra,dec\n" + "1,x\n" * 100))
 
@@ -221,7 +223,7 @@ def test_damaged_files_are_named(tmp_path, kind, share):
         member_list.read_member_list(path)
 
 
-def test_files_of_another_kind(tmp_path):
+def test_files_of_other_formats_are_refused(tmp_path):
     with pytest.raises(member_list.CatalogError, match=r"gone\.csv: there is no such file"):
         member_list.read_member_list(tmp_path / "gone.csv")
     with pytest.raises(member_list.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.ecsv"):
@@ -238,7 +240,7 @@ def test_comments_spaces_and_marks_of_missing_values(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [".csv", ".parquet", ".fits", ".ecsv"])
-def test_missing_identities_leave_the_others_whole(tmp_path, kind):
+def test_missing_identities_leave_the_others_exact(tmp_path, kind):
     table = stars()
     table["source_id"] = MaskedColumn(IDENTITIES, mask=np.arange(12) == 3)
     path = tmp_path / f"members{kind}"
@@ -251,7 +253,7 @@ def test_missing_identities_leave_the_others_whole(tmp_path, kind):
     np.testing.assert_array_equal(found[~found.mask], np.delete(IDENTITIES, 3))
 
 
-def test_identities_that_lost_their_digits_are_refused(tmp_path):
+def test_identities_that_lost_digits_are_refused(tmp_path):
     pd.DataFrame({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [4.6e18, np.nan]}).to_parquet(
         tmp_path / "a.parquet"
     )
@@ -261,19 +263,19 @@ def test_identities_that_lost_their_digits_are_refused(tmp_path):
         member_list.read_member_list(tmp_path / "a.parquet")
 
 
-def test_names_are_identities_too(tmp_path):
+def test_identities_may_be_names(tmp_path):
     found = member_list.read_member_list(csv(tmp_path, "ra,dec,source_id\n1,2,HD 1\n3,4,\n"))
     assert found["source_id"].tolist() == ["HD 1", None]
 
 
-def test_clusters_come_in_the_order_of_the_list(tmp_path):
+def test_clusters_are_in_the_order_of_the_catalogue(tmp_path):
     text = "ra,dec,cluster\n1,2,Pleiades\n3,4,Hyades\n5,6,Pleiades\n"
     found = member_list.split_clusters(member_list.read_member_list(csv(tmp_path, text)))
     assert {name: part["row"].tolist() for name, part in found.items()} == {"Pleiades": [1, 3], "Hyades": [2]}
     assert list(found) == ["Pleiades", "Hyades"]
 
 
-def test_columns_that_no_use_is_made_of_are_named():
+def test_unused_columns_are_named():
     table = stars()
     table["RV"], table["BP-RP"] = 1.0, 0.5
     assert member_list.check_member_list(table, "here").meta["unused"] == ["name", "RV", "BP-RP"]
@@ -281,7 +283,7 @@ def test_columns_that_no_use_is_made_of_are_named():
 
 
 @pytest.mark.parametrize("values", [np.zeros((12, 2)), np.zeros(12, bool)])
-def test_what_is_not_one_number_a_star_is_refused(values):
+def test_columns_need_one_number_per_star(values):
     table = stars()
     table["pmra"] = values
     with pytest.raises(member_list.CatalogError, match="column pmra holds"):

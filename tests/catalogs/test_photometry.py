@@ -1,4 +1,4 @@
-"""Luminosities of well-known stars come out, and the main sequence leads back to them."""
+"""Luminosities of well-known stars are recovered, and the main sequence inverts them."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_well_known_stars(magnitude, bp_rp, parallax, log_luminosity):
 
 @settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(1, 1e4))
-def test_the_main_sequence_leads_back(log_luminosity, distance):
+def test_main_sequence_inverts_luminosities(log_luminosity, distance):
     absolute, bp_rp = photometry.on_main_sequence(log_luminosity)
     apparent = absolute + 5 * np.log10(distance / 10)
     assert photometry.COLOUR_RANGE[0] <= bp_rp <= photometry.COLOUR_RANGE[1]
@@ -44,11 +44,11 @@ def test_fainter_dwarfs_are_redder():
     assert (np.diff(absolute) > 0).all()
 
 
-def test_extinction_is_taken_out():
+def test_extinction_is_corrected():
     seen = photometry.log_luminosity(10 + 0.83627 * 2, 1.5 + (1.08337 - 0.63439) * 2, 100.0, 2.0)
     np.testing.assert_allclose(seen, photometry.log_luminosity(10, 1.5, 100.0), atol=1e-12)
 
 
-def test_beyond_the_colours_known_the_correction_stays():
+def test_correction_is_constant_beyond_the_known_colours():
     ends = photometry.bolometric_correction(np.array(photometry.COLOUR_RANGE))
     np.testing.assert_array_equal(photometry.bolometric_correction(np.array([-1.0, 6.0])), ends)

@@ -1,4 +1,4 @@
-"""Positions in radians that pass for degrees."""
+"""Positions in radians that are taken for degrees."""
 
 import numpy as np
 import pytest

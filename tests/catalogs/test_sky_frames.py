@@ -1,4 +1,4 @@
-"""The offset frame is that of the simulations: centred, along Galactic longitude and latitude."""
+"""The offset frame is centred, and along Galactic longitude and latitude, as that of the simulations."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CENTRES = st.tuples(st.floats(0, 359.9), st.floats(-89, 89))
 
 
 def around(centre, num_star=50, degrees=8, seed=0):
-    """Positions (ra, dec) [deg] scattered about a centre, by directions and separations."""
+    """Return positions (ra, dec) [deg] scattered about a centre."""
     random = np.random.default_rng(seed)
     middle = SkyCoord(*centre, unit="deg")
     stars = middle.directional_offset_by(
@@ -38,17 +38,17 @@ def test_offsets_keep_separations_and_point_along_the_galaxy(centre):
 
 @settings(max_examples=5, deadline=None)
 @given(CENTRES)
-def test_turning_axes_is_a_rotation_that_follows_the_stars(centre):
+def test_axes_rotation_is_orthogonal_and_follows_the_stars(centre):
     ra, dec = around(centre)
-    turn = sky_frames.axes_rotation(ra, dec, centre)
+    rotation = sky_frames.axes_rotation(ra, dec, centre)
     np.testing.assert_allclose(
-        turn @ np.swapaxes(turn, 1, 2), np.broadcast_to(np.eye(2), turn.shape), atol=1e-9
+        rotation @ np.swapaxes(rotation, 1, 2), np.broadcast_to(np.eye(2), rotation.shape), atol=1e-9
     )
     # A small step north, seen in both frames.
     step = 1e-4
     before, after = sky_frames.offsets(ra, dec, centre), sky_frames.offsets(ra, dec + step, centre)
     moved = np.column_stack([(after[0] - before[0]) * np.cos(before[1]), after[1] - before[1]])
-    np.testing.assert_allclose(np.degrees(moved) / step, turn[:, :, 1], atol=1e-4)
+    np.testing.assert_allclose(np.degrees(moved) / step, rotation[:, :, 1], atol=1e-4)
 
 
 def test_local_axes_are_right_handed_and_orthonormal():
@@ -64,13 +64,13 @@ def test_local_axes_are_right_handed_and_orthonormal():
 
 @settings(max_examples=5, deadline=None)
 @given(CENTRES, st.integers(0, 5))
-def test_the_centre_is_the_median_wherever_the_cluster_is(centre, seed):
+def test_centre_is_the_median_everywhere_on_the_sky(centre, seed):
     ra, dec = around(centre, num_star=301, seed=seed)
     found = sky_frames.median_centre(ra, dec)
     np.testing.assert_allclose([np.median(one) for one in sky_frames.offsets(ra, dec, found)], 0, atol=1e-9)
 
 
-def test_a_tenth_of_strangers_leaves_the_centre():
+def test_ten_percent_of_outliers_do_not_move_the_centre():
     ra, dec = around((359.99, 30.0), num_star=900, degrees=2)
     far = around((359.99, 30.0), num_star=100, degrees=40, seed=1)
     found = SkyCoord(*sky_frames.median_centre(*np.concatenate([(ra, dec), far], axis=1)), unit="deg")
@@ -81,11 +81,11 @@ def test_a_tenth_of_strangers_leaves_the_centre():
 @pytest.mark.parametrize("centre", [(10.0, 40.0), (266.0, -29.0)])
 def test_galactic_vectors(centre):
     still, away = 0 * u.mas / u.yr, 30 * u.km / u.s
-    place = {"ra": centre[0] * u.deg, "dec": centre[1] * u.deg, "distance": 1 * u.pc}
-    star = SkyCoord(**place, pm_ra_cosdec=still, pm_dec=still, radial_velocity=away).galactic
+    position = {"ra": centre[0] * u.deg, "dec": centre[1] * u.deg, "distance": 1 * u.pc}
+    star = SkyCoord(**position, pm_ra_cosdec=still, pm_dec=still, radial_velocity=away).galactic
     expected = star.velocity.d_xyz.to_value(u.km / u.s)
     np.testing.assert_allclose(sky_frames.to_galactic(np.array([30.0, 0, 0]), centre), expected, atol=1e-9)
-    # The tilt leaves the angle to the Galactic pole.
+    # The tilt preserves the angle to the Galactic pole.
     tilted = sky_frames.galactic_tilt(centre) @ [1, 0, 0]
     np.testing.assert_allclose(tilted, [np.cos(star.b.rad), 0, np.sin(star.b.rad)], atol=1e-12)
 
@@ -95,7 +95,7 @@ def test_a_circle_has_the_dispersion_of_its_normal_distribution():
     np.testing.assert_allclose(sky_frames.angular_dispersion(lon + 0.1, lat), 0.01, rtol=0.05)
 
 
-def test_tails_count_as_dispersion_but_not_what_is_far_beyond():
+def test_dispersion_includes_tails_but_not_outliers():
     random = np.random.default_rng(0)
     lon, lat = random.normal(0, 0.01, (2, 20_000))
     lon[:2000] *= 3

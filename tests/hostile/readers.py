@@ -104,7 +104,7 @@ def read_pickle(path: Path) -> None:
 def read_list(path: Path) -> None:
     found = member_list.read_member_list(path)
     assert len(found) >= 1
-    for name in set(found.colnames) & set(member_list.UNITS):
+    for name in set(found.colnames) & set(member_list.column_units()):
         assert found[name].dtype == np.float64
         assert not np.isinf(found[name]).any()
     assert sum(map(len, member_list.split_clusters(found).values())) == len(found)

@@ -1,0 +1,94 @@
+"""Stars of a member catalogue that are left out, and why.
+
+Every function takes a data frame of stars with the columns of `member_list.column_units`, and returns the
+stars that stay and a record of the others.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from astropy.coordinates import SkyCoord
+from scipy.spatial import cKDTree
+
+# Stars nearer to each other than this are one [arcsec].
+SAME_POSITION_ARCSEC = 0.1
+
+
+class Reason(enum.Enum):
+    """Why stars are left out."""
+
+    NO_POSITION = enum.auto()
+    SAME_SOURCE_ID = enum.auto()
+    SAME_POSITION = enum.auto()
+    NO_PROPER_MOTION = enum.auto()
+    NON_MEMBER = enum.auto()
+    RADIAL_VELOCITY = enum.auto()
+    NO_VALUE = enum.auto()
+
+
+# The reasons that are a value which the catalogue lacks.
+LACKS_VALUE = (Reason.NO_POSITION, Reason.NO_PROPER_MOTION, Reason.NO_VALUE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped:
+    """The stars that are left out for one reason.
+
+    Attributes:
+      reason: the reason.
+      rows: their row numbers in the catalogue.
+      key: the column without a value, if that is the reason.
+    """
+
+    reason: Reason
+    rows: tuple[int, ...]
+    key: str = ""
+
+
+def drop(
+    stars: pd.DataFrame, is_dropped: pd.Series | np.ndarray, reason: Reason, key: str = ""
+) -> tuple[pd.DataFrame, Dropped]:
+    """Return the stars that stay, and the record of those where `is_dropped`."""
+    return stars[~is_dropped], Dropped(reason, tuple(stars.loc[is_dropped, "row"]), key)
+
+
+def drop_without_position(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars that have no position."""
+    return drop(stars, stars[["ra", "dec"]].isna().any(axis=1), Reason.NO_POSITION)
+
+
+def drop_repeated_ids(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars with the `source_id` of an earlier row; missing ones are all different."""
+    is_repeated = np.zeros(len(stars), bool)
+    if "source_id" in stars:
+        is_repeated = stars["source_id"].notna() & stars["source_id"].duplicated()
+    return drop(stars, is_repeated, Reason.SAME_SOURCE_ID)
+
+
+def drop_repeated_positions(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars within `SAME_POSITION_ARCSEC` of an earlier row."""
+    unit_vectors = SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
+    # A chord of the unit sphere is as long as its angle, at such small ones.
+    chord = np.radians(SAME_POSITION_ARCSEC / 3600)
+    pairs = cKDTree(unit_vectors).query_pairs(chord, output_type="ndarray")
+    is_repeated = np.zeros(len(stars), bool)
+    is_repeated[pairs.max(axis=1)] = True
+    return drop(stars, is_repeated, Reason.SAME_POSITION)
+
+
+def drop_without_proper_motion(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars that have no proper motion."""
+    return drop(stars, stars[["pmra", "pmdec"]].isna().any(axis=1), Reason.NO_PROPER_MOTION)
+
+
+def drop_without_value(stars: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars without a value in column `key`."""
+    return drop(stars, stars[key].isna(), Reason.NO_VALUE, key)
+
+
+def count(dropped: Iterable[Dropped], reasons: Sequence[Reason]) -> int:
+    """Return the number of stars that are left out for one of `reasons`."""
+    return sum(len(one.rows) for one in dropped if one.reason in reasons)
