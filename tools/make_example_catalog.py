@@ -1,8 +1,8 @@
-"""A simulated cluster as Gaia would list it: how the packaged example catalogue was made.
+"""Make the packaged example catalogue: a simulated cluster as Gaia would list it.
 
     python -m tools.make_example_catalog --out=members.ecsv
 
-makes `starjax/catalogs/example/members.ecsv` again.
+reproduces `starjax/catalogs/example/members.ecsv`.
 """
 
 import argparse
@@ -19,21 +19,19 @@ from starjax.datasets import shard
 from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
 from starjax.io import files
 
-FILE = member_list.EXAMPLE_FILE
-
-# A snapshot of a test run, and where and how the cluster is put: Galactic coordinates [deg], velocity
-# relative to the Sun towards the Galactic centre, along its rotation and towards its pole [km/s].
+# A snapshot of a test simulation.
 SPLIT, RUN_ID, TIME_MYR = "test", "Rad08-zmet0006-M6-0023", 103.7941
+# Galactic coordinates of the cluster [deg], and its velocity (U, V, W) relative to the Sun [km/s].
 LONGITUDE, LATITUDE, VELOCITY = 150.0, -15.0, (-15.0, -20.0, -8.0)
 SEED = 0
 
-# Gaia lists stars to about this magnitude, radial velocities to that one, and not of every star.
-_FAINTEST_MAG, _FAINTEST_RADIAL_MAG, _RADIAL_SHARE = 20.5, 14.0, 0.9
-# Luminosities of remnants that the simulation does not follow are -10.
+# Approximate limits of Gaia for stars and for radial velocities, and the fraction of stars with the latter.
+_FAINTEST_MAG, _FAINTEST_RADIAL_MAG, _RADIAL_FRACTION = 20.5, 14.0, 0.9
+# Remnants have a luminosity of -10 in the simulations.
 _DARK_LOG_L = -9.0
-_NO_COLOUR_SHARE, _NO_MOTION = 0.02, 3
-# Decimal places that are written; magnitudes and all that is in mas have four.
-_DIGITS = dict.fromkeys(member_list.UNITS, 4) | {
+_NO_COLOUR_FRACTION, _NUM_WITHOUT_MOTION = 0.02, 3
+# Decimal places of the columns; magnitudes and values in mas have four.
+_DIGITS = dict.fromkeys(member_list.GAIA_UNITS, 4) | {
     "ra": 9,
     "dec": 9,
     "radial_velocity": 2,
@@ -42,30 +40,30 @@ _DIGITS = dict.fromkeys(member_list.UNITS, 4) | {
 
 
 def make_example(random: np.random.Generator) -> Table:
-    """The member list of the chosen snapshot, by right ascension; each `source_id` is made up."""
+    """Return the member catalogue of the chosen snapshot, by right ascension, with made-up `source_id`."""
     stars, distance_pc = _snapshot()
-    stars = _merged(stars[stars[:, 6] > _DARK_LOG_L])
-    sky = _placed(stars[:, :3], stars[:, 3:6], distance_pc)
+    stars = _merge_binaries(stars[stars[:, 6] > _DARK_LOG_L])
+    sky = _observe(stars[:, :3], stars[:, 3:6], distance_pc)
     absolute, bp_rp = photometry.on_main_sequence(stars[:, 6])
     magnitude = absolute + 5 * np.log10(sky.distance.pc / 10)
-    # From west to east, so that the order tells nothing that a list would not.
-    seen = np.argsort(sky.ra.deg)
-    seen = seen[magnitude[seen] < _FAINTEST_MAG]
-    table = _measured(sky[seen], magnitude[seen], bp_rp[seen], random)
-    table["bp_rp"].mask |= random.random(len(table)) < _NO_COLOUR_SHARE
+    # Sorted by right ascension, since the order of the simulation has information that no catalogue has.
+    order = np.argsort(sky.ra.deg)
+    order = order[magnitude[order] < _FAINTEST_MAG]
+    table = _measure(sky[order], magnitude[order], bp_rp[order], random)
+    table["bp_rp"].mask |= random.random(len(table)) < _NO_COLOUR_FRACTION
     faint = np.argsort(table["phot_g_mean_mag"])[-len(table) // 4 :]
-    without = random.choice(faint, _NO_MOTION, replace=False)
+    without = random.choice(faint, _NUM_WITHOUT_MOTION, replace=False)
     for name in ("parallax", "parallax_error", "pmra", "pmra_error", "pmdec", "pmdec_error"):
         table[name].mask[without] = True
     for name in set(table.colnames) & set(_DIGITS):
         table[name] = np.round(table[name], _DIGITS[name])
-        table[name].unit = member_list.UNITS[name]
+        table[name].unit = member_list.GAIA_UNITS[name]
     table.meta["comments"] = [f"{RUN_ID} at {TIME_MYR} Myr, simulated: see README.md"]
     return table
 
 
 def _snapshot() -> tuple[np.ndarray, float]:
-    """Stars (n, 7) with x y z [pc] vx vy vz [km/s] log_L_L_sol, and the distance of the observer [pc]."""
+    """Return stars (n, 7), x y z [pc] vx vy vz [km/s] log_L_L_sol, and the distance of the observer [pc]."""
     whole = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", SPLIT))
     whole = whole.select(("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol"), ("time",))
     (chosen,) = np.flatnonzero((whole.run_id == RUN_ID) & (np.abs(whole.target[:, 0] - TIME_MYR) < 0.01))
@@ -73,33 +71,33 @@ def _snapshot() -> tuple[np.ndarray, float]:
     return np.asarray(whole.feature[rows], np.float64), float(whole.distance_pc[chosen])
 
 
-def _merged(stars: np.ndarray) -> np.ndarray:
-    """With the light of stars at one place together: the simulation lists both stars of close binaries."""
+def _merge_binaries(stars: np.ndarray) -> np.ndarray:
+    """Return the stars with both components of close binaries as one, by their common position."""
     merged, which = np.unique(stars[:, :6], axis=0, return_inverse=True)
     luminosity = np.bincount(which, 10 ** stars[:, 6])
     return np.column_stack([merged, np.log10(luminosity)])
 
 
-def _placed(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> SkyCoord:
-    """The stars on the sky: the simulation's x points away from the Sun in the plane, its z to the pole."""
+def _observe(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> SkyCoord:
+    """Return the stars on the sky, with x of the simulation away from the Sun and z towards the pole."""
     lon, lat = np.radians([LONGITUDE, LATITUDE])
-    turn = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
+    rotation = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
     centre = distance_pc * np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    motion = CartesianDifferential(*(velocity @ turn.T + VELOCITY).T * u.km / u.s)
-    place = CartesianRepresentation(*(position @ turn.T + centre).T * u.pc, differentials=motion)
-    return SkyCoord(Galactic(place)).icrs
+    motion = CartesianDifferential(*(velocity @ rotation.T + VELOCITY).T * u.km / u.s)
+    stars = CartesianRepresentation(*(position @ rotation.T + centre).T * u.pc, differentials=motion)
+    return SkyCoord(Galactic(stars)).icrs
 
 
 def astrometric_error_mas(magnitude: np.ndarray) -> np.ndarray:
-    """Standard errors of Gaia DR3's parallaxes [mas], by its science performance pages (cosmos.esa.int)."""
+    """Return standard errors of parallaxes [mas], by the performance pages of Gaia DR3 (cosmos.esa.int)."""
     z = 10 ** (0.4 * (np.maximum(magnitude, 13.0) - 15.0))
     return np.sqrt(40 + 800 * z + 30 * z**2) / 1000
 
 
-def _measured(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> Table:
-    """What is measured of stars, with errors drawn."""
+def _measure(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> Table:
+    """Return measurements of the stars, with random errors."""
     error = astrometric_error_mas(magnitude)
-    # From 0.3 km/s of bright stars to 4 km/s at the faint end, about as in Gaia DR3.
+    # From 0.3 km/s for bright stars to 4 km/s at the faint end, about as in Gaia DR3.
     radial_error = 0.3 + 3.7 * 10 ** (
         0.6 * (np.minimum(magnitude, _FAINTEST_RADIAL_MAG) - _FAINTEST_RADIAL_MAG)
     )
@@ -111,17 +109,18 @@ def _measured(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> T
         "radial_velocity": (sky.radial_velocity.to_value(u.km / u.s), radial_error),
     }
     table = Table({"source_id": 10**17 + np.arange(len(sky)), "ra": sky.ra.deg, "dec": sky.dec.deg})
-    for name, (truth, deviation) in measured.items():
-        table[name] = MaskedColumn(random.normal(truth, deviation))
-        table[f"{name}_error"] = MaskedColumn(deviation)
+    for name, (truth, standard_error) in measured.items():
+        table[name] = MaskedColumn(random.normal(truth, standard_error))
+        table[f"{name}_error"] = MaskedColumn(standard_error)
     table["phot_g_mean_mag"], table["bp_rp"] = Column(magnitude), MaskedColumn(bp_rp)
-    unseen = (magnitude > _FAINTEST_RADIAL_MAG) | (random.random(len(sky)) > _RADIAL_SHARE)
+    no_radial = (magnitude > _FAINTEST_RADIAL_MAG) | (random.random(len(sky)) > _RADIAL_FRACTION)
     for name in ("radial_velocity", "radial_velocity_error"):
-        table[name].mask = unseen
+        table[name].mask = no_radial
     return table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, required=True, help="the file to write, .ecsv")
     out = options.parse_args(argv).out
