@@ -59,7 +59,7 @@ class EventWriter:
             self._file.write(Event(wall_time=time.time(), **content).SerializeToString())
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def _naming_file(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -79,7 +79,7 @@ def fit(config: ConfigDict, setup: Setup, storage: Storage) -> TrainState:
         stop_requested = _stop_requests(deferred, storage.checkpoints)
         while any(is_active := [not p.is_over(max_epochs, patience) for p in train_state.progress]):
             epoch = epoch or EpochState(train_state.epoch + 1, train_state.arrays["state"])
-            with storage.metrics.shown_epoch(epoch.number, trainer.num_step) as advance:
+            with storage.metrics.show_progress(epoch.number, trainer.num_step) as advance:
                 epoch = train_epoch(trainer, epoch, setup.source, is_active, advance, stop_requested)
             if not epoch.is_done:
                 _save_interrupted(trainer, storage, epoch)
@@ -169,7 +169,7 @@ def _end_epoch(
         if p.epoch == epoch.number
     ]
     if rows:  # none if the last active members have just failed
-        storage.metrics.epoch(epoch.number, epoch.seconds, rows, progress)
+        storage.metrics.log_epoch(epoch.number, epoch.seconds, rows, progress)
     # Saved after its metrics are logged, so that a checkpoint never lacks a row of them.
     content = member_progress.to_checkpoint(progress, storage.metrics.metrics_sha256)
     storage.checkpoints.save(epoch.number, arrays, content)

@@ -29,14 +29,15 @@ class StepSpec:
     Attributes:
       apply: the model as a pure function (see `factory.split_module`).
       head: meaning of the model's outputs.
-      create_optimizer: `(hparams) -> optimizer`; the structure of its state does not depend on the hyperparameters.
+      create_optimizer: `(hparams) -> optimizer`; the structure of its state does not depend on the
+        hyperparameters.
       sampler: settings of training samples.
       batch_size: samples of a step over all devices.
       hparams: shared hyperparameters by name; a member's own ones take precedence. Needed are `huber_delta`,
         `dropout` (None: that of the model), and what `create_optimizer` reads.
       rotate: rotation of each sample (see `augmentation.random_rotation`), or None.
-      micro_batch_size: samples that a device draws and sends through the model at a time, while their gradients
-        are added up; None: its whole share of a step at once.
+      micro_batch_size: samples that a device draws and sends through the model at a time, while their
+        gradients are added up; None: its whole share of a step at once.
       is_sharded: whether each device has stars of its own (see `device_placement`).
       padded_lengths: see the function of that name; None: the length of a whole sample for all.
     """
@@ -61,9 +62,10 @@ class StepSpec:
 def padded_lengths(num_star_per_sample: int, is_superlinear: bool) -> tuple[int, ...]:
     """Return the lengths to which samples may be padded, ascending; the last one is that of a whole sample.
 
-    The samples of a step are sorted by their number of stars, so that small samples are computed without the padded
-    positions of large ones. This pays if the cost grows faster than the length and micro-batches follow one another
-    anyway, as on a CPU (benchmarks/README.md). Each length is a program of its own to compile.
+    The samples of a step are sorted by their number of stars, so that small samples are computed without the
+    padded positions of large ones. This pays if the cost grows faster than the length and micro-batches
+    follow one another anyway, as on a CPU (docs/explanation/performance.md). Each length is a program of its
+    own to compile.
     """
     if not is_superlinear or jax.default_backend() != "cpu":
         return (num_star_per_sample,)
@@ -73,7 +75,8 @@ def padded_lengths(num_star_per_sample: int, is_superlinear: bool) -> tuple[int,
 def train_steps(spec: StepSpec, states, members, stars, epoch, first_step, num_step):
     """Run some training steps of all members; to be called inside `devices.on_mesh`.
 
-    The last step of an epoch may have fewer samples than `batch_size`; the empty rows of its batch have no weight.
+    The last step of an epoch may have fewer samples than `batch_size`; the empty rows of its batch have no
+    weight.
 
     Args:
       states: `{'params', 'opt_state'}`, with members along the first axis of each array.
@@ -83,8 +86,8 @@ def train_steps(spec: StepSpec, states, members, stars, epoch, first_step, num_s
       first_step, num_step: the steps of the chunk to run.
 
     Returns:
-      The new states, and a dict of sums over the real samples of these steps, (E,) each: loss, mae, mse (means over
-      targets) and num_sample.
+      The new states, and a dict of sums over the real samples of these steps, (E,) each: loss, mae, mse
+      (means over targets) and num_sample.
     """
     stars = devices.local_share(stars, spec.is_sharded)
     return map_members(
