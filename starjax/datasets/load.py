@@ -124,7 +124,7 @@ def dataset_fingerprint(directory: Path, paths: list[Path]) -> str:
                 f"{path} is not as it was built ({CONFIG_FILE} has another SHA-256): restore it or build the data set again; "
                 f"where it was changed on purpose, remove {directory / CONFIG_FILE}"
             )
-    return files.sha256_over(digests)
+    return files.combine_digests(digests)
 
 
 def _recorded_digests(record: Path) -> dict[str, str]:

@@ -93,7 +93,7 @@ def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
         # such as sizes beyond 4 GiB.
         len_name, len_extra = struct.unpack("<HH", file.read(4))
         file.seek(entry.header_offset + 30 + len_name + len_extra)
-        shape, is_fortran, dtype = npz.header(file, entry.filename)
+        shape, is_fortran, dtype = npz.read_header(file, entry.filename)
         if len(shape) != 2:
             raise ValueError(f"{entry.filename} is of shape {shape}, not of two axes")
         if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:

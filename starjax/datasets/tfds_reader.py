@@ -52,7 +52,7 @@ def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, 
         scalers = scalers or _fit(name, raw)
         shards[split] = prepare_shard(raw, "raw", (feature_keys, target_keys), scalers)
     _check_runs(name, shards)
-    return Dataset(shards, *scalers, files.sha256_over(digests))
+    return Dataset(shards, *scalers, files.combine_digests(digests))
 
 
 def _check_runs(name: str, shards: Mapping[str, shard.Shard]) -> None:

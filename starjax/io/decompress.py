@@ -1,7 +1,8 @@
-"""Decompression that stops: a few kilobytes of zlib or gzip can be made to fill any memory.
+"""Decompression with a limit, since a few kilobytes of zlib or gzip can expand to fill any memory.
 
-zlib makes up to 1032 bytes of one. The caches of the pipeline come to 1.4 to 2.2, tables of text to about 10, so that
-`MAX_RATIO` leaves a wide margin. What is small may be more repetitive: up to `ALWAYS` it is let through.
+zlib compresses by up to a factor of 1032. The caches of the pipeline reach 1.4 to 2.2 and tables of text
+about 10, so that `MAX_RATIO` leaves a wide margin. Small files may be more repetitive: up to `ALWAYS` bytes
+are allowed.
 """
 
 import gzip
@@ -15,33 +16,33 @@ ALWAYS = 2**24
 
 
 class DecompressError(errors.StarjaxError):
-    """Content that grows beyond what a file of its size would hold."""
+    """Compressed content that expands beyond the limit for its size."""
 
 
 def max_decompressed(size: int) -> int:
-    """Bytes that `size` bytes of a file may stand for."""
+    """Return the bytes that the content of a file of `size` bytes may have after decompression."""
     return max(ALWAYS, MAX_RATIO * size)
 
 
 def decompress(content: bytes) -> bytes:
-    """What is compressed by zlib or gzip.
+    """Decompress zlib or gzip content.
 
     Raises:
-      InflateError: it is larger than `largest`; no more than that is ever in memory.
-      OSError, EOFError, zlib.error: it is damaged.
+      DecompressError: the result is larger than `max_decompressed`; no more than that is ever in memory.
+      OSError, EOFError, zlib.error: the content is damaged.
     """
     limit = max_decompressed(len(content))
     if content[:2] == b"\x1f\x8b":
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            whole = file.read(limit + 1)
+            decompressed = file.read(limit + 1)
     else:
         stream = zlib.decompressobj()
-        whole = stream.decompress(content, limit + 1)
-        if len(whole) <= limit and not stream.eof:
-            raise EOFError("the compressed content is cut off")
-    if len(whole) > limit:
+        decompressed = stream.decompress(content, limit + 1)
+        if len(decompressed) <= limit and not stream.eof:
+            raise EOFError("the compressed content is truncated")
+    if len(decompressed) > limit:
         raise DecompressError(
-            f"its {len(content)} bytes are compressed from more than {limit}, which no data is: do not use it "
-            "unless you know where it comes from, and then decompress it first"
+            f"its {len(content)} bytes expand to more than {limit}, which no real data does: do not use it "
+            "unless you trust its source, and then decompress it first"
         )
-    return whole
+    return decompressed

@@ -1,7 +1,8 @@
 """A lock that lets one process at a time write to a directory, and says which one that is.
 
 The operating system releases the lock when its owner ends, however it ends, on a file server as well. A lock
-file that a killed process has left behind is therefore no obstacle, on whichever machine the next process runs.
+file that a killed process has left behind is therefore no obstacle, on whichever machine the next process
+runs.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""What is looked at in a file of a table before a library reads it: no network, no other file, no memory beyond its size.
+"""Checks of table files before a library reads them: no network, no other file, no memory beyond their size.
 
-The libraries believe what a header declares, and fetch what it points to.
+The libraries trust what a header declares, and fetch what it points to.
 """
 
 import io
@@ -16,15 +16,15 @@ from astropy.io import fits
 from starjax import errors
 from starjax.io import decompress
 
-# The archive of Gaia has 152, FITS allows 999.
+# Tables of the Gaia archive have 152 columns; FITS allows 999.
 MAX_COLUMNS = 4096
-# Things within things, of VOTables and of headers; these have fewer than ten.
+# Nesting of elements in VOTables and headers; genuine files have fewer than ten levels.
 _MAX_DEPTH = 64
-# Rows that astropy makes room for at once.
+# Rows that astropy allocates memory for at once.
 _ROWS_AT_ONCE = 512
-# What attributes of VOTables mean that may be left out.
+# Values of optional attributes in VOTables.
 _VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1", "unit": ""}
-# What astropy writes into the headers of ECSV and Parquet.
+# YAML tags that astropy writes to the headers of ECSV and Parquet.
 _YAML_TAGS = (
     None,
     "!",
@@ -36,14 +36,14 @@ _YAML_PLAIN = re.compile(r"tag:yaml\.org,2002:(omap|str|int|float|bool|null|seq|
 
 
 class FileError(errors.StarjaxError):
-    """A file that cannot be read as a table, and why."""
+    """A file that cannot be read as a table; the message is a predicate, to be preceded by the path."""
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuses columns of one name, and more of them than any list has."""
+    """Raise FileError for columns of the same name, or more columns than any catalogue has."""
     if len(names) > MAX_COLUMNS:
         raise FileError(
-            f"has {len(names)} columns, more than {MAX_COLUMNS}: leave out those that no use is made of"
+            f"has {len(names)} columns, more than {MAX_COLUMNS}: leave out those that are not needed"
         )
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
@@ -51,25 +51,29 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_memory(num_byte: int, content: bytes) -> None:
-    """Refuses what would take many times the memory of its file."""
+    """Raise FileError for content that would need many times the memory of its file."""
     if num_byte > 4 * decompress.max_decompressed(len(content)):
-        raise FileError(f"would take {num_byte:.1e} bytes of memory, from a file of {len(content)}")
+        raise FileError(f"would need {num_byte:.1e} bytes of memory, for a file of {len(content)} bytes")
 
 
 def check_unit(text: str) -> None:
-    """Refuses units that nobody writes, and that astropy computes for without end: 10**99999999 m."""
+    """Raise FileError for units that astropy would never finish computing, such as 10**99999999 m."""
     if len(text) > 100 or re.search(r"(?<![\d.])\d{5,}", text):
         raise FileError(
-            f"has a unit {text!r:.60}, which none is: state it without numbers of five digits and more, and short"
+            f"has a unit {text!r:.60}, which is none: give a short one, with numbers of at most four digits"
         )
 
 
 def check_fits(content: bytes) -> int:
-    """Refuses headers that declare more than the file holds, up to the first table; returns where that ends."""
+    """Check the headers up to the first table, and return the position where that ends.
+
+    Raises:
+      FileError: a header declares more than the file contains.
+    """
     file = io.BytesIO(content)
     while file.tell() < len(content):
         if not file.tell() and not content.startswith(b"SIMPLE"):
-            raise OSError("it does not begin as FITS does")
+            raise OSError("it does not begin like a FITS file")
         header = fits.Header.fromfile(file)
         for key, value in header.items():
             if "UNI" in key:  # TUNIT1, TCUNI1, TIMEUNIT
@@ -84,7 +88,7 @@ def check_fits(content: bytes) -> int:
         size = _bits_per_value(header) // 8 * num_group * (num_more + values)
         if max([size, *axes]) > max(len(content) - file.tell(), 0):
             raise FileError(
-                f"is cut off, or forged: a header declares {max([size, *axes])} bytes or rows to follow"
+                f"is truncated or forged: a header declares {max([size, *axes])} bytes or rows to follow"
             )
         if "XTENSION" in header and header["XTENSION"] in ("BINTABLE", "TABLE"):
             num_column = _natural(header, "TFIELDS")
@@ -92,14 +96,14 @@ def check_fits(content: bytes) -> int:
                 raise FileError(f"declares {num_column} columns")
             for i in range(1, num_column + 1):
                 if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
-                    raise FileError(f"has arrays of varying length in its column {i}: remove it")
+                    raise FileError(f"has arrays of varying length in column {i}: remove that column")
             return file.tell() + -(-size // 2880) * 2880
         file.seek(file.tell() + -(-size // 2880) * 2880)
     return len(content)
 
 
 def _card(header: fits.Header, key: str):
-    """The value of a card that FITS demands."""
+    """Return the value of a card that FITS requires."""
     if key not in header:
         raise FileError(f"is damaged: a header has no {key}")
     return header[key]
@@ -108,19 +112,19 @@ def _card(header: fits.Header, key: str):
 def _natural(header: fits.Header, key: str) -> int:
     value = _card(header, key)
     if type(value) is not int or value < 0:
-        raise FileError(f"is damaged: a header declares {key}={value!r:.40}, no number of things")
+        raise FileError(f"is damaged: a header declares {key}={value!r:.40}, which is not a natural number")
     return value
 
 
 def _bits_per_value(header: fits.Header) -> int:
-    value = _card(header, "BITPIX")  # negative of floats
+    value = _card(header, "BITPIX")  # negative for floats
     if value not in (8, 16, 32, 64, -32, -64):
         raise FileError(f"is damaged: a header declares BITPIX={value!r:.40}")
     return abs(value)
 
 
 def check_votable(content: bytes) -> None:
-    """Refuses links to data elsewhere, entities, and declarations of more than the file holds."""
+    """Raise FileError for links to other data, entities, or declarations of more than the file contains."""
     depth = num_field = num_row = num_value = 0
 
     def start(name, given):
@@ -128,16 +132,17 @@ def check_votable(content: bytes) -> None:
         attributes = _VOTABLE_DEFAULTS | given
         depth += 1
         if depth > _MAX_DEPTH:
-            raise FileError(f"has more than {_MAX_DEPTH} elements within one another")
+            raise FileError(f"has elements nested more than {_MAX_DEPTH} levels deep")
         check_unit(attributes["unit"])
         name = name.rpartition(":")[2]
         if name == "STREAM" and "href" in attributes:
             raise FileError(
-                f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with the data in it"
+                f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with "
+                "the data"
             )
         if name == "STREAM" and attributes["encoding"].strip() != "base64":
             raise FileError(
-                f"has its data as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
+                f"has its data encoded as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
             )
         if name == "TABLE" and not 0 <= int(attributes["nrows"]) <= len(content):
             raise FileError(f"declares {attributes['nrows']!r:.40} rows, in a file of {len(content)} bytes")
@@ -152,7 +157,7 @@ def check_votable(content: bytes) -> None:
         depth -= 1
 
     def declare(*args):
-        raise FileError("declares entities, which no member list needs")
+        raise FileError("declares entities, which no member catalogue needs")
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler, parser.EntityDeclHandler = start, end, declare
@@ -163,42 +168,42 @@ def check_votable(content: bytes) -> None:
 
 
 def check_yaml(text: str) -> None:
-    """Refuses headers that would make objects, or merge one thing into another again and again."""
+    """Raise FileError for headers that create objects, or that grow by merging parts into each other."""
     depth, key = 0, None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
-                raise FileError(f"has more than {_MAX_DEPTH} lists within one another in its header")
+                raise FileError(f"has lists nested more than {_MAX_DEPTH} levels deep in its header")
             tag = getattr(event, "tag", None)
             if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
-                raise FileError(f"has {tag!r:.80} in its header, which no member list needs")
+                raise FileError(f"has {tag!r:.80} in its header, which no member catalogue needs")
             value = getattr(event, "value", "")
             is_alias = isinstance(event, yaml.AliasEvent)
             if (value == "unit" and event.anchor) or (key == "unit" and is_alias):
-                raise FileError("names a unit by what stands elsewhere in its header: write it there")
+                raise FileError("has a reference instead of a unit in its header: write the unit out")
             if key == "unit":
                 check_unit(value)
             key = value
             if value == "<<":
-                raise FileError("merges one part of its header into another, which no member list needs")
-            sizes = re.fullmatch(r"\s*\w+\s*\[(.*)\]\s*", value, re.DOTALL)  # of arrays in columns
+                raise FileError("merges one part of its header into another, which no member catalogue needs")
+            sizes = re.fullmatch(r"\s*\w+\s*\[(.*)\]\s*", value, re.DOTALL)  # of a column of arrays
             if sizes and math.prod(int(size) for size in re.findall(r"\d+", sizes[1])) > MAX_COLUMNS:
-                raise FileError(f"has a column of {value!r:.40}, too many values a row")
+                raise FileError(f"has a column of {value!r:.40}, which are too many values per row")
     except yaml.YAMLError as error:
         raise FileError(f"has a damaged header ({error!s:.200})") from error
 
 
 def check_lines(lines: Sequence[str], content: bytes) -> None:
-    """Refuses text of which one line is far longer than others: astropy makes all as long as the longest."""
+    """Raise FileError if one line is far longer than the others: astropy pads all to the longest."""
     check_memory(4 * len(lines) * max(map(len, lines), default=0), content)
 
 
 def check_parquet(content) -> None:
-    """Refuses a few bytes, in a buffer of pyarrow, that stand for many rows, or for many texts.
+    """Check that a Parquet file, given as a buffer of pyarrow, does not expand to many times its size.
 
     Raises:
-      FileError: it does.
+      FileError: its rows or texts would.
       pyarrow.ArrowException: it is damaged.
     """
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Files of tables, in the formats that member lists come in."""
+"""Reading of tables, in the formats of member catalogues."""
 
 import csv
 import hashlib
@@ -20,10 +20,10 @@ from starjax.io.table_guards import FileError
 
 __all__ = ["MISSING", "FileError", "load_table", "stem"]
 
-# What stands in text for a value that is not there, in small letters.
+# What text tables write for a missing value, in lower case.
 MISSING = ("", "nan", "null", "none", "na", "n/a", "--", "-")
 _ECSV_MARK = b"# %ECSV"
-# What the libraries raise of files that are damaged.
+# What the libraries raise for damaged files.
 _DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -43,10 +43,14 @@ _DAMAGE = (
 
 
 def load_table(path: Path) -> tuple[Table, str]:
-    """The table in a file, with the units it states, and the SHA-256 of the file; in text tables without units, every column is text.
+    """Read the table in a file.
+
+    Returns:
+      The table, with the units that the file gives, and the SHA-256 digest of the file. In text formats
+      without units, such as CSV, every column is text.
 
     Raises:
-      FileError: the file is missing, damaged, of an unknown format, or has two columns of one name.
+      FileError: the file is missing, damaged, of an unknown format, or has two columns of the same name.
     """
     kind = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     if kind.lower() not in _READERS:
@@ -54,36 +58,34 @@ def load_table(path: Path) -> tuple[Table, str]:
             f"files of kind {kind or 'without an ending'} are not known; known are {', '.join(_READERS)}"
         )
     try:
-        as_it_is = files.read_bytes(path)
-        content = decompress.decompress(as_it_is) if path.suffix.lower() == ".gz" else as_it_is
+        stored = files.read_bytes(path)
+        content = decompress.decompress(stored) if path.suffix.lower() == ".gz" else stored
         with warnings.catch_warnings():
-            # Units that astropy does not know matter only in columns that are used, and are refused there.
+            # Unknown units matter only in columns that are used, where they raise an error later.
             warnings.simplefilter("ignore", AstropyWarning)
             warnings.filterwarnings("error", ".*may have been truncated.*")
-            return _READERS[kind.lower()](content), hashlib.sha256(as_it_is).hexdigest()
+            return _READERS[kind.lower()](content), hashlib.sha256(stored).hexdigest()
     except FileNotFoundError as error:
         raise FileError("there is no such file") from error
     except (FileError, files.NotAFileError):
         raise
     except MemoryError as error:
-        raise FileError(
-            "there is not enough memory to read it, or it is damaged and says that it is large"
-        ) from error
+        raise FileError("needs more memory than there is, or is damaged and declares a wrong size") from error
     except OSError as error:
-        if error.errno not in files.REMEDIES:  # of a library, which found damage
+        if error.errno not in files.REMEDIES:  # a library found damage
             raise FileError(_damaged(kind, error)) from error
-        raise FileError(f"{error.strerror}: {files.REMEDIES[error.errno]}") from error
+        raise FileError(f"cannot be read ({error.strerror}): {files.REMEDIES[error.errno]}") from error
     except _DAMAGE as error:
         raise FileError(_damaged(kind, error)) from error
 
 
 def _damaged(kind: str, error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
-    return f"cannot be read as {kind}: {lines[0]:.300}; is it whole, and of this format?"
+    return f"cannot be read as {kind}: {lines[0]:.300}; is it complete, and in this format?"
 
 
 def stem(path: Path) -> str:
-    """The name of a file without folder and endings of formats."""
+    """Return the name of a file without its folder and file extension."""
     path = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return path.stem if path.suffix.lower() in _READERS else path.name
 
@@ -94,7 +96,7 @@ def _csv(content: bytes) -> Table:
     lines = itertools.dropwhile(
         lambda line: line.startswith("#"), io.StringIO(content.decode("utf-8-sig"), newline="")
     )
-    # Everything as text: identities keep their digits, and what is not a number can be named.
+    # Everything as text: identifiers keep their digits, and messages can quote what is not a number.
     reader = csv.reader(lines, skipinitialspace=True, strict=True)
     rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
     names = [name.strip() for name in next(rows, [])]
@@ -105,11 +107,11 @@ def _csv(content: bytes) -> Table:
     for number, row in enumerate(rows, start=1):
         if len(row) != len(names):
             raise FileError(
-                f"has {len(row)} values in row {number}, and {len(names)} names of columns: it is cut off there, or a comma "
-                "is missing, or one too many"
+                f"has {len(row)} values in row {number}, but {len(names)} column names: it is truncated, or "
+                "has a comma too few or too many"
             )
         stars.append(row)
-    # As objects: an array of text would be as wide in every row as in the longest.
+    # As objects: in an array of text, every row would take the memory of the longest.
     return Table({name: np.array([row[i] for row in stars], object) for i, name in enumerate(names)})
 
 
@@ -121,7 +123,7 @@ def _ecsv(content: bytes) -> Table:
     table_guards.check_yaml("\n".join(line[2:] for line in lines if line.startswith("# ")))
     delimiter = "," if "delimiter: ','" in text else " "
     table_guards.check_names([name.strip('"') for name in (data or [""])[0].split(delimiter)])
-    # Text of one line would be taken for the name of a file, or an address.
+    # Not as one text: without line breaks, it would be taken for the name of a file, or an address.
     return Table.read(lines, format="ascii.ecsv")
 
 
@@ -130,7 +132,7 @@ def _fits(content: bytes) -> Table:
     with fits.open(io.BytesIO(content[:end])) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
-            raise FileError("holds no table")
+            raise FileError("contains no table")
         table_guards.check_names(tables[0].columns.names)
         return Table.read(tables[0])
 
@@ -143,11 +145,11 @@ def _votable(content: bytes) -> Table:
 
 
 def _parquet(content: bytes) -> Table:
-    import pyarrow as pa  # slow to import, and seldom needed
+    import pyarrow as pa  # slow to import, and rarely needed
     import pyarrow.parquet as parquet
 
-    # A copy in pyarrow's own memory: its threads may let go of it after an error was raised, and what is Python's would have to wait
-    # for an interpreter that ends, upon which the process is aborted.
+    # Copied to memory of pyarrow, whose threads may release it after an error was raised. To release memory
+    # of Python they would need the interpreter, and if that is shutting down, the process is aborted.
     copy = pa.BufferOutputStream()
     copy.write(content)
     buffer = copy.getvalue()
@@ -157,10 +159,10 @@ def _parquet(content: bytes) -> Table:
         table_guards.check_names(schema.names)
         header = (schema.metadata or {}).get(b"table_meta_yaml")
         if header is not None:
-            # By astropy, which keeps units there, and what is missing in columns beside.
+            # Written by astropy, which keeps units there, and masks in further columns.
             table_guards.check_yaml(header.decode())
             return Table.read(pa.BufferReader(buffer), format="parquet")
-        # Nullable types keep the digits of identities where some are missing.
+        # Nullable types keep all digits of identifiers if some are missing.
         return Table.from_pandas(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
     except pa.ArrowException as error:
         raise FileError(f"is damaged ({error!s:.200})") from error

@@ -1,8 +1,9 @@
-"""Reading joblib files without running what is in them.
+"""Reading of joblib files without running code from them.
 
-A joblib file is a pickle: by nature a program that names functions to call. The reader here knows only the names on a
-list, gives for each what stands in `pickled` or `pickled_tables`, and refuses any other before it is looked up. So no file runs a
-command, and none makes more than a fixed multiple of its own size.
+A joblib file is a pickle, that is a program that names functions to call. This reader knows only the names of
+an allowlist, replaces each by a checked function of `unpickle_arrays` or `unpickle_tables`, and refuses any
+other name before it is looked up. Therefore no file can run a command, or take more memory than a fixed
+multiple of its size.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from starjax.io.unpickle_tables import TABLES
 
 __all__ = ["PLAIN", "TABLES", "ForbiddenGlobalError", "UnpickleError", "load_pickle", "loads_pickle"]
 
-# What a damaged pickle raises beside UnpicklingError, by the documentation of the pickle module and
-# by what numpy and pandas say of states that make no sense.
+# What a damaged pickle raises besides UnpicklingError, according to the documentation of the pickle module,
+# and what numpy and pandas raise for invalid states.
 _DAMAGE = (
     pickle.UnpicklingError,
     zlib.error,
@@ -35,14 +36,15 @@ _DAMAGE = (
     ImportError,
     LookupError,
     MemoryError,
-    OSError,  # of gzip
+    OSError,  # gzip
     RuntimeError,
     SystemError,
     TypeError,
     ValueError,
 )
 
-# Sets are in no data file; protocols 2 to 5 never write the others, and some of them make numbers without a bound.
+# Sets are in no data file. Protocols 2 to 5 never write the others, some of which create numbers without a
+# limit.
 _UNUSED = [
     getattr(pickle, name)[0]
     for name in ("INT", "LONG", "LONG4", "INST", "OBJ", "NEWOBJ_EX", "EMPTY_SET", "ADDITEMS", "FROZENSET")
@@ -50,61 +52,63 @@ _UNUSED = [
 
 
 class _Unpickler(numpy_pickle.NumpyUnpickler):
-    def __init__(self, file, path: Path, admitted: unpickle_arrays.Admitted, room: unpickle_arrays.Room):
+    def __init__(
+        self, file, path: Path, allowlist: unpickle_arrays.Allowlist, budget: unpickle_arrays.Budget
+    ):
         super().__init__(str(path), file, ensure_native_byte_order=True)
-        self.admitted, self.room = admitted, room
+        self.allowlist, self.budget = allowlist, budget
 
     def find_class(self, module, name):
-        if (module, name) not in self.admitted:
+        if (module, name) not in self.allowlist:
             raise ForbiddenGlobalError(
-                f"it asks for {module:.80}.{name:.80}, which no data file needs: nothing of it was run. "
-                "Do not use this file unless you know where it comes from"
+                f"it asks for {module:.80}.{name:.80}, which no data file needs: nothing in it was run. "
+                "Do not use this file unless you trust its source"
             )
-        return self.admitted[module, name]
+        return self.allowlist[module, name]
 
     def load_reduce(self):
         arguments, function = self.stack.pop(), self.stack[-1]
-        if not isinstance(function, unpickle_arrays.Maker):
-            raise ForbiddenGlobalError("it would call what may not be called: nothing of it was done")
-        self.stack[-1] = function.make(self.room, *arguments)
+        if not isinstance(function, unpickle_arrays.AllowedFunction):
+            raise ForbiddenGlobalError("it calls something that may not be called: nothing in it was run")
+        self.stack[-1] = function.call(self.budget, *arguments)
 
     def load_newobj(self):
         arguments, kind = self.stack.pop(), self.stack[-1]
-        if not isinstance(kind, unpickle_arrays.Kind) or kind.new is None or arguments != ():
-            raise ForbiddenGlobalError("it would make what may not be made: nothing of it was done")
-        self.stack[-1] = kind.new(self.room)
+        if not isinstance(kind, unpickle_arrays.AllowedClass) or kind.new is None or arguments != ():
+            raise ForbiddenGlobalError("it creates something that may not be created: nothing in it was run")
+        self.stack[-1] = kind.new(self.budget)
 
     def load_build(self):
-        """Sets the state of an instance that has none yet."""
+        """Set the state of an instance that has none yet."""
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, unpickle_arrays.ArrayWrapper):
-            unpickle_tables.set_state(self.room, target, state)
+            unpickle_tables.set_state(self.budget, target, state)
             return
         left = len(self.file_handle.getbuffer()) - self.file_handle.tell()
-        target.__dict__.update(unpickle_arrays.check_wrapper(self.room, state, left))
+        target.__dict__.update(unpickle_arrays.check_wrapper(self.budget, state, left))
         if target.dtype.hasobject:
-            # An array of objects is a pickle within the pickle; the same rules hold in there.
-            inner = _Unpickler(self.file_handle, self.filename, self.admitted, self.room)
+            # An array of objects is a pickle within the pickle, to which the same rules apply.
+            inner = _Unpickler(self.file_handle, self.filename, self.allowlist, self.budget)
             self.stack[-1] = inner.load()
         else:
             self.stack[-1] = target.read(self, self.ensure_native_byte_order)
 
     def load_frame(self):
-        """Passes over a frame's length: the content is in memory, a frame would only be one more copy."""
+        """Skip the length of a frame: the content is in memory already, and a frame would be another copy."""
         self.read(8)
 
     def load_bytearray8(self):
         (length,) = struct.unpack("<Q", self.read(8))
-        self.append(bytearray(self.read(self.room.count(length))))
+        self.append(bytearray(self.read(self.budget.check_count(length))))
 
     def load_append(self):
         value = self.stack.pop()
-        unpickle_arrays.need(type(self.stack[-1]) is list, "list")
+        unpickle_arrays.require(type(self.stack[-1]) is list, "list")
         self.stack[-1].append(value)
 
     def load_appends(self):
         values = self.pop_mark()
-        unpickle_arrays.need(type(self.stack[-1]) is list, "list")
+        unpickle_arrays.require(type(self.stack[-1]) is list, "list")
         self.stack[-1].extend(values)
 
     def load_setitem(self):
@@ -121,11 +125,13 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
 
     def _set_items(self, items):
         keys = items[::2]
-        unpickle_arrays.need(type(self.stack[-1]) is dict and all(map(unpickle_arrays.is_key, keys)), "dict")
+        unpickle_arrays.require(
+            type(self.stack[-1]) is dict and all(map(unpickle_arrays.is_key, keys)), "dict"
+        )
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def load_unused(self):
-        raise ForbiddenGlobalError("it holds what no data file does, a set or an instance of some class")
+        raise ForbiddenGlobalError("it contains what no data file does: a set or an instance of a class")
 
     dispatch: ClassVar = {
         **numpy_pickle.NumpyUnpickler.dispatch,
@@ -145,7 +151,7 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    """What a pickle builds is all in use: to search it for garbage again and again takes a quarter of the time."""
+    """Disable garbage collection, which would take a quarter of the time although all objects are in use."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -155,30 +161,33 @@ def _no_garbage_collection():
             gc.enable()
 
 
-def load_pickle(path: Path, admitted: unpickle_arrays.Admitted):
-    """Reads a joblib file, plain or compressed by zlib or gzip, admitting only the globals listed.
+def load_pickle(path: Path, allowlist: unpickle_arrays.Allowlist):
+    """Read a joblib file, with or without compression by zlib or gzip.
+
+    Args:
+      allowlist: the names that may occur in it, such as PLAIN or TABLES.
 
     Raises:
-      ForbiddenGlobalError: the file names another global; raised before that is imported.
-      UnpickleError: the file is damaged, or would take much more memory than a file of its size.
-      OSError, files.NoFileError: it cannot be opened.
+      ForbiddenGlobalError: the file names something else; raised before that is imported.
+      UnpickleError: the file is damaged, or would need much more memory than its size.
+      OSError, files.NotAFileError: the file cannot be opened.
     """
-    return loads_pickle(files.read_bytes(path), path, admitted)
+    return loads_pickle(files.read_bytes(path), path, allowlist)
 
 
-def loads_pickle(content: bytes, path: Path, admitted: unpickle_arrays.Admitted):
-    """As `load`, from the content of the file; `path` is what errors name."""
+def loads_pickle(content: bytes, path: Path, allowlist: unpickle_arrays.Allowlist):
+    """Read the content of a joblib file (see `load_pickle`); `path` is the name in errors."""
     try:
         if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
             content = decompress.decompress(content)
-        room = unpickle_arrays.Room(len(content))
+        budget = unpickle_arrays.Budget(len(content))
         with _no_garbage_collection():
-            found = _Unpickler(io.BytesIO(content), path, admitted, room).load()
-        room.need_nothing_unfinished()
+            found = _Unpickler(io.BytesIO(content), path, allowlist, budget).load()
+        budget.require_all_complete()
         return found
     except ForbiddenGlobalError as error:
         raise ForbiddenGlobalError(f"{path}: {error}") from error
-    except _DAMAGE as error:  # UnpickleError and InflateError among them
+    except _DAMAGE as error:  # UnpickleError and DecompressError are among them, as ValueErrors
         kind = (
             ""
             if isinstance(error, UnpickleError | decompress.DecompressError)

@@ -1,9 +1,9 @@
-"""What may be made from a pickle: arrays and data frames, each by a function that checks what it is given.
+"""Arrays from pickles, each created by a function that checks its arguments.
 
-No class and no function of a library ever comes into the hands of a pickle. What it names is looked up here, and is
-either a `Maker`, which stands for a function and may be called, or a `Kind`, which stands for a class, and may be handed to a
-maker. States are rebuilt from their checked parts, since numpy, pandas and pyarrow trust theirs: a forged one
-makes them read beyond their memory.
+A pickle never gets hold of a class or function of a library. The names in it are looked up here, and give
+either an `AllowedFunction`, which stands for a function and may be called, or an `AllowedClass`, which stands
+for a class and may be an argument of such a function. States are rebuilt from checked parts, since numpy,
+pandas and pyarrow trust theirs: a forged state makes them read beyond their memory.
 """
 
 import dataclasses
@@ -18,94 +18,94 @@ from starjax import errors
 
 
 class UnpickleError(errors.StarjaxError):
-    """A file that is damaged, or that asks for something not admitted."""
+    """A file that is damaged, or that asks for something outside the allowlist."""
 
 
 class ForbiddenGlobalError(UnpickleError):
-    """A pickle that names something not admitted."""
+    """A pickle that names something outside the allowlist, or would change what it must not."""
 
 
-class Room:
-    """How much a pickle may make, by its size [bytes].
+class Budget:
+    """The memory that the objects of a pickle may take, and which of these objects are incomplete.
 
-    What a file holds is in it once, so that no number of elements exceeds its bytes; and what is copied of it, each part
-    once or twice. A pickle can name one part many times, which this stops.
+    Every element takes at least one byte of the file, so that no count exceeds its size [bytes]. Each part of
+    the file is copied once or twice; the budget stops a pickle that refers to one part many times.
     """
 
     def __init__(self, size: int):
         self.size = size
         self._left = 4 * size + 2**20
-        self._unfinished = {}
+        self._incomplete = {}
 
-    def count(self, number) -> int:
-        """A number of elements."""
+    def check_count(self, number) -> int:
+        """Return a number of elements; raise UnpickleError if it exceeds the size of the file."""
         if type(number) is not int or not 0 <= number <= self.size:
-            raise UnpickleError("it names more elements than it has bytes")
+            raise UnpickleError("it declares more elements than it has bytes")
         return number
 
-    def take(self, num_byte: int) -> None:
-        """Reserves memory for a copy."""
+    def reserve(self, num_byte: int) -> None:
+        """Reserve memory for a copy."""
         self._left -= num_byte
         if self._left < 0:
-            raise UnpickleError("it would take much more memory than it has bytes")
+            raise UnpickleError("it would need much more memory than it has bytes")
 
     def begin(self, made):
-        """Remembers that an object has no state yet."""
-        self._unfinished[id(made)] = made
+        """Register an object whose state is not set yet, and return it."""
+        self._incomplete[id(made)] = made
         return made
 
     def finish(self, made) -> None:
-        """Says that an object gets its state now; it gets one only."""
-        if self._unfinished.pop(id(made), None) is None:
-            raise ForbiddenGlobalError(f"it would change a {type(made).__name__}: nothing of it was done")
+        """Register that the state of an object is being set, which happens only once."""
+        if self._incomplete.pop(id(made), None) is None:
+            raise ForbiddenGlobalError(f"it would change a {type(made).__name__}: nothing in it was run")
 
-    def need_nothing_unfinished(self) -> None:
-        """Refuses a file of which some objects have no state; empty arrays and types of numbers need none."""
-        if any(not isinstance(made, np.ndarray | np.dtype) for made in self._unfinished.values()):
-            raise UnpickleError("it holds a table without content")
+    def require_all_complete(self) -> None:
+        """Raise UnpickleError if an object is incomplete; empty arrays and dtypes need no state."""
+        if any(not isinstance(made, np.ndarray | np.dtype) for made in self._incomplete.values()):
+            raise UnpickleError("it contains a table without content")
 
-    def need_whole(self, made) -> None:
-        """Refuses what may still change after it was checked."""
-        if id(made) in self._unfinished:
-            raise UnpickleError(f"it uses a {type(made).__name__} before that has a state")
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """Stands for a class; `new` makes an instance without state, if a pickle may."""
-
-    name: str
-    new: Callable[[Room], object] | None = None
+    def require_complete(self, made) -> None:
+        """Raise UnpickleError if an object is incomplete, since it could change after having been checked."""
+        if id(made) in self._incomplete:
+            raise UnpickleError(f"it uses a {type(made).__name__} whose state is not set yet")
 
 
 @dataclasses.dataclass(frozen=True)
-class Maker:
-    """Stands for a function."""
+class AllowedClass:
+    """A stand-in for a class; `new` creates an instance without state, if a pickle may do so."""
 
     name: str
-    make: Callable[..., object]
+    new: Callable[[Budget], object] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AllowedFunction:
+    """A stand-in for a function; `call` checks the arguments."""
+
+    name: str
+    call: Callable[..., object]
 
 
 class ArrayWrapper(numpy_pickle.NumpyArrayWrapper):
-    """Joblib's announcement of an array that stands behind it, by default one of joblib <= 1.1."""
+    """Joblib's description of the array that follows it in the file; by default that of joblib <= 1.1."""
 
     def __init__(self):
         super().__init__(np.ndarray, (0,), "C", np.dtype(np.float64), numpy_array_alignment_bytes=None)
 
 
-NDARRAY = Kind("ndarray")
+NDARRAY = AllowedClass("ndarray")
 
 
-def need(is_right: bool, what: str) -> None:
-    """Refuses a part of a file that is not what the libraries write."""
-    if not is_right:
-        raise UnpickleError(f"it holds a forged or damaged {what}")
+def require(is_valid: bool, what: str) -> None:
+    """Raise UnpickleError for a part of a file that the libraries would not have written."""
+    if not is_valid:
+        raise UnpickleError(f"it contains a forged or damaged {what}")
 
 
 def is_key(value) -> bool:
-    """Whether a value may be a key: a name, a number, or a tuple of these.
+    """Return whether a value may be a key: text, a number, or a tuple of these.
 
-    Python goes through nested tuples without a bound when it hashes them, and breaks down.
+    Python hashes nested tuples recursively without a limit, which can crash the interpreter.
     """
     return _is_scalar(value) or (type(value) is tuple and all(map(_is_scalar, value)))
 
@@ -117,117 +117,123 @@ def _is_scalar(value) -> bool:
 # ---- builtins
 
 
-def _slice(room, start, stop, step):
-    return slice(room.count(start), room.count(stop), None if step is None else room.count(step))
+def _slice(budget, start, stop, step):
+    return slice(
+        budget.check_count(start),
+        budget.check_count(stop),
+        None if step is None else budget.check_count(step),
+    )
 
 
-def _bytearray(room, content=b""):
-    need(type(content) is bytes, "bytearray")
-    room.take(len(content))
+def _bytearray(budget, content=b""):
+    require(type(content) is bytes, "bytearray")
+    budget.reserve(len(content))
     return bytearray(content)
 
 
-def _bytes(room):
+def _bytes(budget):
     return b""
 
 
-def _complex(room, real, imag):
-    need(type(real) is type(imag) is float, "complex number")
+def _complex(budget, real, imag):
+    require(type(real) is type(imag) is float, "complex number")
     return complex(real, imag)
 
 
-def _encode(room, text, encoding):
-    """How protocol 2 spells bytes."""
-    need(type(text) is str and encoding == "latin1", "text of bytes")
-    room.take(len(text))
+def _encode(budget, text, encoding):
+    """Return bytes, which protocol 2 spells as encoded text."""
+    require(type(text) is str and encoding == "latin1", "text of bytes")
+    budget.reserve(len(text))
     return text.encode("latin1")
 
 
 # ---- numpy
 
 
-def _dtype(room, name, align=False, copy=True):
-    need(
+def _dtype(budget, name, align=False, copy=True):
+    require(
         type(name) is str and re.fullmatch(r"[biufc]\d{1,2}|[SU]\d{1,9}|O8?", name) is not None,
         "type of an array",
     )
-    return room.begin(np.dtype(name, copy=True))
+    return budget.begin(np.dtype(name, copy=True))
 
 
-def _reconstruct(room, kind, shape, code):
-    need(kind is NDARRAY and shape == (0,) and code == b"b", "array")
-    return room.begin(np.empty(0, np.int8))
+def _reconstruct(budget, kind, shape, code):
+    require(kind is NDARRAY and shape == (0,) and code == b"b", "array")
+    return budget.begin(np.empty(0, np.int8))
 
 
-def _check_shape(room, shape, dtype) -> int:
-    """The number of values; numpy itself would allocate first, and look for them then."""
-    need(type(shape) is tuple and isinstance(dtype, np.dtype), "array")
+def _check_shape(budget, shape, dtype) -> int:
+    """Return the number of values; numpy itself would allocate memory for them before looking for them."""
+    require(type(shape) is tuple and isinstance(dtype, np.dtype), "array")
     for length in shape:
-        need(type(length) is int and length >= 0, "array")
-    return room.count(math.prod(shape))
+        require(type(length) is int and length >= 0, "array")
+    return budget.check_count(math.prod(shape))
 
 
-def _scalar(room, dtype, content):
-    need(isinstance(dtype, np.dtype) and not dtype.hasobject and type(content) is bytes, "number")
-    need(len(content) == dtype.itemsize > 0, "number")
+def _scalar(budget, dtype, content):
+    require(isinstance(dtype, np.dtype) and not dtype.hasobject and type(content) is bytes, "number")
+    require(len(content) == dtype.itemsize > 0, "number")
     return np.frombuffer(content, dtype)[0]
 
 
-def _frombuffer(room, buffer, dtype, shape, order):
-    num = _check_shape(room, shape, dtype)
-    need(type(buffer) in (bytes, bytearray) and not dtype.hasobject, "array")
-    need(len(buffer) == num * dtype.itemsize and order in ("C", "F"), "array")
+def _frombuffer(budget, buffer, dtype, shape, order):
+    num = _check_shape(budget, shape, dtype)
+    require(type(buffer) in (bytes, bytearray) and not dtype.hasobject, "array")
+    require(len(buffer) == num * dtype.itemsize and order in ("C", "F"), "array")
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 
 
-def set_array(room, array, version, shape, dtype, is_fortran, values):
-    num = _check_shape(room, shape, dtype)
+def set_array(budget, array, version, shape, dtype, is_fortran, values):
+    num = _check_shape(budget, shape, dtype)
     if dtype.hasobject:
-        need(type(values) is list and len(values) == num, "array of objects")
-        # Arrays within arrays are freed one within another, however deep.
-        need(not any(isinstance(value, np.ndarray) for value in values), "array of arrays")
+        require(type(values) is list and len(values) == num, "array of objects")
+        # Nested arrays are freed recursively without a limit.
+        require(not any(isinstance(value, np.ndarray) for value in values), "array of arrays")
     else:
-        need(type(values) in (bytes, bytearray) and len(values) == num * dtype.itemsize, "array")
-    room.take(num * dtype.itemsize)
+        require(type(values) in (bytes, bytearray) and len(values) == num * dtype.itemsize, "array")
+    budget.reserve(num * dtype.itemsize)
     array.__setstate__((1, shape, dtype, bool(is_fortran), values))
 
 
-def set_dtype(room, dtype, version, order, *rest):
-    need(order in ("<", ">", "|", "=") and rest[:3] == (None, None, None), "type of an array")
+def set_dtype(budget, dtype, version, order, *rest):
+    require(order in ("<", ">", "|", "=") and rest[:3] == (None, None, None), "type of an array")
     dtype.__setstate__(dtype.newbyteorder(order).__reduce__()[2])
 
 
-def check_wrapper(room, state: dict, num_byte_left: int) -> dict:
-    """The state of joblib's announcement of an array of at most that many bytes."""
+def check_wrapper(budget, state: dict, num_byte_left: int) -> dict:
+    """Return the checked state of joblib's description of an array of at most `num_byte_left` bytes."""
     known = ("subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes")
-    need(type(state) is dict and state.keys() <= set(known), "description of an array")
-    need(state.keys() >= set(known[:4]), "description of an array")
-    need(state["subclass"] is NDARRAY and state["order"] in ("C", "F"), "description of an array")
-    num = _check_shape(room, state["shape"], state["dtype"])
-    need(
+    require(type(state) is dict and state.keys() <= set(known), "description of an array")
+    require(state.keys() >= set(known[:4]), "description of an array")
+    require(state["subclass"] is NDARRAY and state["order"] in ("C", "F"), "description of an array")
+    num = _check_shape(budget, state["shape"], state["dtype"])
+    require(
         state["dtype"].hasobject or num * state["dtype"].itemsize <= num_byte_left, "description of an array"
     )
-    if "numpy_array_alignment_bytes" in state:  # joblib <= 1.1 wrote none
-        need(type(state["numpy_array_alignment_bytes"]) is int, "description of an array")
+    if "numpy_array_alignment_bytes" in state:  # absent in joblib <= 1.1
+        require(type(state["numpy_array_alignment_bytes"]) is int, "description of an array")
     return state | {"subclass": np.ndarray, "allow_mmap": False}
 
 
 _ARRAYS = {
-    ("_codecs", "encode"): Maker("encode", _encode),
+    ("_codecs", "encode"): AllowedFunction("encode", _encode),
     ("numpy", "ndarray"): NDARRAY,
-    ("numpy", "dtype"): Maker("dtype", _dtype),
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"): Kind("NumpyArrayWrapper", lambda room: ArrayWrapper()),
+    ("numpy", "dtype"): AllowedFunction("dtype", _dtype),
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): AllowedClass(
+        "NumpyArrayWrapper", lambda budget: ArrayWrapper()
+    ),
 }
-for _module in ("numpy.core", "numpy._core"):  # as numpy 1 and 2 call it
-    _ARRAYS[f"{_module}.multiarray", "_reconstruct"] = Maker("_reconstruct", _reconstruct)
-    _ARRAYS[f"{_module}.multiarray", "scalar"] = Maker("scalar", _scalar)
-    _ARRAYS[f"{_module}.numeric", "_frombuffer"] = Maker("_frombuffer", _frombuffer)
-for _module in ("builtins", "__builtin__"):  # the latter in protocol 2
-    for _maker in (_slice, _bytearray, _bytes, _complex):
-        _ARRAYS[_module, _maker.__name__[1:]] = Maker(_maker.__name__[1:], _maker)
+for _module in ("numpy.core", "numpy._core"):  # in numpy 1 and 2
+    _ARRAYS[f"{_module}.multiarray", "_reconstruct"] = AllowedFunction("_reconstruct", _reconstruct)
+    _ARRAYS[f"{_module}.multiarray", "scalar"] = AllowedFunction("scalar", _scalar)
+    _ARRAYS[f"{_module}.numeric", "_frombuffer"] = AllowedFunction("_frombuffer", _frombuffer)
+for _module in ("builtins", "__builtin__"):  # the latter is Python 2's, in protocol 2
+    for _function in (_slice, _bytearray, _bytes, _complex):
+        _ARRAYS[_module, _function.__name__[1:]] = AllowedFunction(_function.__name__[1:], _function)
 
-Admitted = Mapping[tuple[str, str], Kind | Maker]
-PLAIN: Admitted = {}
-"""Builtin containers, text and numbers: pickles of these name nothing at all."""
-ARRAYS: Admitted = _ARRAYS
-"""What arrays are made of, in the spellings of numpy 1 and 2."""
+Allowlist = Mapping[tuple[str, str], AllowedClass | AllowedFunction]
+PLAIN: Allowlist = {}
+"""Builtin containers, text and numbers, whose pickles name nothing at all."""
+ARRAYS: Allowlist = _ARRAYS
+"""Arrays, by the module names of numpy 1 and 2."""

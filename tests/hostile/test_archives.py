@@ -72,7 +72,7 @@ def test_arrays_are_not_mapped_either(tmp_path, name):
 def test_what_is_decompressed_is_bounded(refused):
     content = array(described(shape=(10**7, 2)), bytes(8 * 10**7))
     contents = members("shard.npz") | {"feature.npy": content}
-    refused("shard.npz", archive(contents.items(), zipfile.ZIP_DEFLATED), "no archive of its size does")
+    refused("shard.npz", archive(contents.items(), zipfile.ZIP_DEFLATED), "no real archive of its size does")
 
 
 def test_two_members_of_one_name_are_refused(refused):
@@ -119,7 +119,7 @@ def test_parts_of_a_reference_fit_together(refused, change):
 
 
 MANIFESTS = {
-    "depth": ("[" * 100_000, "nested too deep"),
+    "depth": ("[" * 100_000, "nested too deeply"),
     "UTF-16": ('{"train": ["a"]}'.encode("utf-16"), "utf-8"),
     "endless number": ('{"train": ' + "9" * 10_000 + "}", "cannot be read"),
     "no object": ("[1]", "should hold an object"),

@@ -50,13 +50,13 @@ def test_parquet_is_looked_at_before_it_is_read(refused, name):
 
 READ_AND_END = """
 import os, sys
-from starjax.data import catalog
+from starjax.catalogs import member_list
 for _ in range(20):
     child = os.fork()
     if not child:
         try:
-            catalog.read(sys.argv[1])
-        except catalog.CatalogError:
+            member_list.read_member_list(sys.argv[1])
+        except member_list.CatalogError:
             sys.exit(3)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """

@@ -42,7 +42,7 @@ ENTITIES = {
 @pytest.mark.parametrize("kind", ENTITIES)
 def test_entities_are_refused(refused, kind):
     cells = CELLS.replace("60", "&a;")
-    refused("list.vot", votable(cells, before=ENTITIES[kind]), "entities, which no member list needs")
+    refused("list.vot", votable(cells, before=ENTITIES[kind]), "entities, which no member catalogue needs")
 
 
 def test_the_name_of_a_grammar_is_none(tmp_path):
@@ -65,12 +65,12 @@ VOTABLES = {
         votable(fields='<FIELD name="q" datatype="int" unit="10**99999999 m"/>'),
         "has a unit '10",
     ),
-    "depth": ("<VOTABLE>" + "<RESOURCE>" * 100_000, "within one another"),
+    "depth": ("<VOTABLE>" + "<RESOURCE>" * 100_000, "nested more than 64 levels"),
     "within": (
         votable(
             f'<BINARY><STREAM encoding="gzip">{base64.b64encode(gzip.compress(bytes(10**6))).decode()}</STREAM></BINARY>'
         ),
-        "its data as 'gzip'",
+        "its data encoded as 'gzip'",
     ),
 }
 
@@ -89,27 +89,27 @@ MERGED = "".join(f"#   a{i}: &a{i}\n#     <<: [*a{i - 1}, *a{i - 1}]\n" for i in
 ECSVS = {
     "python": (
         ecsv("# meta: !!python/object/apply:os.system [x]\n"),
-        "os.system.*which no member list needs",
+        "os.system.*which no member catalogue needs",
     ),
     "class": (
         ecsv("# meta: !astropy.coordinates.earth.EarthLocation {x: 1}\n"),
-        "which no member list needs",
+        "which no member catalogue needs",
     ),
-    "array": (ecsv("# meta: !numpy.ndarray {shape: [99999999999]}\n"), "which no member list needs"),
+    "array": (ecsv("# meta: !numpy.ndarray {shape: [99999999999]}\n"), "which no member catalogue needs"),
     "unit": (
         ecsv("# - {name: q, unit: 10**99999999 m, datatype: float64}\n"),
         "has a unit '10",
     ),
     "unit elsewhere": (
         ecsv("# - {name: q, description: &a 10**99999999 m, unit: *a, datatype: float64}\n"),
-        "names a unit by what stands elsewhere",
+        "has a reference instead of a unit",
     ),
-    "key elsewhere": (ecsv("# meta: {a: &a unit, *a : 10**99999999 m}\n"), "names a unit by"),
+    "key elsewhere": (ecsv("# meta: {a: &a unit, *a : 10**99999999 m}\n"), "has a reference instead"),
     "merged": (ecsv("# meta:\n#   a0: &a0 {x: 1}\n" + MERGED), "merges one part"),
-    "depth": (ecsv("# meta: " + "[" * 10_000 + "\n"), "lists within one another"),
+    "depth": (ecsv("# meta: " + "[" * 10_000 + "\n"), "lists nested more than"),
     "values a row": (
         ecsv(kind="string, subtype: 'float64[99999999]'", first='"[1]"'),
-        "too many values a row",
+        "too many values per row",
     ),
     "long line": ("".join([ecsv(), "62 12\n" * 9000, "63 " + "1" * 100_000, "\n"]), "bytes of memory"),
     "no columns": ("# %ECSV 1.0\n# ---\n# datatype: 5\nra dec\n60 10\n", "cannot be read"),
@@ -236,7 +236,7 @@ def test_of_fits_no_more_than_the_first_table_is_read(tmp_path):
 def test_a_row_that_is_cut_off_is_refused_by_its_number(refused, whole):
     """Rather than that its last values count as missing."""
     num_row = whole.count("\n") - 1
-    refused("list.csv", whole[:-3], f"has 2 values in row {num_row}, and 3 names of columns")
+    refused("list.csv", whole[:-3], f"has 2 values in row {num_row}, but 3 column names")
     refused("list.csv", whole.replace("60,10,1", "60,10,1,1"), "has 4 values in row 1")
 
 
@@ -248,7 +248,7 @@ def test_one_long_text_costs_no_more_than_itself(tmp_path):
 
 def test_a_list_that_grows_without_end_is_refused(refused):
     content = gzip.compress(b"ra,dec\n" + b"1,2\n" * 10**7, 1)
-    refused("list.csv.gz", content, "compressed from more than")
+    refused("list.csv.gz", content, "expand to more than")
 
 
 def test_columns_of_nothing_are_no_warning(tmp_path):
