@@ -16,7 +16,8 @@ from astropy.table import Column, MaskedColumn, Table
 
 from starjax.catalogs import member_list, photometry
 from starjax.datasets import shard
-from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.datasets.shard_files import shard_path
 from starjax.io import files
 
 # A snapshot of a test simulation.
