@@ -27,8 +27,8 @@ def main(arguments: argparse.Namespace) -> None:
     if out.exists() and not arguments.overwrite:
         raise export.ExportError(f"{out} exists: name another --out, or add --overwrite")
     exported = export.write(run, out)
-    for doubt in run.doubts:
-        log.warning(f"do not believe its predictions as they are: {doubt}")
+    for caveat in run.caveats:
+        log.warning(f"its predictions for observed clusters should not be trusted: {caveat}")
     print(f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, for {', '.join(export.PLATFORMS)}")
     print(f"features   {', '.join(run.feature_keys)}; each float32 (clusters, stars)")
     print("mask       bool (clusters, stars), True where there is a star")

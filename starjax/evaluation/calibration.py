@@ -1,25 +1,30 @@
-"""Intervals that hold what they say: measured on validation runs, which are not learned from, and kept with the run.
+"""Split-conformal calibration of predictive intervals, on validation simulations.
 
-Snapshots of one simulation are not independent, simulations are. A score of one snapshot drawn from each validation
-run is exchangeable with that of a snapshot of a new run, so that the split-conformal quantile of these scores
-covers it as often as it says (Dunn, Wasserman & Ramdas 2022, arXiv:1809.07441, "subsampling once"). Runs count by their
-snapshots, as they are met in a test (weighted split-conformal, Tibshirani et al. 2019, arXiv:1904.06019): long ones are old
-and hard. The quantile is averaged over many such draws, lest it depend on one of them.
+Snapshots of one simulation are correlated, simulations are exchangeable. If one snapshot is drawn from each
+validation simulation, its score is exchangeable with that of a snapshot of a new simulation, so that
+intervals from the split-conformal quantile of such scores have nominal coverage (Dunn, Wasserman & Ramdas
+2022, arXiv:1809.07441, "subsampling once"). Simulations are weighted by their number of snapshots, in
+proportion to which a test contains them (weighted split-conformal prediction, Tibshirani et al. 2019,
+arXiv:1904.06019): long simulations reach old ages, which are hard to predict. The quantile is averaged over
+many draws, so that it does not depend on a single one.
 
-The score is by how much the predictive interval of a level has to be stretched about its median to reach the truth
-(conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in its multiplicative form).
+The conformity score is the factor by which a predictive interval has to be stretched about its median to
+reach the true value (conformalized quantile regression, Romano, Patterson & Candès 2019, arXiv:1905.03222, in
+multiplicative form). Both sides of an interval are stretched by the same factor: the sum of both tails is
+calibrated, but not each tail if predictions are biased. The same validation simulations selected the best
+epoch, so their errors are slightly too small.
 
-The two sides of an interval are stretched alike: what lies beyond both together is right, what lies beyond one is not
-where predictions are biased. The same validation runs chose the epochs that answer, so that their errors are a little small.
+With cross-validation (`datasets.folds`), all simulations of training and validation serve for calibration,
+each predicted by the ensemble members that left it out. This resembles cross-conformal prediction (Vovk 2015,
+arXiv:1208.0806) without its guarantee: the scores are those of a few members, while predictions are made by
+the whole ensemble. The ensemble's errors are slightly smaller and its distributions slightly wider, so that
+coverage tends to be above nominal.
 
-Where members leave out folds (`data.folds`), all runs of training and validation are validation runs, each told of by the
-members that left it out, in the manner of cross-conformal prediction (Vovk 2015, arXiv:1208.0806) but without a guarantee: the
-scores are of these few members, what answers is all of them together. These err a little less, and their distribution is a little
-wider, so that intervals rather hold too much.
-
-That share is one over all calibrations: of a single one, on few runs, the intervals hold more or less for ever after (Vovk 2012,
-arXiv:1209.2673), and a test on few runs finds more or less again. Both scatter as shares of samples in clusters do (Kish 1965,
-Survey Sampling, chapter 5), by how alike snapshots of one run are in being held: `correlation`, `share_error`.
+Nominal coverage is guaranteed on average over calibration sets. Given one set of few simulations, coverage
+may lie above or below (Vovk 2012, arXiv:1209.2673), and its estimate from few test simulations scatters
+again. Both scatter like proportions in cluster sampling (Kish 1965, Survey Sampling, chapter 5), which
+depends on the correlation of coverage between snapshots of one simulation: see `correlation` and
+`coverage_error`.
 """
 
 import dataclasses
@@ -34,12 +39,15 @@ from starjax import errors
 from starjax.evaluation.mixture import Mixture
 from starjax.io import files
 
-# Shares of clusters that intervals are to hold.
+# Nominal coverage of the calibrated intervals.
 LEVELS = (0.68, 0.95)
-# Draws of one snapshot from each run, and their seed.
+# Levels and bounds of intervals as the columns of tables name them: in per cent, and as percentiles.
+LEVEL_NAMES = tuple(f"{100 * level:.0f}" for level in LEVELS)
+PERCENTILES = tuple((f"p{100 * (1 - level) / 2:.3g}", f"p{100 * (1 + level) / 2:.3g}") for level in LEVELS)
+# Draws of one snapshot per simulation, and their seed.
 NUM_DRAW, SEED = 1000, 0
-# Parts of the runs, of which each is held against a calibration on all others, and the draws of such a calibration.
-NUM_PART, NUM_DRAW_OF_PART = 20, 100
+# Subsets of the simulations, each tested with a calibration on all others, and draws of such a calibration.
+NUM_SUBSET, NUM_DRAW_OF_SUBSET = 20, 100
 
 
 class CalibrationError(errors.StarjaxError):
@@ -48,16 +56,17 @@ class CalibrationError(errors.StarjaxError):
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What validation taught of the errors of each target, in scaled units.
+    """Errors of each target on validation simulations, in scaled units.
 
     Attributes:
       sigma: (T,) root mean square error.
-      stretch: (levels, T) by how much an interval of each of LEVELS is stretched about its median.
-      correlation: (levels, T) between snapshots of one run in being held, from 0 to 1; NaN where there is but one run.
-      level_error: (levels, T) standard error of the share that so stretched intervals hold of clusters like these, for
-        want of more runs to calibrate on; NaN where there is but one.
-      num_simulation: validation runs that this is measured on. Of too few no interval can hold a high level; the largest
-        score stands in for it.
+      stretch: (levels, T) factor by which an interval of each of LEVELS is stretched about its median.
+      correlation: (levels, T) correlation of coverage between snapshots of one simulation, from 0 to 1; NaN
+        if there is only one simulation.
+      level_error: (levels, T) standard error of the coverage of the stretched intervals on clusters like
+        these, due to the finite number of simulations; NaN if there is only one.
+      num_simulation: number of validation simulations. If they are too few for a high level, the largest
+        score is used.
     """
 
     sigma: np.ndarray
@@ -67,57 +76,71 @@ class Calibration:
     num_simulation: int
 
     def intervals(self, predictive: Sequence[Mixture]) -> np.ndarray:
-        """Calibrated bounds in scaled units, (levels, 2, n, T), of the predictive distribution of each target."""
-        bounds = np.empty((len(LEVELS), 2, len(predictive[0].weight), len(predictive)))
-        for target, one in enumerate(predictive):
-            median = one.quantile(0.5)
-            for i, level in enumerate(LEVELS):
-                for j, end in enumerate(_ends(level)):
-                    away = one.quantile(end) - median
-                    bounds[i, j, :, target] = median + self.stretch[i, target] * away
-        return bounds
+        """Return the calibrated bounds (levels, 2, n, T), in scaled units.
+
+        Args:
+          predictive: the distributions of each target, of numpy or of jax arrays.
+        """
+        xp = predictive[0].mean.__array_namespace__()
+        median_T = [one.quantile(0.5) for one in predictive]
+
+        def bound(stretch_T, end):
+            columns = [
+                median + float(stretch) * (one.quantile(end) - median)
+                for one, median, stretch in zip(predictive, median_T, stretch_T, strict=True)
+            ]
+            return xp.stack(columns, axis=-1)
+
+        return xp.stack(
+            [
+                xp.stack([bound(stretch_T, end) for end in _ends(level)])
+                for level, stretch_T in zip(LEVELS, self.stretch, strict=True)
+            ]
+        )
 
 
 def _ends(level: float) -> tuple[float, float]:
+    """Return the probabilities below the two bounds of a central interval."""
     return (1 - level) / 2, (1 + level) / 2
 
 
 def fit(
     predictive: Sequence[Mixture], target_NxT: np.ndarray, group_N: np.ndarray, sigma_T: np.ndarray
 ) -> Calibration:
-    """Measures how far predictive intervals have to be stretched.
+    """Fit the stretch of the predictive intervals.
 
     Args:
-      predictive: distributions of each target, of n snapshots.
-      target_NxT: what is true, scaled.
-      group_N: the run of each snapshot.
-      sigma_T: root mean square errors, to be kept.
+      predictive: the distributions of each target, of N snapshots.
+      target_NxT: true scaled targets.
+      group_N: the simulation of each snapshot.
+      sigma_T: root mean square errors, which the calibration keeps.
     """
     stretch, correlation, level_error = np.empty((3, len(LEVELS), len(predictive)))
     size_G = np.unique(group_N, return_counts=True)[1]
     for target, one in enumerate(predictive):
         for i, level in enumerate(LEVELS):
-            score_N = stretch_needed(one, target_NxT[:, target].astype(np.float64), level)
+            score_N = conformity_score(one, target_NxT[:, target].astype(np.float64), level)
             stretch[i, target] = quantile_of_groups(score_N, group_N, level)
             correlation[i, target] = _correlation(score_N, group_N, level)
-            level_error[i, target] = share_error(level, correlation[i, target], size_G)
+            level_error[i, target] = coverage_error(level, correlation[i, target], size_G)
     return Calibration(np.asarray(sigma_T, np.float64), stretch, correlation, level_error, len(size_G))
 
 
-def stretch_needed(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
-    """By how much the interval of a level would have to be stretched about its median to reach the truth, (n,)."""
+def conformity_score(predictive: Mixture, target_N: np.ndarray, level: float) -> np.ndarray:
+    """Return the factors (N,) that stretch the intervals about their medians to reach the true values."""
     median_N = predictive.quantile(0.5)
     low_N, high_N = (predictive.quantile(end) for end in _ends(level))
-    away_N = target_N - median_N
-    return away_N / np.where(away_N < 0, low_N - median_N, high_N - median_N)
+    error_N = target_N - median_N
+    return error_N / np.where(error_N < 0, low_N - median_N, high_N - median_N)
 
 
-def share_error(level: float, correlation: float, size_G: np.ndarray) -> float:
-    """Standard error of the share of snapshots that intervals hold, which hold `level` of all.
+def coverage_error(level: float, correlation: float, size_G: np.ndarray) -> float:
+    """Return the standard error of the coverage measured on few simulations (Kish 1965, chapter 5).
 
     Args:
-      correlation: between snapshots of one run in being held.
-      size_G: snapshots of each run.
+      level: nominal coverage.
+      correlation: correlation of coverage between snapshots of one simulation.
+      size_G: number of snapshots of each simulation.
     """
     num_pair = np.sum(size_G * (size_G - 1.0))
     num = np.sum(size_G)
@@ -125,31 +148,44 @@ def share_error(level: float, correlation: float, size_G: np.ndarray) -> float:
 
 
 def _correlation(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
-    """Between snapshots of one run in being held, by intervals that were calibrated without it."""
+    """Return the correlation of coverage between snapshots of one simulation.
+
+    Each subset of the simulations is tested with intervals that were calibrated on the others: tested on
+      their own
+    calibration set, intervals would cover too evenly.
+    """
     num_group = len(np.unique(group_N))
     if num_group < 2:
         return np.nan
-    away_N = np.empty(len(score_N))
-    for others, part in GroupKFold(min(NUM_PART, num_group)).split(score_N, groups=group_N):
-        stretch = quantile_of_groups(score_N[others], group_N[others], level, NUM_DRAW_OF_PART)
-        away_N[part] = (score_N[part] <= stretch) - level
-    of_group = pd.Series(away_N).groupby(group_N)
+    excess_N = np.empty(len(score_N))
+    for others, subset in GroupKFold(min(NUM_SUBSET, num_group)).split(score_N, groups=group_N):
+        stretch = quantile_of_groups(score_N[others], group_N[others], level, NUM_DRAW_OF_SUBSET)
+        excess_N[subset] = (score_N[subset] <= stretch) - level
+    of_group = pd.Series(excess_N).groupby(group_N)
     sum_G, size_G = of_group.sum(), of_group.size()
     num_pair = np.sum(size_G * (size_G - 1))
     if num_pair == 0:
         return 0.0
-    of_pair = (np.sum(sum_G**2) - np.sum(away_N**2)) / num_pair
-    return float(np.clip(of_pair / (level * (1 - level)), 0, 1))
+    # The sum over all pairs of a group is the square of its sum, less the squares of its values.
+    covariance = (np.sum(sum_G**2) - np.sum(excess_N**2)) / num_pair
+    return float(np.clip(covariance / (level * (1 - level)), 0, 1))
 
 
 def quantile_of_groups(
     score_N: np.ndarray, group_N: np.ndarray, level: float, num_draw: int = NUM_DRAW
 ) -> float:
-    """The score that a member of a new group stays below with probability `level`.
+    """Return the score that a snapshot of a new group does not exceed with probability `level`.
 
-    Of the scores of one member of each group, weighed by the groups' sizes, the lowest that this share of all weight does
-    not exceed; the new group's score is beyond all, and its weight what groups are met with. Averaged over draws of
-    the members. Of k groups of one size it is the ceil(level (k + 1))-th lowest; of too few groups, the largest.
+    One score is drawn from each group and weighted by the group's size. The result is their weighted
+    quantile, with the score of the new group at infinity and its weight the mean weight of the group of a
+    snapshot, averaged over draws. For k groups of equal size it is the ceil(level (k + 1))-th smallest score;
+    for too few groups, the largest.
+
+    Args:
+      score_N: conformity scores of the snapshots.
+      group_N: the simulation of each snapshot.
+      level: between 0 and 1.
+      num_draw: draws to average over.
     """
     _, number_N = np.unique(group_N, return_inverse=True)
     order_N = np.argsort(number_N, kind="stable")
@@ -161,7 +197,7 @@ def quantile_of_groups(
     rank_DxG = np.argsort(drawn_DxG, axis=1)
     weight_DxG = size_G[rank_DxG].cumsum(axis=1)
     weight_of_new = (size_G**2).sum() / size_G.sum()
-    # Rounding must not make a whole rank of the weight just reached.
+    # If the weight is reached exactly, rounding errors must not select the next rank.
     needed = level * (size_G.sum() + weight_of_new) * (1 - 1e-12)
     chosen_Dx1 = np.minimum((weight_DxG < needed).sum(axis=1, keepdims=True), len(size_G) - 1)
     ascending_DxG = np.take_along_axis(drawn_DxG, rank_DxG, axis=1)
@@ -169,7 +205,7 @@ def quantile_of_groups(
 
 
 def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> None:
-    """Writes a calibration as JSON that people can read."""
+    """Write a calibration as JSON."""
     content = {
         "num_simulation": calibration.num_simulation,
         "targets": {
@@ -186,7 +222,7 @@ def save(path: Path, calibration: Calibration, target_keys: Sequence[str]) -> No
 
 
 def _by_level(values: np.ndarray) -> dict[str, float | None]:
-    """By level, None where there is no value: JSON knows no NaN."""
+    """Return the values by level, None for NaN, which JSON lacks."""
     return {
         str(level): None if np.isnan(value) else float(value)
         for level, value in zip(LEVELS, values, strict=True)
@@ -194,6 +230,7 @@ def _by_level(values: np.ndarray) -> dict[str, float | None]:
 
 
 def _number(value: float | None) -> float:
+    """Return a number read from JSON, NaN for None; raise TypeError for anything else."""
     if value is None:
         return np.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -202,10 +239,10 @@ def _number(value: float | None) -> float:
 
 
 def load(path: Path, target_keys: Sequence[str]) -> Calibration:
-    """Reads a calibration.
+    """Read a calibration.
 
     Raises:
-      CalibrationError: the file is missing, damaged, or of other targets.
+      CalibrationError: the file is missing, damaged, or belongs to other targets.
     """
     try:
         content = files.read_json(path)
@@ -216,7 +253,7 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
             for name in ("stretch", "correlation", "level_error")
         )
         if not np.isfinite(stretch).all():
-            raise ValueError("a stretch that is no finite number")
+            raise ValueError("a stretch is not finite")
         return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_simulation"])))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CalibrationError(

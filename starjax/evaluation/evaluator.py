@@ -1,4 +1,4 @@
-"""A split in, predictions, metrics and a table out."""
+"""Predictions of all samples of a split, and their metrics and tables."""
 
 import dataclasses
 import functools
@@ -20,24 +20,26 @@ from starjax.sampling import sampler
 
 # Batches predicted in one call of the device.
 MAX_STEPS_PER_CALL = 64
-# Of the samples of validation and test: runs of all seeds are held against the same ones (but for folds, which a seed parts).
+# Seed of the samples of validation and test, the same for all runs so that they are compared on the same
+# samples. (The partition into folds has the seed of the run.)
 SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Predicts every sample of a split, once, without dropout and without dropping stars.
+    """Predicts every sample of a split once, without dropout and with all stars.
 
     Attributes:
       apply: the model as a pure function.
-      head: what its outputs mean.
-      config: what a sample is; its dropping of stars is left out.
-      batch_size: samples of a step over all devices.
-      micro_batch_size: samples that a device draws and sends through each of its members at a time.
+      head: the head of the model, which interprets the outputs.
+      config: how samples are drawn; the dropping of stars in training is switched off.
+      batch_size: samples per step, over all devices.
+      micro_batch_size: samples that a device draws and predicts at a time, for each of its ensemble members.
       mesh: the devices.
-      target_keys, scalers: what is predicted and how to get back to physical units.
+      target_keys, scalers: names of the predicted targets, and their scalers to physical units.
       shards: the scaled shards by split.
-      chunks: `(split) -> iterator over Stars`, their stars in order, placed (see `data.placement.in_order`).
+      chunks: `(split) -> iterator over Stars`, the stars of a split in order and on the devices (see
+        `sampling.device_placement.in_order`).
     """
 
     apply: Callable
@@ -53,7 +55,7 @@ class Evaluator:
 
     @property
     def sample_config(self) -> sampler.SamplerConfig:
-        """What a sample is here."""
+        """How samples are drawn here: with all stars."""
         return self.config.without_drop()
 
     @functools.cached_property
@@ -65,13 +67,13 @@ class Evaluator:
             num_local = self.batch_size // devices.num_share(self.mesh)
 
             def predict_micro_batch(position_M):
-                # What stands beyond the end is drawn from the last snapshot, and cut off by the caller.
+                # Positions beyond the end repeat the last sample; the caller cuts them off.
                 pair_M = jnp.minimum(position_M, sampler.num_sample(stars, config) - 1)
                 features_MxKxF, mask_MxK, _, _ = sampler.draw_batch(stars, key, 0, pair_M, config)
                 return map_members(lambda p: self.apply(p, features_MxKxF, mask_MxK), params)
 
             def predict_step(step):
-                # Rows that fill up the last micro-batch are -1, and cut off here.
+                # Rows that pad the last micro-batch are -1, and cut off here.
                 position_NxM = jnp.maximum((first_step + step) * num_row + row_NxM, 0)
                 output_ExNxMxO = jnp.moveaxis(jax.lax.map(predict_micro_batch, position_NxM), 0, 1)
                 output_ExBxO = output_ExNxMxO.reshape(-1, row_NxM.size, self.head.num_output)
@@ -83,10 +85,10 @@ class Evaluator:
         return devices.on_mesh(predict_steps, self.mesh, arguments=arguments, result="rows")
 
     def predict(self, params: dict, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """What all members give for all samples of a split (see `heads`), and the scaled targets.
+        """Return the outputs of all members for all samples of a split, and the scaled targets.
 
-        Row i is sample i % num_sample_per_snapshot of snapshot i // num_sample_per_snapshot, whatever
-        the batch size and the number of devices; the samples are the same for all members and all runs.
+        Row i is sample i % num_sample_per_snapshot of snapshot i // num_sample_per_snapshot, for any batch
+        size and any number of devices; the samples are the same for all members and all runs.
 
         Returns:
           float32 (E, n_sample, O) and (n_sample, T).
@@ -96,12 +98,14 @@ class Evaluator:
         return np.concatenate(rows, axis=1), self.targets(split)
 
     def targets(self, split: str) -> np.ndarray:
-        """The scaled targets of all samples of a split, float32 (n_sample, T)."""
+        """Return the scaled targets of all samples of a split, float32 (n_sample, T)."""
         return np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
 
     def _predict_chunk(self, params: dict, stars: sampler.Stars, key: jax.Array) -> np.ndarray:
+        """Return the outputs (E, n, O) for the samples of some snapshots."""
         num_sample = int(sampler.num_sample(stars, self.config))
         num_step = math.ceil(num_sample / self.batch_size)
+        # Calls of equal length, so that one compiled program serves all.
         num_call = math.ceil(num_step / MAX_STEPS_PER_CALL)
         step_S = np.arange(math.ceil(num_step / num_call))
         predicted = [
@@ -111,18 +115,18 @@ class Evaluator:
         return np.concatenate(rows, axis=1)[:, :num_sample]
 
     def points(self, output_ExNxO: np.ndarray) -> np.ndarray:
-        """The expected scaled targets (…, T)."""
+        """Return the expected scaled targets (…, T)."""
         return np.asarray(self.head.mean(output_ExNxO))
 
     def metrics(self, prediction_NxT: np.ndarray, target_NxT: np.ndarray) -> dict:
-        """Metrics by target, scaled and physical."""
+        """Return metrics by target, in scaled and physical units."""
         return metrics.by_target(prediction_NxT, target_NxT, self.target_keys, self.scalers)
 
     def table(self, prediction_ExNxT: np.ndarray, target_NxT: np.ndarray, split: str) -> pd.DataFrame:
-        """One row a sample and target, with what is known of the snapshot (time in Myr, distance in pc).
+        """Return one row per sample and target, with simulation, time [Myr] and distance [pc].
 
-        The prediction is the mean over members in scaled units; of more than one, `spread_*` is the standard
-        deviation between them.
+        The prediction is the mean over members in scaled units; `spread_*` is the standard deviation between
+        members, if there is more than one.
         """
         shard = self.shards[split]
         known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
@@ -147,7 +151,7 @@ class Evaluator:
         return pd.concat(tables, ignore_index=True)
 
     def table_of_member(self, prediction_NxT: np.ndarray, number: int) -> pd.DataFrame:
-        """One row a sample and target of the member that is called `number`."""
+        """Return one row per sample and target, predicted by the ensemble member `number`."""
         physical_NxT = self._physical(prediction_NxT)
         tables = [
             pd.DataFrame(
@@ -164,6 +168,7 @@ class Evaluator:
         return pd.concat(tables, ignore_index=True)
 
     def _sample(self, num_row: int) -> dict[str, np.ndarray]:
+        """Return the columns that number the snapshots and their samples."""
         snapshot, sample = np.divmod(np.arange(num_row), self.config.num_sample_per_snapshot)
         return {"snapshot_id": snapshot, "sample_id": sample}
 

@@ -1,11 +1,11 @@
-"""How unlike a cluster is to all that a run was trained on.
+"""Out-of-distribution score: how unlike all training clusters a cluster is. Tables call it `novelty`.
 
-A cluster is described by what its stars look like to the model: the logarithm of their number, and quantiles of each
-scaled feature, places and velocities about their median. Its novelty is the mean distance to the nearest training clusters, where directions in which these
-vary together count as one (whitened by the shrunk covariance of Ledoit & Wolf 2004), in units of the distance that
-few clusters of the validation runs exceed (of all runs, from those of other folds, where folds are left out), to which
-training is as new as a like simulation can be. Nearest neighbours
-need no shape of the training set, such as one cloud: simulations of unlike kinds are several.
+A cluster is summarized as the model sees it: the logarithm of its number of stars, and quantiles of each
+scaled feature, positions and velocities about their median. Its score is the mean distance to the nearest
+training clusters in whitened summary space (with the shrunk covariance of Ledoit & Wolf 2004, J. Multivar.
+Anal. 88, 365), divided by the 95th percentile of that distance over validation simulations. With
+cross-validation, each simulation is compared with those of the other folds. Nearest neighbours assume no
+shape of the training set, which need not be a single cloud.
 """
 
 import dataclasses
@@ -19,32 +19,33 @@ from sklearn.neighbors import NearestNeighbors
 from starjax import errors
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
-from starjax.evaluation import calibration
+from starjax.evaluation import array_functions, calibration
 from starjax.io import files, npz
 from starjax.sampling import centering
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 NUM_NEIGHBOUR = 5
-# Of clusters like those trained on, the share that is called new.
+# Fraction of clusters of held-out simulations whose score exceeds 1.
 FALSE_ALARMS = 0.05
-# Training clusters that are remembered, at most.
+# Most training clusters that a run keeps for comparison.
 MAX_REFERENCE = 4096
 
 
 class OutOfDistributionError(errors.StarjaxError):
-    """A record of training clusters that cannot be read."""
+    """A training reference that cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingReference:
-    """The training clusters of a run, as `describe` sees them.
+    """The training clusters of a run, in the summary space of `describe`.
 
     Attributes:
-      center, whitening: (S,), (S, S); clusters are compared as (description - center) @ whitening.
-      known: (n, S), training clusters so whitened.
-      threshold: the mean distance to the nearest of them at which a cluster has novelty 1.
-      num_star, target: (n,), (n, T), their stars and what is true of them, in physical units.
-      range_keys, ranges: names of what training was limited to, and (len(range_keys), 2) least and most of each.
+      center, whitening: (S,), (S, S); clusters are compared as (summary - center) @ whitening.
+      known: (n, S) whitened summaries of training clusters.
+      threshold: mean distance to the nearest of them at which the score is 1.
+      num_star, target: (n,), (n, T) number of stars and true targets of these clusters, in physical units.
+      range_keys, ranges: quantities whose range training covered, and (len(range_keys), 2) their minima and
+        maxima.
     """
 
     center: np.ndarray
@@ -56,39 +57,81 @@ class TrainingReference:
     range_keys: tuple[str, ...]
     ranges: np.ndarray
 
-    def novelty(self, description_NxS: np.ndarray) -> np.ndarray:
-        """(N,); above 1 a cluster is unlike anything seen."""
-        return _distance(self.known, (description_NxS - self.center) @ self.whitening) / self.threshold
+    def novelty(self, summary_NxS: np.ndarray) -> np.ndarray:
+        """Return the score (N,) of summaries; above 1 a cluster is unlike the training set."""
+        whitened_NxS = (summary_NxS - self.center[None]) @ self.whitening
+        return _distance(self.known, whitened_NxS) / self.threshold
 
     def range_of(self, key: str) -> tuple[float, float]:
-        """Least and most of `key` in training; all numbers, where training did not know it."""
+        """Return minimum and maximum of `key` in training; infinite ones if training did not record it."""
         if key not in self.range_keys:
             return -np.inf, np.inf
         low, high = self.ranges[self.range_keys.index(key)].tolist()
         return low, high
 
 
-def describe(feature_NxF: np.ndarray, feature_keys: Sequence[str], feature_clip: float) -> np.ndarray:
-    """Log number of stars, and QUANTILES of each scaled feature about the centre, of one cluster: (1 + 7 F,)."""
-    stars = np.array(feature_NxF, np.float64)
-    centred = list(centering.centred_columns(feature_keys))
-    stars[:, centred] -= np.median(stars[:, centred], axis=0)
-    clipped = np.clip(stars, -feature_clip, feature_clip)
-    return np.concatenate([[np.log(len(clipped))], np.quantile(clipped, QUANTILES, axis=0).ravel()])
+def describe(
+    stars_NxF: np.ndarray,
+    feature_keys: Sequence[str],
+    feature_clip: float,
+    mask_N: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the summary of one cluster: log number of stars, and QUANTILES of each feature about its centre.
+
+    Args:
+      stars_NxF: scaled features, of a numpy or a jax array.
+      feature_keys: their names, which tell the features that are measured from the centre.
+      feature_clip: the model clips scaled features beyond this magnitude.
+      mask_N: True for stars, False for padded positions; None if all are stars.
+
+    Returns:
+      (1 + 7 F,).
+    """
+    xp = stars_NxF.__array_namespace__()
+    num = len(stars_NxF) if mask_N is None else mask_N.sum()
+    # Padded positions sort behind all stars.
+    stars_NxF = stars_NxF if mask_N is None else xp.where(mask_N[:, None], stars_NxF, xp.inf)
+    ascending_NxF = xp.sort(stars_NxF, axis=0)
+    is_centred_F = np.isin(np.arange(len(feature_keys)), centering.centred_columns(feature_keys))
+    shift_F = xp.where(is_centred_F, _median(ascending_NxF, num), 0)
+    clipped_NxF = xp.clip(ascending_NxF - shift_F[None], -feature_clip, feature_clip)
+    return xp.concatenate([xp.atleast_1d(xp.log(num)), _quantiles(clipped_NxF, num).ravel()])
+
+
+def _median(ascending_NxF, num):
+    """Return the median (F,) of the first `num` rows."""
+    xp = ascending_NxF.__array_namespace__()
+    return (xp.take(ascending_NxF, (num - 1) // 2, axis=0) + xp.take(ascending_NxF, num // 2, axis=0)) / 2
+
+
+def _quantiles(ascending_NxF, num):
+    """Return QUANTILES (Q, F) of the first `num` rows, interpolated and rounded as by `np.quantile`."""
+    xp = ascending_NxF.__array_namespace__()
+    rank_Q = np.array(QUANTILES) * (num - 1)
+    low_Q = xp.floor(rank_Q).astype(xp.int32)
+    low_QxF = xp.take(ascending_NxF, low_Q, axis=0)
+    high_QxF = xp.take(ascending_NxF, xp.minimum(low_Q + 1, num - 1), axis=0)
+    fraction_Qx1 = (rank_Q - low_Q)[:, None]
+    step_QxF = high_QxF - low_QxF
+    # From the nearer end, so that a fraction of 1 gives the upper value exactly.
+    return xp.where(
+        fraction_Qx1 < 0.5, low_QxF + step_QxF * fraction_Qx1, high_QxF - step_QxF * (1 - fraction_Qx1)
+    )
 
 
 def describe_all(
     shard: Shard, feature_keys: Sequence[str], feature_clip: float, snapshots: np.ndarray | None = None
 ) -> np.ndarray:
-    """Descriptions of snapshots of a scaled shard, of all or of those named: (n, S)."""
+    """Return the summaries (n, S) of snapshots of a scaled shard, of all or of those numbered."""
     snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
     rows = [slice(shard.ptr[i], shard.ptr[i + 1]) for i in snapshots]
     columns = [shard.feature_keys.index(key) for key in feature_keys]
-    return np.stack([describe(shard.feature[one][:, columns], feature_keys, feature_clip) for one in rows])
+    stars = (shard.feature[one][:, columns].astype(np.float64) for one in rows)
+    return np.stack([describe(stars_NxF, feature_keys, feature_clip) for stars_NxF in stars])
 
 
 def reference_snapshots(num_snapshot: int) -> np.ndarray:
-    """The numbers of MAX_REFERENCE snapshots, evenly spread, or of all where they are fewer."""
+    """Return the numbers of MAX_REFERENCE evenly spaced snapshots, or of all if they are fewer."""
     return np.unique(np.linspace(0, num_snapshot - 1, MAX_REFERENCE).astype(int))
 
 
@@ -101,12 +144,14 @@ def fit_reference(
     whole: Shard | None = None,
     fold_N: np.ndarray | None = None,
 ) -> TrainingReference:
-    """Learns from scaled shards what is usual in training, and what is rare among validation runs.
+    """Fit the summary space on training clusters, and the threshold on validation simulations.
 
     Args:
-      feature_keys, feature_clip: what of the features the model sees.
-      whole: all that was trained on, if `train` is some of it: the ranges are of that.
-      fold_N: the fold of each snapshot of `val`, where `val` is what was trained on: it is held against other folds.
+      train, val: scaled shards.
+      feature_keys, feature_clip: the features that the model sees, and how it clips them.
+      whole: the whole training set, if `train` is a part of it: the ranges are those of the whole.
+      fold_N: the fold of each snapshot of `val`, if `val` is the training set itself: each snapshot is then
+        compared with those of the other folds.
     """
     whole = train if whole is None else whole
     chosen, chosen_val = reference_snapshots(train.num_snapshot), reference_snapshots(val.num_snapshot)
@@ -115,11 +160,14 @@ def fit_reference(
     center = train_NxS.mean(axis=0)
     covariance, _ = ledoit_wolf(train_NxS)
     values, vectors = np.linalg.eigh(covariance)
+    # A direction without variance must not make all distances infinite.
     whitening = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max()))
     known = (train_NxS - center) @ whitening
-    new = (val_NxS - center) @ whitening
+    held_out = (val_NxS - center) @ whitening
     distance = (
-        _distance(known, new) if fold_N is None else _distance_to_other_folds(known, new, fold_N[chosen_val])
+        _distance(known, held_out)
+        if fold_N is None
+        else _distance_to_other_folds(known, held_out, fold_N[chosen_val])
     )
     threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
     target, target_of_all = (
@@ -140,39 +188,44 @@ def fit_reference(
     )
 
 
-def _distance_to_other_folds(known: np.ndarray, new: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
-    """That of each of `new`, whose row in `known` is of the same fold, to those of all other folds."""
-    distance = np.empty(len(new))
+def _distance_to_other_folds(known: np.ndarray, whitened: np.ndarray, fold_N: np.ndarray) -> np.ndarray:
+    """Return the mean distance (N,) to the nearest rows of other folds; both arrays have the same rows."""
+    distance = np.empty(len(whitened))
     for fold in np.unique(fold_N):
         is_inside = fold_N == fold
-        distance[is_inside] = _distance(known[~is_inside], new[is_inside])
+        distance[is_inside] = _distance(known[~is_inside], whitened[is_inside])
     return distance
 
 
 def _distance(known: np.ndarray, whitened: np.ndarray) -> np.ndarray:
-    """Mean distance to the nearest of what is known."""
-    nearest = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOUR, len(known))).fit(known)
-    distance, _ = nearest.kneighbors(whitened)
+    """Return the mean distance (N,) of each row of `whitened` (N, S) to its nearest rows of `known`."""
+    num_neighbour = min(NUM_NEIGHBOUR, len(known))
+    if array_functions.is_jax(whitened):
+        # scikit-learn's search trees need fewer comparisons, but cannot be traced.
+        xp = whitened.__array_namespace__()
+        all_pairs = xp.linalg.norm(known[None] - whitened[:, None], axis=-1)
+        return xp.sort(all_pairs, axis=1)[:, :num_neighbour].mean(axis=1)
+    distance, _ = NearestNeighbors(n_neighbors=num_neighbour).fit(known).kneighbors(whitened)
     return distance.mean(axis=1)
 
 
 def save(path: Path, reference: TrainingReference) -> None:
-    """Writes a reference as `.npz`."""
+    """Write a reference as `.npz`."""
     arrays = dataclasses.asdict(reference)
     with files.atomic_write(path) as temporary:
         np.savez(temporary, **arrays)
 
 
 def load(path: Path) -> TrainingReference:
-    """Reads a reference.
+    """Read a reference.
 
     Raises:
-      NoveltyError: the file is missing or damaged.
+      OutOfDistributionError: the file is missing or damaged.
     """
     try:
-        found = npz.read_npz(path, [field.name for field in dataclasses.fields(TrainingReference)])
-        plain = {"threshold": float(found["threshold"]), "range_keys": tuple(map(str, found["range_keys"]))}
-        reference = TrainingReference(**found | plain)
+        arrays = npz.read_npz(path, [field.name for field in dataclasses.fields(TrainingReference)])
+        plain = {"threshold": float(arrays["threshold"]), "range_keys": tuple(map(str, arrays["range_keys"]))}
+        reference = TrainingReference(**arrays | plain)
         _check(reference)
         return reference
     except npz.DAMAGE as error:
@@ -182,12 +235,13 @@ def load(path: Path) -> TrainingReference:
 
 
 def _check(reference: TrainingReference) -> None:
+    """Raise ValueError if arrays are not numeric or their shapes do not fit each other."""
     num_known, num_target = len(reference.known), reference.target.shape[-1:]
-    num_description = reference.center.shape[:1]
+    num_summary = reference.center.shape[:1]
     shapes = {
-        "center": num_description,
-        "whitening": num_description * 2,
-        "known": (num_known, *num_description),
+        "center": num_summary,
+        "whitening": num_summary * 2,
+        "known": (num_known, *num_summary),
         "num_star": (num_known,),
         "target": (num_known, *num_target),
         "ranges": (len(reference.range_keys), 2),

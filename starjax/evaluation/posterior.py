@@ -1,7 +1,11 @@
-"""What a run says of clusters: a distribution of each target, and from it a value, intervals and how members agree.
+"""The posterior of clusters from the outputs of a model: pooled distributions, calibrated intervals, spreads.
 
-A cluster may be seen in several samples (`num_draws`) and by several members; their distributions are pooled with equal
-weights, and the spread of the values among them is told apart.
+A cluster may be predicted from several samples of its stars (`num_draws`) and by several ensemble members.
+Their distributions are pooled with equal weights, and the spread of the expected values among them is
+reported separately.
+
+`MemberOutputs.pool` and `summarize` take jax arrays as well as numpy's, so that an exported program computes
+what tables hold (`inference.jax_function`).
 """
 
 import dataclasses
@@ -11,24 +15,27 @@ import numpy as np
 import pandas as pd
 
 from starjax.datasets.scalers.bundle import ScalerBundle
-from starjax.evaluation import calibration
-from starjax.evaluation.calibration import Calibration
+from starjax.evaluation import array_functions, calibration
+from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES, Calibration
 from starjax.evaluation.mixture import Mixture, marginals
 from starjax.models import heads
 
-# What bounds of calibrated intervals are called: the percentiles that they stand for.
-PERCENTILES = tuple(
-    (f"p{100 * (1 - level) / 2:.3g}", f"p{100 * (1 + level) / 2:.3g}") for level in calibration.LEVELS
-)
+# What follows the name of a target in the columns of a prediction, and where `summarize` has its values.
+PREDICTION_COLUMNS = {
+    "": "prediction_physical",
+    **{f"_{bound}": f"{bound}_physical" for pair in PERCENTILES for bound in pair},
+    "_spread_members": "spread_members",
+    "_spread_draws": "spread_draws",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class MemberOutputs:
-    """What E members give for S samples of each of N clusters.
+    """Outputs of E ensemble members for S samples of each of N clusters.
 
     Attributes:
       output: (E, N, S, O).
-      head: what they mean.
+      head: the head of the model, which interprets the outputs.
     """
 
     output: np.ndarray
@@ -36,29 +43,36 @@ class MemberOutputs:
 
     @property
     def points(self) -> np.ndarray:
-        """Expected scaled targets (E, N, S, T)."""
-        return np.asarray(self.head.mean(self.output), np.float64)
+        """The expected scaled targets (E, N, S, T)."""
+        return array_functions.widen(self.head.mean(self.output), self.output)
 
-    def pooled(self, sigma_T: np.ndarray) -> list[Mixture]:
-        """The distribution of each target over members and samples, one row a cluster."""
-        num_member, num_cluster, num_sample, _ = self.output.shape
+    def pool(self, sigma_T: np.ndarray) -> list[Mixture]:
+        """Return the distribution of each target over all members and samples, one row per cluster.
+
+        Args:
+          sigma_T: root mean square errors on validation (see `marginals`).
+        """
+        num_member, num_cluster, num_sample, num_output = self.output.shape
+        num_pooled = num_member * num_sample
 
         def regroup(x):
-            by_cluster = np.moveaxis(x.reshape(num_member, num_cluster, num_sample, -1), 1, 0)
+            """Return the components of each cluster, (E * N * S, C) as (N, E * S * C)."""
+            xp = x.__array_namespace__()
+            by_cluster = xp.moveaxis(x.reshape(num_member, num_cluster, num_sample, -1), 1, 0)
             return by_cluster.reshape(num_cluster, -1)
 
-        each = marginals(self.head, self.output.reshape(-1, self.output.shape[-1]), sigma_T)
-        share = num_member * num_sample
-        return [Mixture(regroup(m.weight) / share, regroup(m.mean), regroup(m.sigma)) for m in each]
+        each = marginals(self.head, self.output.reshape(-1, num_output), sigma_T)
+        return [Mixture(regroup(m.weight) / num_pooled, regroup(m.mean), regroup(m.sigma)) for m in each]
 
 
 @dataclasses.dataclass(frozen=True)
 class Posterior:
-    """What a run says of clusters.
+    """The posterior of the targets of clusters.
 
     Attributes:
-      table: one row a cluster and target (see `table`); `cluster` is the name, beside it `num_star`, `novelty`.
-      predictive: the distribution of each target in scaled units, before calibration, one row a cluster.
+      table: one row per cluster and target (see `posterior_table`); `cluster` is the cluster's name, and
+        `num_star` and `novelty` are added.
+      predictive: the distribution of each target in scaled units before calibration, one row per cluster.
     """
 
     table: pd.DataFrame
@@ -66,10 +80,46 @@ class Posterior:
 
 
 def fit_calibration(outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:
-    """What the errors on validation clusters, of runs `group_N`, teach of the next ones'."""
+    """Fit the calibration on validation errors, grouped by simulation (`group_N`)."""
     error_NxT = outputs.points.mean(axis=(0, 2)) - target_NxT
     sigma_T = np.sqrt((error_NxT**2).mean(axis=0))
-    return calibration.fit(outputs.pooled(sigma_T), target_NxT, group_N, sigma_T)
+    return calibration.fit(outputs.pool(sigma_T), target_NxT, group_N, sigma_T)
+
+
+def summarize(
+    outputs: MemberOutputs,
+    predictive: Sequence[Mixture],
+    calibrated: Calibration,
+    target_keys: Sequence[str],
+    scalers: ScalerBundle,
+) -> dict[str, np.ndarray]:
+    """Return the summary of the posterior by column, each (N, T).
+
+    Args:
+      predictive: the pooled outputs.
+
+    Returns:
+      `prediction_scaled` and `prediction_physical`, the medians; the calibrated bounds of PERCENTILES, such
+      as `p16_scaled` and `p16_physical`, physical ones cut at zero; and in physical units `spread_members`
+      and `spread_draws`, the standard deviations of the expected values between members (averaged over
+      samples) and between samples (averaged over members).
+    """
+    xp = outputs.output.__array_namespace__()
+    median_NxT = xp.stack([one.quantile(0.5) for one in predictive], axis=-1)
+
+    def physical(scaled_NxT):
+        # Ages and masses are not negative.
+        return xp.maximum(scalers.inverse(scaled_NxT, target_keys), 0)
+
+    values = {"prediction_scaled": median_NxT, "prediction_physical": physical(median_NxT)}
+    for names, pair in zip(PERCENTILES, calibrated.intervals(predictive), strict=True):
+        for name, bound_NxT in zip(names, pair, strict=True):
+            values[f"{name}_scaled"] = bound_NxT
+            values[f"{name}_physical"] = physical(bound_NxT)
+    points_ExNxSxT = scalers.inverse(outputs.points, target_keys)
+    values["spread_members"] = _spread(points_ExNxSxT.mean(axis=2), axis=0)
+    values["spread_draws"] = _spread(points_ExNxSxT.mean(axis=0), axis=1)
+    return values
 
 
 def posterior_table(
@@ -79,35 +129,17 @@ def posterior_table(
     target_keys: Sequence[str],
     scalers: ScalerBundle,
 ) -> pd.DataFrame:
-    """One row a cluster and target, clusters of the first target first.
-
-    Args:
-      predictive: the outputs pooled.
+    """Return one row per cluster and target, all clusters of the first target first.
 
     Returns:
-      `cluster` (number), `target_key`; `prediction_scaled` and `prediction_physical`, the medians; their bounds by
-      PERCENTILES, calibrated, physical ones cut at zero; `spread_members` and `spread_draws` (physical), the standard deviations of expected
-      values between members (of their means over samples) and between samples (of the means over members).
+      `cluster`, its number; `target_key`; and the columns of `summarize`.
     """
-    median_NxT = np.stack([one.quantile(0.5) for one in predictive], axis=-1)
-    bounds = calibrated.intervals(predictive)
-
-    def physical(scaled_NxT):
-        # No age and no mass is negative.
-        return np.maximum(scalers.inverse(scaled_NxT, target_keys), 0)
-
-    values = {"prediction_scaled": median_NxT, "prediction_physical": physical(median_NxT)}
-    for names, pair in zip(PERCENTILES, bounds, strict=True):
-        for name, bound_NxT in zip(names, pair, strict=True):
-            values[f"{name}_scaled"] = bound_NxT
-            values[f"{name}_physical"] = physical(bound_NxT)
-    physical_ExNxSxT = scalers.inverse(outputs.points, target_keys)
-    values["spread_members"] = _spread(physical_ExNxSxT.mean(axis=2), axis=0)
-    values["spread_draws"] = _spread(physical_ExNxSxT.mean(axis=0), axis=1)
+    values = summarize(outputs, predictive, calibrated, target_keys, scalers)
+    cluster_N = np.arange(outputs.output.shape[1])
     return pd.concat(
         [
             pd.DataFrame(
-                {"cluster": np.arange(len(median_NxT)), "target_key": key}
+                {"cluster": cluster_N, "target_key": key}
                 | {name: value_NxT[:, i] for name, value_NxT in values.items()}
             )
             for i, key in enumerate(target_keys)
@@ -116,9 +148,10 @@ def posterior_table(
     )
 
 
-def _spread(values, axis: int) -> np.ndarray:
-    """Standard deviation between values; 0 where there is one."""
-    return values.std(axis=axis, ddof=1) if values.shape[axis] > 1 else np.zeros_like(values.take(0, axis))
+def _spread(values, axis: int):
+    """Return the standard deviation along an axis; 0 where the axis has a single value."""
+    xp = values.__array_namespace__()
+    return values.std(axis=axis, ddof=1) if values.shape[axis] > 1 else xp.zeros_like(values.take(0, axis))
 
 
 def table_with_truth(
@@ -128,23 +161,28 @@ def table_with_truth(
     target_keys: Sequence[str],
     scalers: ScalerBundle,
 ) -> pd.DataFrame:
-    """The same table with what is true, and how well it was told.
+    """Return the posterior table with the true values and the scores of the predictions.
+
+    Args:
+      target_NxT: true scaled targets.
 
     Returns:
-      beside the columns of `table`: `target_scaled`, `target_physical`; `is_within_68` and so on, whether the
-      calibrated interval of each level holds the truth; `pit`, the distribution's value at the truth, `crps_scaled` and `log_score_scaled`, its scores (see `scoring.Mixture`), all before calibration.
+      beside the columns of `posterior_table`: `target_scaled`, `target_physical`; `is_within_68` and so on,
+        whether the
+      calibrated interval of each level covers the true value; `pit`, the probability integral transform,
+      `crps_scaled` and `log_score_scaled` (see `Mixture`), all three before calibration.
     """
-    predictive = outputs.pooled(calibrated.sigma)
-    found = posterior_table(outputs, predictive, calibrated, target_keys, scalers)
+    predictive = outputs.pool(calibrated.sigma)
+    table = posterior_table(outputs, predictive, calibrated, target_keys, scalers)
     target_NxT = np.asarray(target_NxT, np.float64)
-    found["target_scaled"] = target_NxT.T.ravel()
-    found["target_physical"] = scalers.inverse(target_NxT, target_keys).T.ravel()
-    for level, (low, high) in zip(calibration.LEVELS, PERCENTILES, strict=True):
-        found[f"is_within_{100 * level:.0f}"] = found["target_scaled"].between(
-            found[f"{low}_scaled"], found[f"{high}_scaled"]
+    table["target_scaled"] = target_NxT.T.ravel()
+    table["target_physical"] = scalers.inverse(target_NxT, target_keys).T.ravel()
+    for level, (low, high) in zip(LEVEL_NAMES, PERCENTILES, strict=True):
+        table[f"is_within_{level}"] = table["target_scaled"].between(
+            table[f"{low}_scaled"], table[f"{high}_scaled"]
         )
-    truths = list(zip(predictive, target_NxT.T, strict=True))
-    found["pit"] = np.concatenate([one.pit(truth_N) for one, truth_N in truths])
-    found["crps_scaled"] = np.concatenate([one.crps(truth_N) for one, truth_N in truths])
-    found["log_score_scaled"] = np.concatenate([one.log_score(truth_N) for one, truth_N in truths])
-    return found
+    pairs = list(zip(predictive, target_NxT.T, strict=True))
+    table["pit"] = np.concatenate([one.pit(truth_N) for one, truth_N in pairs])
+    table["crps_scaled"] = np.concatenate([one.crps(truth_N) for one, truth_N in pairs])
+    table["log_score_scaled"] = np.concatenate([one.log_score(truth_N) for one, truth_N in pairs])
+    return table

@@ -1,4 +1,4 @@
-"""The snapshots of a split: what a run says of each, beside the truth, its novelty and classical estimates."""
+"""Posteriors of the snapshots of a split, with true values, out-of-distribution scores, classical masses."""
 
 import dataclasses
 import functools
@@ -17,12 +17,13 @@ from starjax.evaluation.posterior import MemberOutputs, fit_calibration, table_w
 
 @dataclasses.dataclass(frozen=True)
 class SnapshotEvaluator:
-    """What it takes to judge the answers of a run.
+    """Calibrates and tests the posteriors of a run.
 
     Attributes:
-      evaluator: made the predictions.
-      data: the data set, its clusters of validation and test as lists have them (see `incompleteness`).
-      known: training clusters as lists have them, all or some.
+      evaluator: the evaluator that predicted the samples.
+      data: the data set, with the survey selection applied to validation and test (see
+        `sampling.survey_selection`).
+      known: training clusters with the survey selection applied, all or some.
     """
 
     evaluator: Evaluator
@@ -31,7 +32,7 @@ class SnapshotEvaluator:
 
     @functools.cached_property
     def reference(self) -> out_of_distribution.TrainingReference:
-        """What the run was trained on."""
+        """The training clusters, for the out-of-distribution score."""
         return out_of_distribution.fit_reference(
             self.known,
             self.data.shards["val"],
@@ -43,19 +44,25 @@ class SnapshotEvaluator:
         )
 
     def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:
-        """From the outputs of all samples of the validation runs."""
+        """Fit the calibration on the outputs (E, n_sample, O) for the validation samples."""
         shard = self.data.shards["val"]
         return fit_calibration(self._outputs(output_ExNxO), shard.target, shard.group)
 
     def table(self, output_ExNxO: np.ndarray, calibrated: Calibration, split: str) -> pd.DataFrame:
-        """One row a snapshot and target.
+        """Return one row per snapshot and target.
+
+        Args:
+          output_ExNxO: outputs for all samples of the split.
+          calibrated: the calibration of the intervals.
+          split: name of the split.
 
         Returns:
-          the columns of `answers.against_truth`, a snapshot being called `snapshot_id`; `num_star`, `novelty`; what is
-          known of `run_id`, `time_myr`, `distance_pc`; and classical masses (see `classical.of_shard`).
+          the columns of `posterior.table_with_truth`, with snapshots numbered by `snapshot_id`; `num_star`;
+          `novelty`, the out-of-distribution score; `run_id`, `time_myr` and `distance_pc` if the data set has
+          them; and classical masses (see `dynamics.cluster_masses`).
         """
         evaluator, shard = self.evaluator, self.data.shards[split]
-        found = table_with_truth(
+        table = table_with_truth(
             self._outputs(output_ExNxO),
             calibrated,
             shard.target,
@@ -63,21 +70,21 @@ class SnapshotEvaluator:
             self.data.target_scalers,
         ).rename(columns={"cluster": "snapshot_id"})
         known = {"run_id": shard.run_id, "time_myr": shard.time_myr, "distance_pc": shard.distance_pc}
-        of_snapshot = {name: value for name, value in known.items() if value is not None}
-        description = out_of_distribution.describe_all(
-            shard, self._feature_keys, evaluator.config.feature_clip
-        )
-        of_snapshot |= {"num_star": np.diff(shard.ptr), "novelty": self.reference.novelty(description)}
-        of_snapshot |= cluster_masses.masses_of_shard(shard, self.data.feature_scalers)
-        number = found["snapshot_id"].to_numpy()
-        return found.assign(**{name: np.asarray(value)[number] for name, value in of_snapshot.items()})
+        columns = {name: value for name, value in known.items() if value is not None}
+        summary = out_of_distribution.describe_all(shard, self._feature_keys, evaluator.config.feature_clip)
+        columns |= {"num_star": np.diff(shard.ptr), "novelty": self.reference.novelty(summary)}
+        columns |= cluster_masses.masses_of_shard(shard, self.data.feature_scalers)
+        number = table["snapshot_id"].to_numpy()
+        return table.assign(**{name: np.asarray(value)[number] for name, value in columns.items()})
 
     @property
     def _feature_keys(self) -> tuple[str, ...]:
+        """The features that the model sees."""
         keys = self.data.shards["train"].feature_keys
         return tuple(keys[i] for i in self.evaluator.config.columns)
 
     def _outputs(self, output_ExNxO: np.ndarray) -> MemberOutputs:
+        """Return the outputs by snapshot and sample."""
         num_member, _, num_output = output_ExNxO.shape
         num_sample = self.evaluator.config.num_sample_per_snapshot
         by_snapshot = output_ExNxO.reshape(num_member, -1, num_sample, num_output)

@@ -1,4 +1,4 @@
-"""The figure of one observed cluster: the sky, what a run says, and where that stands among what it was trained on."""
+"""The figure of an observed cluster: its stars, its posterior, and its place among the training clusters."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,27 +6,37 @@ from matplotlib.figure import Figure
 
 from starjax import quantities
 from starjax.catalogs.features import ClusterMembers
+from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.evaluation.mixture import Mixture
-from starjax.evaluation.posterior import PERCENTILES, Posterior
+from starjax.evaluation.posterior import Posterior
 from starjax.inference.predictor import Predictor
 from starjax.plotting import style
 
-# Points of a curve.
+# Points of a density curve.
 NUM_POINT = 600
-# Share of the sky's width that an arrow of a typical star takes.
+# Length of the arrow of a typical star, as a fraction of the width of the panel.
 _ARROW_SHARE = 0.05
 
 
 def draw_cluster(
-    run: Predictor, members: ClusterMembers, answer: Posterior, name: str, number: int, is_flagged: bool
+    run: Predictor, members: ClusterMembers, posterior: Posterior, name: str, number: int, is_flagged: bool
 ) -> Figure:
-    """The figure of the cluster that is the `number`-th of the answer."""
+    """Return the figure of a cluster.
+
+    Args:
+      run: the run that predicted it.
+      members: its stars.
+      posterior: the posterior of all clusters of the prediction.
+      name, number: its name, and its number among them.
+      is_flagged: whether its prediction is flagged.
+    """
     num_target = len(run.target_keys)
     figure = Figure(figsize=(4.4 * (2 + num_target), 4.2), layout="constrained")
     panels = figure.subplots(1, 2 + num_target)
     _sky(panels[0], members, name)
-    rows = answer.table[answer.table["cluster"] == name].set_index("target_key")
-    for axes, key, predictive in zip(panels[1:], run.target_keys, answer.predictive, strict=False):
+    rows = posterior.table[posterior.table["cluster"] == name].set_index("target_key")
+    for axes, key, predictive in zip(panels[1:-1], run.target_keys, posterior.predictive, strict=True):
+        # A mixture is evaluated at one value per row: the row of the cluster is repeated for every point.
         same = np.full(NUM_POINT, number)
         along_curve = Mixture(predictive.weight[same], predictive.mean[same], predictive.sigma[same])
         _posterior(axes, run, key, along_curve, rows.loc[key])
@@ -35,7 +45,7 @@ def draw_cluster(
 
 
 def _sky(axes: Axes, members: ClusterMembers, name: str) -> None:
-    """Stars and their motions within the cluster."""
+    """Draw the stars, and their motions relative to the cluster."""
     stars = members.table
     lon, lat = stars["lon_deg"].to_numpy(), stars["lat_deg"].to_numpy()
     motions = stars["pm_lon_coslat_mas_yr"].to_numpy(), stars["pm_lat_mas_yr"].to_numpy()
@@ -49,37 +59,48 @@ def _sky(axes: Axes, members: ClusterMembers, name: str) -> None:
         )
         label = f"{typical:.2g} mas/yr"
         axes.quiverkey(arrows, 0.62, 0.95, typical, label, labelpos="E", fontproperties={"size": 8})
-    # Longitude grows to the left, as the sky is seen. Above all stars there is room for the arrow that is the scale.
+    # Longitude increases to the left, as on the sky. The key of the arrows is above all stars.
     axes.set(xlim=(half, -half), ylim=(-half, 1.2 * half), aspect="equal")
     axes.set(xlabel="offset in Galactic longitude [deg]", ylabel="offset in Galactic latitude [deg]")
     ra, dec = members.centre
     axes.set_title(
         f"{name}: {len(stars)} stars at {members.distance_pc:,.0f} pc\n(ra, dec) = ({ra:.2f}°, {dec:+.2f}°)",
         fontsize=10,
-        parse_math=False,  # a name may have a dollar in it
+        parse_math=False,  # a name may contain a dollar sign
     )
 
 
 def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -> None:
-    """The density of a target in scaled units, over physical ones, with the calibrated intervals.
+    """Draw the density of a target and its calibrated intervals.
+
+    The density is per scaled unit, over an axis in physical units: unlike a density per physical unit, it has
+      its
+    median in the middle of a logarithmic axis as well.
 
     Args:
-      predictive: NUM_POINT times the distribution, one for each point of the curve.
+      axes: the panel.
+      run: the run.
+      key: the target.
+      predictive: the distribution before calibration, repeated NUM_POINT times.
+      row: the row of the posterior table.
     """
     scaler = run.target_scalers.of(key)
-    center, width = row["prediction_scaled"], row["p97.5_scaled"] - row["p2.5_scaled"]
+    narrowest, widest = PERCENTILES[0], PERCENTILES[-1]
+    center, width = row["prediction_scaled"], row[f"{widest[1]}_scaled"] - row[f"{widest[0]}_scaled"]
     scaled = np.linspace(center - width, center + width, NUM_POINT)
     physical = scaler.inverse(scaled)
     density = np.exp(-predictive.log_score(scaled))
     axes.plot(physical, density, color="black", linewidth=1.5)
-    for (low, high), shade, level in zip(PERCENTILES[::-1], ("0.88", "0.75"), ("95 %", "68 %"), strict=True):
+    # The wide interval first, so that the narrow one is drawn over it.
+    shades = zip(PERCENTILES[::-1], LEVEL_NAMES[::-1], ("0.88", "0.75"), strict=True)
+    for (low, high), level, shade in shades:
         inside = (scaled >= row[f"{low}_scaled"]) & (scaled <= row[f"{high}_scaled"])
-        axes.fill_between(physical, density, where=inside, color=shade, label=f"{level}, calibrated")
+        axes.fill_between(physical, density, where=inside, color=shade, label=f"{level} %, calibrated")
     axes.axvline(row["prediction_physical"], color=style.DARK, linewidth=2, label="median")
     if quantities.get(key).is_logarithmic:
         axes.set_xscale("log")
         style.plain_numbers(axes.xaxis, physical.min(), physical.max())
-    low, high = row["p16_physical"], row["p84_physical"]
+    low, high = (row[f"{bound}_physical"] for bound in narrowest)
     scale = ", logarithmic" if quantities.get(key).is_logarithmic else ""
     axes.set_xlabel(f"{quantities.get(key).axis_label()}{scale}")
     axes.set(yticks=[], ylabel="probability density")
@@ -91,46 +112,38 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
 
 
 def _training_set(axes: Axes, run: Predictor, rows, is_flagged: bool) -> None:
-    """The training clusters, and this one among them: two targets against each other, or one against the number of stars."""
+    """Draw the cluster among the training clusters: two targets, or one and the number of stars."""
     keys = list(run.target_keys)
-    reference = run.reference
-    known = (
-        [*reference.target.T, reference.num_star][:2]
-        if len(keys) > 1
-        else [reference.num_star, reference.target[:, 0]]
-    )
     names = keys[:2] if len(keys) > 1 else ["num_star", keys[0]]
-    axes.plot(*known, ".", color="0.6", markersize=3, label="training clusters")
-    place, errors = [], []
-    for name in names:
-        if name == "num_star":
-            place.append(rows["num_star"].iloc[0])
-            errors.append([[0.0], [0.0]])
-            continue
-        value, low, high = (rows.loc[name, f"{what}_physical"] for what in ("prediction", "p16", "p84"))
-        place.append(value)
-        errors.append([[value - low], [high - value]])
+    reference = run.reference
+    training = dict(zip(keys, reference.target.T, strict=True)) | {"num_star": reference.num_star}
+    axes.plot(*(training[name] for name in names), ".", color="0.6", markersize=3, label="training clusters")
+    values, errors = zip(*(_value_and_errors(rows, name) for name in names), strict=True)
     axes.errorbar(
-        *place,
+        *values,
         xerr=errors[0],
         yerr=errors[1],
         fmt="o",
         color="black",
         markerfacecolor=style.WARM,
-        label="this cluster, 68 %",
+        label=f"this cluster, {LEVEL_NAMES[0]} %",
     )
-    for name, axis, set_scale, set_label in zip(
-        names,
-        (axes.xaxis, axes.yaxis),
-        (axes.set_xscale, axes.set_yscale),
-        (axes.set_xlabel, axes.set_ylabel),
-        strict=True,
+    axes.set(xlabel=quantities.get(names[0]).axis_label(), ylabel=quantities.get(names[1]).axis_label())
+    for name, axis, set_scale in zip(
+        names, (axes.xaxis, axes.yaxis), (axes.set_xscale, axes.set_yscale), strict=True
     ):
-        set_label(quantities.get(name).axis_label())
         if quantities.get(name).is_logarithmic:
             set_scale("log")
             style.plain_numbers(axis, *axis.get_view_interval())
-    flag = "\nflagged: see the table for why" if is_flagged else ""
+    flag = "\nflagged: see the table for the reasons" if is_flagged else ""
     axes.set_title(f"novelty {rows['novelty'].iloc[0]:.2f} (above 1: unlike training){flag}", fontsize=10)
-    # Old clusters are light, and light ones are not young: of age and mass that corner is empty.
+    # Clusters lose mass as they age: the corner of young and light ones is empty.
     axes.legend(loc="lower left" if len(keys) > 1 else "best", frameon=False, fontsize=8)
+
+
+def _value_and_errors(rows, name: str) -> tuple[float, list[list[float]]]:
+    """Return the value of a quantity, and how far the narrowest interval reaches below and above it."""
+    if name == "num_star":
+        return rows["num_star"].iloc[0], [[0.0], [0.0]]
+    value, low, high = (rows.loc[name, f"{column}_physical"] for column in ("prediction", *PERCENTILES[0]))
+    return value, [[value - low], [high - value]]

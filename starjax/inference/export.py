@@ -1,9 +1,9 @@
-"""Writes a finished run as one program that jax alone can read and call, on CPUs, GPUs and TPUs.
+"""Export of a finished run as one program that jax alone can read and call, on CPUs, GPUs and TPUs.
 
     starjax export --run=RUN_DIR --out=posterior.jaxexport
 
-The file is what `jax.export` serializes: StableHLO with the parameters, the scalers, the calibration and
-what novelty is measured against as constants. Its arguments are named: a dict of features, each (clusters, stars), and a mask.
+The file is serialized by `jax.export`: StableHLO, with parameters, scalers, calibration and training clusters
+as constants. Its arguments are a dict of features, each (clusters, stars), and a mask.
 """
 
 import re
@@ -21,32 +21,33 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class ExportError(errors.StarjaxError):
-    """A program that cannot be written, with what to do."""
+    """An export that cannot be written."""
 
 
 def exported(run: Predictor) -> jax.export.Exported:
-    """The program of a run, for any number of clusters and of stars; see `program.of_run`."""
+    """Return the program of a run for any number of clusters and stars (see `posterior_function`)."""
     shape = jax.export.symbolic_shape("num_cluster, num_star")
     features = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key in run.feature_keys}
-    answer = jax_function.posterior_function(run)
-    answer.__name__ = re.sub(r"\W", "_", f"starjax_{run_name(run)}")
-    return jax.export.export(jax.jit(answer), platforms=PLATFORMS)(
+    function = jax_function.posterior_function(run)
+    function.__name__ = re.sub(r"\W", "_", f"starjax_{run_name(run)}")
+    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(
         features, jax.ShapeDtypeStruct(shape, jnp.bool)
     )
 
 
 def write(run: Predictor, out: Path) -> jax.export.Exported:
-    """Exports a run to a file; what stood there is replaced once the new file is complete."""
-    made = exported(run)
+    """Write the program of a run to a file, which is replaced once the new one is complete."""
+    program = exported(run)
     with files.atomic_write(out) as temporary:
-        temporary.write_bytes(made.serialize())
-    return made
+        temporary.write_bytes(program.serialize())
+    return program
 
 
 def run_name(run: Predictor) -> str:
-    return run.run_dir.path.resolve().name  # of `.`, too
+    """Return the name of the run directory."""
+    return run.run_dir.path.resolve().name  # `.` has no name before it is resolved
 
 
 def output_names(exported: jax.export.Exported) -> list[str]:
-    """Return the names of what an exported program gives."""
+    """Return the names of the outputs of an exported program."""
     return list(jax.tree.unflatten(exported.out_tree, exported.out_avals))

@@ -1,4 +1,4 @@
-"""The answer for observed clusters as one table: values, intervals, doubts, and classical estimates from the same stars."""
+"""The prediction for observed clusters as a table: posteriors, flags, and classical masses."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,32 +8,33 @@ import pandas as pd
 from starjax import quantities
 from starjax.catalogs.features import ClusterMembers
 from starjax.dynamics import cluster_masses
+from starjax.evaluation.calibration import PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
-from starjax.evaluation.posterior import PERCENTILES, Posterior
+from starjax.evaluation.posterior import PREDICTION_COLUMNS, Posterior
 
-# Of a cluster's stars, the share that may be left out for want of values before its answer is flagged.
-MOST_LEFT_OUT = 0.05
-# And that may be left out because they do not belong to the rest, motions and distances taken together.
-MOST_NON_MEMBERS = 0.1
-# Of the dispersion, the share that errors of velocities may have: beyond, intervals of the packaged sample's test
-# clusters hold less than they say (benchmarks/README.md).
-MOST_OF_DISPERSION = 0.75
+# Predictions are flagged beyond these limits. The fraction of the stars that lack values and are left out:
+MAX_LEFT_OUT = 0.05
+# The fraction that is left out as non-members, by motion or distance.
+MAX_NON_MEMBERS = 0.1
+# Velocity errors in units of the velocity dispersion. Beyond, intervals on test clusters of the packaged
+# sample cover less than their nominal level (docs/explanation/accuracy.md).
+MAX_VELOCITY_ERROR = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a run says of the clusters of a list.
+    """The prediction of a run for the clusters of a member catalogue.
 
     Attributes:
-      table: one row a cluster (see `table_of`).
-      members: of each cluster, the stars that the answer is from, and what was done with the others.
-      answer: the distributions behind the table.
-      refused: why there is no answer, by the name of each cluster that has none.
+      table: one row per cluster (see `prediction_table`).
+      members: by cluster, the stars that the prediction is based on, and notes on those that were left out.
+      posterior: the distributions behind the table.
+      refused: by cluster, the reason why it cannot be predicted.
     """
 
     table: pd.DataFrame
     members: dict[str, ClusterMembers] = dataclasses.field(repr=False)
-    answer: Posterior = dataclasses.field(repr=False)
+    posterior: Posterior = dataclasses.field(repr=False)
     refused: dict[str, str]
 
 
@@ -42,79 +43,99 @@ def prediction_table(
     feature_keys: Sequence[str],
     reference: TrainingReference,
     members: Mapping[str, ClusterMembers],
-    answer: Posterior,
-    doubts: Sequence[str],
+    posterior: Posterior,
+    caveats: Sequence[str],
 ) -> pd.DataFrame:
-    """One row a cluster.
+    """Return one row per cluster.
 
     Args:
-      target_keys, feature_keys: what the run tells and sees.
-      doubts: of the run, which flag every cluster.
+      target_keys, feature_keys: the targets and features of the run.
+      reference: the training clusters.
+      members: the stars of each cluster.
+      posterior: the posterior of the same clusters.
+      caveats: reasons to flag every cluster (see `Predictor.caveats`).
 
     Returns:
-      `cluster`; of each target its value in physical units under its own name, the bounds of its calibrated
-      intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`, and `num_left_out` for want of
-      values, `num_non_member` because they do not belong to the rest; `novelty`, `is_flagged` and `flags`, why; `distance_pc`, `radial_velocity_kms`; `velocity_error_kms`, the
-      median of single stars across the line of sight; classical estimates with standard errors: `sigma_1d_kms`,
-      `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the list.
+      `cluster`; for each target, its median in physical units under its own name, the bounds of its
+      calibrated intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`;
+      `novelty`, the out-of-distribution score; `num_left_out`, stars left out because values are missing;
+      `num_non_member`, stars left out as non-members; `is_flagged` and `flags`, the reasons; `distance_pc`,
+      `radial_velocity_kms`; `velocity_error_kms`, the median error of single stars across the line of sight;
+      classical estimates with standard errors, `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so
+      on, and `classical_note` on them; `notes` on the catalogue.
     """
     rows = []
     for name, one in members.items():
-        of_cluster = answer.table[answer.table["cluster"] == name].set_index("target_key")
+        by_target = posterior.table[posterior.table["cluster"] == name].set_index("target_key")
         row = {"cluster": name}
         for key in target_keys:
-            row |= {key: of_cluster.loc[key, "prediction_physical"]}
-            bounds = [bound for pair in PERCENTILES for bound in pair]
-            row |= {f"{key}_{bound}": of_cluster.loc[key, f"{bound}_physical"] for bound in bounds}
-            row |= {f"{key}_{s}": of_cluster.loc[key, s] for s in ("spread_members", "spread_draws")}
-        row |= {what: of_cluster[what].iloc[0] for what in ("num_star", "novelty")}
+            row |= {
+                f"{key}{ending}": by_target.loc[key, column] for ending, column in PREDICTION_COLUMNS.items()
+            }
+        row |= {column: by_target[column].iloc[0] for column in ("num_star", "novelty")}
         row |= {"num_left_out": one.num_left_out, "num_non_member": one.num_non_member}
         beside = {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
         beside |= cluster_masses.masses_of_members(one)
-        found = [*doubts, *flag_reasons(target_keys, reference, row | beside)]
+        reasons = [*caveats, *flag_reasons(target_keys, reference, row | beside)]
         if any(quantities.get(key).is_velocity for key in feature_keys):
-            found += _of_velocities(beside["velocity_error_kms"], beside["sigma_1d_kms"])
-        row |= {"is_flagged": bool(found), "flags": "; ".join(found)}
+            reasons += _velocity_reasons(beside["velocity_error_kms"], beside["sigma_1d_kms"])
+        row |= {"is_flagged": bool(reasons), "flags": "; ".join(reasons)}
         rows.append(row | beside | {"notes": " ".join(one.notes)})
     return pd.DataFrame(rows)
 
 
 def flag_reasons(target_keys: Sequence[str], reference: TrainingReference, row: Mapping) -> list[str]:
-    """Why the answer for a cluster should not be believed as it stands; none where nothing speaks against it."""
-    found = []
+    """Return the reasons to flag the prediction for a cluster, given the row of its table."""
+    reasons = []
     if row["novelty"] > 1:
-        found.append(f"unlike the clusters trained on: novelty {row['novelty']:.2f}, above 1")
-    for key, what in (("num_star", "stars"), ("distance_pc", "pc away")):
+        reasons.append(f"unlike the training clusters: novelty {row['novelty']:.2f}, above 1")
+    for key, unit in (("num_star", "stars"), ("distance_pc", "pc away")):
         low, high = reference.range_of(key)
         if not low <= row[key] <= high:
-            found.append(f"{row[key]:,.0f} {what}, trained on {low:z,.0f} to {high:z,.0f}")
-    num_there = row["num_star"] + row["num_left_out"] + row["num_non_member"]
-    if row["num_left_out"] > MOST_LEFT_OUT * num_there:
-        found.append(
-            f"{row['num_left_out']:,} of {num_there:,} stars are left out for want of values, and so is their mass"
+            reasons.append(f"{row[key]:,.0f} {unit}, trained on {low:z,.0f} to {high:z,.0f}")
+    return reasons + _left_out_reasons(row) + _range_reasons(target_keys, reference, row)
+
+
+def _left_out_reasons(row: Mapping) -> list[str]:
+    """Return the reasons that concern stars which were left out."""
+    reasons = []
+    num_listed = row["num_star"] + row["num_left_out"] + row["num_non_member"]
+    if row["num_left_out"] > MAX_LEFT_OUT * num_listed:
+        reasons.append(
+            f"{row['num_left_out']:,} of {num_listed:,} stars are left out because values are missing, and "
+            "their mass with them"
         )
-    num_before = row["num_star"] + row["num_non_member"]
-    if row["num_non_member"] > MOST_NON_MEMBERS * num_before:
-        found.append(
-            f"{row['num_non_member']:,} of {num_before:,} stars move or stand unlike the rest, and are left out: is it one "
-            "cluster, and what is stated of it right?"
+    num_complete = row["num_star"] + row["num_non_member"]
+    if row["num_non_member"] > MAX_NON_MEMBERS * num_complete:
+        reasons.append(
+            f"{row['num_non_member']:,} of {num_complete:,} stars are left out as non-members by motion or "
+            "distance: check that this is one cluster, and that the given properties are right"
         )
+    return reasons
+
+
+def _range_reasons(target_keys: Sequence[str], reference: TrainingReference, row: Mapping) -> list[str]:
+    """Return the targets whose 68 % interval reaches beyond the training range."""
+    reasons = []
     low_bound, high_bound = PERCENTILES[0]
     for key in target_keys:
         low, high = reference.range_of(key)
-        # A range that begins at zero, within rounding, ends there for all clusters.
-        reaches_down = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
-        if reaches_down or row[key] < low or row[f"{key}_{high_bound}"] > high:
+        # A range from zero, within rounding, is bounded by nature: it does not end where training does.
+        reaches_below = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
+        if reaches_below or row[key] < low or row[f"{key}_{high_bound}"] > high:
             name, unit = quantities.short_name(key), quantities.unit(key)
-            found.append(
-                f"{name} reaches the end of what was trained on, {low:z,.0f} to {high:z,.0f} {unit}, and no interval holds there"
+            reasons.append(
+                f"{name} reaches the end of the training range, {low:z,.0f} to {high:z,.0f} {unit}, where "
+                "intervals are not calibrated"
             )
-    return found
+    return reasons
 
 
-def _of_velocities(error_kms: float, sigma_1d_kms: float) -> list[str]:
-    if not error_kms > MOST_OF_DISPERSION * sigma_1d_kms:
+def _velocity_reasons(error_kms: float, sigma_1d_kms: float) -> list[str]:
+    """Return the reason that concerns velocity errors; none if the dispersion is not known (NaN)."""
+    if not error_kms > MAX_VELOCITY_ERROR * sigma_1d_kms:
         return []
     return [
-        f"velocities are known to {error_kms:.2g} km/s and spread by {sigma_1d_kms:.2g}: trained on velocities without errors"
+        f"velocity errors of {error_kms:.2g} km/s at a dispersion of {sigma_1d_kms:.2g} km/s: trained on "
+        "velocities without errors"
     ]

@@ -1,4 +1,4 @@
-"""Figures of the test samples as a density: predicted against true, and how far off."""
+"""Figures of the evaluation on test clusters: predicted against true values, errors, and coverage."""
 
 import numpy as np
 import pandas as pd
@@ -8,18 +8,20 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from starjax import quantities
-from starjax.evaluation import calibration, coverage
+from starjax.evaluation import coverage
+from starjax.evaluation.calibration import LEVEL_NAMES, LEVELS
 from starjax.plotting import style
 
-# DOC """Figures of the test snapshots: how errors depend on what a cluster is like, and whether intervals hold what they say."""
+# Errors are shown against the targets and these properties, if they are known.
+AGAINST = ("num_star", "distance_pc", "time")
 
 
 def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
-    """Density of the test samples, predicted against true, and their errors below, one column a target.
+    """Return the density of the test samples, predicted against true, and of their errors below.
 
     Args:
-      table: the test table, as `Evaluator.table` gives it.
-      metrics: by target, as `Evaluator.metrics` gives them.
+      table: the test table (see `Evaluator.table`).
+      metrics: test metrics by target (see `Evaluator.metrics`).
     """
     keys = list(metrics)
     figure = Figure(figsize=(5.2 * len(keys), 5.8), layout="constrained")
@@ -28,11 +30,11 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
         rows = table[table["target_key"] == key]
         true, predicted = rows["target_physical"].to_numpy(), rows["prediction_physical"].to_numpy()
         is_log = quantities.get(key).is_logarithmic and true.min() > 0 and predicted.min() > 0
-        norm = LogNorm()  # one for both panels, whose counts are beside them
+        norm = LogNorm()  # shared by both panels, which have one colour bar
         density = _against_true(above, true, predicted, is_log, norm)
         errors = _error_density(below, true, predicted, is_log, norm)
         norm.autoscale(np.concatenate([density.get_array(), errors.get_array()]))
-        label = f"{quantities.get(key).axis_label()}"
+        label = quantities.get(key).axis_label()
         above.set_ylabel(f"predicted {label}")
         below.set_xlabel(f"true {label}")
         below.set_ylabel("log10(pred. / true)" if is_log else f"error [{quantities.unit(key)}]")
@@ -48,6 +50,7 @@ def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
 def _against_true(
     axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
 ) -> PolyCollection:
+    """Draw predicted against true values."""
     low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     scale, bounds = ("log", np.log10((low, high))) if is_log else ("linear", (low, high))
     scales = {"xscale": scale, "yscale": scale}
@@ -64,10 +67,10 @@ def _against_true(
 def _error_density(
     axes: Axes, true: np.ndarray, predicted: np.ndarray, is_log: bool, norm: LogNorm
 ) -> PolyCollection:
-    """In dex where targets are shown by their logarithms."""
+    """Draw errors against true values; errors are in dex if the target has a logarithmic axis."""
     error = np.log10(predicted / true) if is_log else predicted - true
     bounds = np.log10((true.min(), true.max())) if is_log else (true.min(), true.max())
-    reach = 1.05 * np.abs(error).max() or 1.0  # of a perfect prediction
+    reach = 1.05 * np.abs(error).max() or 1.0  # an axis needs a width even if all predictions are perfect
     scale = "log" if is_log else "linear"
     density = _density(axes, true, error, (*bounds, -reach, reach), norm, gridsize=(40, 12), xscale=scale)
     axes.axhline(0, color="black", linewidth=1, linestyle="--")
@@ -80,19 +83,16 @@ def _error_density(
 def _density(
     axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple, norm: LogNorm, **options
 ) -> PolyCollection:
-    style = {"norm": norm, "cmap": "viridis", "mincnt": 1, "linewidths": 0.1}
-    return axes.hexbin(x, y, extent=extent, **style, **options)
-
-
-# What errors are shown against, beside the targets; `time` also where it is no target, if it is known.
-AGAINST = ("num_star", "distance_pc", "time")
+    """Draw the number of samples in hexagons; `extent` is in log10 on logarithmic axes."""
+    look = {"norm": norm, "cmap": "viridis", "mincnt": 1, "linewidths": 0.1}
+    return axes.hexbin(x, y, extent=extent, **look, **options)
 
 
 def errors_by_property(snapshots: pd.DataFrame) -> Figure:
-    """Error of every test snapshot against what the cluster is like, targets down.
+    """Return the errors of the test snapshots against properties of the clusters, one row per target.
 
     Args:
-      snapshots: as `snapshots.Judge.table` gives them.
+      snapshots: see `SnapshotEvaluator.table`.
     """
     by_target = dict(list(snapshots.groupby("target_key", sort=False)))
     wanted = dict.fromkeys([*AGAINST, *by_target])
@@ -106,7 +106,9 @@ def errors_by_property(snapshots: pd.DataFrame) -> Figure:
             _error_panel(axes, np.asarray(_values(by_target, name)), error)
             if axes is panels[-1][against.index(name)]:
                 known = quantities.get(name)
-                axes.set_xlabel(f"true {known.axis_label()}" if known.kind == "target" else known.axis_label())
+                axes.set_xlabel(
+                    f"true {known.axis_label()}" if known.kind == "target" else known.axis_label()
+                )
         axes_of_target[0].set_ylabel(label)
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
@@ -114,7 +116,7 @@ def errors_by_property(snapshots: pd.DataFrame) -> Figure:
 
 
 def _values(by_target: dict, name: str):
-    """A property of each snapshot, in the order of the rows of a target; None where it is not known."""
+    """Return a property of the snapshots, in the order of the rows of a target; None if it is not known."""
     first = next(iter(by_target.values()))
     if name in by_target:
         return by_target[name]["target_physical"]
@@ -123,6 +125,7 @@ def _values(by_target: dict, name: str):
 
 
 def _error(rows: pd.DataFrame, key: str) -> tuple[np.ndarray, str]:
+    """Return the errors of a target and their label; errors are in dex if its axes are logarithmic."""
     predicted, true = rows["prediction_physical"].to_numpy(), rows["target_physical"].to_numpy()
     label = quantities.get(key).label
     if quantities.get(key).is_logarithmic and predicted.min() > 0 and true.min() > 0:
@@ -131,13 +134,14 @@ def _error(rows: pd.DataFrame, key: str) -> tuple[np.ndarray, str]:
 
 
 def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
+    """Draw errors against a property: all snapshots, and median and 16 to 84 % range in bins."""
     axes.axhline(0, color="black", linewidth=0.8)
     axes.plot(values, error, ".", color="0.6", markersize=3, label="snapshot")
     middle, median, low, high = [], [], [], []
     for _, _, inside in coverage.bins(values):
         middle.append(np.median(values[inside]))
-        for found, percentile in ((low, 16), (median, 50), (high, 84)):
-            found.append(np.percentile(error[inside], percentile))
+        for values_of_bins, percentile in ((low, 16), (median, 50), (high, 84)):
+            values_of_bins.append(np.percentile(error[inside], percentile))
     bars = np.abs(np.array([low, high]) - median)
     axes.errorbar(
         middle,
@@ -155,11 +159,11 @@ def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
 
 
 def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """One panel a target: how often the truth lies below each quantile, and how often in calibrated intervals.
+    """Return, for each target, the distribution of the PIT and the coverage of calibrated intervals.
 
     Args:
-      snapshots: as `snapshots.Judge.table` gives them.
-      table: as `coverage.by_bins` makes it of them.
+      snapshots: see `SnapshotEvaluator.table`.
+      table: see `coverage.coverage_table`.
     """
     by_target = dict(list(snapshots.groupby("target_key", sort=False)))
     figure = Figure(figsize=(0.6 + 3.9 * len(by_target), 4.3), layout="constrained")
@@ -175,28 +179,27 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
             where="post",
             color=style.DARK,
             linewidth=1.5,
-            label="truth below a quantile, before calibration",
+            label="true value below quantile, before calibration",
         )
         overall = table[(table["target_key"] == key) & (table["by"] == "all")].iloc[0]
-        names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
         axes.errorbar(
-            calibration.LEVELS,
-            calibration.LEVELS,
-            yerr=[overall[f"coverage_{name}_error"] for name in names],
+            LEVELS,
+            LEVELS,
+            yerr=[overall[f"coverage_{name}_error"] for name in LEVEL_NAMES],
             fmt="none",
             color="black",
             capsize=4,
-            label="how far such shares scatter",
+            label="expected scatter of the coverage",
         )
         axes.plot(
-            calibration.LEVELS,
-            [overall[f"coverage_{name}"] for name in names],
+            LEVELS,
+            [overall[f"coverage_{name}"] for name in LEVEL_NAMES],
             "o",
             color=style.WARM,
             markeredgecolor="black",
-            label="truth in calibrated intervals",
+            label="true value in calibrated interval",
         )
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal", title=quantities.get(key).label)
-        axes.set(xlabel="probability that is said", ylabel="share of test snapshots")
+        axes.set(xlabel="nominal probability", ylabel="fraction of test snapshots")
         axes.legend(loc="upper left", frameon=False, fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""TODO plotting.run_figures."""
+"""Figures of runs: the loss by epoch of one, and the test metrics of many by architecture."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ from starjax.plotting import style
 
 
 def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name: str) -> Figure:
-    """Loss by epoch of each member, from the content of metrics.csv, with the epochs that were tested."""
+    """Return the loss by epoch of each ensemble member, with the best epochs marked.
+
+    Args:
+      metrics: the content of metrics.csv.
+      best_epochs: the best epoch of each member.
+      loss_name: label of the loss.
+    """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     labels = {"train": "training (stars dropped, dropout on)", "val": "validation"}
@@ -42,10 +48,10 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
 
 
 def architectures(table: pd.DataFrame) -> Figure:
-    """R² of every run against the size of its model, one panel a task: targets down, features across.
+    """Return R² of every run against the size of its model, targets down and features across.
 
     Args:
-      table: as `runs.read_all` gives it.
+      table: see `run_tables.read_runs`.
     """
     models, targets = sorted(table["model"].unique()), sorted(table["target"].unique())
     columns = sorted(table[["data_set", "features"]].drop_duplicates().itertuples(index=False, name=None))
@@ -72,7 +78,7 @@ def architectures(table: pd.DataFrame) -> Figure:
 
 
 def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
-    """A dot a run; models differ in shape and in lightness, so that they can be told apart without colours."""
+    """Draw a dot per run; models differ in shape and lightness, and can be distinguished without colours."""
     styles = itertools.cycle([("o", style.DARK), ("s", style.WARM), ("^", "#2a9d70"), ("D", "#b0b0b0")])
     for model, (marker, colour) in zip(models, styles, strict=False):
         of_model = rows[rows["model"] == model]
@@ -92,5 +98,6 @@ def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
 
 
 def _best_label(rows: pd.DataFrame) -> str:
+    """Return architecture and R² of the best run."""
     best = rows.loc[rows["snapshot_scaled_r2"].fillna(-np.inf).idxmax()]
     return f"{best['architecture']}, {style.signed(best['snapshot_scaled_r2'], 2)}"

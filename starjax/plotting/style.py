@@ -1,4 +1,7 @@
-"""Figures of a run. Matplotlib is used without its global state, so that nothing needs a display."""
+"""Colours and axes that all figures share, and how figures are saved.
+
+Matplotlib is used without its global state, so that no display is needed.
+"""
 
 from pathlib import Path
 
@@ -7,17 +10,20 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from starjax.io import files
 
-# Apart in greyscale, too.
+# Distinguishable in greyscale as well.
 DARK, WARM = "#0b3c6f", "#f0a830"
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with the minus sign that the axes have."""
+    """Return a number with the minus sign of axes (U+2212)."""
     return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def plain_numbers(axis, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis as plain numbers: in a short range as many as a linear one has, else by decades."""
+    """Label a logarithmic axis from `low` to `high` with plain numbers, without powers of ten.
+
+    Less than a decade has about as many ticks as a linear axis, since one tick per decade may leave none.
+    """
     if high < 10 * low:
         axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
     else:
@@ -27,6 +33,6 @@ def plain_numbers(axis, low: float, high: float) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG."""
+    """Write a figure as PNG."""
     with files.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)

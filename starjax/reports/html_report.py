@@ -1,4 +1,4 @@
-"""A finished run as one HTML page that needs nothing beside it.
+"""The report of a finished run: one self-contained HTML page.
 
 starjax report --run=RUN_DIR
 """
@@ -19,29 +19,31 @@ from flax.traverse_util import flatten_dict
 from starjax import errors, quantities
 from starjax.datasets.dataset import CONFIG_FILE
 from starjax.datasets.load import dataset_directory
-from starjax.evaluation import calibration, out_of_distribution
-from starjax.evaluation import coverage as coverage_lib
+from starjax.evaluation import out_of_distribution
+from starjax.evaluation.calibration import LEVEL_NAMES
+from starjax.evaluation.coverage import PREDICTED
 from starjax.io import files
 from starjax.reports import console_summary
 from starjax.runs.directory import RunDirectory
 from starjax.runs.state import read_finished_record
 
-# The figures of a run, and what they show.
+# Captions of the figures, by file name.
 CAPTIONS = {
-    "predicted-against-true": "Predicted against true, test samples.",
-    "errors": "Errors of the test snapshots, by what the clusters are like.",
-    "calibration": "How often the truth of a test snapshot lies below each predicted quantile, and in calibrated intervals.",
+    "predicted-against-true": "Predicted against true values of the test samples.",
+    "errors": "Errors of the test snapshots against properties of the clusters.",
+    "calibration": "Fraction of test snapshots whose true value lies below each predicted quantile, and in "
+    "the calibrated intervals.",
     "training-curves": "Loss by epoch.",
 }
 
 
 class ReportError(errors.StarjaxError):
-    """A run of which no page can be made."""
+    """A run whose files do not allow a report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HtmlTable:
-    """Text in rows and columns, and what they are."""
+    """A table of text: titles of columns, rows of cells, and a caption."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -58,7 +60,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page, called `key` in links to it."""
+    """A section of the page; `key` is its anchor, and `card` preformatted content at its end."""
 
     key: str
     title: str
@@ -69,19 +71,20 @@ class Section:
 
 
 def html_page(run_dir: RunDirectory) -> str:
-    """The page of a finished run.
+    """Return the page of a finished run.
 
     Raises:
-      ReportError, ExperimentError: the directory holds no finished run, or a file of it is missing or damaged.
+      RunDirectoryError, ReportError: the directory holds no finished run, or one of its files is missing or
+        damaged.
     """
     record = read_finished_record(run_dir)
     try:
         tested = files.read_json(run_dir.test_metrics)
-        coverage, history = pd.read_csv(run_dir.coverage), pd.read_csv(run_dir.metrics)
+        coverage, metrics = pd.read_csv(run_dir.coverage), pd.read_csv(run_dir.metrics)
         sections = [
             _results(run_dir, tested),
             _calibration(run_dir, coverage),
-            _training(run_dir, history),
+            _training(run_dir, metrics),
             _config(record),
             _data_card(record, out_of_distribution.load(run_dir.training_set)),
         ]
@@ -90,13 +93,17 @@ def html_page(run_dir: RunDirectory) -> str:
             raise
         raise ReportError(f"{run_dir.path}: {error}: restore the file, or train the run again") from error
     config = record["config"]
-    summary = f"{config['model']['name']}, trained on the data set {record['dataset']['name']}, starjax {record['versions']['starjax']}"
+    summary = (
+        f"{config['model']['name']}, trained on the data set {record['dataset']['name']}, starjax "
+        f"{record['versions']['starjax']}"
+    )
     source = importlib.resources.files("starjax.reports").joinpath("report.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     return template.render(name=run_dir.name, summary=summary, sections=sections)
 
 
 def _results(run_dir: RunDirectory, tested: dict) -> Section:
+    """Return the section of test metrics."""
     rows = [
         [
             quantities.short_name(key),
@@ -112,16 +119,16 @@ def _results(run_dir: RunDirectory, tested: dict) -> Section:
         text = f"Test samples; mean of {num_member} members, each at its best of {tested['epochs']} epochs."
     tables = [HtmlTable(("target", "units", "MAE", "RMSE", "R²"), rows)]
     if run_dir.members.exists():
-        of_members = pd.read_csv(run_dir.members)
-        cells = console_summary.members_cells(of_members, list(tested["test"]))
-        tables.append(HtmlTable(*cells, console_summary.members_title(of_members)))
+        members = pd.read_csv(run_dir.members)
+        cells = console_summary.members_cells(members, list(tested["test"]))
+        tables.append(HtmlTable(*cells, console_summary.members_title(members)))
     return Section("results", "Results", text, tables, _figures(run_dir, "predicted-against-true", "errors"))
 
 
 def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
-    names = [f"{100 * level:.0f}" for level in calibration.LEVELS]
-    of_levels = [title for name in names for title in (f"{name} % hold", "width")]
-    columns = ["target", "by", "range", "snapshots", "runs", *of_levels, "MAE", "CRPS"]
+    """Return the section of coverage."""
+    level_columns = [title for name in LEVEL_NAMES for title in (f"{name} %: coverage", "width")]
+    columns = ["target", "by", "range", "snapshots", "simulations", *level_columns, "MAE", "CRPS"]
     rows = []
     for row in coverage.to_dict("records"):
         ends = [f"{row[end]:z,.0f}" for end in ("low", "high") if not np.isnan(row[end])]
@@ -133,31 +140,34 @@ def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
             f"{row['num_snapshot']}",
             f"{row['num_simulation']}",
         ]
-        for name in names:
+        for name in LEVEL_NAMES:
             cells.append(f"{row[f'coverage_{name}']:.3f} ± {row[f'coverage_{name}_error']:.3f}")
             cells.append(f"{row[f'width_{name}']:,.1f} {unit}")
         rows.append([*cells, f"{row['mae']:,.1f} {unit}", f"{row['crps_scaled']:.3f}"])
     text = (
-        "How often calibrated intervals hold the truth of a test snapshot, ± by how much such a share scatters about its level "
-        "from one set of runs to another, and how wide they are; MAE is that of medians, CRPS in scaled units. In bins of a truth the lowest and "
-        "highest values are held less often by any model, since what it predicts of them lies nearer to the middle."
+        "Coverage of the calibrated intervals on test snapshots, ± its expected scatter about the nominal "
+        "level over sets of calibration and test simulations, and median width of the intervals. MAE is that "
+        "of the medians, CRPS is in scaled units. Binned by true value, coverage is below nominal in the "
+        "extreme bins for any model (regression to the mean)."
     )
     return Section(
         "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(run_dir, "calibration")
     )
 
 
-def _training(run_dir: RunDirectory, history: pd.DataFrame) -> Section:
+def _training(run_dir: RunDirectory, metrics: pd.DataFrame) -> Section:
+    """Return the section of training, with the best epoch of each member."""
     shown = ["member", "epoch", "learning_rate", "train_loss", "val_loss"]
-    best = history.loc[history.groupby("member")["val_loss"].idxmin()]
+    best = metrics.loc[metrics.groupby("member")["val_loss"].idxmin()]
     rows = [[f"{row[name]:.6g}" for name in shown] for row in best.to_dict("records")]
-    text = f"{history['epoch'].max()} epochs; the best of each member:"
+    text = f"{metrics['epoch'].max()} epochs; the best of each member:"
     return Section(
         "training", "Training", text, [HtmlTable(shown, rows)], _figures(run_dir, "training-curves")
     )
 
 
 def _config(record: dict) -> Section:
+    """Return the section of config fields and package versions."""
     fields = flatten_dict(record["config"], sep=".")
     rows = [[f"config.{name}", json.dumps(value)] for name, value in fields.items()]
     rows += [[f"version of {name}", version] for name, version in record["versions"].items()]
@@ -165,39 +175,43 @@ def _config(record: dict) -> Section:
 
 
 def _data_card(record: dict, reference: out_of_distribution.TrainingReference) -> Section:
-    """What the data set says of itself, where it still is, and the ranges that were trained on."""
+    """Return the section of the data set: its ranges in training, and its README if it still exists."""
     rows = [
         [_titled(key), f"{low:z,.0f}", f"{high:z,.0f}"]
         for key, (low, high) in zip(reference.range_keys, reference.ranges, strict=True)
     ]
-    text = f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; the clusters learned from have:"
+    text = (
+        f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; ranges "
+        "of the training clusters:"
+    )
     directory = dataset_directory(record["dataset"]["name"])
-    readme, made_by = directory / "README.md", directory / CONFIG_FILE
+    readme, build_config = directory / "README.md", directory / CONFIG_FILE
     card = ""
     if readme.exists():
-        # Neither HTML nor images of its own: the page needs nothing beside it.
+        # HTML and images could load something from elsewhere.
         reader = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
         card = markupsafe.Markup(reader.render(readme.read_text(encoding="utf-8")))
-    elif made_by.exists():
-        card = markupsafe.Markup("<pre>{}</pre>").format(made_by.read_text(encoding="utf-8"))
-    return Section("data", "Data card", text, [HtmlTable(("", "least", "most"), rows)], card=card)
+    elif build_config.exists():
+        card = markupsafe.Markup("<pre>{}</pre>").format(build_config.read_text(encoding="utf-8"))
+    return Section("data", "Data card", text, [HtmlTable(("", "minimum", "maximum"), rows)], card=card)
 
 
 def _titled(key: str) -> str:
-    """Return a quantity as a table calls it, with its unit."""
+    """Return the name of a quantity in tables, with its unit."""
     known = quantities.get(key)
     return f"{quantities.short_name(key)} [{known.unit}]" if known.unit else quantities.short_name(key)
 
 
 def _binned_by(by: str) -> str:
-    """Return what the column `by` of a table of coverage means."""
-    key = by.removeprefix(coverage_lib.PREDICTED)
+    """Return the name of a property by which coverage is binned."""
+    key = by.removeprefix(PREDICTED)
     if quantities.get(key).kind != "target" or by == "all":
         return _titled(by)
     return f"{'true' if by == key else 'predicted'} {_titled(key)}"
 
 
 def _figures(run_dir: RunDirectory, *names: str) -> list[Figure]:
+    """Return figures of the run directory."""
     return [
         Figure(base64.b64encode((run_dir.figures / f"{name}.png").read_bytes()).decode(), CAPTIONS[name])
         for name in names
