@@ -20,7 +20,8 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from benchmarks import report
 from starjax.configs import posterior, posterior_incomplete
 from starjax.datasets import folds, shard
-from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset
+from starjax.datasets.shard_files import shard_path
 from starjax.evaluation import out_of_distribution
 from starjax.runtime import devices
 from starjax.training.run import train_and_test

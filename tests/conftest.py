@@ -26,7 +26,8 @@ from starjax.configs import common
 from starjax.configs import dataset as dataset_config
 from starjax.datasets import shard
 from starjax.datasets.dataset import BUNDLES
-from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.datasets.shard_files import shard_path
 from starjax.runs.directory import RunDirectory
 from starjax.training.run import train_and_test
 

@@ -1,4 +1,4 @@
-"""A data set directory: raw and scaled shards, scalers, and a record of how they came to be."""
+"""Data sets in memory: scaled shards by split, and their scalers."""
 
 import dataclasses
 
@@ -8,25 +8,26 @@ from starjax import errors
 from starjax.datasets import mapped_arrays, shard
 from starjax.datasets.scalers import bundle
 
-# Begins the name of a data set in the form of TensorFlow Datasets (see `tfds_reader`).
+# Prefix of the names of data sets in the format of TensorFlow Datasets (see `tfds_reader`).
 TFDS = "tfds:"
 CONFIG_FILE = "dataset_config.json"
 BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
 
 
 class DatasetError(errors.StarjaxError):
-    """A data set that is not there or not whole, with what to do."""
+    """A data set that is missing, incomplete or damaged; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Scaled shards by split, and what it takes to go back to physical units.
+    """Scaled shards by split, and the scalers to return to physical units.
 
     Attributes:
       shards: the scaled shard of each of train, val and test.
-      feature_scalers, target_scalers: the bundles that scaled them.
-      fingerprint: SHA-256 over the files read.
-      fold_N: where the same snapshots train and validate, fold after fold, the fold of each (see `folds.all_of`).
+      feature_scalers, target_scalers: the bundles by which they were scaled.
+      fingerprint: SHA-256 digest of the files that were read.
+      fold_N: the fold of each snapshot, if the same snapshots train and validate in turn (see
+        `folds.all_folds`).
     """
 
     shards: dict[str, shard.Shard]
@@ -36,11 +37,18 @@ class Dataset:
     fold_N: np.ndarray | None = None
 
 
-def prepare_shard(whole: shard.Shard, kind: str, keys: tuple, scalers: tuple) -> shard.Shard:
-    """The scaled shard of what was read of a split, 'raw' or 'scaled', with the columns named.
+def prepare_shard(
+    whole: shard.Shard,
+    kind: str,
+    keys: tuple[tuple[str, ...], tuple[str, ...]],
+    scalers: tuple[bundle.ScalerBundle, bundle.ScalerBundle],
+) -> shard.Shard:
+    """Return the scaled shard, with only the named columns.
 
     Args:
-      keys, scalers: of the features, and of the targets.
+      whole: the shard of a split as it was read, with all columns.
+      kind: 'raw' or 'scaled'.
+      keys, scalers: of the features and of the targets.
     """
     time_myr = _time_myr(whole, kind, scalers[1])
     chosen = dataclasses.replace(whole.select(*keys), time_myr=time_myr)
@@ -48,7 +56,7 @@ def prepare_shard(whole: shard.Shard, kind: str, keys: tuple, scalers: tuple) ->
 
 
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:
-    """The times of the snapshots [Myr], which are known too where `time` is a target."""
+    """Return the times of the snapshots [Myr]: their own, or those of the target `time`."""
     if whole.time_myr is not None or "time" not in whole.target_keys:
         return whole.time_myr
     time = whole.target[:, whole.target_keys.index("time")]
@@ -57,12 +65,12 @@ def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle
 
 @dataclasses.dataclass(frozen=True)
 class ScaledColumns:
-    """Columns that are scaled where they are sliced; computed in float64 and rounded once.
+    """Columns that are scaled when they are sliced, in float64 and rounded once.
 
     Attributes:
-      raw: (n, n_key), an array, or what is sliced like one.
+      raw: (n, n_key), an array, or something that can be sliced like one.
       keys: names of its columns.
-      scalers: what scales them.
+      scalers: the scalers of these columns.
     """
 
     raw: np.ndarray | mapped_arrays.MappedColumns
@@ -83,7 +91,7 @@ class ScaledColumns:
 def scale_shard(
     raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
 ) -> shard.Shard:
-    """The scaled shard of a raw one, in memory."""
+    """Return the scaled shard of a raw one, in memory."""
     scaled = scale_lazily(raw, feature_scalers, target_scalers)
     return dataclasses.replace(scaled, feature=mapped_arrays.in_memory(scaled.feature))
 
@@ -91,7 +99,7 @@ def scale_shard(
 def scale_lazily(
     raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
 ) -> shard.Shard:
-    """The scaled shard of a raw one, its features computed where they are sliced."""
+    """Return the scaled shard of a raw one, whose features are computed when they are sliced."""
     return dataclasses.replace(
         raw,
         feature=ScaledColumns(raw.feature, raw.feature_keys, feature_scalers),

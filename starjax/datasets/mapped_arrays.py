@@ -1,4 +1,4 @@
-"""Columns of arrays on disk, read where they are sliced."""
+"""Columns of arrays on disk, read when they are sliced."""
 
 import bisect
 import dataclasses
@@ -15,22 +15,22 @@ import numpy as np
 from starjax import errors
 from starjax.io import npz
 
-# Rows read, scaled or written at a time, so that copies stay small beside the shards.
+# Rows to read, scale or write at a time, so that copies stay small compared with the shards.
 ROWS_PER_BLOCK = 2**16
 
 
 class ShardError(errors.StarjaxError):
-    """A shard that is not what the format says, with the file and what to do."""
+    """A shard that does not have the format of shards; the message names the file and what to do."""
 
 
 def blocks(num_row: int, first: int = 0) -> Iterator[slice]:
-    """The rows from `first` up to `num_row`, some at a time."""
+    """Yield slices that cover the rows from `first` to `num_row`."""
     for start in range(first, num_row, ROWS_PER_BLOCK):
         yield slice(start, min(start + ROWS_PER_BLOCK, num_row))
 
 
 def in_memory(columns) -> np.ndarray:
-    """All rows of anything that has `shape` and can be sliced, float32."""
+    """Return all rows of anything that has a `shape` and can be sliced, as float32."""
     values = np.empty(columns.shape, np.float32)
     for rows in blocks(len(values)):
         values[rows] = columns[rows]
@@ -39,14 +39,15 @@ def in_memory(columns) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class MappedArray:
-    """An array of two axes as it lies in a file, opened for each slice: thousands may be at hand at once.
+    """A two-dimensional array in a file.
 
-    Rows that lie together are read; page by page through a map they took three times as long. Columns that lie
-    together (order 'F') are mapped.
+    The file is opened for each slice, so that thousands of arrays can be in use without as many open files.
+    In C order the rows of a slice are adjacent and are read; mapping them into memory takes three times as
+    long, since they are then loaded page by page. In Fortran order they are mapped.
 
     Attributes:
-      path, offset, dtype, shape, order: what and where it is.
-      version: tells versions of the file apart.
+      path, offset, dtype, shape, order: position and format of the array.
+      version: identifies the version of the file.
     """
 
     path: Path
@@ -60,15 +61,15 @@ class MappedArray:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Rows, valid for as long as they are held.
+        """Return some rows.
 
         Raises:
-          ShardError: the file is gone, or is not the one it was.
+          ShardError: the file is missing or was changed.
         """
         try:
             with open(self.path, "rb") as file:
                 if _version(file) != self.version:
-                    raise ShardError(f"{self.path} was changed while it was in use: start again")
+                    raise ShardError(f"{self.path} was changed while in use: start again")
                 if self.order == "F":
                     return np.memmap(file, self.dtype, "r", self.offset, self.shape, self.order)[rows]
                 start, stop, _ = rows.indices(len(self))
@@ -80,24 +81,24 @@ class MappedArray:
 
 
 def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
-    """An array of an archive as it lies in the file.
+    """Return an array of an archive without reading its values.
 
     Raises:
-      one of archive.DAMAGE: it is compressed, cut off, or not of two axes.
+      one of npz.DAMAGE: it is compressed or truncated, or does not have two axes.
     """
     if entry.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{entry.filename} is compressed and cannot be mapped; write it by numpy.savez")
+        raise ValueError(f"{entry.filename} is compressed and cannot be mapped: write it with numpy.savez")
     with open(path, "rb") as file:
         file.seek(entry.header_offset + 26)
-        # Behind 30 bytes of fixed fields come the name and what else the entry of the archive says,
-        # such as sizes beyond 4 GiB.
+        # The local header of a zip member has 30 bytes, the last four of which are the lengths of its name
+        # and of its extra fields (such as sizes beyond 4 GiB). Both follow it, and then the content.
         len_name, len_extra = struct.unpack("<HH", file.read(4))
         file.seek(entry.header_offset + 30 + len_name + len_extra)
         shape, is_fortran, dtype = npz.read_header(file, entry.filename)
         if len(shape) != 2:
-            raise ValueError(f"{entry.filename} is of shape {shape}, not of two axes")
+            raise ValueError(f"{entry.filename} has shape {shape} instead of two axes")
         if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
-            raise ValueError(f"{entry.filename} is cut off")
+            raise ValueError(f"{entry.filename} is truncated")
         order = "F" if is_fortran else "C"
         return MappedArray(path, file.tell(), dtype, shape, order, _version(file))
 
@@ -109,12 +110,12 @@ def _version(file) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class MappedColumns:
-    """Some columns of arrays that follow one another, most often on disk, read where they are sliced.
+    """A selection of columns of concatenated arrays, usually on disk, read when they are sliced.
 
     Attributes:
       arrays: (n_star, n_column) each.
-      names: what each is called in an error.
-      column: which of their columns, in which order.
+      names: the name of each array in errors.
+      column: the indices of the selected columns, in order.
     """
 
     arrays: Sequence[MappedArray | np.ndarray]
@@ -123,7 +124,7 @@ class MappedColumns:
 
     @functools.cached_property
     def _ends(self) -> list[int]:
-        """The row behind the last one of each array."""
+        """The row after the last one of each array."""
         return np.cumsum([len(array) for array in self.arrays], dtype=np.int64).tolist()
 
     @property
@@ -132,23 +133,23 @@ class MappedColumns:
 
     @property
     def is_one_array(self) -> bool:
-        """Whether these are all columns of a single array, in their order."""
+        """Whether these are all columns of a single array, in the same order."""
         return len(self.arrays) == 1 and self.column == tuple(range(self.arrays[0].shape[1]))
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """The stars of a slice, float32, in memory.
+        """Return the rows of a slice, float32.
 
         Raises:
-          ShardError: a value is not finite, or a file is not what it was.
+          ShardError: a value is not finite, or a file was changed.
         """
         if not isinstance(rows, slice):
-            raise IndexError(f"columns on disk are read by slices of rows, not by {rows!r}")
+            raise IndexError(f"columns on disk can only be sliced by rows, not by {rows!r}")
         start, stop, step = rows.indices(len(self))
         if step != 1:
-            raise IndexError(f"columns on disk are read row after row, not in steps of {step}")
+            raise IndexError(f"columns on disk can only be sliced in steps of 1, not {step}")
         values = np.empty((max(stop - start, 0), len(self.column)), np.float32)
         done = 0
         while done < len(values):
@@ -170,9 +171,9 @@ class MappedColumns:
             )
 
     def astype(self, dtype) -> np.ndarray:
-        """All of it, in memory."""
+        """Return all rows, in memory."""
         return in_memory(self).astype(dtype, copy=False)
 
     def select(self, column: tuple[int, ...]) -> "MappedColumns":
-        """Some of these columns."""
+        """Return a selection of these columns."""
         return dataclasses.replace(self, column=tuple(self.column[i] for i in column))

@@ -1,8 +1,8 @@
-"""Shards: the stars and targets of many snapshots in one `.npz`.
+"""Shards: the stars and targets of many snapshots in one `.npz` file.
 
-Five arrays are fixed, `feature feature_keys target target_keys ptr`; files that other tools wrote
-with them load here. Three more may stand beside them, one value a snapshot: `run_id`, `time_myr`,
-`distance_pc`. The shard of a split may lie in several files, each a shard of its own, that follow one another.
+A shard has the arrays `feature feature_keys target target_keys ptr`; files of other tools with these arrays
+can be read. It may have three more, with one value per snapshot: `run_id`, `time_myr`, `distance_pc`. A large
+split is written to several files, each of which is a shard (see `shard_files`).
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ PROVENANCE = ("run_id", "time_myr", "distance_pc")
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Many snapshots.
+    """The stars and targets of many snapshots.
 
     Attributes:
-      feature: float32 (n_star, n_feature), the stars of all snapshots, one after another; in memory, or
-        something else that has `shape`, `len` and slices of rows, such as MappedColumns.
+      feature: float32 (n_star, n_feature), the stars of all snapshots, concatenated; in memory, or something
+        else that has `shape` and `len` and can be sliced by rows, such as MappedColumns.
       feature_keys: names of its columns.
       target: float32 (n_snapshot, n_target).
       target_keys: names of its columns.
-      ptr: int64 (n_snapshot + 1,); snapshot i owns rows ptr[i]:ptr[i+1].
-      run_id, time_myr, distance_pc: (n_snapshot,) each, or None where unknown: the simulation, the
-        time in it [Myr], the distance it was observed from [pc].
+      ptr: int64 (n_snapshot + 1,); the stars of snapshot i are the rows ptr[i]:ptr[i+1].
+      run_id, time_myr, distance_pc: (n_snapshot,) each: the simulation, the time since its start [Myr] and
+        the distance to the observer [pc]; None if unknown.
     """
 
     feature: np.ndarray
@@ -56,16 +56,16 @@ class Shard:
 
     @property
     def group(self) -> np.ndarray:
-        """(n_snapshot,), what snapshots have in common that are not independent: their run; alone, where it is unknown."""
+        """(n_snapshot,), equal for snapshots of one simulation; all different if simulations are unknown."""
         return np.arange(self.num_snapshot) if self.run_id is None else self.run_id
 
     @property
     def simulations(self) -> list[str]:
-        """The simulations that it has snapshots of, by name; none where they are not known."""
+        """The sorted ids of the simulations; empty if unknown."""
         return [] if self.run_id is None else sorted(set(map(str, self.run_id)))
 
     def select(self, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> "Shard":
-        """The same snapshots with only the named columns, in the order named.
+        """Return the same snapshots with only the named columns, in this order.
 
         Raises:
           ShardError: a name is not a column of this shard.
@@ -79,7 +79,7 @@ class Shard:
         )
 
     def take(self, snapshots: np.ndarray) -> "Shard":
-        """The snapshots of these numbers, in their order, in memory."""
+        """Return the snapshots with these indices, in this order, in memory."""
         rows = [self.feature[self.ptr[i] : self.ptr[i + 1]] for i in snapshots]
         of_snapshot = {name: getattr(self, name) for name in ("target", *PROVENANCE)}
         return dataclasses.replace(
@@ -91,20 +91,16 @@ class Shard:
 
 
 def count_shard(shard: Shard) -> dict[str, int | None]:
-    """Return the number of simulations (None if they are not known), snapshots and stars."""
+    """Return the number of simulations (None if unknown), snapshots and stars."""
     simulations = None if shard.run_id is None else len(shard.simulations)
     return {"simulations": simulations, "snapshots": shard.num_snapshot, "stars": len(shard.feature)}
 
 
 def check_keys(present: Sequence[str], wanted: Sequence[str], field: str) -> None:
-    """Refuses names that a data set does not have.
-
-    Raises:
-      ShardError: names them, and those that there are.
-    """
+    """Raise ShardError for columns that a data set does not have; `field` is their config field."""
     missing = [key for key in wanted if key not in present]
     if missing:
-        several = """; give several as '("a", "b")'""" if any("," in key for key in missing) else ""
+        several = """; give more than one as '("a", "b")'""" if any("," in key for key in missing) else ""
         raise ShardError(
             f"{field}: the data set has no {', '.join(missing)}; it has {', '.join(present)}{several}"
         )
@@ -121,9 +117,9 @@ def _columns(array, present, wanted, field):
 
 
 def save_shard(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None:
-    """Writes a shard, or some of its snapshots; what stood at `path` is replaced once the new file is complete.
+    """Write a shard, or some of its snapshots; an existing file is replaced once the new one is complete.
 
-    The features are read, and written, a block of rows at a time.
+    The features are read and written in blocks of rows.
     """
     first, last, _ = snapshots.indices(shard.num_snapshot)
     chosen = slice(first, last)
@@ -136,7 +132,7 @@ def save_shard(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None
     }
     known = {name: getattr(shard, name) for name in PROVENANCE if getattr(shard, name) is not None}
     arrays |= {name: array[chosen] for name, array in known.items()}
-    # As numpy.savez, which would want the features in one piece.
+    # The same bytes as from numpy.savez, which would need all features in memory.
     with files.atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as target:
         with target.open("feature.npy", "w", force_zip64=True) as file:
             shape = (int(ptr[-1] - ptr[0]), shard.feature.shape[1])
@@ -150,23 +146,24 @@ def save_shard(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None
 
 
 def load_shards(paths: Sequence[Path], *, mapped: bool = False) -> Shard:
-    """Reads shards that follow one another as one.
+    """Read and concatenate shards.
 
     Raises:
-      FileNotFoundError, ShardError: as `load`; or a file has other columns than the first.
+      FileNotFoundError, ShardError: see `load_shard`; or a file has other columns than the first.
     """
     if len(paths) == 1:
         return load_shard(paths[0], mapped=mapped)
-    # Even what is to be in memory is better taken from disk as it is copied: it is in memory once, not twice.
-    whole = join_shards(paths, (load_shard(path, mapped=mapped or can_be_mapped(path)) for path in paths))
+    # Features are mapped even if they are to be in memory: the copy below then reads them, and they are in
+    # memory only once.
+    whole = join_shards(paths, (load_shard(path, mapped=mapped or is_mappable(path)) for path in paths))
     return whole if mapped else dataclasses.replace(whole, feature=in_memory(whole.feature))
 
 
 def join_shards(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
-    """Shards as one; the features stay where they are.
+    """Return the concatenation of shards; the features are not copied.
 
     Args:
-      paths: what each is called in an error.
+      paths: the name of each shard in errors.
 
     Raises:
       ShardError: a shard has other columns than the first.
@@ -196,8 +193,8 @@ def join_shards(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
     )
 
 
-def can_be_mapped(path: Path) -> bool:
-    """Whether the features of a shard lie in its file as they are, not compressed; of what is no shard, False."""
+def is_mappable(path: Path) -> bool:
+    """Return whether the features in a file are uncompressed; False if it is not a shard."""
     try:
         with zipfile.ZipFile(path) as file:
             return file.getinfo("feature.npy").compress_type == zipfile.ZIP_STORED
@@ -206,14 +203,14 @@ def can_be_mapped(path: Path) -> bool:
 
 
 def load_shard(path: Path, *, mapped: bool = False) -> Shard:
-    """Reads and checks a shard.
+    """Read and check a shard.
 
     Args:
-      mapped: leave the features on disk, to be read (and checked to be finite) where they are sliced.
+      mapped: leave the features on disk, to be read (and checked to be finite) when they are sliced.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ShardError: the file is damaged, not a shard, or larger than the memory that is left.
+      FileNotFoundError: the file does not exist.
+      ShardError: the file is damaged, not a shard, or too large for the memory.
     """
     names = [name for name in (*ARRAYS, *PROVENANCE) if name != "feature" or not mapped]
     try:
@@ -226,7 +223,7 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
         raise
     except MemoryError as error:
         raise ShardError(
-            f"{path}: there is not enough memory to read it ({error}): free some, or set config.data.placement=streamed"
+            f"{path} does not fit into memory ({error}): free some, or set config.data.placement=streamed"
         ) from error
     except npz.DAMAGE as error:
         raise ShardError(
@@ -234,11 +231,11 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
         ) from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise ShardError(f"{path} is not a shard: it lacks the arrays {', '.join(missing)}")
+        raise ShardError(f"{path} is not a shard: it has no arrays {', '.join(missing)}")
     for name in ("feature_keys", "target_keys"):
         keys = np.atleast_1d(arrays[name])
         if keys.dtype.kind != "U" or keys.ndim != 1:
-            raise ShardError(f"{path}: {name} should be names, got {keys.dtype} of shape {keys.shape}")
+            raise ShardError(f"{path}: {name} should be text, got {keys.dtype} of shape {keys.shape}")
         arrays[name] = tuple(map(str, keys))
     shard = Shard(**arrays)
     check_shard(path, shard)
@@ -246,13 +243,12 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
 
 
 def check_shard(path: Path | str, shard: Shard) -> None:
-    """Refuses arrays that do not fit together, and values that are not finite; mapped features are checked as they are read.
+    """Raise ShardError for arrays that do not fit together, or values that are not finite.
+
+    Mapped features are checked when they are read.
 
     Args:
-      path: what the shard is called in an error.
-
-    Raises:
-      ShardError: names it, and what is wrong.
+      path: the name of the shard in errors.
     """
     is_mapped = isinstance(shard.feature, MappedColumns)
     feature = shard.feature.arrays[0] if is_mapped else shard.feature

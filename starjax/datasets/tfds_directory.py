@@ -1,7 +1,7 @@
-"""Where a version of a data set of TensorFlow Datasets (TFDS) lies, and whether its files can be believed.
+"""Data sets of TensorFlow Datasets (TFDS) on disk: find the directory of a version, and verify its files.
 
-Nothing of it is given to TFDS before the files are found to be as they were published, where that is known, and to name no code
-that TFDS would import.
+TFDS gets to read a file only after it has been verified against the published digests, if there are any, and
+after a check that it names no code that TFDS would import.
 """
 
 import contextlib
@@ -23,11 +23,12 @@ FEATURES, INFO = "features.json", "dataset_info.json"
 
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>[\d.]+))?")
 VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}", re.ASCII)
-# Names that others give to splits, by ours.
-_ALSO_CALLED = {"val": "validation"}
-# Features of these modules are part of TFDS; what else a file names would be imported, which runs it.
+# Other common names of splits.
+_ALIASES = {"val": "validation"}
+# Features of this package belong to TFDS. TFDS would import, and thereby run, any other module that a file
+# names.
 _KNOWN_FEATURES = "tensorflow_datasets.core.features."
-# What array_record, protobuf and TFDS raise of files that are damaged, or of others than they take them for.
+# What array_record, protobuf and TFDS raise for damaged or unexpected files.
 _DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -42,15 +43,15 @@ _DAMAGE = (
 
 
 def data_dir() -> Path:
-    """The folder of all data sets, where TFDS looks for them."""
+    """Return the folder where TFDS looks for data sets."""
     return Path(environment.default("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
 def version_directory(name: str) -> Path:
-    """The folder of the version that `name` means; where there is none, the one it would be in.
+    """Return the directory of the version that `name` means, whether it exists or not.
 
     Raises:
-      DatasetError: it is no name of a data set of TFDS.
+      DatasetError: it is not the name of a data set of TFDS.
     """
     given = name.removeprefix(TFDS)
     if given.startswith(("/", "~", ".")):
@@ -58,8 +59,8 @@ def version_directory(name: str) -> Path:
     parts = _NAME.fullmatch(given)
     if parts is None:
         raise DatasetError(
-            f"data.dataset={name!r} should be {TFDS}NAME, with /CONFIG and :VERSION (as 1.0.0) if they matter, or "
-            f"{TFDS}/FOLDER/OF/THE/VERSION"
+            f"data.dataset={name!r} should be {TFDS}NAME, if needed with /CONFIG and :VERSION (such as "
+            f"1.0.0), or {TFDS}/DIRECTORY/OF/THE/VERSION"
         )
     folder = data_dir() / parts["name"]
     if parts["config"]:
@@ -71,41 +72,46 @@ def version_directory(name: str) -> Path:
 
 
 def _versions(folder: Path) -> list[str]:
-    """The versions in a folder, the newest last."""
+    """Return the versions in a folder, the newest last."""
     found = [path.name for path in folder.glob("*.*.*") if VERSION.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda version: [int(number) for number in version.split(".")])
 
 
 def _configs(folder: Path) -> list[str]:
-    """The configs in a folder that have a version."""
+    """Return the configs in a folder that have a version."""
     return sorted(path.name for path in folder.glob("*") if _versions(path))
 
 
 def find_version(name: str) -> Path:
-    """The folder of the version that `name` means.
+    """Return the existing directory of the version that `name` means.
 
     Raises:
-      DatasetError: there is none, or it is not told of which config.
+      DatasetError: it does not exist, or there are several configs to choose from.
     """
     folder = version_directory(name)
     missing = [file for file in (FEATURES, INFO) if not (folder / file).is_file()]
     if missing:
-        there = _versions(folder) or _configs(folder) or _configs(folder.parent) or _versions(folder.parent)
-        choice = f" (there is {', '.join(there)})" if there and FEATURES in missing else ""
+        choices = _versions(folder) or _configs(folder) or _configs(folder.parent) or _versions(folder.parent)
+        choice = f" (there is {', '.join(choices)})" if choices and FEATURES in missing else ""
         raise DatasetError(
-            f"data.dataset={name!r}: {folder} lacks {' and '.join(missing)} of a data set of TFDS{choice}: publish one there with "
-            "starjax publish, set TFDS_DATA_DIR, or name another"
+            f"data.dataset={name!r}: {folder} lacks {' and '.join(missing)} of a data set of TFDS{choice}: "
+            "publish one there with starjax publish, set TFDS_DATA_DIR, or name another"
         )
     return folder
 
 
-def digests(name: str, folder: Path, paths: Sequence[Path]) -> list[str]:
-    """The SHA-256 of files, which are to be those that were published, where that is known."""
+def verified_digests(name: str, folder: Path, paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 digests of files.
+
+    Raises:
+      DatasetError: a digest differs from the published one, or a file is missing.
+    """
     try:
         sums = files.read_sums(folder)
     except ValueError as error:
         raise DatasetError(
-            f"{folder / files.SUMS} is damaged ({error}): restore it, or remove it, and no file of the data set is checked"
+            f"{folder / files.SUMS} is damaged ({error}): restore it; or remove it, and no file of the data "
+            "set is verified"
         ) from error
     lost = sorted({path for path in {*paths, *sums} if not path.is_file()})
     found = [] if lost else files.sha256_of_all(paths)
@@ -113,87 +119,92 @@ def digests(name: str, folder: Path, paths: Sequence[Path]) -> list[str]:
     if lost or changed:
         names = ", ".join(path.name for path in lost or changed)
         raise DatasetError(
-            f"data.dataset={name!r}: {folder} {'lacks' if lost else 'was published with another'} {names}: restore it, or "
-            f"publish the data set again; where that was changed on purpose, remove {folder / files.SUMS}"
+            f"data.dataset={name!r}: {folder} {'lacks' if lost else 'was published with another'} {names}: "
+            "restore it, or publish the data set again; if it was changed on purpose, remove "
+            f"{folder / files.SUMS}"
         )
     return found
 
 
-def package():
-    """The module tensorflow_datasets, with what it reads records by.
+def import_tfds():
+    """Import tensorflow_datasets, which is slow.
 
     Raises:
-      DatasetError: it is not installed.
+      DatasetError: it is not installed, or array_record is not, which reads the records.
     """
     missing = [
-        one for one in ("tensorflow_datasets", "array_record") if importlib.util.find_spec(one) is None
+        package
+        for package in ("tensorflow_datasets", "array_record")
+        if importlib.util.find_spec(package) is None
     ]
     if missing:
-        # tensorflow-datasets brings the other one on Linux only.
-        mend = "'tensorflow-datasets>=4.9.10'" if "tensorflow_datasets" in missing else "array_record"
+        # tensorflow-datasets depends on array_record on Linux only.
+        needed = "'tensorflow-datasets>=4.9.10'" if "tensorflow_datasets" in missing else "array_record"
         raise DatasetError(
-            f"data sets of TFDS need {' and '.join(missing)}, which is not installed: pip install {mend}"
+            f"data sets of TFDS need {' and '.join(missing)}, which is not installed: pip install {needed}"
         )
     return importlib.import_module("tensorflow_datasets")
 
 
 def open_version(name: str, folder: Path):
-    """The builder of TFDS for a version, which has all that the files say of it."""
-    tfds = package()
-    with telling(f"data.dataset={name!r}: {folder / FEATURES} or {INFO} cannot be read"):
-        classes = set(_classes(files.read_json(folder / FEATURES)))
+    """Return the builder of TFDS for a version, which gives access to its description and its records."""
+    tfds = import_tfds()
+    with translated_errors(f"data.dataset={name!r}: {folder / FEATURES} or {INFO} cannot be read"):
+        classes = set(_class_names(files.read_json(folder / FEATURES)))
         unknown = sorted(one for one in classes if not str(one).startswith(_KNOWN_FEATURES))
         if unknown:
             raise DatasetError(
-                f"{folder / FEATURES} names {unknown[0]!r:.80}, which is no feature of TFDS: nothing of it was imported"
+                f"{folder / FEATURES} names {unknown[0]!r:.80}, which is no feature of TFDS: nothing was "
+                "imported"
             )
         return tfds.builder_from_directory(str(folder))
 
 
-def _classes(content) -> Iterator:
-    """The classes that a file of features names, wherever in it."""
+def _class_names(content) -> Iterator:
+    """Yield the classes named anywhere in the content of a file of features."""
     if isinstance(content, dict):
-        yield from (
-            value for key, value in content.items() if key in ("pythonClassName", "python_class_name")
-        )
-    for inner in (
-        content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-    ):
-        yield from _classes(inner)
+        for key, value in content.items():
+            if key in ("pythonClassName", "python_class_name"):
+                yield value
+            yield from _class_names(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _class_names(value)
 
 
 @contextlib.contextmanager
-def telling(what: str) -> Iterator[None]:
-    """Makes errors of libraries ours, which begin with `what`."""
+def translated_errors(what: str) -> Iterator[None]:
+    """Raise errors of the libraries as DatasetError, with a message that begins with `what`."""
     try:
         yield
     except errors.StarjaxError:
         raise
     except ImportError as error:
-        raise DatasetError(f"{what}: something in it is not read without {error.name}") from error
+        raise DatasetError(f"{what}: {error.name} is needed to read it, and cannot be imported") from error
     except _DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DatasetError(f"{what} ({reason:.300}): restore it, or publish the data set again") from error
 
 
-def splits(name: str, builder) -> dict[str, str]:
-    """What each of our splits is called there."""
-    there = list(builder.info.splits)
+def find_splits(name: str, builder) -> dict[str, str]:
+    """Return the data set's name of each of train, val and test."""
+    available = list(builder.info.splits)
     found = {
-        split: next((one for one in (split, _ALSO_CALLED.get(split)) if one in there), None)
+        split: next((one for one in (split, _ALIASES.get(split)) if one in available), None)
         for split in SPLITS
     }
     missing = [split for split, one in found.items() if one is None]
     if missing:
         raise DatasetError(
-            f"data.dataset={name!r} has no split {' and no '.join(missing)}; it has {', '.join(there) or 'none'}"
+            f"data.dataset={name!r} has no split {' and no '.join(missing)}; it has "
+            f"{', '.join(available) or 'none'}"
         )
     return found
 
 
 def record_files(name: str, builder, splits: Iterable[str]) -> list[Path]:
-    """The files of records of some splits."""
-    with telling(f"data.dataset={name!r}: {INFO} does not say which files there are"):
+    """Return the files of records of some splits, which must be in the directory of the version."""
+    with translated_errors(f"data.dataset={name!r}: {INFO} does not list the files of the splits"):
         paths = [Path(path) for split in splits for path in builder.info.splits[split].filepaths]
     outside = [path for path in paths if path.parent != Path(builder.data_dir)]
     if outside:

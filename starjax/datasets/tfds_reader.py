@@ -1,14 +1,14 @@
-"""Data sets in the form of TensorFlow Datasets (TFDS), read without TensorFlow.
+"""Data sets in the format of TensorFlow Datasets (TFDS), read without TensorFlow.
 
     tfds:star_clusters                  the newest version in $TFDS_DATA_DIR, or ~/tensorflow_datasets
     tfds:star_clusters:1.0.0            that version
-    tfds:star_clusters/CONFIG:1.0.0     of a data set that has several configs
-    tfds:/data/star_clusters/1.0.0      the folder of a version
+    tfds:star_clusters/CONFIG:1.0.0     of a data set with several configs
+    tfds:/data/star_clusters/1.0.0      the directory of a version
 
-`starjax publish` writes such, with the scalers of the data set they come from. Those of others are read too: records with
-`stars`, a dict of named values [one a star], and `targets`, a dict of named values, in splits `train`, `val` (or `validation`)
-and `test`; `run_id`, `time_myr` and `distance_pc` beside them if they are known. Values are physical ones. Scalers are then
-fitted to the training split.
+Data sets written by `starjax publish` contain their scalers. Data sets of others can be read if they have the
+splits `train`, `val` (or `validation`) and `test`, and records with two dicts of named values in physical
+units: `stars`, with one value per star, and `targets`; optionally also `run_id`, `time_myr` and
+`distance_pc`. Scalers are then fitted to the training split.
 """
 
 import itertools
@@ -25,48 +25,52 @@ from starjax.datasets.split_manifest import SPLITS
 from starjax.io import files
 from starjax.runtime import devices
 
-# Where, in the metadata of a data set, starjax has its own; and the form of that.
+# File and key of starjax's part of the metadata of a data set, and its format.
 METADATA, METADATA_KEY, FORMAT = "metadata.json", "starjax", 1
-# Snapshots that are read at a time.
+# Snapshots to read at a time.
 _BATCH = 256
 
 
 def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> Dataset:
-    """Loads a data set of TFDS, scaled, into memory, with only the columns named.
+    """Load a data set of TFDS into memory, scaled and with only the named columns.
 
     Raises:
-      DatasetError, shard.ShardError, scaler.ScalerError: it is not there, not whole, or none of star clusters.
+      DatasetError, shard.ShardError, scaler.ScalerError: the data set is missing, damaged, or not one of star
+        clusters.
     """
     folder = tfds_directory.find_version(name)
-    digests = tfds_directory.digests(name, folder, sorted(folder.glob("*.json")))
+    digests = tfds_directory.verified_digests(name, folder, sorted(folder.glob("*.json")))
     scalers = _stored_scalers(folder)
     builder = tfds_directory.open_version(name, folder)
-    theirs = tfds_directory.splits(name, builder)
-    digests += tfds_directory.digests(
-        name, folder, tfds_directory.record_files(name, builder, theirs.values())
-    )
-    wanted = _wanted(name, builder, feature_keys, target_keys, with_mates=scalers is None)
+    split_names = tfds_directory.find_splits(name, builder)
+    records = tfds_directory.record_files(name, builder, split_names.values())
+    digests += tfds_directory.verified_digests(name, folder, records)
+    wanted = _wanted_features(name, builder, feature_keys, target_keys, with_group=scalers is None)
     shards = {}
-    for split in SPLITS:  # the training split first
-        raw = _read(f"{name}, {theirs[split]}", builder, theirs[split], wanted)
-        scalers = scalers or _fit(name, raw)
+    for split in SPLITS:  # the training split first, to which scalers are fitted
+        raw = _read_split(f"{name}, {split_names[split]}", builder, split_names[split], wanted)
+        scalers = scalers or _fit_scalers(name, raw)
         shards[split] = prepare_shard(raw, "raw", (feature_keys, target_keys), scalers)
-    _check_runs(name, shards)
+    _check_simulations(name, shards)
     return Dataset(shards, *scalers, files.combine_digests(digests))
 
 
-def _check_runs(name: str, shards: Mapping[str, shard.Shard]) -> None:
-    """Refuses a run in two splits: its snapshots are much alike, so that a test would tell of what was learned by heart."""
+def _check_simulations(name: str, shards: Mapping[str, shard.Shard]) -> None:
+    """Raise DatasetError if a simulation is in two splits.
+
+    Its snapshots are correlated, so that the test metrics would reward overfitting.
+    """
     for one, other in itertools.combinations(SPLITS, 2):
         if shared := sorted(set(shards[one].simulations) & set(shards[other].simulations)):
+            more = " …" if len(shared) > 3 else ""
             raise DatasetError(
-                f"data.dataset={name!r}: run {', '.join(shared[:3])}{' …' if len(shared) > 3 else ''} stands in {one} and in "
-                f"{other}: snapshots of a run belong to one split, all of them; prepare the data set so"
+                f"data.dataset={name!r}: simulation {', '.join(shared[:3])}{more} is in {one} and in "
+                f"{other}, but all snapshots of a simulation belong to one split: prepare the data set again"
             )
 
 
 def _stored_scalers(folder: Path) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle] | None:
-    """Those of the features and of the targets, if starjax wrote the data set."""
+    """Return the scalers of the features and of the targets, if starjax wrote the data set."""
     path = folder / METADATA
     try:
         content = files.read_json(path)
@@ -84,41 +88,44 @@ def _stored_scalers(folder: Path) -> tuple[bundle.ScalerBundle, bundle.ScalerBun
     return feature_scalers, target_scalers
 
 
-def _wanted(name: str, builder, feature_keys, target_keys, *, with_mates: bool) -> dict:
-    """What is read of a record, in the words of `tfds.features`.
+def _wanted_features(name: str, builder, feature_keys, target_keys, *, with_group: bool) -> dict:
+    """Return the parts of a record to read, as `tfds.features`.
 
     Args:
-      with_mates: also features that share a scale with one of these, so that scalers are the same whichever are named.
+      with_group: also read the features that share a scale with a named one, so that the fitted scalers do
+        not depend on which features are named.
     """
-    features = tfds_directory.package().features
-    with tfds_directory.telling(f"data.dataset={name!r}: its features cannot be told"):
-        # As they are stored: a Sequence of dicts of numbers as a dict of arrays is, and read so in a quarter of the time.
-        there = builder.info.features.get_serialized_info()
-        found = [there.get(key) if isinstance(there, Mapping) else None for key in ("stars", "targets")]
+    features = tfds_directory.import_tfds().features
+    with tfds_directory.translated_errors(f"data.dataset={name!r}: its features cannot be read"):
+        # As they are stored: TFDS stores a Sequence of dicts of numbers as a dict of arrays, and reading that
+        # takes a quarter of the time.
+        stored = builder.info.features.get_serialized_info()
+        found = [stored.get(key) if isinstance(stored, Mapping) else None for key in ("stars", "targets")]
         if not all(isinstance(one, Mapping) for one in found):
             raise DatasetError(
-                f"data.dataset={name!r} should have `stars` and `targets`, a dict of named values each; it has {', '.join(sorted(there))}"
+                f"data.dataset={name!r} should have `stars` and `targets`, each a dict of named values; it "
+                f"has {', '.join(sorted(stored))}"
             )
         stars, targets = (
             {key: one.np_dtype for key, one in of.items() if _is_numbers(one, num_axis)}
             for of, num_axis in zip(found, (1, 0), strict=True)
         )
-        beside = {
-            key: features.Scalar(there[key].np_dtype)
+        provenance = {
+            key: features.Scalar(stored[key].np_dtype)
             for key in shard.PROVENANCE
-            if _is_scalar(there.get(key)) and (key == "run_id" or _is_numbers(there[key], num_axis=0))
+            if _is_scalar(stored.get(key)) and (key == "run_id" or _is_numbers(stored[key], num_axis=0))
         }
     shard.check_keys(sorted(stars), feature_keys, "data.feature_keys")
     shard.check_keys(sorted(targets), target_keys, "data.target_keys")
     groups = [group for group, _ in quantities.scaler_groups(sorted(stars), "feature")]
-    mates = [key for group in groups if set(group) & set(feature_keys) for key in group]
-    # In this order, in which they are wanted: TFDS gives them in another one every time.
-    chosen = (*feature_keys, *(key for key in mates if with_mates and key in stars))
+    same_scale = [key for group in groups if set(group) & set(feature_keys) for key in group]
+    # The order of the wanted columns; that of TFDS varies from call to call.
+    chosen = (*feature_keys, *(key for key in same_scale if with_group and key in stars))
     return {
         "stars": {key: features.Tensor(shape=(None,), dtype=stars[key]) for key in chosen},
-        # `time` is that of the snapshot, whether it is learned or not.
+        # `time` is also the time of the snapshot, even if it is not a wanted target.
         "targets": {key: features.Scalar(targets[key]) for key in (*target_keys, "time") if key in targets},
-        **beside,
+        **provenance,
     }
 
 
@@ -130,42 +137,44 @@ def _is_numbers(one, num_axis: int) -> bool:
     return hasattr(one, "shape") and len(one.shape) == num_axis and np.dtype(one.np_dtype).kind in "iuf"
 
 
-def _read(where: str, builder, split: str, wanted: dict) -> shard.Shard:
-    """The raw shard of a split.
+def _read_split(where: str, builder, split: str, wanted: dict) -> shard.Shard:
+    """Return the raw shard of a split.
 
     Args:
-      where: what it is called in an error.
-      wanted: as `_wanted` gives it.
+      where: the name of the split in errors.
+      wanted: the result of `_wanted_features`.
     """
     feature_keys, target_keys = tuple(wanted["stars"]), tuple(wanted["targets"])
-    stars, num_star, targets, beside = [], [0], [], {key: [] for key in shard.PROVENANCE if key in wanted}
-    with tfds_directory.telling(f"{where} cannot be read"), np.errstate(over="ignore"):
+    stars, num_star, targets = [], [0], []
+    provenance = {key: [] for key in shard.PROVENANCE if key in wanted}
+    # Values beyond float32 become infinite, which `check_shard` reports.
+    with tfds_directory.translated_errors(f"{where} cannot be read"), np.errstate(over="ignore"):
         for records in _batches(builder, split, wanted):
             counts = [[len(record["stars"][key]) for key in feature_keys] for record in records]
             uneven = [len(targets) + i for i, count in enumerate(counts) if len(set(count)) > 1]
             if uneven:
                 raise DatasetError(
-                    f"{where}: record {uneven[0]} has not as many values of every feature of a star"
+                    f"{where}: record {uneven[0]} has a different number of values for some features of stars"
                 )
             columns = [np.concatenate([record["stars"][key] for record in records]) for key in feature_keys]
             stars.append(np.stack(columns, axis=1, dtype=np.float32, casting="unsafe"))
             num_star += [count[0] for count in counts]
             targets += [[record["targets"][key] for key in target_keys] for record in records]
-            for key, values in beside.items():
+            for key, values in provenance.items():
                 values += [record[key] for record in records]
         if not sum(num_star):
-            raise DatasetError(f"{where}: there are no stars in it")
+            raise DatasetError(f"{where} contains no stars")
         feature, ptr = np.concatenate(stars), np.cumsum(num_star, dtype=np.int64)
-        del stars
-        known = {key: _known(key, values) for key, values in beside.items()}
-        read = shard.Shard(feature, feature_keys, np.array(targets, np.float32), target_keys, ptr, **known)
-        shard.check_shard(where, read)
-    return read
+        del stars  # so that they are in memory only once
+        arrays = {key: _provenance_array(key, values) for key, values in provenance.items()}
+        raw = shard.Shard(feature, feature_keys, np.array(targets, np.float32), target_keys, ptr, **arrays)
+        shard.check_shard(where, raw)
+    return raw
 
 
 def _batches(builder, split: str, wanted: dict) -> Iterator[list[dict]]:
-    """The records of a split in their order, some at a time."""
-    tfds = tfds_directory.package()
+    """Yield the records of a split in order, in batches."""
+    tfds = tfds_directory.import_tfds()
     features = tfds.features.FeaturesDict(wanted)
     try:
         source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
@@ -176,18 +185,18 @@ def _batches(builder, split: str, wanted: dict) -> Iterator[list[dict]]:
         ) from error
     for first in range(0, len(source), _BATCH):
         stored = source.__getitems__(range(first, min(first + _BATCH, len(source))))
-        yield [features.deserialize_example_np(one) for one in stored]
+        yield [features.deserialize_example_np(record) for record in stored]
 
 
-def _known(key: str, values: list) -> np.ndarray:
-    """What is told beside the targets of each snapshot: names of runs, or float32."""
+def _provenance_array(key: str, values: list) -> np.ndarray:
+    """Return the simulation ids as text, or other values as float32."""
     if key != "run_id":
         return np.array(values, np.float32)
     return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values])
 
 
-def _fit(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle]:
-    """Scalers fitted to the training split of a data set that brings none."""
+def _fit_scalers(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle]:
+    """Fit scalers to the training split of a data set that contains none."""
     fitted = [
         bundle.fit_bundle(values, keys, quantities.scaler_groups(keys, of))
         for values, keys, of in (
@@ -195,6 +204,8 @@ def _fit(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.Scale
             (raw.target, raw.target_keys, "target"),
         )
     ]
-    said = (f"{' '.join(keys)}: {one.method}" for of in fitted for keys, one in of.groups)
-    devices.log_on_main_process(f"{name} brings no scalers: fitted to its training split ({', '.join(said)})")
+    methods = (f"{' '.join(keys)}: {one.method}" for of in fitted for keys, one in of.groups)
+    devices.log_on_main_process(
+        f"{name} contains no scalers: fitted to its training split ({', '.join(methods)})"
+    )
     return fitted[0], fitted[1]

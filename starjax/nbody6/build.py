@@ -27,7 +27,6 @@ from ml_collections import ConfigDict
 
 from starjax.datasets import shard, shard_files, split_manifest
 from starjax.datasets.dataset import BUNDLES, scale_lazily
-from starjax.datasets.load import can_be_mapped, load_split
 from starjax.datasets.scalers import bundle, scaler
 from starjax.io import directory_lock, files
 from starjax.nbody6 import build_state, caches, simulation_shards
@@ -221,4 +220,4 @@ def _scale(config, out: Path) -> dict:
 
 def _open_raw(out: Path, split: str) -> shard.Shard:
     """The raw shard of a split, on disk; in memory only if others compressed it."""
-    return load_split(out, "raw", split, mapped=can_be_mapped(out, "raw", split))
+    return shard_files.load_split(out, "raw", split, mapped=True)

@@ -1,4 +1,4 @@
-"""Shards are validated on the way in and whole on the way out."""
+"""Shards are written completely, and checked when they are read."""
 
 import dataclasses
 import itertools
@@ -8,9 +8,10 @@ import pytest
 
 from starjax.datasets import shard
 from starjax.datasets.dataset import BUNDLES, DatasetError
-from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.fit import fit_scaler
+from starjax.datasets.shard_files import shard_path
 
 WHOLE = shard.Shard(
     feature=np.arange(10, dtype=np.float32).reshape(5, 2),
@@ -21,7 +22,7 @@ WHOLE = shard.Shard(
 )
 
 
-def test_there_and_back(tmp_path):
+def test_a_shard_is_read_as_it_was_written(tmp_path):
     full = dataclasses.replace(WHOLE, run_id=np.array(["a", "b"]), time_myr=np.array([1.0, 2.0], np.float32))
     shard.save_shard(tmp_path / "s.npz", full)
     found = shard.load_shard(tmp_path / "s.npz")
@@ -30,7 +31,7 @@ def test_there_and_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 
 
-def test_files_of_the_reference_load(golden_folder):
+def test_files_of_the_reference_implementation_are_read(golden_folder):
     found = shard.load_shard(golden_folder / "raw-train-shard.npz")
     assert found.num_snapshot == 48
     assert found.run_id is None
@@ -63,7 +64,7 @@ def test_select_orders_columns_as_named():
         ({"target": np.array([[1.0], [np.inf]], np.float32)}, "target time is inf in row 1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(tmp_path, change, said):
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path, change, said):
     values = dataclasses.asdict(WHOLE) | change
     path = tmp_path / "s.npz"
     np.savez(path, **{name: value for name, value in values.items() if value is not None})
@@ -98,7 +99,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(shard.ShardError, match=r"s\.npy"):
         shard.load_shard(tmp_path / "s.npy")
     np.savez(path, feature=np.ones(3))
-    with pytest.raises(shard.ShardError, match="lacks the arrays feature_keys"):
+    with pytest.raises(shard.ShardError, match="has no arrays feature_keys"):
         shard.load_shard(path)
     np.savez(path, feature=np.array([{}], dtype=object))
     with pytest.raises(shard.ShardError):
@@ -121,17 +122,17 @@ def test_damaged_files_that_are_not_compressed_are_refused(tmp_path, mapped):
             assert "d.npz" in str(error)  # noqa: PT017 - a flipped bit may also change nothing
 
 
-def test_the_packaged_sample_is_what_its_card_says():
+def test_the_packaged_sample_agrees_with_its_data_card():
     sample = load_dataset("sample", ("x", "vx"), ("time",))
     assert [sample.shards[s].num_snapshot for s in ("train", "val", "test")] == [1221, 264, 385]
-    runs = [set(sample.shards[s].run_id) for s in ("train", "val", "test")]
-    assert [len(r) for r in runs] == [74, 19, 20]
-    assert not runs[0] & runs[1] | runs[0] & runs[2] | runs[1] & runs[2]
+    train, val, test = (set(sample.shards[s].run_id) for s in ("train", "val", "test"))
+    assert [len(train), len(val), len(test)] == [74, 19, 20]
+    assert not train & val | train & test | val & test
     card = (SAMPLE_DIRECTORY / "README.md").read_text()
     assert "CC-BY-4.0" in card
 
 
-def test_the_packaged_scalers_are_those_of_the_training_shard():
+def test_the_packaged_scalers_are_fitted_to_the_training_shard():
     raw = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", "train"))
     packaged = bundle.load_bundle(SAMPLE_DIRECTORY / BUNDLES["feature"])
     for keys, kept in packaged.groups:

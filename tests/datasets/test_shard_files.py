@@ -1,4 +1,4 @@
-"""A split in several files is the split in one; what is missing, left over or damaged is named."""
+"""A split in several files reads the same as in one; missing, left-over and damaged files are named."""
 
 import dataclasses
 import shutil
@@ -10,8 +10,8 @@ import pytest
 
 from starjax.datasets import mapped_arrays, shard, shard_files
 from starjax.datasets.dataset import scale_lazily
-from starjax.datasets.load import load_split
 from starjax.datasets.scalers import bundle
+from starjax.datasets.shard_files import load_split
 
 NUM_STAR = np.array([3, 0, 40, 1, 50, 25, 7, 2])
 RANDOM = np.random.default_rng(5)
@@ -24,7 +24,7 @@ WHOLE = shard.Shard(
     run_id=np.array([f"run{i // 3}" for i in range(len(NUM_STAR))]),
     time_myr=np.arange(len(NUM_STAR), dtype=np.float32),
 )
-# What makes four files of it: three snapshots, one, one, three.
+# Limit for which WHOLE is cut into four files, of three, one, one and three snapshots.
 MAX_BYTES = shard_files.HEADER_BYTES + 45 * 12 + 3 * 36
 
 
@@ -43,7 +43,7 @@ def check_equal(found, expected):
         assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
 
 
-def test_what_fits_is_one_file_as_numpy_writes_it(tmp_path):
+def test_a_small_shard_is_one_file_as_numpy_writes_it(tmp_path):
     (file,) = shard_files.write_shards(tmp_path, "raw", "train", WHOLE, 2**20)
     assert file.name == "raw-train-shard.npz"
     arrays = {name: np.asarray(value) for name, value in vars(WHOLE).items() if value is not None}
@@ -53,7 +53,7 @@ def test_what_fits_is_one_file_as_numpy_writes_it(tmp_path):
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-def test_files_read_together_are_the_whole(tmp_path, four, mapped):
+def test_several_files_read_as_one_shard(tmp_path, four, mapped):
     assert all(file.stat().st_size <= MAX_BYTES for file in four)
     found = load_split(tmp_path, "raw", "train", mapped=mapped)
     assert isinstance(found.feature, mapped_arrays.MappedColumns) == mapped
@@ -74,7 +74,7 @@ def test_slices_across_files(four):
             feature[rows]
 
 
-def test_a_snapshot_larger_than_a_file_has_one_of_its_own(tmp_path):
+def test_a_snapshot_larger_than_the_limit_has_its_own_file(tmp_path):
     files = shard_files.write_shards(tmp_path, "raw", "train", WHOLE, 1)
     assert len(files) == len(NUM_STAR)
     check_equal(shard.load_shards(files), WHOLE)
@@ -88,14 +88,14 @@ def test_a_missing_file_is_named(tmp_path, four, mapped):
 
 
 @pytest.mark.parametrize("stale", ["raw-train-shard.npz", "raw-train-shard-00005-of-00005.npz"])
-def test_files_of_two_cuts_are_refused(tmp_path, four, stale):
+def test_files_of_different_builds_are_refused(tmp_path, four, stale):
     shutil.copy(four[0], tmp_path / stale)
     with pytest.raises(shard.ShardError, match=f"do not belong together.*{stale}"):
         load_split(tmp_path, "raw", "train")
 
 
 @pytest.mark.parametrize("max_bytes", [1, 2**20])
-def test_writing_removes_an_earlier_cut(tmp_path, four, max_bytes):
+def test_writing_removes_files_of_an_earlier_build(tmp_path, four, max_bytes):
     shutil.copy(four[0], tmp_path / "raw-train-shard-copy.npz")
     files = shard_files.write_shards(tmp_path, "raw", "train", WHOLE, max_bytes)
     assert {*tmp_path.glob("*.npz")} == {*files, tmp_path / "raw-train-shard-copy.npz"}
@@ -129,7 +129,7 @@ def test_a_file_that_changes_in_use_is_noticed(four):
         feature[:]
 
 
-def test_a_value_that_is_not_finite_is_named_where_it_lies(four):
+def test_a_value_that_is_not_finite_is_named_with_its_row(four):
     feature = np.array(WHOLE.feature)
     feature[50, 1] = np.nan  # row 6 of the third file
     shard.save_shard(four[2], dataclasses.replace(WHOLE, feature=feature), slice(4, 5))
@@ -138,7 +138,7 @@ def test_a_value_that_is_not_finite_is_named_where_it_lies(four):
 
 
 def sparse_shard(path, num_star):
-    """A shard of zeros that takes no room on disk, its last value 7."""
+    """Write a shard of zeros, the last value 7, as a sparse file that takes hardly any disk space."""
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("feature.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(
@@ -173,7 +173,7 @@ def test_beyond_32_bits(tmp_path):
 
 
 def peak_bytes(folder, num_star):
-    """The most memory that fitting, scaling and writing a split of several files takes."""
+    """Return the peak memory of fitting, scaling and writing a split in several files [bytes]."""
     folder.mkdir()
     feature = RANDOM.normal(size=(num_star, 6)).astype(np.float32)
     whole = shard.Shard(
@@ -197,5 +197,5 @@ def test_memory_is_bounded_by_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(mapped_arrays, "ROWS_PER_BLOCK", 2**12)
     peak_bytes(tmp_path / "first", 20_000)  # imports
     small, large = peak_bytes(tmp_path / "small", 100_000), peak_bytes(tmp_path / "large", 500_000)
-    # The data are 12 MB, of which float64 copies would be 24; the counts of the quantiles are what is large.
+    # The data take 12 MB and would take 24 MB in float64; most of the peak are the counts of the quantiles.
     assert large < 1.1 * small + 2**20

@@ -1,4 +1,4 @@
-"""Masses of Plummer spheres drawn for the purpose, isotropic and not, seen with errors and with stars that do not belong."""
+"""Masses of random Plummer spheres, isotropic and anisotropic, with velocity errors and outliers."""
 
 import dataclasses
 
@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from starjax.datasets import shard
-from starjax.datasets.load import SAMPLE_DIRECTORY, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.datasets.shard_files import shard_path
 from starjax.dynamics import mass_estimators
 
 MASS, SCALE = 500.0, 1.5
-# What a method gives of a Plummer sphere, in units of its mass.
+# Expected result of each method for a Plummer sphere, in units of its mass.
 EXPECTED = {"virial": 1, "projected_virial": 1, "wolf": np.pi / 4, "leonard_merritt": 1}
 
 
 def isotropic(rng, num):
-    """Positions [pc] and velocities [km/s], (num, 3) each; Aarseth, Hénon & Wielen 1974, A&A 37, 183."""
+    """Return positions [pc] and velocities [km/s] (num, 3); Aarseth, Hénon & Wielen 1974, A&A 37, 183."""
     radius = SCALE / np.sqrt(rng.random(num) ** (-2 / 3) - 1)
     share = np.empty(0)
     while len(share) < num:
@@ -31,9 +32,10 @@ def isotropic(rng, num):
 
 
 def anisotropic(rng, num, sign):
-    """The same sphere with velocities as wide as the Jeans equation wants them, and uniform, so that none are outliers.
+    """Return the same sphere with the dispersions of the Jeans equation for anisotropic velocities.
 
-    The anisotropy is sign r² / (r² + a²); with sign 1 that of Osipkov 1979 and Merritt 1985.
+    The anisotropy is sign r² / (r² + a²), with sign 1 that of Osipkov 1979 and Merritt 1985. Velocities are
+    uniform, so that none are outliers.
     """
     radius = SCALE / np.sqrt(rng.random(num) ** (-2 / 3) - 1)
     grid = np.geomspace(1e-3, 1e4, 4000) * SCALE
@@ -52,7 +54,7 @@ def anisotropic(rng, num, sign):
     return direction * radius[:, None], velocity
 
 
-def seen(position, velocity):
+def project(position, velocity):
     return np.stack([*position[:, 1:].T, *velocity[:, 1:].T])
 
 
@@ -63,7 +65,7 @@ def assert_masses(found):
 
 
 def test_constants_of_the_plummer_sphere():
-    """By integrals over the model, none of which the module makes."""
+    """By integrals over the model, which the module does not compute."""
 
     def mass(r):
         return r**3 / (r**2 + 1) ** 1.5
@@ -89,7 +91,7 @@ def test_constants_of_the_plummer_sphere():
 
 @pytest.mark.parametrize("seed", range(2))
 def test_isotropic_sphere(seed):
-    found = mass_estimators.estimate_masses(*seen(*isotropic(np.random.default_rng(seed), 8_000)))
+    found = mass_estimators.estimate_masses(*project(*isotropic(np.random.default_rng(seed), 8_000)))
     assert found.r_half_projected_pc.value == pytest.approx(SCALE, rel=0.03)
     sigma = np.sqrt(np.pi * mass_estimators.G * MASS / (32 * SCALE))
     assert found.sigma_1d_kms.value == pytest.approx(sigma, rel=0.015)
@@ -100,17 +102,17 @@ def test_isotropic_sphere(seed):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_sphere_with_anisotropic_velocities(sign):
-    """The virial theorem holds whatever the orbits, and so do the coefficients of Leonard & Merritt."""
-    stars = seen(*anisotropic(np.random.default_rng(2), 6_000, sign))
+    """The virial theorem holds for any orbits, and so do the coefficients of Leonard & Merritt."""
+    stars = project(*anisotropic(np.random.default_rng(2), 6_000, sign))
     assert_masses(mass_estimators.estimate_masses(*stars))
-    # One coefficient for both components would not: the test is one of the coefficients, too.
+    # Equal coefficients for both components would fail: this tests the coefficients, too.
     y, z, vy, vz = stars
     equal = 16 / (np.pi * mass_estimators.G) * np.mean(np.hypot(y, z) * (vy**2 + vz**2))
     assert abs(equal / MASS - 1) > 0.05
 
 
 def test_coefficients_of_leonard_and_merritt():
-    """To a percent, of many stars, and without the weights of `estimates`."""
+    """To one percent, with many stars, and without the weights of `estimate_masses`."""
     for sign in (-1, 1):
         position, velocity = (part[:, 1:] for part in anisotropic(np.random.default_rng(3), 200_000, sign))
         none = np.zeros(len(position))
@@ -127,9 +129,9 @@ def test_coefficients_of_leonard_and_merritt():
         assert mass_estimators.leonard_merritt(members).value == pytest.approx(MASS, rel=0.01)
 
 
-def test_errors_of_velocities_are_taken_out():
+def test_velocity_errors_are_corrected():
     rng = np.random.default_rng(3)
-    y, z, vy, vz = seen(*isotropic(rng, 4_000))
+    y, z, vy, vz = project(*isotropic(rng, 4_000))
     # From well below the dispersion, 0.37 km/s, to twice it.
     errors = rng.uniform(0.02, 0.8, (2, len(y)))
     vy, vz = np.stack([vy, vz]) + errors * rng.normal(size=errors.shape)
@@ -140,9 +142,9 @@ def test_errors_of_velocities_are_taken_out():
 
 
 @pytest.mark.parametrize("share", [0.02, 0.15])
-def test_fast_stars_do_not_matter(share):
+def test_fast_stars_do_not_change_masses(share):
     rng = np.random.default_rng(4)
-    y, z, vy, vz = seen(*isotropic(rng, 4_000))
+    y, z, vy, vz = project(*isotropic(rng, 4_000))
     is_fast = rng.random(len(y)) < share
     vy, vz = np.where(is_fast, rng.normal(0, 20, (2, len(y))), [vy, vz])
     found = mass_estimators.estimate_masses(y, z, vy, vz)
@@ -155,21 +157,21 @@ def test_standard_errors_are_the_scatter(num, error):
     rng = np.random.default_rng(5)
     given, found = np.full((2, num), error), []
     for _ in range(200):
-        y, z, vy, vz = seen(*isotropic(rng, num))
+        y, z, vy, vz = project(*isotropic(rng, num))
         vy, vz = np.stack([vy, vz]) + given * rng.normal(size=given.shape)
         one = mass_estimators.estimate_masses(y, z, vy, vz, *given)
         found.append([*one.mass.values(), one.sigma_1d_kms, one.r_half_projected_pc])
     values = np.array([[estimate.value for estimate in row] for row in found])
     errors = np.array([[estimate.standard_error for estimate in row] for row in found])
     np.testing.assert_allclose(values.std(axis=0), np.sqrt(np.mean(errors**2, axis=0)), rtol=0.25)
-    # Beside the scatter the bias is small, for few stars too.
+    # The bias is small compared with the scatter, for few stars too.
     expected = MASS * np.array(list(EXPECTED.values()))
     assert np.all(abs(np.median(values[:, :4], axis=0) / expected - 1) < 0.06)
 
 
 def cluster(seed, num=80):
     rng = np.random.default_rng(seed)
-    stars = seen(*isotropic(rng, num))
+    stars = project(*isotropic(rng, num))
     stars[2:, :2] = rng.normal(0, 15, (2, 2))
     return stars
 
@@ -201,13 +203,13 @@ def assert_scaled(found, before, mass=1.0, sigma=1.0, radius=1.0):
 def test_origin_orientation_order_and_scale(seed, shift, angle, mirror, scales):
     y, z, vy, vz = cluster(seed)
     before = mass_estimators.estimate_masses(y, z, vy, vz)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if mirror:
-        turn[1] *= -1
+        rotation[1] *= -1
     radius, sigma = scales
     order = np.random.default_rng(seed).permutation(len(y))
-    position = radius * turn @ [y, z] + np.reshape(shift[:2], (2, 1))
-    velocity = sigma * turn @ [vy, vz] + np.reshape(shift[2:], (2, 1))
+    position = radius * rotation @ [y, z] + np.reshape(shift[:2], (2, 1))
+    velocity = sigma * rotation @ [vy, vz] + np.reshape(shift[2:], (2, 1))
     after = mass_estimators.estimate_masses(*position[:, order], *velocity[:, order])
     assert_scaled(after, before, mass=radius * sigma**2, sigma=sigma, radius=radius)
     assert after.num_member == before.num_member
@@ -236,16 +238,16 @@ def test_errors_above_the_dispersion():
     assert all(np.isnan(estimate.value) for estimate in found.mass.values())
 
 
-def test_a_dispersion_that_hardly_shows_says_so():
+def test_a_marginal_dispersion_is_noted():
     rng = np.random.default_rng(6)
-    y, z, vy, vz = seen(*isotropic(rng, 100))
+    y, z, vy, vz = project(*isotropic(rng, 100))
     error = np.full(len(y), 1.5)
     vy, vz = np.stack([vy, vz]) + 1.55 * rng.normal(size=(2, len(y)))
     assert "hardly exceeds" in mass_estimators.estimate_masses(y, z, vy, vz, error, error).note
 
 
 @pytest.mark.parametrize(("rows", "note"), [([2, 3], "no dispersion"), ([0, 1], "at one point")])
-def test_stars_that_stand_or_move_as_one(rows, note):
+def test_stars_with_equal_positions_or_velocities(rows, note):
     stars = cluster(0)[:, 2:]
     stars[rows] = 3.0
     found = mass_estimators.estimate_masses(*stars)
@@ -261,14 +263,14 @@ def test_stars_that_stand_or_move_as_one(rows, note):
         ({"vz_error": [1, 1, 1, -1, 1, 1]}, "vz_error is not a finite error for 1 stars, the first in row 3"),
     ],
 )
-def test_what_cannot_be_is_refused(change, message):
+def test_impossible_columns_are_refused(change, message):
     columns = {name: np.arange(6.0) for name in ("y", "z", "vy", "vz")}
     with pytest.raises(mass_estimators.MassEstimatorError, match=message):
         mass_estimators.estimate_masses(**columns | change)
 
 
 def test_masses_of_simulated_clusters():
-    """Snapshots of the packaged sample; unbound stars and tides make all of them too large by about a factor of two."""
+    """Masses of the packaged sample are about twice the truth, due to unbound stars and tides."""
     path = shard_path(SAMPLE_DIRECTORY, "raw", "test")
     whole = shard.load_shard(path).select(("y", "z", "vy", "vz"), ("total_mass_within_2x_r_tidal",))
     chosen = range(0, whole.num_snapshot, 6)

@@ -1,13 +1,15 @@
-"""Novelty: what is usual stays below 1 about as often as said, what is not is above, and files are read back."""
+"""The out-of-distribution score: its false alarms, what it detects, and its file."""
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from starjax.datasets import folds, shard
-from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset, shard_path
+from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset
+from starjax.datasets.shard_files import shard_path
 from starjax.evaluation import calibration, out_of_distribution
 from starjax.sampling import survey_selection
 
@@ -27,22 +29,22 @@ def reference(sample):
     )
 
 
-def test_few_clusters_of_new_runs_are_called_new(sample, reference):
+def test_few_clusters_of_test_simulations_exceed_the_threshold(sample, reference):
     found = reference.novelty(out_of_distribution.describe_all(sample.shards["test"], KEYS, 10.0))
-    assert 0.002 < np.mean(found > 1) < 0.15  # one in twenty by plan; of twenty runs
+    assert 0.002 < np.mean(found > 1) < 0.15  # nominally 0.05, of twenty simulations
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda stars: stars * [3, 3, 1, 1, 1],  # thrice as wide as a cluster of as many stars
+        lambda stars: stars * [3, 3, 1, 1, 1],  # three times wider
         lambda stars: stars * [1, 1, 5, 5, 1],  # five times as fast
         lambda stars: stars + np.array([0, 0, 0, 0, 1.5]),  # all stars brighter
-        lambda stars: stars[stars[:, 4] > np.median(stars[:, 4])],  # the faint half is lost
+        lambda stars: stars[stars[:, 4] > np.median(stars[:, 4])],  # the faint half is missing
     ],
     ids=["wide", "fast", "bright", "shallow"],
 )
-def test_what_was_not_seen_is_new(sample, reference, change):
+def test_clusters_unlike_the_training_set_exceed_the_threshold(sample, reference, change):
     test = sample.shards["test"]
     chosen = [i for i in range(0, test.num_snapshot, 5) if np.diff(test.ptr)[i] > 100]
     usual, changed = [], []
@@ -54,12 +56,29 @@ def test_what_was_not_seen_is_new(sample, reference, change):
     assert np.median(after) > max(1, 1.5 * np.median(before))
 
 
-def test_a_description_knows_no_order_and_no_empty_slots(sample):
+def test_summaries_depend_on_neither_order_nor_padding(sample):
     stars = sample.shards["val"].feature[:50]
     described = out_of_distribution.describe(stars, KEYS, 10.0)
     assert described.shape == (1 + 5 * len(out_of_distribution.QUANTILES),)
     np.testing.assert_allclose(out_of_distribution.describe(stars[::-1], KEYS, 10.0), described)
     assert described[0] == pytest.approx(np.log(50))
+    mask = np.arange(80) % 2 == 0
+    padded = np.full((80, 5), np.nan, np.float32)
+    padded[mask] = stars[:40]
+    expected = out_of_distribution.describe(stars[:40], KEYS, 10.0)
+    for array in (np.asarray, jnp.asarray):
+        found = out_of_distribution.describe(array(padded), KEYS, 10.0, array(mask))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_summaries_have_the_quantiles_of_numpy(sample):
+    shift = np.array([True, True, True, True, False])
+    for num in (1, 2, 7, 50):
+        stars = sample.shards["val"].feature[:num].astype(np.float64)
+        about_centre = np.clip(stars - np.where(shift, np.median(stars, axis=0), 0), -1.5, 1.5)
+        expected = np.quantile(about_centre, out_of_distribution.QUANTILES, axis=0)
+        found = out_of_distribution.describe(stars, KEYS, 1.5)[1:]
+        np.testing.assert_allclose(found, expected.ravel(), rtol=1e-12, atol=1e-12)
 
 
 def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatch):
@@ -69,7 +88,7 @@ def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatc
     )
     assert few.known.shape == (100, 36)
     raw = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", "train")).select(KEYS, TARGETS)
-    # As lists have some of them: what is near is of these, ranges are of all.
+    # With a survey selection, of some of them: neighbours are among these, ranges are those of all.
     train = sample.shards["train"]
     losses = survey_selection.SurveySelection(KEYS.index("log_L_L_sol"), (-9.0, -9.0), (0.3, 0.3))
     listed = survey_selection.apply_to_shard(train, jax.random.key(0), losses, np.arange(100, 150))
@@ -87,7 +106,7 @@ def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatc
     assert reference.range_of("metallicity") == (-np.inf, np.inf)
 
 
-def test_runs_that_are_not_known_are_snapshots(sample):
+def test_snapshots_of_unknown_simulations_are_independent(sample):
     shards = {
         name: dataclasses.replace(s, run_id=None, distance_pc=None) for name, s in sample.shards.items()
     }
@@ -98,8 +117,8 @@ def test_runs_that_are_not_known_are_snapshots(sample):
     assert found.range_of("distance_pc") == (-np.inf, np.inf)
 
 
-def test_of_folds_those_that_lists_are_held_against_are_others(sample, monkeypatch):
-    """Also where only some of the snapshots are remembered, of which the first ones are all of one fold."""
+def test_with_folds_the_threshold_is_from_distances_to_other_folds(sample, monkeypatch):
+    """Also if only some snapshots are kept."""
     monkeypatch.setattr(out_of_distribution, "MAX_REFERENCE", 150)
     whole = folds.all_folds(sample, 3, seed=0)
     train = whole.shards["train"]
@@ -113,7 +132,7 @@ def test_of_folds_those_that_lists_are_held_against_are_others(sample, monkeypat
         for known in (train, listed)
     )
     assert of_listed.threshold == pytest.approx(of_all.threshold)
-    # Against all but themselves they would be closer, as those of one run are.
+    # Distances to all other snapshots are smaller: those of the same simulation are near.
     nearest = np.sort(np.linalg.norm(of_all.known[:, None] - of_all.known, axis=-1), axis=1)
     among_all = nearest[:, 1 : 1 + out_of_distribution.NUM_NEIGHBOUR].mean(axis=1)
     threshold = calibration.quantile_of_groups(
@@ -122,7 +141,7 @@ def test_of_folds_those_that_lists_are_held_against_are_others(sample, monkeypat
     assert of_all.threshold > threshold
 
 
-def test_what_is_written_is_read_and_what_is_damaged_is_told(reference, tmp_path, sample):
+def test_a_written_reference_is_read_back_and_a_damaged_one_is_an_error(reference, tmp_path, sample):
     path = tmp_path / "training_set.npz"
     out_of_distribution.save(path, reference)
     found = out_of_distribution.load(path)

@@ -31,7 +31,7 @@ SELECTION = caches.Selection(("x", "name_length"), ("mass",), 2, False)
 
 def read_shard(path: Path) -> None:
     """In both ways: what one refuses the other may take, but neither breaks down."""
-    if shard.can_be_mapped(path):
+    if shard.is_mappable(path):
         with contextlib.suppress(shard.ShardError):
             _check_shard(shard.load_shard(path, mapped=True))
     _check_shard(shard.load_shard(path))

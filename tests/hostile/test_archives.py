@@ -122,10 +122,10 @@ MANIFESTS = {
     "depth": ("[" * 100_000, "nested too deeply"),
     "UTF-16": ('{"train": ["a"]}'.encode("utf-16"), "utf-8"),
     "endless number": ('{"train": ' + "9" * 10_000 + "}", "cannot be read"),
-    "no object": ("[1]", "should hold an object"),
-    "no list": ('{"train": "ab", "val": ["c"], "test": ["d"]}', "list of run ids"),
-    "number": ('{"train": [1], "val": ["c"], "test": ["d"]}', "list of run ids"),
-    "not a number": ('{"train": NaN, "val": ["c"], "test": ["d"]}', "list of run ids"),
+    "no object": ("[1]", "should contain an object"),
+    "no list": ('{"train": "ab", "val": ["c"], "test": ["d"]}', "list of simulation ids"),
+    "number": ('{"train": [1], "val": ["c"], "test": ["d"]}', "list of simulation ids"),
+    "not a number": ('{"train": NaN, "val": ["c"], "test": ["d"]}', "list of simulation ids"),
     "a split twice": (
         '{"train": ["a"], "train": ["b"], "val": ["c"], "test": ["d"]}',
         "train more than once",
@@ -143,7 +143,7 @@ def test_manifests_of_odd_content_are_refused(refused, name):
 def test_the_id_of_a_run_is_the_name_of_a_file(refused, run_id):
     """Parts of a data set are written under it."""
     content = json.dumps({"train": ["a"], "val": [run_id], "test": ["d"]})
-    refused("split.json", content, "in val cannot be the id of a run")
+    refused("split.json", content, "in val cannot be the id of a simulation")
 
 
 def calibration(**change):

@@ -210,8 +210,8 @@ def test_one_table_in_a_thousand_snapshots_is_refused(refused, tmp_path):
 
 SCALER = {"keys": ["x"], "method": "robust", "params": {"center": 0.0, "scale": 1.0}}
 BUNDLES = {
-    "endless format": (lambda: {"format": doubled(), "groups": []}, "no number"),
-    "endless method": (lambda: {"format": 1, "groups": [SCALER | {"method": doubled()}]}, "names"),
+    "endless format": (lambda: {"format": doubled(), "groups": []}, "not a number"),
+    "endless method": (lambda: {"format": 1, "groups": [SCALER | {"method": doubled()}]}, "should be text"),
     "text for numbers": (lambda: with_params({"center": "a", "scale": 1.0}), "finite numbers"),
     "no number": (lambda: with_params({"center": float("nan"), "scale": 1.0}), "finite numbers"),
     "beyond numbers": (lambda: with_params({"center": 10**400, "scale": 1.0}), "finite numbers"),
@@ -219,7 +219,7 @@ BUNDLES = {
     "a list of numbers": (lambda: with_params([1.0]), "should be a dict"),
     "text for keys": (lambda: {"format": 1, "groups": [SCALER | {"keys": "xy"}]}, "a list"),
     "no quantiles": (lambda: with_params({"quantiles": []}, "quantile"), "finite numbers"),
-    "quantiles that fall": (lambda: with_params({"quantiles": [1.0, 0.0]}, "quantile"), "should rise"),
+    "quantiles that fall": (lambda: with_params({"quantiles": [1.0, 0.0]}, "quantile"), "should increase"),
 }
 
 

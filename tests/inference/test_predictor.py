@@ -1,4 +1,4 @@
-"""A run asked about member lists: as it was tested, whole, flagged where it should be, and refused in words."""
+"""Predictions of a loaded run: equal to its test, complete, flagged, or refused with a reason."""
 
 import doctest
 import json
@@ -12,7 +12,7 @@ import starjax
 from starjax.catalogs import member_list
 from starjax.catalogs.membership import View
 from starjax.datasets import shard
-from starjax.datasets.load import shard_path
+from starjax.datasets.shard_files import shard_path
 from starjax.inference import cluster_figure, prediction_files
 from starjax.inference.predictor import PredictorError, load_predictor
 from starjax.training.run import train_and_test
@@ -28,7 +28,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ensemble(answering_config, base):
-    """Two members of points, which see 64 stars at a time."""
+    """An ensemble of two members with point heads, whose samples have 64 stars."""
     changes = {"name": "ensemble", "ensemble.size": 2, "data.num_star_per_sample": 64}
     return train_and_test(answering_config(base, **changes))
 
@@ -38,11 +38,11 @@ def stars():
     return member_list.read_member_list(member_list.EXAMPLE_FILE)
 
 
-def test_a_loaded_run_answers_as_it_was_tested(mixture, small):
+def test_a_loaded_run_predicts_what_its_test_predicted(mixture, small):
     run = starjax.load(mixture.path)
     raw = shard.load_shard(shard_path(small, "raw", "test")).select(VISIBLE, TARGETS)
     clusters = {str(i): raw.feature[raw.ptr[i] : raw.ptr[i + 1]] for i in range(raw.num_snapshot)}
-    found = run.answer(clusters).table
+    found = run.posterior(clusters).table
     tested = pd.read_parquet(mixture.snapshots)
     np.testing.assert_array_equal(found["cluster"].astype(int), tested["snapshot_id"])
     for name in (
@@ -56,7 +56,7 @@ def test_a_loaded_run_answers_as_it_was_tested(mixture, small):
         np.testing.assert_allclose(found[name], tested[name], rtol=1e-4, atol=1e-4)
 
 
-def test_the_example_is_answered_whole(mixture, stars):
+def test_the_prediction_of_the_example_is_complete(mixture, stars):
     found = starjax.load(str(mixture.path)).predict(stars)
     [row] = found.table.to_dict("records")
     assert row["cluster"] == "the table"
@@ -86,18 +86,16 @@ def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, star
     assert "Luminosities as listed, of " in found["notes"]
 
 
-def test_an_answer_without_many_of_the_stars_is_flagged(mixture, stars):
+def test_a_prediction_without_many_of_the_stars_is_flagged(mixture, stars):
     run, dim = load_predictor(mixture.path), stars.copy()
     dim["phot_g_mean_mag"][::3] = np.nan
     row = run.predict(dim).table.iloc[0]
     assert row["num_left_out"] > 100
-    assert (
-        f"{row['num_left_out']} of {row[['num_left_out', 'num_star', 'num_non_member']].sum()} stars are left out"
-        in row["flags"]
-    )
+    num_listed = row[["num_left_out", "num_star", "num_non_member"]].sum()
+    assert f"{row['num_left_out']} of {num_listed} stars are left out" in row["flags"]
 
 
-def test_a_cluster_that_cannot_be_answered_for_does_not_stop_the_others(mixture, stars, capsys):
+def test_a_cluster_that_cannot_be_predicted_does_not_stop_the_others(mixture, stars, capsys):
     both = stars.copy()
     both["cluster"] = np.where(np.arange(len(stars)) < 8, "few", "many")
     run = load_predictor(mixture.path)
@@ -106,11 +104,11 @@ def test_a_cluster_that_cannot_be_answered_for_does_not_stop_the_others(mixture,
     assert set(found.refused) == {"few"}
     prediction_files.print_prediction(found, run)
     printed = capsys.readouterr().out
-    assert "few, no answer: only 8 stars" in printed
-    assert prediction_files.COUNTS_ON_WHOLE_LISTS in printed
+    assert "few, no prediction: only 8 stars" in printed
+    assert prediction_files.NOTE_ON_COMPLETENESS in printed
 
 
-def test_two_clusters_in_one_list_are_told_to_be_told_apart(mixture, stars):
+def test_two_clusters_under_one_name_are_an_error(mixture, stars):
     both = stars[:200].copy()
     both["parallax"] = np.where(np.arange(200) < 100, 5.0, 9.0)
     both["parallax_error"] = 0.01
@@ -118,7 +116,7 @@ def test_two_clusters_in_one_list_are_told_to_be_told_apart(mixture, stars):
         load_predictor(mixture.path).predict(both)
 
 
-def test_the_order_of_the_rows_is_nothing(mixture, stars):
+def test_the_order_of_the_rows_does_not_matter(mixture, stars):
     run = load_predictor(mixture.path)
     shuffled = stars[np.random.default_rng(0).permutation(len(stars))]
     columns = [*TARGETS, "novelty", "mass_virial", "distance_pc"]
@@ -126,7 +124,7 @@ def test_the_order_of_the_rows_is_nothing(mixture, stars):
     np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
-def test_clusters_of_one_list_are_answered_as_each_alone(mixture, stars):
+def test_clusters_of_one_catalogue_are_predicted_as_each_alone(mixture, stars):
     run = load_predictor(mixture.path)
     few = stars[::2]
     both = Table(np.concatenate([stars.as_array(), few.as_array()]), names=stars.colnames)
@@ -140,7 +138,7 @@ def test_clusters_of_one_list_are_answered_as_each_alone(mixture, stars):
             assert found.loc[name, column] == pytest.approx(alone[column], rel=1e-4)
 
 
-def test_a_cluster_of_more_stars_than_slots_is_drawn_many_times(ensemble, stars):
+def test_a_cluster_larger_than_a_sample_is_drawn_many_times(ensemble, stars):
     run = load_predictor(ensemble.path)
     assert len(run.epochs) == 2
     [row] = run.predict(stars).table.to_dict("records")
@@ -154,8 +152,8 @@ def test_a_cluster_of_more_stars_than_slots_is_drawn_many_times(ensemble, stars)
     assert abs(many["time"] - row["time"]) < 4 * row["time_spread_draws"]
 
 
-def test_what_is_said_of_a_cluster_does_not_depend_on_the_others_of_the_list(ensemble, stars):
-    """Of more stars than slots, too, of which some are drawn."""
+def test_the_prediction_of_a_cluster_does_not_depend_on_the_others(ensemble, stars):
+    """Also if its stars are drawn, since they are more than fit into a sample."""
     run = load_predictor(ensemble.path)
     stars = stars.to_pandas().drop(columns="row")
     other = stars[::2].assign(cluster="a")
@@ -170,7 +168,7 @@ def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
     run = load_predictor(mixture.path)
     found = run.predict(stars)
     [name] = found.members
-    figure = cluster_figure.draw_cluster(run, found.members[name], found.answer, name, 0, False)
+    figure = cluster_figure.draw_cluster(run, found.members[name], found.posterior, name, 0, False)
     row = found.table.iloc[0]
     for axes, key in zip(figure.axes[1:3], TARGETS, strict=True):
         low, high = axes.get_xlim()
@@ -182,29 +180,29 @@ def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
         assert f"{row[key]:,.0f}" in axes.get_title()
 
 
-def test_what_is_stated_goes_before_what_the_list_tells(mixture, stars):
+def test_given_properties_replace_those_of_the_catalogue(mixture, stars):
     run = load_predictor(mixture.path)
     found = run.predict(stars, View(distance_pc=250.0, radial_velocity_kms=10.0)).table.iloc[0]
     assert (found["distance_pc"], found["radial_velocity_kms"]) == pytest.approx((250, 10))
 
 
-def test_a_run_that_saw_the_simulations_origin_flags_every_answer(ensemble, mixture, stars):
-    seen = load_predictor(ensemble.path)
-    assert seen.doubts == ()
-    with seen.config.unlocked():
-        seen.config.data.centred = False
-    row = seen.predict(stars).table.iloc[0]
+def test_a_run_trained_about_the_simulations_origin_flags_every_prediction(ensemble, mixture, stars):
+    run = load_predictor(ensemble.path)
+    assert run.caveats == ()
+    with run.config.unlocked():
+        run.config.data.centred = False
+    row = run.predict(stars).table.iloc[0]
     assert row["is_flagged"]
-    assert row["flags"].startswith("trained on places and velocities about the simulations' origin")
+    assert row["flags"].startswith("trained on positions and velocities about the origin of the simulations")
 
 
-def test_the_example_in_the_documentation_holds(mixture):
+def test_the_example_in_the_docstring_is_right(mixture):
     names = {"starjax": starjax, "run_directory": mixture.path, "catalog_file": member_list.EXAMPLE_FILE}
     [written] = doctest.DocTestFinder().find(load_predictor, globs=names)
     assert doctest.DocTestRunner().run(written) == (0, 5)
 
 
-def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
+def test_the_error_names_the_cluster(mixture, stars):
     with pytest.raises(PredictorError, match=r"cluster the table: only 8 stars .* 10"):
         load_predictor(mixture.path).predict(stars[:8])
 
@@ -220,13 +218,13 @@ def test_a_list_that_cannot_be_used_names_the_cluster(mixture, stars):
         ("checkpoints", "checkpoints missing"),
     ],
 )
-def test_a_run_that_lacks_a_file_says_which(mixture, copy_without, name, said):
+def test_the_error_names_a_missing_file(mixture, copy_without, name, said):
     copy = copy_without(mixture, name)
     with pytest.raises(starjax.errors.StarjaxError, match=said):
         load_predictor(copy.path)
 
 
-def test_a_sweep_names_its_best_member(answering_config, base):
+def test_the_error_of_a_sweep_names_its_best_run(answering_config, base):
     changes = {
         "name": "sweep",
         "ensemble.size": 2,
@@ -240,7 +238,7 @@ def test_a_sweep_names_its_best_member(answering_config, base):
     assert len(best.epochs) == 1
 
 
-def test_what_is_kept_with_the_run_is_calibrated_on_validation_and_tested_on_test(mixture):
+def test_the_run_directory_has_the_calibration_and_its_test(mixture):
     content = json.loads(mixture.calibration.read_text())
     assert set(content["targets"]) == set(TARGETS)
     table = pd.read_csv(mixture.coverage)

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from starjax.datasets import shard
-from starjax.datasets.load import load_dataset, shard_path
+from starjax.datasets.load import load_dataset
+from starjax.datasets.shard_files import shard_path
 from starjax.models import factory, heads
 from starjax.models.ensemble import EnsembleMembers
 from starjax.runtime import devices

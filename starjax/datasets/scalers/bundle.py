@@ -1,7 +1,4 @@
-"""Bundles of scalers: groups of keys, each scaled by one method; how they are fitted, written and read.
-
-A group is scaled as one column of values, so that x, y and z share one scale.
-"""
+"""Bundles of scalers: one scaler for each group of columns, such as x, y and z, which share one scale."""
 
 import contextlib
 import dataclasses
@@ -23,7 +20,11 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 @dataclasses.dataclass(frozen=True)
 class ScalerBundle:
-    """One scaler for each group of keys: `((keys, scaler), …)`."""
+    """One scaler for each group of columns.
+
+    Attributes:
+      groups: ((keys, scaler), …).
+    """
 
     groups: tuple[tuple[tuple[str, ...], scaler.Scaler], ...]
 
@@ -32,10 +33,10 @@ class ScalerBundle:
         return tuple(key for keys, _ in self.groups for key in keys)
 
     def of(self, key: str) -> scaler.Scaler:
-        """The scaler of one key.
+        """Return the scaler of one column.
 
         Raises:
-          scaler.ScalerError: no group holds the key.
+          scaler.ScalerError: no group contains the column.
         """
         for keys, fitted in self.groups:
             if key in keys:
@@ -43,11 +44,11 @@ class ScalerBundle:
         raise scaler.ScalerError(f"no scaler for {key}; there are scalers for {', '.join(self.keys)}")
 
     def transform(self, values, keys: Sequence[str]):
-        """Physical to scaled; the last axis of `values` runs over `keys`."""
+        """Scale physical values; the last axis of `values` runs over `keys`."""
         return self._by_column(values, keys, "transform")
 
     def inverse(self, values, keys: Sequence[str]):
-        """Scaled to physical; the last axis of `values` runs over `keys`."""
+        """Return scaled values to physical units; the last axis of `values` runs over `keys`."""
         return self._by_column(values, keys, "inverse")
 
     def _by_column(self, values, keys, direction):
@@ -59,50 +60,50 @@ class ScalerBundle:
 def fit_bundle(
     values: np.ndarray, keys: Sequence[str], methods: Sequence[tuple[Sequence[str], str]]
 ) -> ScalerBundle:
-    """Fits one scaler to each group of columns.
+    """Fit one scaler to each group of columns.
 
     Args:
-      values: (n, n_key) raw training values, an array or what is sliced like one; read some rows at a time.
-      methods: ((keys of the group), method) pairs. Keys that `values` does not have are left out of
-        their group.
+      values: (n, n_key) raw training values, an array or something that can be sliced like one; read in
+        blocks of rows.
+      keys: names of the columns.
+      methods: (keys of the group, method) pairs. Keys that `values` does not have are ignored.
 
     Raises:
-      scaler.ScalerError: a key of `values` is in no group or in two, or a fit fails; names the keys.
+      scaler.ScalerError: a column is in no group or in two, or a fit fails; names the columns.
     """
     counted = [key for group, _ in methods for key in group]
     for key in keys:
         if counted.count(key) != 1:
-            raise scaler.ScalerError(
-                f"{key} should stand in one group of scalers, stands in {counted.count(key)}"
-            )
+            raise scaler.ScalerError(f"{key} should be in one group of scalers, is in {counted.count(key)}")
     present = [tuple(key for key in group if key in keys) for group, _ in methods]
-    with_keys = [(group, method) for group, (_, method) in zip(present, methods, strict=True) if group]
-    started, fitted = {}, {}
-    for group, method in with_keys:
+    nonempty = [(group, method) for group, (_, method) in zip(present, methods, strict=True) if group]
+    fits, fitted = {}, {}
+    for group, method in nonempty:
         with _naming(group):
-            started[group] = ScalerFit(method, len(values) * len(group))
-    while started:
-        _pass(started, values, keys)
-        for group, one in list(started.items()):
+            fits[group] = ScalerFit(method, len(values) * len(group))
+    # All fits share the passes over the values, and each drops out as soon as it is done.
+    while fits:
+        _pass(fits, values, keys)
+        for group, fit in list(fits.items()):
             with _naming(group):
-                if done := one.end_pass():
+                if done := fit.end_pass():
                     fitted[group] = done
-                    del started[group]
-    return ScalerBundle(tuple((group, fitted[group]) for group, _ in with_keys))
+                    del fits[group]
+    return ScalerBundle(tuple((group, fitted[group]) for group, _ in nonempty))
 
 
-def _pass(started, values, keys) -> None:
-    """Shows all values to all fits, a block of rows after another."""
-    columns_of = {group: [keys.index(key) for key in group] for group in started}
+def _pass(fits: dict[tuple, ScalerFit], values, keys) -> None:
+    """Add all values to all fits, block by block."""
+    columns_of = {group: [keys.index(key) for key in group] for group in fits}
     for rows in mapped_arrays.blocks(len(values)):
         block = values[rows]
-        for group, one in started.items():
-            one.add(block[:, columns_of[group]])
+        for group, fit in fits.items():
+            fit.add(block[:, columns_of[group]])
 
 
 @contextlib.contextmanager
 def _naming(group):
-    """Lets errors of a fit name the keys."""
+    """Prepend the names of the columns to errors of a fit."""
     try:
         yield
     except scaler.ScalerError as error:
@@ -110,13 +111,13 @@ def _naming(group):
 
 
 def save_bundle(path: Path, bundle: ScalerBundle) -> None:
-    """Writes a bundle as lists, names and numbers, which any joblib reads."""
+    """Write a bundle as builtin types, which any version of joblib can read."""
     with files.atomic_write(path) as temporary:
         joblib.dump(to_plain(bundle), temporary)
 
 
 def to_plain(bundle: ScalerBundle) -> dict:
-    """A bundle as lists, names and numbers, as which it is written."""
+    """Return a bundle as builtin types, in the format of its file."""
     groups = [
         {"keys": list(keys), "method": fitted.method, "params": dict(fitted.params)}
         for keys, fitted in bundle.groups
@@ -125,10 +126,10 @@ def to_plain(bundle: ScalerBundle) -> dict:
 
 
 def load_bundle(path: Path) -> ScalerBundle:
-    """Reads a bundle; nothing in the file is run.
+    """Read a bundle, without running code from the file.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
       scaler.ScalerError: the file is damaged, or not a bundle.
     """
     try:
@@ -136,22 +137,22 @@ def load_bundle(path: Path) -> ScalerBundle:
     except (OSError, unpickle.UnpickleError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise _no_bundle(path, error) from error
+        raise _not_a_bundle(path, error) from error
     return from_plain(content, path)
 
 
 def from_plain(content, path: Path) -> ScalerBundle:
-    """The bundle of what `to_plain` gives; anything else may stand in a file, of which nothing is believed.
+    """Return the bundle from the result of `to_plain`, trusting nothing in `content`.
 
     Args:
-      path: the file it is from, for errors.
+      path: the file of the content, for errors.
 
     Raises:
       scaler.ScalerError: it is not a bundle.
     """
     try:
         if type(content["format"]) is not int:
-            raise TypeError("its format is no number")
+            raise TypeError("its format is not a number")
         if content["format"] != FORMAT:
             raise scaler.ScalerError(f"{path} has format {content['format']}; this version reads {FORMAT}")
         groups = [
@@ -162,31 +163,32 @@ def from_plain(content, path: Path) -> ScalerBundle:
             raise TypeError("the keys of a group should be a list")
         for keys, fitted in groups:
             if not all(isinstance(name, str) for name in (*keys, fitted.method)):
-                raise TypeError("keys and methods should be names")
+                raise TypeError("keys and methods should be text")
             if fitted.method not in scaler.METHODS:
                 raise scaler.ScalerError(
-                    f"{path} names the unknown scaler {fitted.method!r:.80}; known are {', '.join(scaler.METHODS)}"
+                    f"{path} names the unknown scaler {fitted.method!r:.80}; known are "
+                    f"{', '.join(scaler.METHODS)}"
                 )
             _check_params(fitted.params)
-            fitted.transform(np.zeros(1))  # a KeyError where one of its numbers is missing
+            fitted.transform(np.zeros(1))  # raises KeyError if a parameter is missing
     except (ArithmeticError, LookupError, TypeError) as error:
-        raise _no_bundle(path, error) from error
+        raise _not_a_bundle(path, error) from error
     return ScalerBundle(tuple(groups))
 
 
-def _no_bundle(path: Path, error: Exception) -> scaler.ScalerError:
+def _not_a_bundle(path: Path, error: Exception) -> scaler.ScalerError:
     return scaler.ScalerError(f"{path} is not a bundle of scalers ({error}): build the data set again")
 
 
 def _check_params(params: dict) -> None:
-    """Refuses what is no finite number, a scale of zero, and quantiles that do not rise."""
+    """Raise TypeError unless all numbers are finite, the scale is not zero and quantiles increase."""
     if type(params) is not dict:
-        raise TypeError("the numbers of a scaler should be a dict")
+        raise TypeError("the parameters of a scaler should be a dict")
     for name, value in params.items():
         values = value if type(value) is list else [value]
         if not values or not all(type(one) in (int, float) and abs(one) < _LARGEST for one in values):
             raise TypeError(f"{name!r:.40} should be finite numbers")
         if type(value) is list and any(after < before for before, after in itertools.pairwise(values)):
-            raise TypeError(f"{name!r:.40} should rise")
+            raise TypeError(f"{name!r:.40} should increase")
         if name == "scale" and 0 in values:
             raise TypeError("its scale is 0")

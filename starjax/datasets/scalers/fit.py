@@ -1,22 +1,23 @@
-"""What scalers are fitted by: numbers from values that come in blocks, by scikit-learn where it can do so.
+"""Fits of scalers to values that arrive in blocks, by scikit-learn where it supports that.
 
-Each class is made with the number of values to come. `add` takes a block, each value once a pass; `end_pass` gives
-the numbers, or None where another pass is needed.
+The interface of the classes: `__init__` takes the number of values. In each pass, `add` is called with blocks
+that together contain every value once, then `end_pass`, which returns the parameters or None if it needs
+another pass.
 """
 
 import numpy as np
 
 from starjax.datasets.scalers import scaler, streaming_quantiles
 
-# scikit-learn is slow to import, and not needed to apply a scaler: its imports stand where it is used.
+# scikit-learn is slow to import, and not needed to apply a scaler: it is imported where it is used.
 
 NUM_QUANTILE = 1000
-# Most values that the exponent of `power` is fitted to.
+# The exponent of `power` is fitted to at most about this many values.
 MAX_FOR_EXPONENT = 2**22
 
 
 class NoFit:
-    """No numbers at all."""
+    """No fit: the identity."""
 
     def __init__(self, num_value: int):
         pass
@@ -29,7 +30,7 @@ class NoFit:
 
 
 class StandardFit:
-    """Mean and standard deviation, summed in float64."""
+    """Mean and standard deviation, accumulated in float64."""
 
     def __init__(self, num_value: int):
         from sklearn.preprocessing import StandardScaler
@@ -44,7 +45,7 @@ class StandardFit:
 
 
 class MinMaxFit:
-    """Smallest and largest value."""
+    """Minimum and range."""
 
     def __init__(self, num_value: int):
         from sklearn.preprocessing import MinMaxScaler
@@ -59,7 +60,7 @@ class MinMaxFit:
 
 
 class RobustFit:
-    """Median and range between the quartiles, of all values and exact."""
+    """Median and interquartile range, exact over all values."""
 
     def __init__(self, num_value: int):
         self._quantiles = streaming_quantiles.Quantiles([0, 0.25, 0.5, 0.75, 1], num_value)
@@ -72,16 +73,16 @@ class RobustFit:
 
         if not self._quantiles.end_pass():
             return None
-        # Of these five numbers quartiles and median are those of all values.
+        # The quartiles and the median of these five numbers are those of all values.
         fitted = RobustScaler().fit(self._quantiles.result()[:, None])
         return {"center": float(fitted.center_[0]), "scale": float(fitted.scale_[0])}
 
 
 class QuantileFit:
-    """Up to NUM_QUANTILE quantiles, of all values and exact.
+    """Up to NUM_QUANTILE quantiles, exact over all values.
 
-    scikit-learn's QuantileTransformer takes them of 10,000 values drawn at random where there are more, which
-    moves each by some percent of the range between the quartiles.
+    scikit-learn's QuantileTransformer computes them from a random subset of 10,000 values, which shifts each
+    by some percent of the interquartile range.
     """
 
     def __init__(self, num_value: int):
@@ -96,10 +97,10 @@ class QuantileFit:
 
 
 class PowerFit:
-    """The most likely exponent, then mean and standard deviation of what it makes of the values.
+    """Maximum-likelihood exponent, then mean and standard deviation of the transformed values.
 
-    Of more than MAX_FOR_EXPONENT values the exponent is fitted to about as many, drawn at random, the same
-    every time; mean and standard deviation are always those of all.
+    If there are more than MAX_FOR_EXPONENT values, the exponent is fitted to a random subset of about that
+    size, with a fixed seed; mean and standard deviation are those of all values.
     """
 
     def __init__(self, num_value: int):
@@ -140,10 +141,10 @@ FITS = {
 
 
 class ScalerFit:
-    """The fit of one method to values of which blocks are shown to it."""
+    """The fit of one method to values that arrive in blocks (see the interface above)."""
 
     def __init__(self, method: str, num_value: int):
-        """Starts it; `num_value` values are to come.
+        """Begin a fit to `num_value` values.
 
         Raises:
           ScalerError: the method is unknown.
@@ -153,57 +154,59 @@ class ScalerFit:
                 f"scaler {method!r} is unknown: choose one of {', '.join(scaler.METHODS)}"
             )
         self._method, self._num_value, self._num_bad = method, num_value, 0
-        self._is_first_pass, self._ends = True, [np.inf, -np.inf]
+        self._is_first_pass, self._extremes = True, [np.inf, -np.inf]
         self._fit = FITS[scaler.METHODS[method][1]](num_value)
 
     def add(self, values: np.ndarray) -> None:
-        """Takes in a block, of any shape and of any number of values: each of them once a pass."""
+        """Add a block of any shape; each value once per pass."""
         values = values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
-            bent = (
+            curved = (
                 scaler.apply_curve(self._method, values.astype(np.float64))
                 if scaler.is_curved(self._method)
                 else values
             )
         if self._is_first_pass:
-            self._num_bad += int((~np.isfinite(bent)).sum())
+            self._num_bad += int((~np.isfinite(curved)).sum())
             if values.size:
-                self._ends = [min(self._ends[0], values.min()), max(self._ends[1], values.max())]
+                self._extremes = [min(self._extremes[0], values.min()), max(self._extremes[1], values.max())]
         if not self._num_bad:
-            self._fit.add(bent)
+            self._fit.add(curved)
 
     def end_pass(self) -> scaler.Scaler | None:
-        """To be called when all values were shown.
+        """End a pass over all values.
 
         Returns:
-          the fitted scaler, or None if it needs them all once more.
+          The fitted scaler, or None if it needs another pass.
 
         Raises:
-          ScalerError: the result is not finite (a log of a negative).
+          ScalerError: a scaled value is not finite (such as the logarithm of a negative one).
         """
         if self._num_bad or not self._num_value:
             raise scaler.ScalerError(
-                f"scaler {self._method!r} gives no finite value for {self._num_bad} of {self._num_value} values"
+                f"scaler {self._method!r} gives no finite value for {self._num_bad} of {self._num_value} "
+                "values"
             )
         self._is_first_pass = False
         params = self._fit.end_pass()
         if params is None:
             return None
         fitted = scaler.Scaler(self._method, params)
-        # All methods rise: where the ends are finite, so is all between.
-        if not np.isfinite(fitted.transform(np.array(self._ends, np.float64))).all():
+        # All methods are monotonic: if the extremes stay finite, so does everything between.
+        if not np.isfinite(fitted.transform(np.array(self._extremes, np.float64))).all():
             raise scaler.ScalerError(f"scaler {self._method!r} gives values that are not finite")
         return fitted
 
 
 def fit_scaler(method: str, values: np.ndarray) -> scaler.Scaler:
-    """Fits `method` to all of `values` as one column.
+    """Fit a scaler to all values as one column.
 
     Raises:
-      ScalerError: the method is unknown, or its result is not finite (a log of a negative).
+      ScalerError: the method is unknown, or a scaled value is not finite (such as the logarithm of a negative
+        one).
     """
-    started, values = ScalerFit(method, np.size(values)), np.asarray(values)
+    fit, values = ScalerFit(method, np.size(values)), np.asarray(values)
     while True:
-        started.add(values)
-        if fitted := started.end_pass():
+        fit.add(values)
+        if fitted := fit.end_pass():
             return fitted

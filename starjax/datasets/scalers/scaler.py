@@ -1,4 +1,4 @@
-"""Scalers: fitted by scikit-learn (see `fit`), kept as plain numbers, applied in numpy and inside jit."""
+"""Scalers: kept as plain numbers, and applied to numpy arrays or inside `jax.jit`; `fit` fits them."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from starjax import errors
 
-# As in scikit-learn's QuantileTransformer: how near an end of the range counts as the end.
+# Distance from the end of the range that counts as the end, as in scikit-learn's QuantileTransformer.
 _QUANTILE_EDGE = 1e-7
 
 
 def yeo_johnson(xp, x, exponent):
-    """Yeo & Johnson 2000, Biometrika 87, 954, equation 2.1."""
+    """Apply the power transform of Yeo & Johnson 2000, Biometrika 87, 954, equation 2.1."""
     positive, negative = xp.maximum(x, 0), xp.minimum(x, 0)
 
     def branch(value, power):
@@ -21,19 +21,19 @@ def yeo_johnson(xp, x, exponent):
 
 
 def yeo_johnson_inverse(xp, x, exponent):
-    """Back from `yeo_johnson`."""
+    """Invert `yeo_johnson`."""
     positive, negative = xp.maximum(x, 0), xp.minimum(x, 0)
 
     def branch(value, power):
-        # Values beyond the end of the curve's range (power < 0) have no preimage: NaN, as in scikit-learn.
+        # For power < 0 the range is bounded, and values beyond it have no preimage: NaN, as in scikit-learn.
         return xp.expm1(value) if power == 0 else xp.expm1(xp.log1p(power * value) / power)
 
     return branch(positive, exponent) - branch(-negative, 2 - exponent)
 
 
 def _special(x):
-    """The special functions for arrays of the kind of `x`."""
-    # Both are slow to import, and most scalers do without.
+    """Return the module of special functions for the array type of `x`."""
+    # Both are slow to import, and most scalers do not need them.
     if isinstance(x, np.ndarray):
         import scipy.special
 
@@ -44,10 +44,10 @@ def _special(x):
 
 
 def to_normal(x, quantiles):
-    """The standard normal value of the same level that `x` has among `quantiles`."""
+    """Map values to the standard normal distribution by their rank among `quantiles`."""
     xp = x.__array_namespace__()
     levels = np.linspace(0, 1, len(quantiles))
-    # Where quantiles coincide the two directions of interpolation differ; the mean of both is used.
+    # If quantiles coincide, the two directions of interpolation differ, and their mean is used.
     upwards = xp.interp(x, quantiles, levels)
     downwards = xp.interp(-x, -quantiles[::-1], -levels[::-1])
     level = (upwards - downwards) / 2
@@ -58,7 +58,7 @@ def to_normal(x, quantiles):
 
 
 def from_normal(x, quantiles):
-    """Back from `to_normal`."""
+    """Invert `to_normal`."""
     xp = x.__array_namespace__()
     level = _special(x).ndtr(x)
     levels = np.linspace(0, 1, len(quantiles))
@@ -67,9 +67,10 @@ def from_normal(x, quantiles):
     return xp.where(level < _QUANTILE_EDGE, quantiles[0], value)
 
 
+# Added before the logarithm, so that zero stays finite.
 LOG10_OFFSET = 1e-10
 
-# Each method is a fixed curve, and a scale fitted to what the curve makes of the values.
+# Each method is a fixed curve, followed by a scale that is fitted to the curved values (see `fit.FITS`).
 METHODS = {
     "identity": ("linear", "none"),
     "standard": ("linear", "standard"),
@@ -85,24 +86,24 @@ METHODS = {
 
 
 class ScalerError(errors.StarjaxError):
-    """A scaler that cannot be fitted or read, naming the keys or the file."""
+    """A scaler that cannot be fitted or read; the message names the columns or the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaler:
-    """One fitted method.
+    """A fitted scaler.
 
     Attributes:
       method: a name in METHODS.
-      params: its numbers: `center` and `scale` (the curve's value minus center, over scale);
-        `power` has `exponent` besides; `quantile` has `quantiles`, ascending, instead.
+      params: `center` and `scale`, which are subtracted from and divide the curved values; 'power' also has
+        `exponent`; 'quantile' has the increasing `quantiles` instead.
     """
 
     method: str
     params: dict
 
     def transform(self, x):
-        """Physical to scaled, element by element; `x` numpy or jax, of any shape."""
+        """Scale physical values, element by element; `x` is a numpy or jax array of any shape."""
         xp = x.__array_namespace__()
         if self.method == "quantile":
             return to_normal(x, np.asarray(self.params["quantiles"]))
@@ -112,7 +113,7 @@ class Scaler:
         return (x - self.params["center"]) / self.params["scale"]
 
     def inverse(self, x):
-        """Scaled to physical, element by element; `x` numpy or jax, of any shape."""
+        """Return scaled values to physical units, element by element; `x` is a numpy or jax array."""
         xp = x.__array_namespace__()
         if self.method == "quantile":
             return from_normal(x, np.asarray(self.params["quantiles"]))
@@ -126,11 +127,13 @@ class Scaler:
         return x
 
 
-def is_curved(method):
+def is_curved(method: str) -> bool:
+    """Return whether the curve of a method is not the identity."""
     return METHODS[method][0] != "linear"
 
 
-def apply_curve(method, x):
+def apply_curve(method: str, x):
+    """Apply the curve of a method to a numpy or jax array."""
     xp = x.__array_namespace__()
     if METHODS[method][0] == "log1p":
         return xp.log1p(x)

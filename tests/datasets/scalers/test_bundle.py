@@ -1,4 +1,4 @@
-"""Bundles: one scaler a group, kept as plain numbers, refused when they are something else."""
+"""Bundles have one scaler per group; files that are not bundles are refused."""
 
 import json
 import pickletools
@@ -19,13 +19,13 @@ def test_a_group_shares_one_scale():
     np.testing.assert_allclose(scalers.transform(values[:, ::-1], ("y", "x")), values[:, ::-1] / 12)
 
 
-def test_bundle_comes_back_from_its_file_the_same(tmp_path, tables):
+def test_a_bundle_is_read_as_it_was_written(tmp_path, tables):
     scalers = bundle.ScalerBundle(tuple(((m,), fit_scaler(m, tables["data"])) for m in scaler.METHODS))
     bundle.save_bundle(tmp_path / "bundle.joblib", scalers)
     assert bundle.load_bundle(tmp_path / "bundle.joblib") == scalers
 
 
-def test_bundle_comes_back_from_json_the_same(tables):
+def test_a_bundle_passes_through_json_unchanged(tables):
     scalers = bundle.ScalerBundle(tuple(((m,), fit_scaler(m, tables["data"])) for m in scaler.METHODS))
     content = json.loads(json.dumps(bundle.to_plain(scalers)))
     assert bundle.from_plain(content, "metadata.json") == scalers
@@ -34,15 +34,14 @@ def test_bundle_comes_back_from_json_the_same(tables):
 @pytest.mark.parametrize(
     "value", [None, True, "1", float("nan"), float("inf"), 10**400, [], [2, 1], {"a": 1}]
 )
-def test_numbers_of_json_that_are_none_are_refused(value):
-    """What JSON can hold and a pickle of a bundle cannot."""
+def test_invalid_numbers_in_json_are_refused(value):
     params = {"center": 0.0, "scale": value}
     content = {"format": 1, "groups": [{"keys": ["x"], "method": "robust", "params": params}]}
     with pytest.raises(scaler.ScalerError, match=r"metadata\.json is not a bundle of scalers"):
         bundle.from_plain(json.loads(json.dumps(content)), "metadata.json")
 
 
-def test_bundle_file_names_nothing_but_plain_values(tmp_path, tables):
+def test_the_pickle_of_a_bundle_names_no_globals(tmp_path, tables):
     path = tmp_path / "bundle.joblib"
     bundle.save_bundle(path, bundle.ScalerBundle(((("x",), fit_scaler("quantile", tables["data"])),)))
     opcodes = {opcode.name for opcode, *_ in pickletools.genops(path.read_bytes())}
@@ -61,7 +60,7 @@ def test_bundle_file_names_nothing_but_plain_values(tmp_path, tables):
         ({"format": 1, "groups": np.ones(3)}, "numpy"),
     ],
 )
-def test_files_that_are_no_bundle_are_refused_by_name(tmp_path, content, said):
+def test_files_that_are_not_bundles_are_refused_by_name(tmp_path, content, said):
     path = tmp_path / "bundle.joblib"
     joblib.dump(content, path)
     with pytest.raises(scaler.ScalerError, match=said) as caught:
@@ -78,12 +77,12 @@ def test_files_that_are_no_bundle_are_refused_by_name(tmp_path, content, said):
         ("magic", [1.0, 2.0], "magic.*identity"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused_naming_the_key(method, values, said):
+def test_a_failed_fit_names_the_column(method, values, said):
     with pytest.raises(scaler.ScalerError, match=said):
         bundle.fit_bundle(np.array(values)[:, None], ("mass",), [(("mass",), method)])
 
 
 @pytest.mark.parametrize("groups", [[], [(("x",), "robust"), (("x",), "minmax")]])
-def test_a_key_stands_in_one_group(groups):
-    with pytest.raises(scaler.ScalerError, match="x should stand in one group"):
+def test_a_column_must_be_in_one_group(groups):
+    with pytest.raises(scaler.ScalerError, match="x should be in one group"):
         bundle.fit_bundle(np.ones((3, 1)), ("x",), groups)

@@ -1,4 +1,4 @@
-"""Scalers are those of scikit-learn, in numpy and inside jit."""
+"""Scalers equal those of scikit-learn, in numpy and inside `jax.jit`."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ def test_jit_in_float32_is_as_good_as_float32_allows(method, tables):
     fitted = fit_scaler(method, tables["data"])
     scaled = jax.jit(fitted.transform)(jnp.asarray(tables["data"], jnp.float32))
     assert scaled.dtype == jnp.float32
-    # The normal curve is steep at its ends: there a rounding of the level is a step of the value.
+    # The quantile function of the normal distribution is steep at its ends, and amplifies rounding errors
+    # there.
     inner = np.abs(tables[f"transform/{method}"]) < 2.5
     expected = tables[f"transform/{method}"]
     np.testing.assert_allclose(np.asarray(scaled)[inner], expected[inner], rtol=1e-5, atol=3e-5)
@@ -44,11 +45,11 @@ def test_jit_in_float32_is_as_good_as_float32_allows(method, tables):
     np.testing.assert_allclose(recovered, tables[f"inverse/{method}"], rtol=1e-4, atol=1e-4)
 
 
-# Not the power curve: where its exponent flattens a narrow range, no rounding leads back.
+# Not `power`: if its exponent compresses a narrow range, rounding errors make the inverse inaccurate.
 @pytest.mark.parametrize("method", [method for method in scaler.METHODS if method != "power"])
 @given(values=st.lists(st.floats(0, 1e4), min_size=3, max_size=50, unique=True))
 @settings(max_examples=25, deadline=None)
-def test_there_and_back(method, values):
+def test_the_inverse_returns_the_values(method, values):
     values = np.array(values)
     if np.ptp(values) < 1e-2:
         return

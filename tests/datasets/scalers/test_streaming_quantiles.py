@@ -1,4 +1,4 @@
-"""Quantiles of blocks are numpy's of the whole, bit for bit; fits do not depend on how values are cut."""
+"""Quantiles from blocks equal numpy's to the bit; fits do not depend on the blocks."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_equal_to_numpy_whatever_the_values(values, levels):
 def test_ranks_beyond_32_bits():
     num_value = 2**33 + 1
     found = streaming_quantiles.Quantiles([0.25, 0.5, 1], num_value)
-    # As many values in each of the 2**16 first digits, and one more in the last.
+    # The same number of values for each of the 2**16 first digits, and one more for the last.
     found._dtype = np.dtype(np.float32)
     found._counts[:] = 2**17
     found._counts[-1] += 1
@@ -81,7 +81,7 @@ def test_fits_do_not_depend_on_blocks(method, monkeypatch):
         np.testing.assert_allclose(cut.params[name], value, rtol=1e-7)
 
 
-def test_an_exponent_of_some_values_is_near_that_of_all(monkeypatch):
+def test_the_exponent_of_a_subset_is_close_to_that_of_all_values(monkeypatch):
     values = RANDOM.gamma(2, 3, 40_000)
     of_all = fit_scaler("power", values).params
     monkeypatch.setattr(fit, "MAX_FOR_EXPONENT", 10_000)
@@ -90,7 +90,7 @@ def test_an_exponent_of_some_values_is_near_that_of_all(monkeypatch):
     assert of_some == fit_scaler("power", values).params
 
 
-def test_a_value_that_is_not_finite_in_any_block_is_counted(monkeypatch):
+def test_values_that_are_not_finite_are_counted_in_all_blocks(monkeypatch):
     monkeypatch.setattr(mapped_arrays, "ROWS_PER_BLOCK", 3)
     values = np.ones((10, 1), np.float32)
     values[[1, 8]] = np.nan

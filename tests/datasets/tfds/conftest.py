@@ -1,4 +1,4 @@
-"""The small data set, published in the form of TFDS."""
+"""The small data set, published in the format of TFDS."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from starjax.datasets import tfds_publisher
 
 @pytest.fixture(scope="module")
 def data_dir(small, tmp_path_factory):
-    """A folder of data sets of TFDS that holds the small one, published."""
+    """Return a folder of data sets of TFDS that contains the small one."""
     folder = tmp_path_factory.mktemp("data_dir")
     tfds_publisher.publish_dataset(str(small), folder)
     return folder
@@ -23,5 +23,5 @@ def _in_data_dir(data_dir, monkeypatch):
 
 @pytest.fixture
 def version(data_dir, tmp_path):
-    """A copy of the folder of the published version, to be changed."""
+    """Return a copy of the published version, which a test may change."""
     return Path(shutil.copytree(data_dir / "star_clusters" / "1.0.0", tmp_path / "star_clusters" / "1.0.0"))

@@ -1,4 +1,4 @@
-"""The small data set as TFDS has it, read back, and held against another."""
+"""Helpers to load published data sets and to compare data sets."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def load(name, feature_keys=FEATURES, target_keys=TARGETS):
 
 
 def assert_same(one: Dataset, other: Dataset):
-    """To the bit."""
+    """Assert that two data sets are equal to the bit."""
     for split, expected in other.shards.items():
         got = one.shards[split]
         assert (got.feature_keys, got.target_keys) == (expected.feature_keys, expected.target_keys)

@@ -1,4 +1,4 @@
-"""What a name means, and files that are damaged, missing, or of strangers."""
+"""Names are resolved to directories; damaged, missing and untrusted files are refused by name."""
 
 import json
 import sys
@@ -25,10 +25,10 @@ from tests.datasets.tfds.published import FEATURES, TARGETS, load
         ("nowhere", "nowhere"),
     ],
 )
-def test_names_mean_folders(tmp_path, monkeypatch, name, folder):
+def test_names_are_resolved_to_directories(tmp_path, monkeypatch, name, folder):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    for there in ("one/2.9.0", "one/2.10.0", "one/x", "two/a/1.0.0", "two/b/1.0.0", "three/only/1.0.0"):
-        (tmp_path / there).mkdir(parents=True)
+    for existing in ("one/2.9.0", "one/2.10.0", "one/x", "two/a/1.0.0", "two/b/1.0.0", "three/only/1.0.0"):
+        (tmp_path / existing).mkdir(parents=True)
     assert dataset_directory(f"tfds:{name}") == tmp_path / folder
 
 
@@ -44,26 +44,26 @@ def test_names_mean_folders(tmp_path, monkeypatch, name, folder):
         ("/nowhere", "'tfds:/nowhere': /nowhere lacks"),
     ],
 )
-def test_names_that_mean_nothing(data_dir, name, said):
+def test_unknown_names_are_refused(data_dir, name, said):
     with pytest.raises(DatasetError, match=said):
         load(name.replace("DATA_DIR", str(data_dir)))
 
 
-def test_a_missing_package_is_told(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(tfds_directory.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DatasetError, match=r"not installed: pip install 'tensorflow-datasets>="):
         load("star_clusters")
 
 
 @pytest.mark.parametrize("key", ["feature", "target"])
-def test_a_key_that_is_not_there(key):
+def test_a_missing_column_is_named(key):
     keys = {"feature_keys": FEATURES, "target_keys": TARGETS} | {f"{key}_keys": ("age",)}
     with pytest.raises(shard.ShardError, match=f"data.{key}_keys: the data set has no age; it has "):
         load("star_clusters", **keys)
 
 
 def test_changed_files_are_named(version):
-    """By their digests, before anything is read from them."""
+    """The digests are verified before anything is read."""
     for path in sorted(version.iterdir()):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
@@ -76,7 +76,7 @@ def test_changed_files_are_named(version):
     load(version)
 
 
-def test_missing_files_are_named_and_those_too_many(version):
+def test_missing_and_additional_files_are_named(version):
     for path in sorted(version.iterdir()):
         if path.name != files.SUMS:
             aside = path.rename(version.parent / path.name)
@@ -88,7 +88,7 @@ def test_missing_files_are_named_and_those_too_many(version):
         load(version)
 
 
-def test_the_fingerprint_is_of_the_files(version):
+def test_the_fingerprint_depends_on_the_files(version):
     before = load(version).fingerprint
     (version / files.SUMS).unlink()
     assert load(version).fingerprint == before
@@ -154,8 +154,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("file", "change", "said"), CHANGES.values(), ids=CHANGES)
-def test_files_of_strangers_are_refused_by_name(version, file, change, said):
-    """Where no digests say that they were changed."""
+def test_invalid_files_are_refused_by_name(version, file, change, said):
+    """There are no digests here that would reveal the change."""
     (version / files.SUMS).unlink()
     path = version / file
     if change:
@@ -167,7 +167,7 @@ def test_files_of_strangers_are_refused_by_name(version, file, change, said):
     assert "antigravity" not in sys.modules
 
 
-def test_a_format_that_is_not_read_without_tensorflow(version):
+def test_a_format_that_needs_tensorflow_is_refused(version):
     (version / files.SUMS).unlink()
     for path in version.glob("*.array_record-*"):
         path.rename(path.with_name(path.name.replace("array_record", "tfrecord")))

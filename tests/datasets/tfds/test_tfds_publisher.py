@@ -1,4 +1,4 @@
-"""Data sets published in the form of TFDS: they are what they were, for us and for `tfds.data_source` itself."""
+"""Published data sets read the same as the directory, by starjax and by `tfds.data_source`."""
 
 import os
 import shutil
@@ -15,9 +15,9 @@ import tensorflow_datasets as tfds
 from starjax import errors
 from starjax.commands import publish
 from starjax.datasets import folds, shard, tfds_publisher
-from starjax.datasets import tfds_publisher as publishing
 from starjax.datasets.dataset import DatasetError
-from starjax.datasets.load import dataset_directory, load_dataset, load_split, shard_path
+from starjax.datasets.load import dataset_directory, load_dataset
+from starjax.datasets.shard_files import load_split, shard_path
 from starjax.io import files
 from starjax.runs.directory import read_record
 from starjax.training import prepare
@@ -29,7 +29,7 @@ from tests.processes import run_in_process
 @pytest.mark.parametrize(
     ("feature_keys", "target_keys"), [(FEATURES, TARGETS), (("vx", "log_L_L_sol", "x"), TARGETS[1:])]
 )
-def test_what_was_published_is_the_data_set(small, feature_keys, target_keys):
+def test_a_published_data_set_equals_the_directory(small, feature_keys, target_keys):
     published = load("star_clusters", feature_keys, target_keys)
     assert_same(published, load_dataset(str(small), feature_keys, target_keys))
 
@@ -48,7 +48,7 @@ def test_tfds_itself_reads_the_raw_values_in_the_order_of_the_shards(small, data
             assert record["distance_pc"] == raw.distance_pc[i]
 
 
-def test_it_says_what_it_holds(small, tmp_path):
+def test_the_description_comes_from_the_readme(small, tmp_path):
     source = Path(shutil.copytree(small, tmp_path / "source"))
     (source / "README.md").write_text("# Three clusters\n\nOf them.\n\n## Cite\nSomebody 2026.\n\n## More\n")
     out = tfds_publisher.publish_dataset(str(source), tmp_path, "three", "2.1.0")
@@ -59,14 +59,14 @@ def test_it_says_what_it_holds(small, tmp_path):
     assert info.features["stars"]["vx"].doc.desc == "km/s"
     assert info.features["targets"]["total_mass_within_2x_r_tidal"].doc.desc == "Msun"
     own = info.metadata["starjax"]
-    assert own["splits"]["test"] == {"runs": 7, "snapshots": 7, "stars": 2288}
+    assert own["splits"]["test"] == {"simulations": 7, "snapshots": 7, "stars": 2288}
     assert own["fingerprint"] == load_dataset(str(small), FEATURES, TARGETS).fingerprint
     assert (dataset_directory(f"tfds:{out}") / "README.md").read_text().startswith("# Three")
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=out, check=True)
     assert len(files.read_sums(out)) == len(list(out.iterdir())) - 1
 
 
-def test_training_from_it_is_training_from_the_directory(small_config, tmp_path):
+def test_training_gives_the_same_results_as_from_the_directory(small_config, tmp_path):
     places = []
     for name in ("shards", "tfds"):
         config = small_config(tmp_path)
@@ -81,8 +81,8 @@ def test_training_from_it_is_training_from_the_directory(small_config, tmp_path)
     assert read_record(published)["dataset"]["fingerprint"] == fingerprint
 
 
-def test_its_stars_are_streamed_as_those_of_the_directory(config):
-    """From memory, since records are not read where they are sliced."""
+def test_streaming_gives_the_same_stars_as_from_the_directory(config):
+    """Streaming is from memory, since records cannot be sliced."""
     config.data.placement = "streamed"
     config.train.batch_size = 8
     streams = []
@@ -93,7 +93,7 @@ def test_its_stars_are_streamed_as_those_of_the_directory(config):
     jax.tree.map(np.testing.assert_array_equal, *streams)
 
 
-def test_folds_part_its_runs_as_those_of_the_directory(small):
+def test_folds_are_the_same_as_of_the_directory(small):
     assert_same(
         folds.one_fold(load("star_clusters"), 1, 3, 7),
         folds.one_fold(load_dataset(str(small), FEATURES, TARGETS), 1, 3, 7),
@@ -101,14 +101,14 @@ def test_folds_part_its_runs_as_those_of_the_directory(small):
 
 
 def test_tensorflow_is_not_imported(small, tmp_path):
-    """Neither by publishing, nor by reading, nor by TFDS where it reads what was published; not where it is installed, either."""
+    """Neither publishing, nor reading, nor TFDS itself import it, even if it is installed."""
     (tmp_path / "tensorflow.py").write_text("raise AssertionError('tensorflow is imported')")
     program = f"""
 import sys
 from pathlib import Path
-from starjax.data import dataset, tfds as publishing
-out = publishing.publish({str(small)!r}, Path({str(tmp_path)!r}))
-dataset.load(f"tfds:{{out}}", ("x",), ("time",))
+from starjax.datasets import load, tfds_publisher
+out = tfds_publisher.publish_dataset({str(small)!r}, Path({str(tmp_path)!r}))
+load.load_dataset(f"tfds:{{out}}", ("x",), ("time",))
 import tensorflow_datasets as tfds
 records = list(tfds.data_source("star_clusters", split="val", data_dir={str(tmp_path)!r}))
 print(len(records), "tensorflow" in sys.modules)
@@ -119,14 +119,14 @@ print(len(records), "tensorflow" in sys.modules)
     assert (done.returncode, done.stdout.split()) == (0, ["6", "False"]), done.stderr
 
 
-def test_files_are_cut_and_follow_one_another(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(publishing, "FILE_BYTES", 2**16)
+def test_records_in_several_files_read_the_same(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds_publisher, "FILE_BYTES", 2**16)
     out = tfds_publisher.publish_dataset(str(small), tmp_path)
     assert len(list(out.glob("*-train.*"))) > 2
     assert_same(load(out), load_dataset(str(small), FEATURES, TARGETS))
 
 
-def test_a_snapshot_without_stars_stays_one(small, tmp_path):
+def test_a_snapshot_without_stars_is_kept(small, tmp_path):
     source = Path(shutil.copytree(small, tmp_path / "source"))
     raw = load_split(source, "raw", "val")
     ptr = np.concatenate([[0], raw.ptr[:1], raw.ptr[2:]])
@@ -139,19 +139,19 @@ def test_a_snapshot_without_stars_stays_one(small, tmp_path):
 def test_a_version_is_never_overwritten(small, data_dir, capsys):
     before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
     arguments = publish.parser().parse([f"--dataset={small}", "--description=Others"])
-    with pytest.raises(DatasetError, match=r"1\.0\.0 is there already.*another --version"):
+    with pytest.raises(DatasetError, match=r"1\.0\.0 exists already.*another --version"):
         publish.main(arguments)
     assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
 
 
-def test_what_a_killed_process_left_is_no_obstacle(small, tmp_path):
+def test_the_remains_of_a_killed_process_are_replaced(small, tmp_path):
     program = f"""
 import os, signal
 from pathlib import Path
-from starjax import files
-from starjax.data import tfds as publishing
+from starjax.datasets import tfds_publisher
+from starjax.io import files
 files.write_sums = lambda folder, paths: os.kill(os.getpid(), signal.SIGKILL)
-publishing.publish({str(small)!r}, Path({str(tmp_path)!r}))
+tfds_publisher.publish_dataset({str(small)!r}, Path({str(tmp_path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", program]).returncode < 0
     assert [path.name for path in (tmp_path / "star_clusters").iterdir()] == [".1.0.0.partial"]
@@ -162,7 +162,7 @@ publishing.publish({str(small)!r}, Path({str(tmp_path)!r}))
     assert_same(load(out), load_dataset(str(small), FEATURES, TARGETS))
 
 
-def test_a_full_disk_is_told(small, tmp_path):
+def test_a_full_disk_is_reported(small, tmp_path):
     try:
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", tmp_path], check=True, capture_output=True
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told(small, tmp_path):
     except (subprocess.CalledProcessError, OSError) as error:
         pytest.skip(f"needs the right to mount a file system: {error}")
     try:
-        with pytest.raises(errors.StarjaxError, match=r"No space left on device.*give the command again"):
+        with pytest.raises(errors.StarjaxError, match=r"No space left on device.*run the command again"):
             tfds_publisher.publish_dataset(str(small), tmp_path)
         subprocess.run(["mount", "-o", "remount,size=2m", tmp_path], check=True)
         load(tfds_publisher.publish_dataset(str(small), tmp_path))
@@ -178,13 +178,13 @@ def test_a_full_disk_is_told(small, tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_the_command_says_how_to_train(small, tmp_path, capsys, monkeypatch):
+def test_the_command_prints_how_to_train(small, tmp_path, capsys, monkeypatch):
     run_in_process(publish, f"--dataset={small}", f"--out={tmp_path}", "--name=mine")
     assert f"--config.data.dataset=tfds:{tmp_path}/mine/1.0.0\n" in capsys.readouterr().out
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     run_in_process(publish, f"--dataset={small}", "--name=mine", "--version=1.0.1")
     said = capsys.readouterr().out
-    assert "train    20 runs       20 snapshots       5067 stars\n" in said
+    assert "train    20 simulations       20 snapshots       5067 stars\n" in said
     assert said.endswith("--config.data.dataset=tfds:mine:1.0.1\n")
 
 
@@ -199,13 +199,13 @@ def test_the_command_says_how_to_train(small, tmp_path, capsys, monkeypatch):
         ("--dataset=nowhere", "'nowhere': there is no folder"),
     ],
 )
-def test_what_cannot_be_published(small, tmp_path, option, said):
+def test_invalid_arguments_are_refused(small, tmp_path, option, said):
     with pytest.raises(errors.StarjaxError, match=said):
         run_in_process(publish, f"--dataset={small}", f"--out={tmp_path}", option)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_column_that_tfds_has_no_name_for(small, tmp_path):
+def test_a_column_name_with_a_slash_is_refused(small, tmp_path):
     source = Path(shutil.copytree(small, tmp_path / "source"))
     for split in ("train", "val", "test"):
         raw = load_split(source, "raw", split)

@@ -1,4 +1,4 @@
-"""Data sets of others, written here by a plain builder of TFDS."""
+"""Data sets of others are read; here they are written by an ordinary builder of TFDS."""
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,12 @@ from starjax.datasets.dataset import DatasetError
 from starjax.training.run import train_and_test
 from tests.datasets.tfds.published import load
 
-# What others publish.
-
 
 class Others(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """As its author would write it who never heard of starjax, save for the names."""
+    """A builder as somebody who does not know starjax might write it, except for the names."""
 
     VERSION = tfds.core.Version("0.3.0")
-    # Or TFDS looks for some beside this file, by a package (importlib_resources) that it does not install.
+    # Otherwise TFDS looks for them with importlib_resources, on which it does not depend.
     url_infos = {}  # noqa: RUF012
 
     def __init__(self, name, records, stars, targets, **options):
@@ -47,15 +45,15 @@ class Others(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 NUMBERS = {"x": np.float32, "y": np.float32, "z": np.float32, "vz": np.float64, "num": np.int32}
 STARS = tfds.features.Sequence({"name": tfds.features.Text(), **NUMBERS})
-# The same as arrays, of which nothing says that they are of one length.
+# The same as arrays, which may differ in length.
 COLUMNS = tfds.features.FeaturesDict(
     {key: tfds.features.Tensor(shape=(None,), dtype=dtype) for key, dtype in NUMBERS.items()}
 )
 MADE_TARGETS = {"time": np.float32, "r_half": np.float32, "kind": tfds.features.Text()}
 
 
-def made_records(rng, runs, num_snapshot, has_names, changes):
-    """Snapshots of which a model could learn, of runs of these numbers."""
+def made_records(rng, simulations, num_snapshot, has_names, changes):
+    """Yield snapshots of these simulations, such as a model could learn from."""
     for _ in range(num_snapshot):
         num_star = int(rng.integers(5, 30))
         stars = {key: rng.normal(0, 10, num_star).astype(dtype) for key, dtype in NUMBERS.items()}
@@ -65,22 +63,25 @@ def made_records(rng, runs, num_snapshot, has_names, changes):
         yield {
             "stars": stars | changes,
             "targets": targets,
-            "run_id": int(rng.choice(runs)),
+            "run_id": int(rng.choice(simulations)),
             "label": "open",
         }
 
 
 @pytest.fixture
 def others(data_dir):
-    """`(data_set, stars of validation changed…) -> records by split`, prepared as `tfds:DATA_SET`."""
+    """Return a function that prepares `tfds:DATA_SET` and returns its records by split.
 
-    def made(data_set, splits=("train", "validation", "test"), stars=STARS, runs_apart=100, **changes):
+    Its keyword arguments replace values of the stars in validation.
+    """
+
+    def made(data_set, splits=("train", "validation", "test"), stars=STARS, id_step=100, **changes):
         rng = np.random.default_rng(3)
         records = {
             split: list(
                 made_records(
                     rng,
-                    range(number * runs_apart, number * runs_apart + 100),
+                    range(number * id_step, number * id_step + 100),
                     8,
                     stars is STARS,
                     changes if split == "validation" else {},
@@ -95,14 +96,14 @@ def others(data_dir):
     return made
 
 
-def test_a_data_set_of_others_is_read(others, capsys):
+def test_records_and_fitted_scalers_are_read(others, capsys):
     records = others("others")
     data = load("others", ("z", "vz", "x", "num"), ("r_half", "time"))
     order = []
     for ours, theirs in {"train": "train", "val": "validation", "test": "test"}.items():
         one = data.shards[ours]
         unscaled = data.feature_scalers.inverse(one.feature.astype(np.float64), one.feature_keys)
-        # TFDS shuffles what it writes: snapshots are found by their times.
+        # TFDS shuffles records when it writes them, so that snapshots are identified by their times.
         times = [record["targets"]["time"] for record in records[theirs]]
         found = [int(np.argmin(np.abs(np.array(times) - time))) for time in one.time_myr]
         assert sorted(found) == list(range(8))
@@ -115,14 +116,11 @@ def test_a_data_set_of_others_is_read(others, capsys):
             np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-6)
     assert any(found != sorted(found) for found in order)
     said = capsys.readouterr().out
-    assert (
-        "tfds:others brings no scalers: fitted to its training split (x y z: robust, vz: robust, num: robust, "
-        in said
-    )
+    assert "tfds:others contains no scalers: fitted to its training split (x y z: robust, vz: robust, " in said
     assert "r_half: standard" in said
 
 
-def test_scalers_of_others_are_the_same_whichever_features_are_named(others):
+def test_fitted_scalers_do_not_depend_on_the_named_features(others):
     records = others("scaled")["train"]
     values = np.concatenate([record["stars"][key] for record in records for key in ("x", "y", "z")])
     low, middle, high = np.percentile(values, [25, 50, 75])
@@ -132,7 +130,7 @@ def test_scalers_of_others_are_the_same_whichever_features_are_named(others):
         np.testing.assert_allclose(fitted.params["scale"], high - low, rtol=1e-5)
 
 
-def test_a_data_set_of_others_is_trained_on(others, config):
+def test_training_on_a_data_set_of_others(others, config):
     records = others("trained")
     config.data.dataset, config.data.feature_keys = "tfds:trained", ("x", "y", "z")
     config.data.target_keys, config.train.max_epochs = ("r_half",), 2
@@ -151,44 +149,40 @@ def three_stars(**changes):
     [
         (three_stars(x=np.array([1, np.nan, 3])), "validation: feature x is nan in row 1"),
         (three_stars(vz=np.array([1, 1e300, 3])), "validation: feature vz is inf in row 1"),
-        ({key: [] for key in three_stars()}, "validation: there are no stars in it"),
+        ({key: [] for key in three_stars()}, "validation contains no stars"),
     ],
     ids=["nan", "huge", "none"],
 )
-def test_stars_of_others_that_cannot_be(others, changes, said, request):
+def test_invalid_stars_are_refused(others, changes, said, request):
     name = f"bad_{request.node.callspec.id}"
     others(name, **changes)
     with pytest.raises(errors.StarjaxError, match=said):
         load(name, ("x", "vz"), ("time",))
     if "nan" in name:
-        load(name, ("vz",), ("time",))  # what is not asked for may be missing
+        load(name, ("vz",), ("time",))  # columns that are not wanted may be invalid
 
 
-def test_stars_of_others_that_have_not_all_features(others):
+def test_features_of_different_lengths_are_refused(others):
     others("columns", stars=COLUMNS)
     load("columns", ("x", "vz"), ("time",))
     others("uneven", stars=COLUMNS, x=np.zeros(2, np.float32))
-    with pytest.raises(
-        errors.StarjaxError, match="validation: record 0 has not as many values of every feature"
-    ):
+    with pytest.raises(errors.StarjaxError, match="validation: record 0 has a different number of values"):
         load("uneven", ("x", "vz"), ("time",))
 
 
-def test_a_run_of_others_in_two_splits_is_refused(others):
-    others("mixed", runs_apart=0)
-    with pytest.raises(
-        DatasetError, match=r"run \d+(, \d+)* stands in \w+ and in \w+: snapshots of a run belong"
-    ):
+def test_a_simulation_in_two_splits_is_refused(others):
+    others("mixed", id_step=0)
+    with pytest.raises(DatasetError, match=r"simulation \d+(, \d+)* is in \w+ and in \w+, but all snapshots"):
         load("mixed", ("x",), ("time",))
 
 
-def test_a_split_that_others_do_not_have(others):
+def test_a_missing_split_is_named(others):
     others("halved", splits=("train", "validation"))
     with pytest.raises(DatasetError, match="no split test; it has train, validation"):
         load("halved", ("x",), ("time",))
 
 
-def test_names_and_classes_are_no_features(others):
+def test_columns_of_text_are_not_features(others):
     others("named")
     with pytest.raises(shard.ShardError, match="no name; it has num, vz, x, y, z"):
         load("named", ("name",), ("time",))
