@@ -53,12 +53,12 @@ class _Manager(ocp.CheckpointManager):
     failure: Exception | None = None
 
     def reached_preemption(self, step: int) -> bool:
-        """Return False: jax lets processes agree on a preemption by a common counter, and the training counts."""
+        """Return False: jax lets processes agree on a stop by one common counter, which the training has."""
         return False
 
     def _wait_for_checkpointers(self):
-        # Runs in a thread. After a failure here it would wait for the other processes, for twenty minutes; `failure`
-        # lets the training notice at once.
+        # Runs in a thread. After a failure here it would wait for the other processes, for twenty minutes;
+        # `failure` lets the training notice at once.
         try:
             super()._wait_for_checkpointers()
         except (*_DAMAGE, RuntimeError) as error:
@@ -120,7 +120,8 @@ class Checkpoints:
           CheckpointError: this checkpoint, or the one before it, cannot be written.
         """
         self.wait()
-        # Later checkpoints are damaged, or this epoch would not be trained again; orbax would skip this one for them.
+        # Later checkpoints are damaged, or this epoch would not be trained again; orbax would not write this
+        # one beside them.
         for later in [step for step in self._manager.all_steps() if step >= epoch]:
             self._manager.delete(later)
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(content))
@@ -146,7 +147,7 @@ class Checkpoints:
         self._without_digests = None
 
     def stop_requested(self, number: int) -> bool:
-        """Return whether jax was told that a machine of this run is to be preempted; the same in all processes.
+        """Return whether a machine of this run is to be preempted; the same in all processes.
 
         Args:
           number: larger with every call, and the same in all processes.
@@ -156,7 +157,8 @@ class Checkpoints:
         """
         is_over = self._manager.failure or not self._manager.is_saving_in_progress()
         if self._without_digests is not None and is_over:
-            self.wait()  # writes its digests, or reports that it could not be written, now rather than an epoch later
+            # It is on disk, or could not be written: write its digests, or report that, without delay.
+            self.wait()
         return ocp.utils.reached_preemption(number)
 
     def restore(self, like: dict) -> Checkpoint | None:
@@ -247,6 +249,6 @@ class Checkpoints:
             self._without_digests = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"a checkpoint cannot be written to {self._directory} ({reason:.300}): make room there or remove the "
-                "cause, and give the command again; it resumes from the checkpoint before"
+                f"a checkpoint cannot be written to {self._directory} ({reason:.300}): make room there or "
+                "remove the cause, and give the command again; it resumes from the checkpoint before"
             ) from error

@@ -100,8 +100,8 @@ def create_record(run_dir: RunDirectory, config: ConfigDict, data: Dataset, layo
     """Write the record of a new run.
 
     Args:
-      layout: placement of stars and samples on the devices (see `prepare.Setup`); None for a run with folds, which
-        have layouts of their own.
+      layout: placement of stars and samples on the devices (see `prepare.Setup`); None for a run with folds,
+        which have layouts of their own.
 
     Raises:
       RunDirectoryError: the directory has got a record in the meantime.
@@ -123,9 +123,9 @@ def read_record(run_dir: RunDirectory) -> dict:
     """Return the record of a run.
 
     Returns:
-      `format`; `config`, resolved; `dataset`: `name`, `fingerprint`, and `left_out`, the simulations that validate a
-      fold (None for other runs); `layout`: placement of stars and samples on the devices (None for a run with folds,
-      which have layouts of their own); `versions` of packages.
+      `format`; `config`, resolved; `dataset`: `name`, `fingerprint`, and `left_out`, the simulations that
+      validate a fold (None for other runs); `layout`: placement of stars and samples on the devices (None for
+      a run with folds, which have layouts of their own); `versions` of packages.
 
     Raises:
       RunDirectoryError: the record has another format, or cannot be read.

@@ -10,7 +10,7 @@ from starjax.runs.directory import RunDirectory
 
 
 def mark_finished(run_dir: RunDirectory, test_metrics: dict) -> None:
-    """Write the digests of all results, and last the test metrics, whose existence marks the run as finished."""
+    """Write the digests of all results, and last the test metrics, which mark the run as finished."""
     existing = {path for path in _result_files(run_dir) if path.is_file() and path.name != files.SUMS}
     digest = hashlib.sha256(files.json_text(test_metrics).encode()).hexdigest()
     files.write_sums(run_dir.path, existing, {run_dir.test_metrics: digest})

@@ -1,7 +1,7 @@
 """Logs of a run while it trains: metrics.csv, timing.csv, TensorBoard events, and lines on the terminal.
 
-`metrics.csv` depends on the config alone, so that two runs of one config give the same file; `timing.csv` contains
-what depends on the machine.
+`metrics.csv` depends on the config alone, so that two runs of one config give the same file; `timing.csv`
+contains what depends on the machine.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ from starjax.runtime import log, memory, progress_bar
 class EventWriter:
     """Writes one TensorBoard event file, in the calling thread.
 
-    The writer of tensorboardX has a thread of its own, and hangs once a full disk has ended that thread. This one
-    raises an OSError that names the file.
+    The writer of tensorboardX has a thread of its own, and hangs once a full disk has ended that thread. This
+    one raises an OSError that names the file.
     """
 
     def __init__(self, directory: Path, first_epoch: int):
@@ -109,8 +109,8 @@ class MetricsLogger:
         self._rows = rows_until(self._run_dir.metrics, epoch)
         if metrics_sha256 and (not self._rows or _digest(self._rows) != metrics_sha256):
             raise MetricsLogError(
-                f"{self._run_dir.metrics} is missing or damaged, and cannot be rebuilt from checkpoints: restore it, or "
-                f"remove {self._run_dir.path} and train again"
+                f"{self._run_dir.metrics} is missing or damaged, and cannot be rebuilt from checkpoints: "
+                f"restore it, or remove {self._run_dir.path} and train again"
             )
         try:
             self._timings = rows_until(self._run_dir.timing, epoch)
@@ -135,15 +135,14 @@ class MetricsLogger:
     @contextlib.contextmanager
     def show_progress(self, epoch: int, num_step: int) -> Iterator[Callable[[int], None]]:
         """Show the progress of an epoch, and trace it if it is to be profiled; yield `(num_step) -> None`."""
-        is_traced = self._is_writer and epoch == self._profiled_epoch
+        if not self._is_writer:
+            yield lambda num: None
+            return
+        is_traced = epoch == self._profiled_epoch
         trace = profiler.traced_epoch(self._run_dir.profile) if is_traced else contextlib.nullcontext()
-        display = progress_bar.bar() if self._is_writer else contextlib.nullcontext()
-        with trace, display:
-            if self._is_writer:
-                task = display.add_task(f"epoch {epoch}", total=num_step)
-                yield lambda num: display.advance(task, num)
-            else:
-                yield lambda num: None
+        with trace, progress_bar.bar() as display:
+            task = display.add_task(f"epoch {epoch}", total=num_step)
+            yield lambda num: display.advance(task, num)
         if is_traced:
             idle = files.read_json(self._run_dir.profile / "idle.json")
             log.info(
@@ -158,8 +157,9 @@ class MetricsLogger:
 
         Args:
           seconds: duration of its training.
-          rows: of each member that was trained, `member`; `learning_rate`; `train`: means over its training samples
-            during the epoch, with augmentation and dropout; `val`: validation loss and metrics after it.
+          rows: of each member that was trained, `member`; `learning_rate`; `train`: means over its training
+            samples during the epoch, with augmentation and dropout; `val`: validation loss and metrics
+            afterwards.
           progress: of all members, after the epoch.
         """
         if not self._is_writer:
@@ -176,7 +176,7 @@ class MetricsLogger:
             write_rows(path, table)
         self._write_events(epoch, rows, timing, len(progress))
         self._ends.append(time.perf_counter())
-        # Includes validation and checkpoints. The first epoch compiles, and counts only as long as it is the only one.
+        # Includes validation and checkpoints. The first epoch compiles: it counts only if it is the only one.
         ends = self._ends[1:] if len(self._ends) > 2 else self._ends
         seconds_per_epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
         left = datetime.timedelta(seconds=round(seconds_per_epoch * (self._max_epochs - epoch)))
@@ -186,6 +186,7 @@ class MetricsLogger:
         )
 
     def _write_events(self, epoch: int, rows: Sequence[dict], timing: dict, num_member: int) -> None:
+        assert self._events is not None, "start comes before the first epoch"
         scalars = {f"timing/{name}": value for name, value in timing.items() if name != "epoch"}
         for row in rows:
             member = f"/member-{row['member']}" if num_member > 1 else ""

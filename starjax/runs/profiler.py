@@ -9,7 +9,7 @@ import jax
 
 from starjax.io import files
 
-# Name of the traced span, and the CPU backend's name for the time in which a program runs on one of its devices.
+# Name of the traced span, and the CPU backend's name for the run of a program on one of its devices.
 _SPAN, _CPU_RUN = "starjax epoch", "ThunkExecutor::Execute (wait for completion)"
 # Planes of accelerators in a trace, and their line of whole programs, which not all accelerators have.
 _DEVICE, _PROGRAMS = re.compile(r"/device:(GPU|TPU):\d+"), "XLA Modules"
@@ -19,8 +19,8 @@ _DEVICE, _PROGRAMS = re.compile(r"/device:(GPU|TPU):\d+"), "XLA Modules"
 def traced_epoch(directory: Path) -> Iterator[None]:
     """Trace this block for XProf or Perfetto, and write `directory/idle.json` beside the trace.
 
-    That file contains `seconds`, the duration of the block, and `idle_share`, the share of it in which a device ran
-    nothing, as a mean over devices.
+    That file contains `seconds`, the duration of the block, and `idle_share`, the share of it in which a
+    device ran nothing, as a mean over devices.
     """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # tracing Python calls would slow down what is measured

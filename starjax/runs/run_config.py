@@ -1,4 +1,4 @@
-"""What the config of a run describes: its model, its samples, its ensemble members, and the configs of its parts.
+"""Read from the config of a run its model, samples and ensemble members, and the configs of parts of it.
 
 The modules below take values; this one reads them from the config.
 """
@@ -18,7 +18,7 @@ from starjax.sampling import centering, survey_selection
 from starjax.sampling.sampler import SamplerConfig
 from starjax.sampling.survey_selection import SurveySelection
 
-# The hyperparameters in which members may differ beside their seed, and the section of the config with the shared value.
+# Hyperparameters in which members may differ beside the seed, and the config section of the shared value.
 HPARAMS = {
     "learning_rate": "optim",
     "weight_decay": "optim",
@@ -100,13 +100,13 @@ def apply_selection(
 
 
 def members(config: ConfigDict) -> EnsembleMembers:
-    """Return the ensemble members: with values of their own where `config.sweep` gives some, else the shared ones."""
+    """Return the ensemble members, with the hyperparameters of their own that `config.sweep` gives them."""
     size, sweep = config.ensemble.size, config.sweep
     hparams = {name: tuple(map(float, sweep[name])) for name in HPARAMS if sweep[name]}
     for number, name in enumerate(HPARAMS):
         if sweep.log_uniform[name]:
             low, high = map(math.log, sweep.log_uniform[name])
-            # A random stream for each hyperparameter, so that sweeping another one does not change its values.
+            # One random stream per hyperparameter, so that sweeping another one does not change its values.
             drawn = np.exp(np.random.default_rng((config.seed, number)).uniform(low, high, size))
             hparams[name] = tuple(float(f"{value:.{DRAWN_DIGITS}g}") for value in drawn)
     return EnsembleMembers(tuple(sweep.seed) or tuple(range(config.seed, config.seed + size)), hparams)

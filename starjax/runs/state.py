@@ -44,14 +44,14 @@ class RunState:
     """A run directory as `inspect` found it.
 
     Attributes:
-      record: of the run (see `directory.read_record`); None if there is no run, or its record is unreadable.
+      record: of the run (see `directory.read_record`); empty if there is no run, or its record is unreadable.
       damaged: files that are missing or have changed since the run ended.
       problem: why the record is unreadable.
     """
 
     run_dir: RunDirectory
     status: RunStatus
-    record: dict | None = None
+    record: dict = dataclasses.field(default_factory=dict)
     damaged: tuple[Path, ...] = ()
     problem: str = ""
 
@@ -74,8 +74,8 @@ class RunState:
                 )
             case RunStatus.DAMAGED:
                 raise RunDirectoryError(
-                    f"{path}: {self.describe_damage()}: restore it, or give the training command again, which "
-                    "rebuilds it"
+                    f"{path}: {self.describe_damage()}: restore it, or give the training command "
+                    "again, which rebuilds it"
                 )
 
     def is_finished_on(self, fingerprint: str) -> bool:
@@ -93,23 +93,23 @@ class RunState:
         longest = os.fsencode(files.temporary_name(self.run_dir.snapshots).name)
         if len(longest) > _MAX_BYTES_OF_NAME:
             raise RunDirectoryError(
-                f"config.name={path.name!r} is too long by {len(longest) - _MAX_BYTES_OF_NAME} bytes: names of files "
-                "contain it"
+                f"config.name={path.name!r} is too long by {len(longest) - _MAX_BYTES_OF_NAME} bytes: names "
+                "of files contain it"
             )
         match self.status:
             case RunStatus.UNREADABLE:
                 raise RunDirectoryError(f"{self.problem}: restore it, or name another config.workdir")
             case RunStatus.OCCUPIED:
                 raise RunDirectoryError(
-                    f"{path} is not empty and holds no run (it has no config.json): restore that file, or name another "
-                    "config.workdir"
+                    f"{path} is not empty and holds no run (it has no config.json): restore that file, or "
+                    "name another config.workdir"
                 )
             case RunStatus.ABSENT:
                 existing = next(folder for folder in (path, *path.parents) if folder.exists())
                 if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
                     raise RunDirectoryError(
-                        f"{path} cannot be created: {existing} is not a folder that can be written to; set "
-                        "config.output_base"
+                        f"{path} cannot be created: {existing} is not a folder that can be written to; "
+                        "set config.output_base"
                     )
 
     def check_shared(self) -> None:
@@ -120,8 +120,8 @@ class RunState:
             )
 
     def check_same(self, config: ConfigDict, data: Dataset) -> None:
-        """Raise RunDirectoryError, naming what differs, if the directory holds a run of another config or data set."""
-        if self.record is None:
+        """Raise RunDirectoryError, naming the differences, if the run has another config or data set."""
+        if not self.record:
             return
         found = config_differences(self.record["config"], config_to_record(config))
         if self.record["dataset"]["fingerprint"] != data.fingerprint:
@@ -129,41 +129,39 @@ class RunState:
         if found:
             more = f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
             raise RunDirectoryError(
-                f"{self.run_dir.path} holds a run of another config: {'; '.join(found[:_MAX_DIFFERENCES])}{more}. "
-                "Give the same values, name another config.name or config.workdir, or set config.resume=False"
+                f"{self.run_dir.path} holds a run of another config: "
+                f"{'; '.join(found[:_MAX_DIFFERENCES])}{more}. Give the same values, name another "
+                "config.name or config.workdir, or set config.resume=False"
             )
 
     def check_left_out(self, config: ConfigDict, data: Dataset) -> None:
         """Raise RunDirectoryError if the fold now leaves out other simulations than when the run began."""
-        if self.record is None or not config.data.fold:
+        if not (self.record and config.data.fold):
             return
         # scikit-learn draws the folds, and versions of it may differ in that.
         if self.record["dataset"]["left_out"] != data.shards["val"].simulations:
             raise RunDirectoryError(
-                f"{self.run_dir.path} left out other simulations than scikit-learn draws now (its version then: "
-                f"{self.record['versions']['scikit-learn']}): remove the folder, and give the training command again"
+                f"{self.run_dir.path} left out other simulations than scikit-learn draws now (its version "
+                f"then: {self.record['versions']['scikit-learn']}): remove the folder, and give the training "
+                "command again"
             )
 
     def check_layout(self, layout: dict) -> None:
-        """Raise RunDirectoryError if batches would now contain other samples (see `device_placement.Source`)."""
-        if self.record is None:
+        """Raise RunDirectoryError if batches would now contain other samples."""
+        if not self.record:
             return
         stored = self.record["layout"]
         if any(stored[name] != value for name, value in layout.items()):
-            before, now = (
-                f"stars {one['placement']} among {one['num_share']} device(s), {one['num_step']} steps an epoch"
-                for one in (stored, layout)
-            )
             raise RunDirectoryError(
-                f"{self.run_dir.path} holds a run with {before}; here it would resume with {now}. Use as many devices "
-                "as before, or set config.resume=False"
+                f"{self.run_dir.path} holds a run with {_describe(stored)}; here it would resume with "
+                f"{_describe(layout)}. Use as many devices as before, or set config.resume=False"
             )
 
     def check_rebuildable(self, *, is_assembled: bool) -> None:
         """Raise RunDirectoryError if the directory has lost files that nothing else contains.
 
         Args:
-          is_assembled: whether the run was put together from other runs, which contain everything but its config.
+          is_assembled: whether the run was put together from other runs, which have all but its config.
         """
         unique = [self.run_dir.config] if is_assembled else [self.run_dir.config, self.run_dir.metrics]
         lost = [path.name for path in unique if path in self.damaged]
@@ -171,8 +169,9 @@ class RunState:
             lost.append(self.run_dir.checkpoints.name)
         if lost:
             raise RunDirectoryError(
-                f"{self.run_dir.path}: {', '.join(lost)} missing or changed since the run ended, and cannot be rebuilt "
-                "from the other files: restore it, or remove the directory and train again, from the first epoch"
+                f"{self.run_dir.path}: {', '.join(lost)} missing or changed since the run ended, and cannot "
+                "be rebuilt from the other files: restore it, or remove the directory and train again, from "
+                "the first epoch"
             )
 
     def _lost_all_checkpoints(self) -> bool:
@@ -194,10 +193,15 @@ class RunState:
         wait_until_visible(self.run_dir)
 
 
+def _describe(layout: dict) -> str:
+    where = f"stars {layout['placement']} among {layout['num_share']} device(s)"
+    return f"{where}, {layout['num_step']} steps an epoch"
+
+
 def inspect(run_dir: RunDirectory) -> RunState:
     """Return the state of a run directory; the files of a finished run are compared with their digests."""
     if not run_dir.config.exists():
-        # A process that was killed while it wrote the record leaves a partial file, and this one may hold the lock.
+        # A process killed while it wrote the record leaves a partial file, and this one may hold the lock.
         temporary = files.temporary_name(run_dir.config).name
         harmless = {temporary, directory_lock.LOCK, directory_lock.OWNER}
         is_free = {path.name for path in run_dir.path.glob("*")} <= harmless

@@ -1,7 +1,7 @@
-"""Cross-validation: ensemble members that were each trained without one fold of the simulations, combined into one run.
+"""Cross-validation: members that were each trained without one fold of the simulations form one ensemble.
 
-Every simulation of training and validation is validated on by members that did not learn from it, so that the errors
-of all these simulations are known, and all of them are learned from (see `datasets.folds`).
+Every simulation of training and validation is validated on by members that did not learn from it, so that the
+errors of all these simulations are known, and all of them are learned from (see `datasets.folds`).
 """
 
 import dataclasses
@@ -61,9 +61,9 @@ def read_fold(run: RunContext) -> TrainedFold:
     if failed:
         # The calibration needs equally many members for each simulation.
         raise CrossValidationError(
-            f"{run.run_dir.path}: the loss of its member {failed[0]} was not finite, and folds need all of their "
-            f"members: lower config.optim.learning_rate (here {config.optim.learning_rate}), with another config.name "
-            "or config.resume=False"
+            f"{run.run_dir.path}: the loss of its member {failed[0]} was not finite, and folds need all of "
+            f"their members: lower config.optim.learning_rate (here {config.optim.learning_rate}), with "
+            "another config.name or config.resume=False"
         )
     evaluator = make_evaluator(config, data, layout["placement"], layout["micro_batch_size"])
     output_MxNxO = {split: evaluator.predict(saved.arrays["best"], split)[0] for split in ("val", "test")}
@@ -78,7 +78,7 @@ def read_fold(run: RunContext) -> TrainedFold:
 
 
 def combine_folds(run: RunContext, folds: list[TrainedFold]) -> None:
-    """Combine the members of all folds into one run, calibrate it on what they left out, and write everything.
+    """Combine the members of all folds into one run, calibrated on what they left out, and write its results.
 
     Args:
       run: the whole.
@@ -98,7 +98,7 @@ def combine_folds(run: RunContext, folds: list[TrainedFold]) -> None:
     table = pd.concat(fold.table.assign(fold=number) for number, fold in enumerate(folds))
     table["member"] += table["fold"] * fold_size
     output_ExNxO = {
-        # As many members as leave out a fold: each snapshot has the outputs of those that did not learn from it.
+        # As many members as leave out a fold: those that did not learn from a snapshot.
         "val": np.concatenate([fold.output_MxNxO["val"] for fold in folds], axis=1),
         "test": np.concatenate([fold.output_MxNxO["test"] for fold in folds]),
     }

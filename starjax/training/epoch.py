@@ -1,4 +1,4 @@
-"""One epoch of training: several calls of the compiled steps, between which it can be interrupted and resumed."""
+"""One epoch of training: several calls of the compiled steps; it can be interrupted after each of them."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ class EpochState:
       number: of the epoch, from 1.
       state: `{'params', 'opt_state'}` of all members, on the devices.
       num_call, num_step: calls and steps done.
-      sums: over the samples of these calls, by name, float64 (E,) each; None before the first call.
+      sums: over the samples of these calls, by name, float64 (E,) each; empty before the first call.
       seconds: duration of these calls.
       is_done: whether the epoch is complete.
     """
@@ -36,7 +36,7 @@ class EpochState:
     state: dict
     num_call: int = 0
     num_step: int = 0
-    sums: dict[str, np.ndarray] | None = None
+    sums: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     is_done: bool = False
 
@@ -81,7 +81,8 @@ def train_epoch(
     start = time.perf_counter()
     members = trainer.members.arrays() | {"is_active": np.asarray(is_active, np.int32)}
     members = devices.shard_members(members, trainer.mesh)
-    state, sums_of_calls, num_call, num_step = epoch.state, [], epoch.num_call, 0
+    state, num_call, num_step = epoch.state, epoch.num_call, 0
+    sums_of_calls: list[dict[str, jax.Array]] = []
     for call, (stars, first, num) in enumerate(_calls(trainer, source, epoch.number, sums_of_calls)):
         is_new = call >= epoch.num_call  # or done before the epoch was interrupted
         if is_new:
@@ -89,8 +90,8 @@ def train_epoch(
             state, sums = trainer.train_steps(state, members, stars, *numbers)
             sums_of_calls.append(sums)
             num_call += 1
-            # At most one call is queued beside the current one, since a process that stops waits for both. On a
-            # terminal none is, so that the progress bar shows what is done, not what is queued.
+            # At most one call is queued beside the current one, since a process that stops waits for both. On
+            # a terminal none is, so that the progress bar shows what is done, not what is queued.
             num_queued = 1 if progress_bar.is_terminal() else 2
             jax.block_until_ready(sums_of_calls[-num_queued:][0])
         num_step += num
@@ -120,8 +121,8 @@ def _calls(trainer: Trainer, source: device_placement.Source, number: int, sums_
     max_steps = min(math.ceil(trainer.num_step / MIN_CALLS), MAX_STEPS_PER_CALL)
     for stars, num_step in source.chunks(number - 1):
         if sums_of_calls and source.placement == "streamed":
-            # This chunk was sent while the device worked on the one before. The next chunk must not be sent before
-            # that work is done, or the device would hold three of them.
+            # This chunk was sent while the device worked on the one before. The next chunk must not be sent
+            # before that work is done, or the device would hold three of them.
             jax.block_until_ready(sums_of_calls[-1])
         for first in range(0, num_step, max_steps):
             yield stars, first, min(max_steps, num_step - first)

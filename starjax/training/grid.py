@@ -149,8 +149,8 @@ def run_grid(config: ConfigDict, share: tuple[int, int] = (1, 1)) -> None:
     if devices.is_main_process():
         _rank(cells, fingerprint, Path(config.base.output_base), share)
     if failed:
-        for name, error in failed.items():
-            print(f"failed: {name}: {error}")
+        for name, reason in failed.items():
+            print(f"failed: {name}: {reason}")
         raise GridError(f"{len(failed)} of {len(own)} runs failed; the same command tries them again")
 
 

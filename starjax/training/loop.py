@@ -22,7 +22,7 @@ from starjax.training.epoch import EpochState, train_epoch
 from starjax.training.prepare import Setup
 from starjax.training.trainer import Trainer
 
-# Counts all stop requests of this process, over all runs that it trains: jax needs numbers that only increase.
+# Counts all stop requests of this process, over all runs that it trains: jax needs increasing numbers.
 _REQUESTS = itertools.count(1)
 
 
@@ -50,8 +50,8 @@ class TrainState:
     """The state of training between epochs.
 
     Attributes:
-      arrays: `{'state', 'best'}`: parameters and optimizer state, and the averaged parameters of each member's best
-        epoch.
+      arrays: `{'state', 'best'}`: parameters and optimizer state, and the averaged parameters of each
+        member's best epoch.
       progress: of each member.
     """
 
@@ -82,9 +82,11 @@ def fit(config: ConfigDict, setup: Setup, storage: Storage) -> TrainState:
             with storage.metrics.show_progress(epoch.number, trainer.num_step) as advance:
                 epoch = train_epoch(trainer, epoch, setup.source, is_active, advance, stop_requested)
             if not epoch.is_done:
+                assert deferred.number is not None
                 _save_interrupted(trainer, storage, epoch)
                 raise signals.StoppedError(
-                    f"{epoch.number - 1} epochs and {epoch.num_step} of {trainer.num_step} steps of the next are saved",
+                    f"{epoch.number - 1} epochs and {epoch.num_step} of {trainer.num_step} steps of the "
+                    "next are saved",
                     deferred.number,
                 )
             train_state, epoch = _end_epoch(config, setup, storage, epoch, train_state), None
@@ -210,7 +212,7 @@ def _check_finite(
     train_metrics: list[dict],
     val_metrics: list[dict],
 ) -> None:
-    """Report members whose loss has just become non-finite; raise TrainingError once all members have failed."""
+    """Report members whose loss is not finite any more; raise TrainingError if all members have failed."""
     members = trainer.members
     rate = members.each("learning_rate", config.optim.learning_rate)
     for i, member in enumerate(progress):

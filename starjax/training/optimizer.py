@@ -7,7 +7,7 @@ FINAL_LEARNING_RATE_RATIO = 1e-3
 
 
 def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
-    """What the peak learning rate is multiplied by, by step.
+    """Return the schedule of the learning rate, relative to its peak.
 
     Linear rise from 0 to 1 over `num_warmup_step`, then a cosine down to 1e-3 at `num_step`.
     """
@@ -23,14 +23,14 @@ def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
 def create_optimizer(
     learning_rate, shape: optax.Schedule, weight_decay, clip_norm: float, average_decay: float
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
+    """Return AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
 
-    Its state also keeps a running average of the parameters, for `average` to read. It sees all parameters as
-    one vector: many small arrays cost more to start on than to work through.
+    Its state contains a running average of the parameters (see `average`). Parameters are treated as one
+    vector: with many small arrays, launching the operations would take longer than the operations.
 
     Args:
       learning_rate: the peak; it and `weight_decay` may be traced.
-      shape: as `schedule_shape` makes it.
+      shape: see `schedule_shape`.
     """
     return optax.flatten(
         optax.chain(
@@ -42,7 +42,7 @@ def create_optimizer(
 
 
 def _averaging(decay: float) -> optax.GradientTransformation:
-    """Leaves updates as they are and averages the parameters that they lead to."""
+    """Return a transformation that averages the updated parameters, and leaves the updates unchanged."""
     ema = optax.ema(decay)
 
     def update(updates, state, params):
@@ -53,14 +53,14 @@ def _averaging(decay: float) -> optax.GradientTransformation:
 
 
 def average(opt_state: optax.OptState, decay: float, params: dict) -> dict:
-    """The average of the parameters over the steps done (at least one), the last ones weighing most.
+    """Return the exponentially weighted average of the parameters over all steps (at least one).
 
     Args:
-      opt_state: the state of an optimizer made by `create`.
+      opt_state: of an optimizer made by `create_optimizer`.
       decay: its `average_decay`.
       params: some parameters of the model, for their shapes.
 
-    Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with exponential weights, `decay` a step.
+    Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with weights that fall by `decay` per step.
     """
     *_, state = opt_state
     _, unravel = ravel_pytree(params)

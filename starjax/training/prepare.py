@@ -39,7 +39,7 @@ class RunContext:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run that is ready to be trained: its splits, and what is compiled and placed on the devices for them."""
+    """A run that is ready to be trained: its splits, and what is compiled and placed on the devices."""
 
     data: Dataset
     source: device_placement.Source
@@ -56,7 +56,7 @@ def read_dataset(config: ConfigDict, record: dict | None = None) -> Dataset:
     """Return the data set as stored, memory-mapped if it is large.
 
     Args:
-      record: of the run, if it resumes (see `directory.read_record`).
+      record: of the run (see `RunState`), which keeps its placement if it resumes.
     """
     name, placement = config.data.dataset, _requested_placement(config, record)
     # Folds reorder the snapshots, which takes them into memory anyway.
@@ -68,7 +68,7 @@ def read_dataset(config: ConfigDict, record: dict | None = None) -> Dataset:
 
 
 def split_dataset(config: ConfigDict, stored: Dataset) -> Dataset:
-    """Return the splits of a run: the folds of the config, with its survey selection applied to validation and test.
+    """Return the splits of a run: its folds, with the survey selection applied to validation and test.
 
     Training samples are thinned by the sampler, differently in every epoch.
     """
@@ -83,8 +83,8 @@ def split_dataset(config: ConfigDict, stored: Dataset) -> Dataset:
 def prepare(run: RunContext) -> Setup:
     """Place the stars of a run on the devices and compile its training steps.
 
-    A run that resumes keeps the placement and the micro-batch size that it began with: both decide in which order
-    numbers are summed, and so the last bits of the result.
+    A run that resumes keeps the placement and the micro-batch size that it began with: both decide in which
+    order numbers are summed, and so the last bits of the result.
 
     Raises:
       RunDirectoryError: a resumed run would leave out other simulations, or put together other batches.
@@ -97,7 +97,7 @@ def prepare(run: RunContext) -> Setup:
         placement = device_placement.choose(data.shards, jax.device_count(), _free_bytes())
     source = place_stars(config, data, placement)
     run.state.check_layout(source.layout)
-    max_micro_batch_size = None if record is None else record["layout"]["micro_batch_size"]
+    max_micro_batch_size = record["layout"]["micro_batch_size"] if record else None
     trainer = create_trainer(config, data, source, max_micro_batch_size)
     evaluator = make_evaluator(config, data, placement, trainer.micro_batch_size)
     return Setup(data, source, trainer, evaluator)
@@ -105,9 +105,10 @@ def prepare(run: RunContext) -> Setup:
 
 def _requested_placement(config: ConfigDict, record: dict | None) -> str:
     """Return the placement of the config; if that is 'auto', the one that a resumed run began with."""
-    if config.data.placement == "auto" and record is not None and record["layout"] is not None:
-        return record["layout"]["placement"]
-    return config.data.placement
+    placement: str = config.data.placement
+    if placement == "auto" and record and record["layout"]:
+        placement = record["layout"]["placement"]
+    return placement
 
 
 def _free_bytes() -> int:
@@ -116,8 +117,8 @@ def _free_bytes() -> int:
 
 def make_mesh(config: ConfigDict, placement: str) -> jax.sharding.Mesh:
     """Return the mesh of devices for a placement of stars, one of `device_placement.PLACEMENTS`."""
-    # Stars that are not replicated lie on all devices whatever the number of members, so that the batches of a member
-    # are the same as when it is trained alone.
+    # Stars that are not replicated lie on all devices whatever the number of members, so that the batches of
+    # a member are the same as when it is trained alone.
     return devices.make_mesh(config.ensemble.size if placement == "replicated" else 1)
 
 

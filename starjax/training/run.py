@@ -29,7 +29,8 @@ def train_and_test(config: ConfigDict) -> RunDirectory:
       The run directory.
 
     Raises:
-      errors.StarjaxError: the config, the data set or the run directory cannot be used, or the loss is not finite.
+      errors.StarjaxError: the config, the data set or the run directory cannot be used, or the loss is not
+        finite.
     """
     check_config(config, jax.device_count())
     run_dir = locate_run(config)
@@ -64,7 +65,7 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     if is_finished:
         if is_writer:
             directory_lock.remove_stale(run_dir.path)
-        devices.log_on_main_process(f"{run_dir.path} contains this run, finished: nothing to do")
+        devices.log_on_main_process(f"{run_dir.path} holds this run, finished: nothing to do")
         return
     with directory_lock.locked(run_dir.path) if is_writer else contextlib.nullcontext():
         if is_writer:
@@ -106,7 +107,7 @@ def _best_member(config: ConfigDict, run_dir: RunDirectory) -> RunDirectory | No
 
 
 def _check_rebuildable(config: ConfigDict, states: list[RunState]) -> None:
-    """Report damaged files; raise RunDirectoryError if some of them cannot be rebuilt, before anything is changed."""
+    """Report damaged files; raise RunDirectoryError if some cannot be rebuilt, before anything is changed."""
     for state in states:
         if state.status is RunStatus.DAMAGED:
             log.warning(f"{state.run_dir.path}: {state.describe_damage()}")
@@ -138,7 +139,8 @@ def _train(run: RunContext) -> None:
     """Train and test a run without folds."""
     config, run_dir, is_writer = run.config, run.run_dir, devices.is_main_process()
     devices.log_on_main_process(
-        f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled before"
+        f"{config.model.name}: compiling for {jax.device_count()} device(s), or reading what was compiled "
+        "before"
     )
     setup = prepare(run)
     run.state.write_record(config, setup.data, setup.layout)
@@ -167,6 +169,6 @@ def _describe(config: ConfigDict, setup: Setup) -> str:
     return (
         f"{members}{config.model.name} with {num_param} parameters, "
         f"{train_shard.num_snapshot} training snapshots ({megabytes:,.0f} MiB, {setup.source.placement}), "
-        f"{trainer.mesh.size} device(s); {trainer.num_step} steps an epoch of {config.train.batch_size} samples, "
-        f"{trainer.micro_batch_size} at a time on each device"
+        f"{trainer.mesh.size} device(s); {trainer.num_step} steps an epoch of {config.train.batch_size} "
+        f"samples, {trainer.micro_batch_size} at a time on each device"
     )

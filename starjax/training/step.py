@@ -1,4 +1,4 @@
-"""The training step: draw samples, accumulate gradients, update the parameters; many steps as one function of arrays."""
+"""The training step: draw samples, accumulate gradients, update the parameters."""
 
 import dataclasses
 import functools
@@ -190,7 +190,7 @@ class _EpochSamples:
         return cls(spec, stars, epoch, order_key, sample_key, *rows)
 
     def micro_batches(self, number) -> _MicroBatches:
-        """Return the samples of a step, sorted by their number of stars if they are padded to several lengths."""
+        """Return the samples of a step; sorted by number of stars if they are padded to several lengths."""
         position_NxM = jnp.where(self.row_NxM < 0, -1, number * self.num_row + self.row_NxM)
         num_sample = sampler.num_sample(self.stars, self.spec.sampler)
         is_real_NxM = (position_NxM >= 0) & (position_NxM < num_sample)
@@ -219,7 +219,10 @@ class _EpochSamples:
 
 
 def _gradient(loss: Callable, params, batch, lengths: tuple[int, ...], choice):
-    """Return the gradient of `loss(params, batch) -> (sum, SUMS)`, and SUMS, with samples cut to `lengths[choice]`."""
+    """Return the gradient of `loss(params, batch) -> (sum, SUMS)`, and SUMS.
+
+    The samples are cut to `lengths[choice]` positions.
+    """
     features_MxKxF, mask_MxK, *rest = batch
 
     def with_length(length):

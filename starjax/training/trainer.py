@@ -34,8 +34,8 @@ class Trainer:
       micro_batch_size: samples that a device sends through each of its members at a time.
       train_steps: `(state, members, stars, epoch, first_step, num_step) -> (state, sums)`, compiled (see
         `step.train_steps`); numbers are int32.
-      average: `(state) -> params`: the averaged parameters of the members, which are validated, tested and used for
-        predictions.
+      average: `(state) -> params`: the averaged parameters of the members, which are validated, tested and
+        used for predictions.
       learning_rate: `(step) -> float64 (E,)`.
     """
 
@@ -70,7 +70,7 @@ class Steps:
       max_micro_batch_size: a device's share of a batch.
     """
 
-    jitted: Callable[[int], Callable]
+    jitted: Callable[[int], jax.stages.Wrapped]
     arguments: StepArguments
     max_micro_batch_size: int
 
@@ -114,7 +114,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
     lengths = step.padded_lengths(config.data.num_star_per_sample, is_superlinear)
     num_local = config.train.batch_size // devices.num_share(mesh)
 
-    def jitted(micro_batch_size: int) -> Callable:
+    def jitted(micro_batch_size: int) -> jax.stages.Wrapped:
         # One micro-batch alone contains the largest sample: shorter lengths would never be used.
         padded_lengths = lengths if micro_batch_size < num_local else None
         own_spec = dataclasses.replace(spec, micro_batch_size=micro_batch_size, padded_lengths=padded_lengths)

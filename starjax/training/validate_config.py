@@ -1,4 +1,4 @@
-"""Checks of a training config: once, before anything compiles, naming field, value and what is allowed."""
+"""Check a training config once, before anything compiles; errors name field, value and allowed values."""
 
 import operator
 
@@ -13,36 +13,39 @@ from starjax.sampling import device_placement
 
 
 def check_config(config: ConfigDict, num_device: int) -> None:
-    """Refuses values that are out of range, unknown or contradictory.
+    """Raise ConfigError for values that are out of range, unknown or contradictory.
 
     Raises:
-      ConfigError: names the field, what was given and what is allowed.
+      ConfigError: names the field, its value and the allowed values.
     """
     parts = ("seed", "data", "model", "head", "mixture", "optim", "ensemble", "sweep", "train")
     missing = [name for name in parts if name not in config]
     if missing:
         raise ConfigError(
-            f"the config has no {', '.join(missing)}: a training config, such as --config=deep_sets, is needed"
+            f"the config has no {', '.join(missing)}: a training config, such as --config=deep_sets, is "
+            "needed"
         )
     for field, value in flax.traverse_util.flatten_dict(config.to_dict(), sep=".").items():
         if type(value) is int and field != "seed" and abs(value) >= 2**31:
-            raise ConfigError(f"config.{field}={value} should be less than 2**31, as numbers on devices are")
+            raise ConfigError(
+                f"config.{field}={value} should be less than 2**31 (devices use 32-bit numbers)"
+            )
     factory.model_class(config.model.name)
     rules = _rules(config, num_device) | _model_rules(config.model)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
             raise ConfigError(f"config.{field}={operator.attrgetter(field)(config)!r} should be {allowed}")
-    # What its class refuses.
+    # The class of the model checks its hyperparameters.
     factory.num_params(dict(config.model.items()), *run_config.model_shape(config))
     if config.ensemble.size > 1 or run_config.is_sweep(config):
         _check_members(config, num_device)
 
 
 def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
-    """Of each field by name: whether its value is allowed, and what is."""
+    """Return, for each field by name, whether its value is allowed, and the allowed values in words."""
     data, optim, train = config.data, config.optim, config.train
     return {
-        # Before what is measured against it.
+        # First, since other rules refer to it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
         "name": ("/" not in config.name and config.name not in (".", ".."), "a name of a folder, without /"),
         "profile": (
@@ -78,8 +81,8 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         ),
         "data.fold": (
             not data.fold or (_is_fold(data.fold) and not config.ensemble.num_fold),
-            "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that parts the runs; "
-            "() with config.ensemble.num_fold, which trains all folds",
+            "(), or a fold's number from 0 on, the number of folds, at least 2, and the seed that divides "
+            "the simulations; () with config.ensemble.num_fold, which trains all folds",
         ),
         "data.placement": (
             data.placement in ("auto", *device_placement.PLACEMENTS),
@@ -96,7 +99,8 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
         "optim.warmup_epochs": (
             0 <= optim.warmup_epochs < train.max_epochs,
-            f"0 or more, and below train.max_epochs={train.max_epochs}; for none, add --config.optim.warmup_epochs=0",
+            f"0 or more, and below train.max_epochs={train.max_epochs}; for none, add "
+            "--config.optim.warmup_epochs=0",
         ),
         "ensemble.size": (
             1 <= config.ensemble.size <= 2**32 - config.seed,
@@ -104,8 +108,8 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         ),
         "ensemble.num_fold": (
             config.ensemble.num_fold == 0 or _is_divisor(config.ensemble.num_fold, config.ensemble.size),
-            f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each fold is left "
-            "out by the same number of members",
+            f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each "
+            "fold is left out by the same number of members",
         ),
         "train.batch_size": (
             train.batch_size >= 1 and train.batch_size % num_device == 0,
@@ -121,7 +125,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
 
 
 def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
-    """The same, of the hyperparameters."""
+    """Return the rules of the hyperparameters of the model."""
     rules = {}
     for name, value in model.items():
         if isinstance(value, int | tuple) and not isinstance(value, bool):
@@ -136,12 +140,13 @@ def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
 
 
 def _check_members(config: ConfigDict, num_device: int) -> None:
-    """Refuses a sweep that does not say one thing of each member, and members that could not be trained alone."""
+    """Raise ConfigError for a sweep that is ambiguous, and for members that could not be trained alone."""
     size, sweep = config.ensemble.size, config.sweep
     if config.ensemble.num_fold and run_config.is_sweep(config):
         raise ConfigError(
-            f"config.ensemble.num_fold={config.ensemble.num_fold} and config.sweep: members that leave out different runs "
-            "cannot be compared; set config.ensemble.num_fold=0, or leave config.sweep out"
+            f"config.ensemble.num_fold={config.ensemble.num_fold} and config.sweep: members that leave out "
+            "different simulations cannot be compared; set config.ensemble.num_fold=0, or leave "
+            "config.sweep out"
         )
     for name in ("seed", *run_config.HPARAMS):
         values = sweep[name]
@@ -150,13 +155,14 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
             raise ConfigError(f"config.sweep.{name}={values!r} should be {kind}")
         if values and len(values) != size:
             raise ConfigError(
-                f"config.sweep.{name}={values!r} has {len(values)} value(s) where config.ensemble.size={size}: "
-                "give one for each member"
+                f"config.sweep.{name}={values!r} has {len(values)} value(s), and "
+                f"config.ensemble.size={size}: give one for each member"
             )
         bounds = sweep.log_uniform[name] if name in run_config.HPARAMS else ()
         if values and bounds:
             raise ConfigError(
-                f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of them"
+                f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of "
+                "them"
             )
         is_pair = len(bounds) == 2 and all(_is_number(bound, (int, float)) for bound in bounds)
         if bounds and not (is_pair and 0 < bounds[0] <= bounds[1]):

@@ -1,4 +1,4 @@
-"""The results of a trained run: calibration, test tables, metrics and figures; for ensembles also those of each member."""
+"""The results of a trained run: calibration, test tables, metrics and figures."""
 
 import contextlib
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def members_table(
     members, target_NxT = run_config.members(config), evaluator.targets("val")
     rows = []
     for i, member in enumerate(progress):
-        row = {"member": i, "seed": members.seeds[i]}
+        row: dict[str, float] = {"member": i, "seed": members.seeds[i]}
         row |= {name: values[i] for name, values in members.hparams.items()}
         row |= {"epochs": member.epoch, "best_epoch": member.best_epoch, "is_failed": member.is_failed}
         if not member.is_failed:
@@ -105,16 +105,17 @@ def write_tested(
             _write_test_table_of_members(run_dir, evaluator, output_ExNxO["test"], progress)
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
         figures = _write_posterior_quality(run_dir, snapshots, output_ExNxO)
+        by_target = evaluator.metrics(prediction_ExNxT.mean(axis=0), target_NxT)
         test_metrics = {
             "best_epoch": int(np.median([p.best_epoch for p in progress if not p.is_failed])),
             "epochs": max(p.epoch for p in progress),
             "members": len(prediction_ExNxT),
-            "test": evaluator.metrics(prediction_ExNxT.mean(axis=0), target_NxT),
+            "test": by_target,
         }
         with files.atomic_write(run_dir.test_table) as temporary:
             table.to_parquet(temporary, index=False)
         figures |= {
-            "predicted-against-true": evaluation_figures.predicted_against_true(table, test_metrics["test"]),
+            "predicted-against-true": evaluation_figures.predicted_against_true(table, by_target),
             "training-curves": run_figures.training_curves(
                 pd.read_csv(run_dir.metrics), [p.best_epoch for p in progress], evaluator.head.loss_name
             ),
@@ -128,7 +129,7 @@ def write_tested(
 def _write_posterior_quality(
     run_dir: RunDirectory, snapshots: SnapshotEvaluator, output_ExNxO: dict
 ) -> dict[str, Figure]:
-    """Write what predictions with uncertainties need, and their quality on test snapshots; return figures of it."""
+    """Write what posteriors need, and their quality on the test snapshots; return figures of it."""
     calibrated = snapshots.calibrate(output_ExNxO["val"])
     calibration.save(run_dir.calibration, calibrated, snapshots.evaluator.target_keys)
     out_of_distribution.save(run_dir.training_set, snapshots.reference)

@@ -50,7 +50,7 @@ def test_one_before_the_last_two_is_kept_while_both_of_them_are_damaged(folder, 
         (folder / str(epoch) / "progress/metadata").write_text("{}")
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.restore(arrays(0)).epoch == 1
-        assert capsys.readouterr().out.count("the checkpoint before it is taken") == 2
+        assert capsys.readouterr().out.count("the checkpoint before it is used") == 2
         checkpoints.save(2, arrays(2), {"epoch": 2})
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
     (folder / "1" / files.SUMS).write_text("")

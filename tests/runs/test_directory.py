@@ -11,19 +11,18 @@ import pytest
 
 from starjax import errors
 from starjax.datasets import shard
-from starjax.datasets.load import shard_path
-from starjax.runs import directory as directory_module
-from starjax.runs import directory as run_directory
-from starjax.runs.directory import RunDirectory, RunDirectoryError, check_is_seen, locate_run
+from starjax.datasets.shard_files import shard_path
+from starjax.runs import directory
+from starjax.runs.directory import RunDirectory, RunDirectoryError, locate_run, wait_until_visible
 from starjax.runtime import memory, signals
 from starjax.sampling import device_placement
 from starjax.training import loop
 from starjax.training.run import train_and_test
 
 
-def deterministic_files(place):
+def deterministic_files(run_dir):
     """What two runs of one config share to the byte."""
-    named = [place.metrics, place.test_table, place.test_metrics, place.config]
+    named = [run_dir.metrics, run_dir.test_table, run_dir.test_metrics, run_dir.config]
     return {path.name: path.read_bytes() for path in named}
 
 
@@ -41,14 +40,14 @@ def stop_after(monkeypatch):
         pass
 
     def arrange(num_epoch):
-        record = loop.MetricsLogger.epoch
+        record = loop.MetricsLogger.log_epoch
 
         def record_and_stop(self, epoch, *told):
             record(self, epoch, *told)
             if epoch == num_epoch:
                 raise KilledError
 
-        monkeypatch.setattr(loop.MetricsLogger, "epoch", record_and_stop)
+        monkeypatch.setattr(loop.MetricsLogger, "log_epoch", record_and_stop)
         return KilledError
 
     yield arrange
@@ -81,33 +80,34 @@ def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
 ):
     calls = itertools.count(1)
 
-    def asked(deferral, checkpoints):
-        def is_asked_to_go():
-            deferral.number = signal.SIGTERM if next(calls) >= num_call else None
-            return deferral.number is not None
+    def stop_requests(deferred, checkpoints):
+        def stop_requested():
+            deferred.number = signal.SIGTERM if next(calls) >= num_call else None
+            return deferred.number is not None
 
-        return is_asked_to_go
+        return stop_requested
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_stop_requested", asked)
+        patch.setattr(loop, "_stop_requests", stop_requests)
         with pytest.raises(signals.StoppedError) as stopped:
             train_and_test(config)
     assert stopped.value.status == os.EX_TEMPFAIL
     # An epoch is three calls of a step each, after which it is asked once more.
     num_epoch, num_step = divmod(num_call, 4)
-    said = f"{num_epoch} epochs stand" + (
-        f", and {num_step} of 3 steps of the next" if num_step in (1, 2) else ""
-    )
-    if num_step == 3:
-        said = f"{num_epoch + 1} epochs stand;"
-    assert said in str(stopped.value)
-    taken = []
-    real = loop.train_epoch
-    monkeypatch.setattr(
-        loop, "train_epoch", lambda trainer, part, *rest: taken.append(part) or real(trainer, part, *rest)
-    )
+    saved = f"{num_epoch} epochs and {num_step} of 3 steps of the next are saved;"
+    if num_step not in (1, 2):
+        saved = f"{num_epoch + (num_step == 3)} epochs are saved;"
+    assert saved in str(stopped.value)
+    resumed = []
+    train_epoch = loop.train_epoch
+
+    def note_and_train(trainer, epoch, *rest):
+        resumed.append(epoch)
+        return train_epoch(trainer, epoch, *rest)
+
+    monkeypatch.setattr(loop, "train_epoch", note_and_train)
     assert deterministic_files(train_and_test(config)) == uninterrupted
-    assert taken[0].num_step == (num_step if num_step in (1, 2) else 0)
+    assert resumed[0].num_step == (num_step if num_step in (1, 2) else 0)
     assert not locate_run(config).interrupted.exists()
 
 
@@ -129,8 +129,8 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
     with pytest.raises(killed):
         train_and_test(config)
     monkeypatch.undo()
-    place = locate_run(config)
-    record = json.loads(place.config.read_text())
+    run_dir = locate_run(config)
+    record = json.loads(run_dir.config.read_text())
     assert record["layout"] == {
         "placement": "sharded",
         "num_share": 8,
@@ -138,7 +138,7 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
         "micro_batch_size": 4,
     }
     record["layout"]["num_share"] = 4
-    place.config.write_text(json.dumps(record))
+    run_dir.config.write_text(json.dumps(record))
     with pytest.raises(RunDirectoryError, match=r"sharded among 4 device\(s\).*sharded among 8 device"):
         train_and_test(config)
 
@@ -153,15 +153,15 @@ def test_a_run_goes_on_with_the_micro_batches_it_began_with(
     monkeypatch.setattr(memory, "CPU_MICRO_BATCH", 1)  # what would be chosen for a new run
     assert deterministic_files(train_and_test(config)) == uninterrupted
     printed = capsys.readouterr().out
-    assert "going on after epoch 1\n" in printed
+    assert "resuming after epoch 1\n" in printed
     assert printed.count("4 at a time on each device") == 2
 
 
 def test_a_finished_run_is_left_alone(config, capsys):
-    place = train_and_test(config)
-    before = {path: path.stat().st_mtime_ns for path in place.path.rglob("*")}
+    run_dir = train_and_test(config)
+    before = {path: path.stat().st_mtime_ns for path in run_dir.path.rglob("*")}
     train_and_test(config)
-    assert {path: path.stat().st_mtime_ns for path in place.path.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in run_dir.path.rglob("*")} == before
     assert "nothing to do" in capsys.readouterr().out
 
 
@@ -201,21 +201,21 @@ def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
 
 
 def test_a_run_directory_that_another_process_does_not_see_is_told(tmp_path, monkeypatch):
-    place = RunDirectory(tmp_path / "run")
+    run_dir = RunDirectory(tmp_path / "run")
     waited = []
 
     def a_file_server_catches_up(seconds):
         waited.append(seconds)
         if len(waited) == 3:
-            place.path.mkdir()
-            place.config.touch()
+            run_dir.path.mkdir()
+            run_dir.config.touch()
 
-    monkeypatch.setattr(directory_module.time, "sleep", a_file_server_catches_up)
-    check_is_seen(place)
+    monkeypatch.setattr(directory.time, "sleep", a_file_server_catches_up)
+    wait_until_visible(run_dir)
     assert len(waited) == 3
-    monkeypatch.setattr(run_directory, "_SECONDS_UNTIL_SEEN", -1)
+    monkeypatch.setattr(directory, "_SECONDS_UNTIL_VISIBLE", -1)
     with pytest.raises(RunDirectoryError, match=r"OUTPUT_BASE.* all of them share"):
-        check_is_seen(RunDirectory(tmp_path / "elsewhere"))
+        wait_until_visible(RunDirectory(tmp_path / "elsewhere"))
 
 
 def test_a_folder_with_something_else_in_it_is_refused(config, tmp_path):

@@ -16,7 +16,7 @@ from starjax.training.run import train_and_test
 def test_a_traced_epoch_is_told_and_kept(config, capsys):
     config.profile = 2
     place = train_and_test(config)
-    assert "epoch 2 traced: the devices did nothing for" in capsys.readouterr().out
+    assert "epoch 2 traced: the devices were idle for" in capsys.readouterr().out
     idle = json.loads((place.profile / "idle.json").read_text())
     assert 0 < idle["idle_share"] < 1
     assert idle["seconds"] > 0

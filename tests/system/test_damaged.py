@@ -62,7 +62,7 @@ def outcome(function, *names: str):
         return function()
     except errors.StarjaxError as error:
         said, is_told = str(error), True
-    except OSError as error:  # told in one line by `command.run`
+    except OSError as error:  # reported in one line by `cli.run`
         said, is_told = str(error.filename2 or error.filename), error.errno in files.REMEDIES
     assert is_told
     assert any(name in said for name in names), said
@@ -173,33 +173,33 @@ def harmed(finished_run, tmp_path):
     """`(name, damage) -> run`, a copy with a damaged file."""
 
     def harm(name, damage):
-        place = RunDirectory(tmp_path / "experiments" / "run")
-        shutil.copytree(finished_run[0].path, place.path)
-        path = next(iter(sorted(place.path.glob(name))))
-        others = [other for other in place.path.rglob("*") if other.is_file() and other.name != path.name]
+        run_dir = RunDirectory(tmp_path / "experiments" / "run")
+        shutil.copytree(finished_run[0].path, run_dir.path)
+        path = next(iter(sorted(run_dir.path.glob(name))))
+        others = [other for other in run_dir.path.rglob("*") if other.is_file() and other.name != path.name]
         damage(path, min(others))
-        return place
+        return run_dir
 
     return harm
 
 
 def test_the_files_of_a_run_are_all_in_the_table(finished_run):
-    place, _ = finished_run
-    listed = {path for name in RUN_FILES for path in place.path.glob(name)}
+    run_dir, _ = finished_run
+    listed = {path for name in RUN_FILES for path in run_dir.path.glob(name)}
     apart = ("tensorboard", "figures", "checkpoints")
     there = {
         path
-        for path in place.path.rglob("*")
-        if path.is_file() and path.relative_to(place.path).parts[0] not in apart
+        for path in run_dir.path.rglob("*")
+        if path.is_file() and path.relative_to(run_dir.path).parts[0] not in apart
     }
     assert there <= listed
-    assert {path for path in listed if path.is_relative_to(place.checkpoints)}
+    assert {path for path in listed if path.is_relative_to(run_dir.checkpoints)}
 
 
 @every_damage
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_a_damaged_run_answers_nothing_or_the_same(finished_run, harmed, name, damage):
-    place = harmed(name, damage)
+    run_dir = harmed(name, damage)
     names = [Path(name).parts[0]]
     names += {"test_metrics.json": ["not finished"], "config.json": ["holds no run"]}.get(name, [])
     for function in (
@@ -207,7 +207,7 @@ def test_a_damaged_run_answers_nothing_or_the_same(finished_run, harmed, name, d
         run_tables.read_run,
         lambda folder: html_report.html_page(RunDirectory(folder)),
     ):
-        found = outcome(functools.partial(function, place.path), *names)
+        found = outcome(functools.partial(function, run_dir.path), *names)
         # The digests of a run check its checkpoints too, and timings are no result.
         if name not in ("checkpoints/2/SHA256SUMS", "timing.csv"):
             assert found is None
@@ -231,16 +231,16 @@ def test_the_training_command_mends_a_damaged_run_or_names_the_file(
     finished_run, harmed, capsys, name, damage
 ):
     expected, config = finished_run
-    place = harmed(name, damage)
+    run_dir = harmed(name, damage)
     again = config.copy_and_resolve_references()
-    again.output_base = str(place.path.parents[1])
+    again.output_base = str(run_dir.path.parents[1])
     if outcome(lambda: train_and_test(again), Path(name.rstrip("/*")).name) is None:
         assert name in ("config.json", "metrics.csv") or damage is unreadable
         if name in ("config.json", "metrics.csv"):
-            assert place.test_metrics.exists()  # nothing was lost by trying
+            assert run_dir.test_metrics.exists()  # nothing was lost by trying
         return
     assert name not in ("config.json", "metrics.csv")
     for result in RESULTS:
-        assert (place.path / result).read_bytes() == (expected.path / result).read_bytes()
+        assert (run_dir.path / result).read_bytes() == (expected.path / result).read_bytes()
     if name.startswith("checkpoints") and not name.endswith("SUMS"):
-        assert "the checkpoint before it is taken" in capsys.readouterr().out
+        assert "the checkpoint before it is used" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def save_and_ask_at_steps_of_an_epoch(folder, arrays):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(1, arrays, {})
         for step in range(1000):
-            checkpoints.is_asked_to_go(step)
+            checkpoints.stop_requested(step)
             time.sleep(0.01)
 
 
@@ -90,7 +90,7 @@ def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_ro
     assert "nothing to do" in log.read_text()
     other = [*training(small, disk), "--config.name=other"]
     assert killing.run("train", other, log, disk) == 1
-    assert f"{disk}/experiments is no folder that can be written to" in ended_with(log)
+    assert f"{disk}/experiments is not a folder that can be written to" in ended_with(log)
 
 
 def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
@@ -119,9 +119,7 @@ def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(s
     assert all("make room" in last[number] and statuses[number] == 1 for number in told)
     for number in {0, 1} - set(told):  # which has lost the other
         assert statuses[number] in (os.EX_TEMPFAIL, -signal.SIGABRT)
-        assert last[number].startswith(
-            ("another process of this run ended", f"process {number} was killed")
-        )
+        assert last[number].startswith(("another process of this run ended", f"process {number} was killed"))
     assert "Traceback" not in "".join(printed)
 
 

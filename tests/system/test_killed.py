@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 
 from starjax.io import files
-from starjax.runs import integrity
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory, read_record
+from starjax.runs.state import RunStatus, inspect
 from starjax.runtime import devices
 from starjax.training.trainer import abstract_arrays
 from tests import killing
@@ -95,11 +95,11 @@ def uninterrupted(small, tmp_path_factory):
     return of
 
 
-def saved(place):
+def saved(run_dir):
     """The last checkpoint of a run: arrays and content."""
-    config = config_from_record(read_record(place)["config"])
+    config = config_from_record(read_record(run_dir)["config"])
     mesh = devices.make_mesh(devices=jax.local_devices()[:1])
-    with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
+    with Checkpoints(run_dir.checkpoints, is_read_only=True) as checkpoints:
         return checkpoints.restore(abstract_arrays(config, mesh))
 
 
@@ -115,8 +115,8 @@ def assert_same_run(found: Path, expected: Path) -> None:
         assert (found / name).read_bytes() == (expected / name).read_bytes()
     assert list(pd.read_csv(found / "metrics.csv")["epoch"]) == list(range(1, NUM_EPOCH + 1))
     assert list(pd.read_csv(found / "timing.csv")["epoch"]) == list(range(1, NUM_EPOCH + 1))
-    places = [RunDirectory(folder) for folder in (found, expected)]
-    mine, theirs = map(saved, places)
+    run_dirs = [RunDirectory(folder) for folder in (found, expected)]
+    mine, theirs = map(saved, run_dirs)
     assert (mine.epoch, mine.content) == (theirs.epoch, theirs.content)
     jax.tree.map(np.testing.assert_array_equal, mine.arrays, theirs.arrays)
     there, wanted = ({path.name for path in folder.iterdir()} for folder in (found, expected))
@@ -124,7 +124,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert {path.name for path in (found / "checkpoints").iterdir()} == {str(NUM_EPOCH - 1), str(NUM_EPOCH)}
     assert all((folder / files.SUMS).exists() for folder in (found / "checkpoints").iterdir())
     assert not [path for path in found.rglob("*") if path.name.startswith(".") or "tmp" in path.name]
-    assert all(map(integrity.is_intact, places))
+    assert all(inspect(run_dir).status is RunStatus.FINISHED for run_dir in run_dirs)
 
 
 def check_training(small, tmp_path, uninterrupted, model, num_kill, seed):

@@ -20,7 +20,7 @@ STREAMED = "data.placement=streamed"
 SMALL_CHUNKS = """
 import runpy
 
-from starjax.data import placement
+from starjax.sampling import device_placement as placement
 
 placement.BLOCK, placement.CHUNK_BYTES = 1, 4096
 read = placement._Plan.read
@@ -122,15 +122,15 @@ def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(fi
 OTHER_REPORT = """
 import runpy, time
 
-from starjax import outcome
+from starjax.reports import console_summary
 
 
-def report(*_):
+def print_summary(*_):
     print("reporting", flush=True)
     {}
 
 
-outcome.report = report
+console_summary.print_summary = print_summary
 runpy.run_module("starjax.main", run_name="__main__")
 """
 

@@ -20,6 +20,7 @@ from starjax.io import files
 from starjax.runs import integrity, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectoryError
+from starjax.runs.state import inspect, read_finished_record
 from starjax.runtime import devices
 from starjax.training import cross_validation, prepare
 from starjax.training.run import train_and_test
@@ -39,14 +40,16 @@ def crossed(crossed_config):
     return train_and_test(crossed_config)
 
 
-def read(config, place):
-    of_folds, stored = (
-        [run_config.fold_config(config, number) for number in range(NUM_FOLD)],
-        prepare.read(config),
+def read_fold(config, run_dir):
+    """The members of the run of a fold."""
+    return cross_validation.read_fold(
+        prepare.RunContext(config, inspect(run_dir), prepare.read_dataset(config))
     )
-    return [
-        cross_validation.read_fold(one, place.fold(number), stored) for number, one in enumerate(of_folds)
-    ]
+
+
+def splits(config):
+    """The data set of a run, with its folds."""
+    return prepare.split_dataset(config, prepare.read_dataset(config))
 
 
 def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(crossed_config, crossed):
@@ -54,7 +57,7 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
     history = pd.read_csv(crossed.metrics)
     assert set(history["member"]) == set(range(SIZE))
     for number in range(NUM_FOLD):
-        assert integrity.read_finished_record(crossed.fold(number))["config"]["data"]["fold"] == [
+        assert read_finished_record(crossed.fold(number))["config"]["data"]["fold"] == [
             number,
             NUM_FOLD,
             5,
@@ -63,20 +66,21 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
     assert alone.data.fold == (1, NUM_FOLD, 5)
     assert alone.seed == 8
     alone.name = "alone"
-    place = train_and_test(alone.lock())
+    run_dir = train_and_test(alone.lock())
     of_member = tested[tested["member"] == 3].reset_index(drop=True)
-    expected = pd.read_parquet(place.test_table)
+    expected = pd.read_parquet(run_dir.test_table)
     np.testing.assert_allclose(
         of_member["prediction_scaled"], expected["prediction_scaled"], rtol=1e-3, atol=1e-3
     )
     rows = history[history["member"] == 3].assign(member=0).reset_index(drop=True)
-    pd.testing.assert_frame_equal(rows, pd.read_csv(place.metrics), rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(run_dir.metrics), rtol=1e-3, atol=1e-4)
 
 
 def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
     outputs, targets, runs = [], [], []
-    for number, fold in enumerate(read(crossed_config, crossed)):
-        held_out = prepare.load(run_config.fold_config(crossed_config, number))[0].shards["val"]
+    for number in range(NUM_FOLD):
+        config = run_config.fold_config(crossed_config, number)
+        fold, held_out = read_fold(config, crossed.fold(number)), splits(config).shards["val"]
         by_member = fold.output_MxNxO["val"]
         assert by_member.shape[0] == SIZE // NUM_FOLD
         outputs.append(by_member.reshape(len(by_member), held_out.num_snapshot, 4, -1))
@@ -107,7 +111,7 @@ def test_all_members_answer_together(crossed):
 
 def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_config, crossed):
     reference = out_of_distribution.load(crossed.training_set)
-    data, _ = prepare.load(crossed_config)
+    data = splits(crossed_config)
     train, num_fold = data.shards["train"], len(np.unique(data.fold_N))
     assert len(reference.known) == train.num_snapshot == 26
     assert num_fold == NUM_FOLD
@@ -174,54 +178,51 @@ def test_what_is_damaged_of_the_whole_is_made_of_the_folds_unless_one_of_them_is
 
 
 @contextlib.contextmanager
-def without_digests(place):
-    """A run as if nobody had written down what its files were like."""
-    kept = {path: path.read_text() for path in [place.config, *place.path.rglob(files.SUMS)]}
-    for path in kept:
-        path.unlink()
-    place.config.write_text(kept[place.config].replace('"format": 7', '"format": 6'))
-    yield
-    for path, content in kept.items():
-        path.write_text(content)
+def rewritten(run_dir, path, content):
+    """A file of a finished run has other content within this block, and digests that agree with it."""
+    before = {path: path.read_bytes() for path in [path, *run_dir.path.rglob(files.SUMS)]}
+    path.write_text(content)
+    for folder in run_dir.checkpoints.iterdir():
+        files.write_sums(
+            folder, [one for one in folder.rglob("*") if one.is_file() and one.name != files.SUMS]
+        )
+    integrity.mark_finished(run_dir, json.loads(run_dir.test_metrics.read_text()))
+    try:
+        yield
+    finally:
+        for one, original in before.items():
+            one.write_bytes(original)
 
 
-def test_a_fold_that_left_out_other_runs_than_now_is_refused(crossed_config, crossed):
-    config, place = run_config.fold_config(crossed_config, 0), crossed.fold(0)
-    written = place.config.read_text()
-    record = json.loads(written)
-    data, _ = prepare.load(config)
+def test_a_fold_that_left_out_other_simulations_than_now_is_refused(crossed_config, crossed):
+    config, run_dir = run_config.fold_config(crossed_config, 0), crossed.fold(0)
+    record, data = json.loads(run_dir.config.read_text()), splits(config)
     assert record["dataset"]["left_out"] == sorted(set(data.shards["val"].run_id))
     assert not set(record["dataset"]["left_out"]) & set(data.shards["train"].run_id)
     record["dataset"]["left_out"].pop()
-    place.config.write_text(json.dumps(record))
-    try:
-        with (
-            without_digests(place),
-            pytest.raises(RunDirectoryError, match="fold-0 left out other runs"),
-        ):
-            cross_validation.read_fold(config, place, prepare.read(config))
-    finally:
-        place.config.write_text(written)
+    with (
+        rewritten(run_dir, run_dir.config, json.dumps(record)),
+        pytest.raises(RunDirectoryError, match="fold-0 left out other simulations"),
+    ):
+        read_fold(config, run_dir)
 
 
-def test_a_member_that_failed_ends_it(crossed_config, crossed):
-    config, place = run_config.fold_config(crossed_config, 0), crossed.fold(0)
-    with Checkpoints(place.checkpoints) as checkpoints:
-        last = checkpoints.latest
-    path = next((place.checkpoints / str(last) / "progress").glob("*"))
-    stored = path.read_text()
-    path.write_text(stored.replace('"is_failed": false', '"is_failed": true', 1))
-    try:
-        said = "fold-0: the loss of its member 0 was not"
-        with without_digests(place), pytest.raises(cross_validation.CrossValidationError, match=said):
-            cross_validation.read_fold(config, place, prepare.read(config))
-    finally:
-        path.write_text(stored)
+def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
+    config, run_dir = run_config.fold_config(crossed_config, 0), crossed.fold(0)
+    last = max(run_dir.checkpoints.iterdir(), key=lambda folder: int(folder.name))
+    [path] = (last / "progress").glob("*")
+    content = path.read_text().replace('"is_failed": false', '"is_failed": true', 1)
+    message = "fold-0: the loss of its member 0 was not finite"
+    with (
+        rewritten(run_dir, path, content),
+        pytest.raises(cross_validation.CrossValidationError, match=message),
+    ):
+        read_fold(config, run_dir)
 
 
 def test_a_fold_that_is_asked_says_whose_part_it_is(crossed, capsys):
-    for place, is_part in ((crossed.fold(1), True), (crossed, False)):
-        run = starjax.load(place.path)
+    for run_dir, is_part in ((crossed.fold(1), True), (crossed, False)):
+        run = starjax.load(run_dir.path)
         prediction_files.print_prediction(run.predict(member_list.EXAMPLE_FILE), run)
         said = f"one fold of {crossed.path}, with a part of its members"
         assert (said in capsys.readouterr().out) == is_part

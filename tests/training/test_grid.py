@@ -120,24 +120,24 @@ def test_a_part_that_cannot_be_is_refused(text):
 def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny, capsys, monkeypatch):
     first, second = grid.grid_configs(tiny)
     # Another run's record in the directory of the first.
-    place = locate_run(first)
-    place.path.mkdir(parents=True)
-    place.config.write_text("{")
+    run_dir = locate_run(first)
+    run_dir.path.mkdir(parents=True)
+    run_dir.config.write_text("{")
     with pytest.raises(grid.GridError, match="1 of 2 runs failed"):
         grid.run_grid(tiny)
     printed = capsys.readouterr().out
     assert f"run 2 of 2: {second.name}" in printed
-    assert f"failed: {first.name}: {place.config} is damaged" in printed
+    assert f"failed: {first.name}: {run_dir.config} is damaged" in printed
     assert "1 of the 2 runs of the grid are finished" in printed
 
-    place.config.unlink()
+    run_dir.config.unlink()
     made = []
     run = grid.train_and_test
     monkeypatch.setattr(grid, "train_and_test", lambda config: made.append(config.name) or run(config))
     grid.run_grid(tiny)
     assert made == [first.name]
     printed = capsys.readouterr().out
-    assert f"{second.name}, done before" in printed
+    assert f"{second.name}, finished before" in printed
     assert "2 of the 2 runs of the grid are finished" in printed
     grid._rank([first, second], "the digits of other data", Path(tiny.base.output_base), (1, 1))
     assert "0 of the 2 runs of the grid are finished" in capsys.readouterr().out

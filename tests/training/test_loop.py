@@ -96,10 +96,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     monkeypatch.setattr(heads, "huber", evaluate_nan_in_third_epoch)
     with pytest.raises(errors.StarjaxError, match="not finite in epoch 3"):
         train_and_test(config)
-    place = locate_run(config)
-    assert {path.name for path in place.checkpoints.iterdir() if path.name.isdigit()} >= {"2"}
-    assert list(pd.read_csv(place.metrics)["epoch"]) == [1, 2]
-    assert not place.test_metrics.exists()
+    run_dir = locate_run(config)
+    assert {path.name for path in run_dir.checkpoints.iterdir() if path.name.isdigit()} >= {"2"}
+    assert list(pd.read_csv(run_dir.metrics)["epoch"]) == [1, 2]
+    assert not run_dir.test_metrics.exists()
 
 
 def test_a_member_fails_only_where_a_loss_is_not_finite():

@@ -53,7 +53,7 @@ def test_an_unknown_field_is_refused():
         ("data.missing_fraction_range", (0.0, 0.5), "with data.faint_limit_range"),
         ("data.fold", (1, 1, 0), "the number of folds, at least 2"),
         ("data.fold", (5, 5, 0), "a fold's number from 0 on"),
-        ("data.fold", (0, 5), "and the seed that parts the runs"),
+        ("data.fold", (0, 5), "and the seed that divides the simulations"),
         ("ensemble.num_fold", 1, "0, for none, or from 2 on and a divisor of config.ensemble.size=1"),
         ("head", "gaussian", "point or mixture"),
         ("mixture.num_component", 0, "at least 1"),
