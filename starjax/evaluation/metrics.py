@@ -25,7 +25,7 @@ def regression(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
 def by_target(
     prediction: np.ndarray, target: np.ndarray, target_keys: Sequence[str], scalers: ScalerBundle
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return metrics of scaled predictions (n, T) as `{target key: {'scaled' | 'physical': {name: value}}}`."""
+    """Return metrics of scaled predictions (n, T) by target key, units ('scaled' or 'physical') and name."""
     physical = [scalers.inverse(values.astype(np.float64), target_keys) for values in (prediction, target)]
     return {
         key: {

@@ -94,8 +94,8 @@ def _describe(run_dir: RunDirectory, record: dict) -> dict:
         unknown = set(hparams) - set(factory.hyperparameters(model["name"]))
         if unknown:
             raise RunTableError(
-                f"{run_dir.config}: {model['name']} has no hyperparameter {', '.join(sorted(unknown))} in this "
-                "version"
+                f"{run_dir.config}: {model['name']} has no hyperparameter {', '.join(sorted(unknown))} in "
+                "this version"
             )
         hparams = factory.hyperparameters(model["name"]) | hparams
         return {

@@ -1,4 +1,4 @@
-"""The command that answers for a member list: what it writes, and what it refuses."""
+"""`starjax predict`: the files that it writes, and its errors."""
 
 import hashlib
 from pathlib import Path
@@ -21,18 +21,18 @@ def run_command(*arguments):
 
 @pytest.fixture
 def stars_named():
-    """The stars of the example as a cluster of a name."""
+    """Return the stars of the example as a cluster of the given name."""
     stars = member_list.read_member_list(member_list.EXAMPLE_FILE).to_pandas()
     return lambda name: stars.assign(cluster=name)
 
 
-def test_options_are_not_guessed_from_their_beginnings(capsys):
+def test_options_cannot_be_abbreviated(capsys):
     with pytest.raises(SystemExit):
         predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])
     assert "unknown option --distance, did you mean --distance_pc?" in capsys.readouterr().err
 
 
-def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture, tmp_path, capsys):
+def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite(mixture, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [f"--run={mixture.path}", f"--catalog={member_list.EXAMPLE_FILE}", f"--out={out}"]
     run_command(*arguments)
@@ -50,33 +50,33 @@ def test_the_command_writes_tables_and_a_figure_and_overwrites_when_told(mixture
     assert len(parquet["catalog_sha256"][0]) == 64
     assert (Path(parquet["run"][0]) / "checkpoints" / "2").samefile(parquet["checkpoint"][0])
     assert f"jax {jax.__version__}" in parquet["versions"][0].split(", ")
-    with pytest.raises(prediction_files.PredictionFileError, match=r"holds prediction\.parquet.*--overwrite"):
+    with pytest.raises(
+        prediction_files.PredictionFileError, match=r"contains prediction\.parquet.*--overwrite"
+    ):
         run_command(*arguments)
     run_command(*arguments, "--overwrite", "--distance_pc=210")
     assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
 
 
-def test_what_is_no_prediction_is_not_replaced_and_the_list_never(mixture, stars_named, tmp_path):
+def test_other_files_are_not_replaced_and_the_catalogue_never_is(mixture, stars_named, tmp_path):
     run = starjax.load(mixture.path)
     listed = tmp_path / "stars.parquet"
     stars_named("M67").to_parquet(listed)
     found, before = run.predict(listed), listed.read_bytes()
-    with pytest.raises(prediction_files.PredictionFileError, match=r"holds stars\.parquet already"):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"contains stars\.parquet already"):
         prediction_files.write_prediction(found, run, tmp_path)
-    with pytest.raises(prediction_files.PredictionFileError, match=r"stars\.parquet is the member list"):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"stars\.parquet is the member catalogue"):
         prediction_files.write_prediction(found, run, tmp_path, overwrite=True)
     out = tmp_path / "out"
     out.mkdir()
     (out / "M67.png").write_text("a figure of mine")
-    with pytest.raises(prediction_files.PredictionFileError, match=r"holds M67\.png"):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"contains M67\.png"):
         prediction_files.write_prediction(found, run, out)
     assert [path.name for path in out.iterdir()] == ["M67.png"]
     assert listed.read_bytes() == before
 
 
-def test_what_is_overwritten_may_be_damaged_and_leaves_no_figures_of_other_clusters(
-    mixture, stars_named, tmp_path
-):
+def test_overwriting_removes_earlier_figures_and_tolerates_a_damaged_table(mixture, stars_named, tmp_path):
     run = starjax.load(mixture.path)
     prediction_files.write_prediction(run.predict(stars_named("M67")), run, tmp_path)
     assert (tmp_path / "M67.png").exists()
@@ -92,11 +92,11 @@ def test_what_is_overwritten_may_be_damaged_and_leaves_no_figures_of_other_clust
         content = bytearray(whole)
         content[rng.integers(len(content))] ^= 1 << rng.integers(8)
         table.write_bytes(content)
-        prediction_files._figures_of_before(tmp_path)  # whatever it finds
+        prediction_files._earlier_figures(tmp_path)  # does not raise
 
 
-def test_names_are_shown_as_they_are(mixture, stars_named, tmp_path, capsys):
-    """rich has a language of its own in brackets and colons, matplotlib one between dollars."""
+def test_markup_in_names_is_not_interpreted(mixture, stars_named, tmp_path, capsys):
+    """rich interprets brackets and colons, matplotlib dollar signs."""
     names = ["[/b]", "[fsr2007] 101", ":star:", r"$\frac{1}{$"]
     run = starjax.load(mixture.path)
     found = run.predict(pd.concat([stars_named(name) for name in names]))
@@ -108,7 +108,7 @@ def test_names_are_shown_as_they_are(mixture, stars_named, tmp_path, capsys):
     assert all(name in printed for name in names)
 
 
-def test_clusters_without_an_answer_are_in_a_file_of_their_own(mixture, stars_named, tmp_path):
+def test_clusters_without_a_prediction_are_in_a_file_of_their_own(mixture, stars_named, tmp_path):
     run = starjax.load(mixture.path)
     both = run.predict(pd.concat([stars_named("M67"), stars_named("few")[:7]]))
     assert "refused.csv" in [path.name for path in prediction_files.write_prediction(both, run, tmp_path)]
@@ -117,39 +117,39 @@ def test_clusters_without_an_answer_are_in_a_file_of_their_own(mixture, stars_na
     assert "only 7 stars" in refused["reason"][0]
     prediction_files.write_prediction(run.predict("example"), run, tmp_path, overwrite=True)
     assert not (tmp_path / "refused.csv").exists()
-    # One that no prediction left.
+    # A file of that name that is not from a prediction.
     (tmp_path / "of_mine").mkdir()
     mine = tmp_path / "of_mine" / "refused.csv"
     mine.touch()
-    with pytest.raises(prediction_files.PredictionFileError, match=r"holds refused\.csv already"):
+    with pytest.raises(prediction_files.PredictionFileError, match=r"contains refused\.csv already"):
         prediction_files.write_prediction(both, run, mine.parent)
     prediction_files.write_prediction(run.predict("example"), run, mine.parent, overwrite=True)
     assert mine.exists()
 
 
-def test_a_prediction_shows_itself_as_its_table(mixture):
+def test_the_repr_of_a_prediction_is_short(mixture):
     shown = repr(starjax.load(mixture.path).predict("example"))
     assert "cluster" in shown
     assert len(shown) < 500
 
 
-def test_the_digest_of_a_list_is_that_of_what_was_read(mixture, stars_named, tmp_path, monkeypatch):
+def test_the_digest_is_that_of_the_catalogue_as_it_was_read(mixture, stars_named, tmp_path, monkeypatch):
     path = tmp_path / "list.parquet"
     stars_named("M67").to_parquet(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def read_and_lost(path, columns):
+    def read_and_remove(path, columns):
         found = read(path, columns)
         path.unlink()
         return found
 
     read = member_list.read_member_list
-    monkeypatch.setattr(member_list, "read_member_list", read_and_lost)
+    monkeypatch.setattr(member_list, "read_member_list", read_and_remove)
     found = starjax.load(mixture.path).predict(path)
     assert set(found.table["catalog_sha256"]) == {digest}
 
 
-def test_a_file_where_a_folder_belongs_is_told_before_the_answer(mixture, tmp_path):
+def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, tmp_path):
     (tmp_path / "out").touch()
     arguments = (
         f"--run={tmp_path / 'none'}",
@@ -157,7 +157,7 @@ def test_a_file_where_a_folder_belongs_is_told_before_the_answer(mixture, tmp_pa
         f"--out={tmp_path / 'out'}",
     )
     for more in ((), ("--overwrite",)):
-        with pytest.raises(prediction_files.PredictionFileError, match="out is a file, and no folder"):
+        with pytest.raises(prediction_files.PredictionFileError, match="out is a file, and not a folder"):
             run_command(*arguments, *more)
 
 
@@ -171,7 +171,7 @@ def test_a_file_where_a_folder_belongs_is_told_before_the_answer(mixture, tmp_pa
         ("--distance_pc=-3", "positive"),
     ],
 )
-def test_options_that_cannot_be_are_refused(mixture, tmp_path, option, said):
+def test_invalid_options_are_an_error(mixture, tmp_path, option, said):
     with pytest.raises(starjax.errors.StarjaxError, match=said):
         run_command(
             f"--run={mixture.path}",

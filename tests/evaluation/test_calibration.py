@@ -1,4 +1,4 @@
-"""Calibrated intervals: they hold new groups as often as they say, and are what the module writes and reads."""
+"""Calibrated intervals: their coverage on new groups, and the file of a calibration."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,10 @@ from starjax.evaluation.mixture import Mixture
 
 
 def mock(rng, num_group, num_each, sigma=1.0):
-    """Predictions and truths of groups whose errors are correlated: a part is common, and groups differ in their width.
+    """Return predictions and true values of groups with correlated errors.
 
-    The predicted width is wrong by a factor, and the errors have heavier tails than a Gaussian.
+    Errors have a common part within a group, and groups differ in width. The predicted width is wrong by a
+    factor, and the errors have heavier tails than a Gaussian.
     """
     group = np.repeat(np.arange(num_group), num_each)
     width = np.exp(rng.normal(0, 0.3, num_group))[group]
@@ -26,17 +27,20 @@ def coverage(calibrated, predictive, truth):
     return ((low <= truth) & (truth <= high)).mean(axis=(1, 2))
 
 
-def test_intervals_hold_new_groups_as_often_as_they_say():
+def test_coverage_on_new_groups_is_nominal():
     rng = np.random.default_rng(1)
     predictive, truth, group = mock(rng, 600, 12)
     calibrated = calibration.fit([predictive], truth, group, np.ones(1))
-    assert (calibrated.stretch > 1).all()  # the widths were too small by half
+    assert (calibrated.stretch > 1).all()  # the predicted widths are half of the true ones
     tested = mock(rng, 4000, 12)
     assert coverage(calibrated, *tested[:2]) == pytest.approx(calibration.LEVELS, abs=0.02)
 
 
-def test_of_few_groups_intervals_hold_no_less_than_they_say():
-    """Nineteen runs, as in the packaged sample. The coverage of one calibration scatters; its mean is that of a whole rank."""
+def test_mean_coverage_with_few_groups_is_at_least_nominal():
+    """Nineteen groups, like the simulations of the packaged sample.
+
+    The coverage of a single calibration scatters; its mean is the next multiple of 1 / 20.
+    """
     rng = np.random.default_rng(2)
     tested = mock(rng, 2000, 1)
     found = []
@@ -49,20 +53,21 @@ def test_of_few_groups_intervals_hold_no_less_than_they_say():
     assert mean == pytest.approx([14 / 20, 19 / 20], abs=0.03)
 
 
-def test_runs_count_by_their_snapshots():
-    """Ten runs of one snapshot with low scores, and ten of nine with high ones."""
+def test_groups_are_weighted_by_their_size():
+    """Ten groups of one snapshot with low scores, and ten groups of nine with high ones."""
     score = np.concatenate([np.arange(10.0), np.repeat(np.arange(10.0, 20.0), 9)])
     group = np.concatenate([np.arange(10), np.repeat(np.arange(10, 20), 9)])
-    # The new run weighs (10 + 10 * 81) / 100 = 8.2: half of 108.2 is reached by ten ones and five nines.
+    # The new group has the weight (10 + 10 * 81) / 100 = 8.2: half of 108.2 is reached by ten ones and five
+    # nines.
     assert calibration.quantile_of_groups(score, group, 0.5) == 14
     assert calibration.quantile_of_groups(score, group, 0.08) == 8
     assert calibration.quantile_of_groups(score, group, 0.95) == 19
 
 
-def test_where_long_runs_are_the_harder_ones_intervals_hold_snapshots_as_often_as_they_say():
+def test_coverage_is_nominal_if_large_groups_have_larger_errors():
     rng = np.random.default_rng(3)
 
-    def runs(num):
+    def groups(num):
         size = rng.integers(1, 30, num)
         group = np.repeat(np.arange(num), size)
         mean = rng.normal(size=len(group))
@@ -70,14 +75,14 @@ def test_where_long_runs_are_the_harder_ones_intervals_hold_snapshots_as_often_a
         predictive = Mixture(np.ones((len(group), 1)), mean[:, None], np.ones((len(group), 1)))
         return predictive, (mean + error * size[group] / 10)[:, None], group
 
-    predictive, truth, group = runs(800)
+    predictive, truth, group = groups(800)
     calibrated = calibration.fit([predictive], truth, group, np.ones(1))
-    tested = runs(4000)
+    tested = groups(4000)
     assert coverage(calibrated, *tested[:2]) == pytest.approx(calibration.LEVELS, abs=0.02)
 
 
-def test_groups_need_not_stand_together():
-    """Groups of one score and of many snapshots: what is drawn of a group does not matter, which group it is does."""
+def test_snapshots_of_a_group_need_not_be_adjacent():
+    """All snapshots of a group have the same score, so that only the group that is drawn from matters."""
     group = np.repeat(np.arange(20), np.arange(1, 21))
     score = (7.0 * group) % 20
     order = np.random.default_rng(0).permutation(len(group))
@@ -85,20 +90,20 @@ def test_groups_need_not_stand_together():
     assert calibration.quantile_of_groups(score[order], group[order], 0.68) == together
 
 
-def test_the_error_of_a_share_counts_runs_where_their_snapshots_are_alike_and_snapshots_where_they_are_not():
+def test_coverage_error_counts_groups_if_snapshots_are_correlated_and_snapshots_if_not():
     size = np.full(25, 16)
-    assert calibration.share_error(0.8, 1.0, size) == pytest.approx(0.4 / 5)
-    assert calibration.share_error(0.8, 0.0, size) == pytest.approx(0.4 / 20)
+    assert calibration.coverage_error(0.8, 1.0, size) == pytest.approx(0.4 / 5)
+    assert calibration.coverage_error(0.8, 0.0, size) == pytest.approx(0.4 / 20)
 
 
-def test_with_one_snapshot_a_run_it_is_the_split_conformal_quantile():
-    score = np.arange(1.0, 20.0)  # 19 runs
+def test_with_one_snapshot_per_group_it_is_the_split_conformal_quantile():
+    score = np.arange(1.0, 20.0)  # 19 groups
     assert calibration.quantile_of_groups(score, np.arange(19), 0.68) == 14  # ceil(0.68 * 20)
     assert calibration.quantile_of_groups(score, np.arange(19), 0.95) == 19
     assert calibration.quantile_of_groups(score[:5], np.arange(5), 0.95) == 5  # too few: the largest
 
 
-def test_what_is_written_is_read_and_what_is_damaged_is_told(tmp_path):
+def test_a_written_calibration_is_read_back_and_a_damaged_one_is_an_error(tmp_path):
     written = calibration.Calibration(
         np.array([0.25, 2.0]),
         np.array([[1.0, 1.5], [1.25, 3.0]]),

@@ -1,18 +1,18 @@
-"""How often intervals hold the truth: the shares, their bins, and how sure of them a few runs make us."""
+"""Coverage of intervals: its values, its bins, and its error from few simulations."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from starjax.evaluation import calibration, coverage
+from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.evaluation.mixture import Mixture
-from starjax.evaluation.posterior import PERCENTILES
 
 NUM_TARGET = 2
 
 
 def mock(rng, num_simulation, num_each, common=0.8):
-    """Runs whose snapshots err alike, of two targets, told by Gaussians that are too narrow by half."""
+    """Return predictions of two targets, too narrow by half; errors within a simulation are correlated."""
     run = np.repeat(np.arange(num_simulation), num_each)
     shape = (len(run), NUM_TARGET)
     mean = rng.normal(size=shape)
@@ -24,7 +24,7 @@ def mock(rng, num_simulation, num_each, common=0.8):
 
 
 def snapshots(predictive, truth, run, calibrated):
-    """The columns that a table of snapshots has, of targets that are not scaled."""
+    """Return a table of snapshots, of targets that are not scaled."""
     bounds = calibrated.intervals(predictive)
     tables = []
     for target, one in enumerate(predictive):
@@ -32,12 +32,10 @@ def snapshots(predictive, truth, run, calibrated):
         columns["target_scaled"] = truth[:, target]
         columns |= {"prediction_physical": one.quantile(0.5), "num_star": 10 + np.arange(len(run))}
         columns |= {"crps_scaled": 0.0, "log_score_scaled": 0.0, "pit": one.pit(truth[:, target])}
-        for level, names, pair in zip(calibration.LEVELS, PERCENTILES, bounds[..., target], strict=True):
+        for level, names, pair in zip(LEVEL_NAMES, PERCENTILES, bounds[..., target], strict=True):
             for unit in ("scaled", "physical"):
                 columns |= {f"{name}_{unit}": bound for name, bound in zip(names, pair, strict=True)}
-            columns[f"is_within_{100 * level:.0f}"] = (pair[0] <= truth[:, target]) & (
-                truth[:, target] <= pair[1]
-            )
+            columns[f"is_within_{level}"] = (pair[0] <= truth[:, target]) & (truth[:, target] <= pair[1])
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
@@ -47,15 +45,15 @@ def whole(table):
 
 
 @pytest.fixture(scope="module")
-def judged():
+def evaluated():
     rng = np.random.default_rng(0)
     predictive, truth, run = mock(rng, 19, 12)
     calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
     return snapshots(*mock(rng, 20, 12), calibrated), calibrated
 
 
-def test_rows_are_of_all_snapshots_and_of_bins_that_share_them_out(judged):
-    table, calibrated = judged
+def test_there_are_rows_of_all_snapshots_and_of_bins_of_equal_size(evaluated):
+    table, calibrated = evaluated
     found = coverage.coverage_table(table, calibrated)
     for key, rows in table.groupby("target_key"):
         of_target = found[found["target_key"] == key]
@@ -80,47 +78,47 @@ def test_rows_are_of_all_snapshots_and_of_bins_that_share_them_out(judged):
         assert by_number["coverage_95"].iloc[2] == pytest.approx(rows["is_within_95"].iloc[120:180].mean())
 
 
-def test_bins_of_few_values_are_these():
+def test_few_distinct_values_are_bins_of_their_own():
     values = np.array([3.0, 1.0, 3.0, 2.0])
     assert [(low, high) for low, high, _ in coverage.bins(values)] == [(1, 1), (2, 2), (3, 3)]
     assert [inside.tolist() for *_, inside in coverage.bins(values)][2] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("num_simulation", [19, 93])
-def test_what_is_said_of_the_error_is_how_coverage_scatters_about_its_level(num_simulation):
-    """From calibration to calibration and from test to test, of all snapshots and of a quarter of those of each run."""
+def test_the_reported_error_is_the_scatter_of_coverage_about_its_level(num_simulation):
+    """Over calibration and test sets, for all snapshots and for a quarter of those of each simulation."""
     rng = np.random.default_rng(1)
-    shares, said, of_test = [], [], []
+    shares, reported, of_test = [], [], []
     for _ in range(60):
         predictive, truth, run = mock(rng, num_simulation, 12)
         calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
         table = snapshots(*mock(rng, 20, 12), calibrated)
-        # Snapshots of a run are alike, whichever these are.
+        # Snapshots of a simulation are exchangeable here.
         quarter = table[table.groupby(["target_key", "run_id"]).cumcount() < 3]
         for part in (table, quarter):
             for target, (_, rows) in enumerate(part.groupby("target_key")):
                 row = coverage.coverage_row(rows, calibrated, target)
                 shares.append([row["coverage_68"], row["coverage_95"]])
-                said.append([row["coverage_68_error"], row["coverage_95_error"]])
+                reported.append([row["coverage_68_error"], row["coverage_95_error"]])
                 of_test.append(row["coverage_68_error_of_test"])
-    shares, said = (np.reshape(x, (60, 2, NUM_TARGET, 2)) for x in (shares, said))
+    shares, reported = (np.reshape(x, (60, 2, NUM_TARGET, 2)) for x in (shares, reported))
     over = (0, 2)  # repetitions and targets
     scatter = np.std(shares, axis=over)
-    ratio = np.sqrt(np.mean(np.square(said), axis=over)) / scatter
-    # A scatter of 60 shares that pile up near one is itself known to a sixth only.
+    ratio = np.sqrt(np.mean(np.square(reported), axis=over)) / scatter
+    # The scatter of 60 fractions close to one is itself uncertain by a sixth.
     assert ratio == pytest.approx(np.full((2, 2), 1.15), abs=0.3)
-    if num_simulation == 19:  # that of the test alone leaves out that the calibration is one of many
+    if num_simulation == 19:  # the error of the test alone does not include the scatter of the calibration
         of_test = np.reshape(of_test, (60, 2, NUM_TARGET))[:, 0]
         assert np.sqrt(np.mean(np.square(of_test))) < 0.85 * scatter[0, 0]
 
 
-def test_bins_of_what_is_told_hold_what_they_say_and_those_of_the_truth_less_at_its_ends():
-    """Of a model that is right: the posterior of a Gaussian prior and a Gaussian error of half its variance."""
+def test_coverage_is_nominal_in_bins_of_the_prediction_but_not_in_extreme_bins_of_the_truth():
+    """For a perfect model: the posterior of a Gaussian prior, and a Gaussian error of half its variance."""
     rng = np.random.default_rng(4)
     truth = rng.normal(size=8000)
-    told = (truth + rng.normal(0, 0.5**0.5, size=8000)) / 1.5
+    predicted = (truth + rng.normal(0, 0.5**0.5, size=8000)) / 1.5
     ones = np.ones((8000, 1))
-    predictive = [Mixture(ones, told[:, None], (1 / 3) ** 0.5 * ones)] * NUM_TARGET
+    predictive = [Mixture(ones, predicted[:, None], (1 / 3) ** 0.5 * ones)] * NUM_TARGET
     truth, run = np.repeat(truth[:, None], NUM_TARGET, axis=1), np.arange(8000)
     calibrated = calibration.fit(predictive, truth, run, np.ones(NUM_TARGET))
     found = coverage.coverage_table(snapshots(predictive, truth, run, calibrated), calibrated)
@@ -129,8 +127,8 @@ def test_bins_of_what_is_told_hold_what_they_say_and_those_of_the_truth_less_at_
     assert of_target["target 0"].iloc[[0, 3]].max() < 0.64
 
 
-def test_where_all_runs_hold_the_share_is_not_said_to_be_certain(judged):
-    table, calibrated = judged
+def test_the_error_is_not_zero_if_all_intervals_cover(evaluated):
+    table, calibrated = evaluated
     all_within = whole(coverage.coverage_table(table.assign(is_within_95=True), calibrated))
     usual = whole(coverage.coverage_table(table, calibrated))
     assert (all_within["coverage_95_error_of_test"] == 0).all()
@@ -138,8 +136,8 @@ def test_where_all_runs_hold_the_share_is_not_said_to_be_certain(judged):
     assert (usual["coverage_95_error"] > 0.01).all()
 
 
-def test_of_one_run_there_is_no_error(judged):
-    table, calibrated = judged
+def test_the_error_from_a_single_simulation_is_nan(evaluated):
+    table, calibrated = evaluated
     found = whole(coverage.coverage_table(table[table["run_id"] == 0], calibrated))
     assert found["coverage_68_error_of_test"].isna().all()
     alone = calibration.fit(*mock(np.random.default_rng(3), 1, 12), np.ones(NUM_TARGET))

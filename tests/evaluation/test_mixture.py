@@ -1,6 +1,7 @@
 """Scores against scipy.stats, numerical integrals and Monte Carlo."""
 
 import hypothesis
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def test_one_component_is_scipys_normal():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_mixtures_are_what_integrals_say(seed):
+def test_scores_equal_numerical_integrals(seed):
     mixture, truth = mixtures(seed), np.random.default_rng(seed).normal(0, 3, 4)
     for row in range(4):
         parts = frozen(mixture, row)
@@ -59,7 +60,7 @@ def test_mixtures_are_what_integrals_say(seed):
 
 
 def test_crps_is_the_mean_distance_less_half_of_the_spread():
-    """E|X - truth| - E|X - X'| / 2 (Gneiting & Raftery 2007), by draws."""
+    """E|X - truth| - E|X - X'| / 2 (Gneiting & Raftery 2007), by Monte Carlo."""
     mixture, truth = mixtures(1, num=1), np.array([0.7])
     rng = np.random.default_rng(2)
     chosen = rng.choice(3, p=mixture.weight[0], size=(2, 400_000))
@@ -98,6 +99,13 @@ def test_the_right_distribution_scores_best_and_has_uniform_pit():
     assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.8, abs=0.03)
 
 
+def test_jax_arrays_give_the_same_quantiles():
+    mixture = mixtures(3)
+    in_jax = Mixture(*(jnp.asarray(x, jnp.float32) for x in (mixture.weight, mixture.mean, mixture.sigma)))
+    for level in (0.025, 0.5, 0.84):
+        np.testing.assert_allclose(in_jax.quantile(level), mixture.quantile(level), rtol=1e-5, atol=1e-5)
+
+
 def test_log_score_far_away_is_finite():
     one = Mixture([[0.5, 0.5]], [[0, 1]], [[0.01, 0.01]])
     assert one.log_score(np.array([50.0]))[0] == pytest.approx(-stats.norm(1, 0.01).logpdf(50) - np.log(0.5))
@@ -113,13 +121,13 @@ def test_log_score_far_away_is_finite():
         ([[0.5, np.nan]], [[0, 0]], [[1, 1]]),
     ],
 )
-def test_what_is_no_mixture_is_refused(weight, mean, sigma):
+def test_invalid_parameters_are_an_error(weight, mean, sigma):
     good = [[0.5, 0.5]], [[0, 0]], [[1, 1]]
-    with pytest.raises(ScoringError, match="1 of 2 rows are no mixtures, the first is row 1"):
+    with pytest.raises(ScoringError, match="1 of 2 rows are not mixtures, the first is row 1"):
         Mixture(*[a + b for a, b in zip(good, (weight, mean, sigma), strict=True)])
 
 
-def test_shapes_and_levels_that_cannot_be_are_refused():
+def test_wrong_shapes_and_levels_are_an_error():
     with pytest.raises(ScoringError, match="one shape"):
         Mixture(np.ones((3, 1)), np.zeros((3, 1)), np.ones(3))
     mixture = mixtures(0)
@@ -131,8 +139,8 @@ def test_shapes_and_levels_that_cannot_be_are_refused():
             mixture.quantile(level)
 
 
-def test_groups_are_drawn_whole():
-    """The error of a mean over equal groups is that of the mean of their means."""
+def test_the_bootstrap_resamples_whole_groups():
+    """The error of a mean over groups of equal size is that of the mean of their means."""
     rng = np.random.default_rng(4)
     num_group, size = 60, 20
     of_group = rng.normal(size=num_group)
@@ -146,6 +154,6 @@ def test_groups_are_drawn_whole():
     assert alone < 0.4 * found
 
 
-def test_of_one_group_there_is_no_standard_error():
+def test_the_standard_error_of_a_single_group_is_nan():
     rng = np.random.default_rng(5)
     assert np.isnan(grouped_standard_error(rng.normal(size=40), np.zeros(40), 10, rng))

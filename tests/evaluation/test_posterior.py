@@ -1,4 +1,4 @@
-"""Answers: what is pooled, what spreads, and that intervals are those of the calibration."""
+"""Posteriors: pooled distributions, spreads, and calibrated intervals."""
 
 import dataclasses
 
@@ -34,9 +34,9 @@ def identity(num_target=2):
     return calibration.Calibration(np.ones(num_target), ones, 0.1 * ones, 0.2 * ones, 19)
 
 
-def test_pooled_is_the_mean_of_the_distributions_of_members_and_samples(outputs):
+def test_the_pooled_distribution_is_the_mean_over_members_and_samples(outputs):
     at = np.array([0.3])
-    for target, pooled in enumerate(outputs.pooled(np.ones(2))):
+    for target, pooled in enumerate(outputs.pool(np.ones(2))):
         for cluster in range(5):
             each = [
                 marginals(HEAD, outputs.output[member, cluster, sample][None])[target].cdf(at)
@@ -48,7 +48,7 @@ def test_pooled_is_the_mean_of_the_distributions_of_members_and_samples(outputs)
 
 
 def test_values_are_medians_and_uncalibrated_bounds_are_quantiles(outputs, scalers):
-    predictive = outputs.pooled(np.ones(2))
+    predictive = outputs.pool(np.ones(2))
     table = posterior_table(outputs, predictive, identity(), KEYS, scalers)
     assert list(table["cluster"]) == list(range(5)) * 2
     for i, key in enumerate(KEYS):
@@ -61,7 +61,7 @@ def test_values_are_medians_and_uncalibrated_bounds_are_quantiles(outputs, scale
 
 
 def test_stretching_moves_bounds_about_the_median(outputs, scalers):
-    predictive = outputs.pooled(np.ones(2))
+    predictive = outputs.pool(np.ones(2))
     stretched = dataclasses.replace(identity(), stretch=np.array([[2.0, 1.0], [1.0, 3.0]]))
     plain = posterior_table(outputs, predictive, identity(), KEYS, scalers)
     found = posterior_table(outputs, predictive, stretched, KEYS, scalers)
@@ -76,27 +76,27 @@ def test_stretching_moves_bounds_about_the_median(outputs, scalers):
         np.testing.assert_allclose(away, factor * before, rtol=1e-6)
 
 
-def test_spreads_between_members_and_between_samples_are_told_apart(outputs, scalers):
+def test_spreads_between_members_and_between_samples_are_separate(outputs, scalers):
     alike = MemberOutputs(np.repeat(outputs.output[:1], 3, axis=0), HEAD)
-    table = posterior_table(alike, alike.pooled(np.ones(2)), identity(), KEYS, scalers)
+    table = posterior_table(alike, alike.pool(np.ones(2)), identity(), KEYS, scalers)
     assert (table["spread_members"] < 1e-9).all()
     assert (table["spread_draws"] > 0).all()
     whole = MemberOutputs(np.repeat(outputs.output[:, :, :1], 4, axis=2), HEAD)
-    table = posterior_table(whole, whole.pooled(np.ones(2)), identity(), KEYS, scalers)
+    table = posterior_table(whole, whole.pool(np.ones(2)), identity(), KEYS, scalers)
     assert (table["spread_draws"] < 1e-9).all()
     physical = scalers.inverse(np.asarray(HEAD.mean(whole.output), np.float64), KEYS)
     np.testing.assert_allclose(
         table["spread_members"], physical.mean(axis=2).std(axis=0, ddof=1).T.ravel(), rtol=1e-5
     )
     lone = MemberOutputs(outputs.output[:1, :, :1], HEAD)
-    table = posterior_table(lone, lone.pooled(np.ones(2)), identity(), KEYS, scalers)
+    table = posterior_table(lone, lone.pool(np.ones(2)), identity(), KEYS, scalers)
     assert (table[["spread_members", "spread_draws"]] == 0).all(axis=None)
 
 
-def test_what_is_true_is_set_beside_what_is_said(outputs, scalers):
+def test_true_values_and_scores_are_added_to_the_table(outputs, scalers):
     target = np.random.default_rng(2).normal(size=(5, 2))
     table = table_with_truth(outputs, identity(), target, KEYS, scalers)
-    predictive = outputs.pooled(np.ones(2))
+    predictive = outputs.pool(np.ones(2))
     np.testing.assert_allclose(
         table["pit"], np.concatenate([m.cdf(target[:, i]) for i, m in enumerate(predictive)])
     )
@@ -105,8 +105,8 @@ def test_what_is_true_is_set_beside_what_is_said(outputs, scalers):
     np.testing.assert_allclose(table["target_scaled"], target.T.ravel())
 
 
-def test_points_are_calibrated_too():
-    """A point head has no distribution of its own: its errors in validation give one."""
+def test_point_predictions_are_calibrated():
+    """A point head has no distribution of its own: validation errors give its width."""
     rng = np.random.default_rng(3)
     head = heads.PointHead(1)
 
@@ -119,5 +119,5 @@ def test_points_are_calibrated_too():
     calibrated = fit_calibration(outputs, truth, group)
     assert calibrated.sigma[0] == pytest.approx(np.hypot(0.3, 0.2), rel=0.1)
     outputs, truth, _ = outputs_and_truth(2000)
-    low, high = np.moveaxis(calibrated.intervals(outputs.pooled(calibrated.sigma)), 1, 0)
+    low, high = np.moveaxis(calibrated.intervals(outputs.pool(calibrated.sigma)), 1, 0)
     assert ((low <= truth) & (truth <= high)).mean(axis=(1, 2)) == pytest.approx(calibration.LEVELS, abs=0.02)

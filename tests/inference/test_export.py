@@ -1,4 +1,4 @@
-"""The exported program: read by jax alone, it says what the run says, of any number of clusters and of stars."""
+"""The exported program, read by jax alone, predicts what the run predicts, for any clusters."""
 
 import os
 import subprocess
@@ -10,13 +10,14 @@ import pytest
 
 import starjax
 from starjax.commands import export as export_command
-from starjax.datasets.load import SAMPLE_DIRECTORY, load_split
-from starjax.evaluation.posterior import PERCENTILES
+from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.datasets.shard_files import load_split
+from starjax.evaluation.posterior import PREDICTION_COLUMNS
 from starjax.inference import export
 from starjax.training.run import train_and_test
 from tests.processes import run_in_process
 
-# What a user has who has no starjax: jax, a program, and columns of stars.
+# The script of a user without starjax: jax, an exported program, and columns of stars.
 READER = """
 import sys
 
@@ -31,10 +32,10 @@ np.savez(sys.argv[3], **found)
 """
 
 
-# Clusters of more stars than a sample holds are drawn from again and again, those of fewer are seen once.
+# Clusters with more stars than fit into a sample are drawn repeatedly, smaller ones once.
 RUNS = {
     "mixture of two members": {"head": "mixture", "ensemble.size": 2, "data.num_star_per_sample": 100},
-    # Of which no answer should be believed.
+    # Not centred: its predictions for observed clusters should not be trusted.
     "points in bfloat16": {"data.num_star_per_sample": 100, "data.centred": False, "model.dtype": "bfloat16"},
 }
 
@@ -57,27 +58,27 @@ def clusters(run):
 
 
 def scattered(clusters):
-    """(B, N, F) with stars at random places, in their order, what is between them being no numbers, and the mask (B, N)."""
+    """Return features (B, N, F) and mask (B, N), with stars in order at random positions, NaN elsewhere."""
     rng = np.random.default_rng(0)
     most = max(map(len, clusters.values())) + 7
     num_feature = next(iter(clusters.values())).shape[1]
     features = np.full((len(clusters), most, num_feature), np.nan, np.float32)
     mask = np.zeros((len(clusters), most), bool)
     for row, stars in enumerate(clusters.values()):
-        places = np.sort(rng.permutation(most)[: len(stars)])
-        features[row, places], mask[row, places] = stars, True
+        positions = np.sort(rng.permutation(most)[: len(stars)])
+        features[row, positions], mask[row, positions] = stars, True
     return features, mask
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_large", [False, True])
-def test_jax_alone_gives_what_the_run_gives(run, clusters, is_large, tmp_path):
-    num_slot = run.config.data.num_star_per_sample
-    clusters = {name: stars for name, stars in clusters.items() if is_large or len(stars) <= num_slot}
+def test_jax_alone_predicts_what_the_run_predicts(run, clusters, is_large, tmp_path):
+    num_star = run.config.data.num_star_per_sample
+    clusters = {name: stars for name, stars in clusters.items() if is_large or len(stars) <= num_star}
     assert len(clusters) > 1
-    assert (max(map(len, clusters.values())) > num_slot) == is_large
+    assert (max(map(len, clusters.values())) > num_star) == is_large
     features, mask = scattered(clusters)
-    # And a cluster without stars, and one with a value that is missing.
+    # Also a cluster without stars, and one with a missing value.
     features = np.concatenate([features, np.zeros_like(features[:1]), features[:1]])
     mask = np.concatenate([mask, np.zeros_like(mask[:1]), mask[:1]])
     features[-1, np.argmax(mask[-1]), 0] = np.nan
@@ -90,20 +91,13 @@ def test_jax_alone_gives_what_the_run_gives(run, clusters, is_large, tmp_path):
         [sys.executable, "-c", READER, *files], check=True, cwd=tmp_path, timeout=300, env=environment
     )
 
-    found, expected = np.load(tmp_path / "found.npz"), run.answer(clusters).table
-    bounds = [bound for pair in PERCENTILES for bound in pair]
-    columns = {
-        "": "prediction_physical",
-        "_spread_members": "spread_members",
-        "_spread_draws": "spread_draws",
-    }
-    columns |= {f"_{bound}": f"{bound}_physical" for bound in bounds}
+    found, expected = np.load(tmp_path / "found.npz"), run.posterior(clusters).table
     names = {"novelty"}
     for key in run.target_keys:
         of_key = expected[expected["target_key"] == key]
         np.testing.assert_allclose(found["novelty"][:-2], of_key["novelty"], rtol=1e-4)
         scale = of_key["prediction_physical"].max()
-        for end, column in columns.items():
+        for end, column in PREDICTION_COLUMNS.items():
             names.add(f"{key}{end}")
             np.testing.assert_allclose(
                 found[f"{key}{end}"][:-2], of_key[column], rtol=1e-4, atol=1e-5 * scale
@@ -114,7 +108,7 @@ def test_jax_alone_gives_what_the_run_gives(run, clusters, is_large, tmp_path):
     assert all(np.isfinite(found[name][-2]) for name in names - {"novelty"})
 
 
-def test_it_is_lowered_for_every_platform_and_names_what_it_takes(run):
+def test_the_program_is_lowered_for_every_platform_and_names_its_arguments(run):
     made = export.exported(run)
     assert made.platforms == ("cpu", "cuda", "tpu")
     features, mask = jax.tree.unflatten(made.in_tree, made.in_avals)[0]
@@ -124,7 +118,7 @@ def test_it_is_lowered_for_every_platform_and_names_what_it_takes(run):
     }
 
 
-def test_the_command_says_what_it_wrote_and_replaces_nothing_unasked(run, tmp_path, capsys):
+def test_the_command_prints_what_it_wrote_and_replaces_a_file_only_with_overwrite(run, tmp_path, capsys):
     out = tmp_path / "program"
     arguments = [f"--run={run.run_dir.path}", f"--out={out}"]
     out.write_bytes(b"of mine")
@@ -132,8 +126,8 @@ def test_the_command_says_what_it_wrote_and_replaces_nothing_unasked(run, tmp_pa
         run_in_process(export_command, *arguments)
     assert out.read_bytes() == b"of mine"
     run_in_process(export_command, *arguments, "--overwrite")
-    said = capsys.readouterr().out
-    assert "features   y, z, vy, vz, log_L_L_sol" in said
-    assert "time_p16" in said
-    assert ("no answer should be believed as it stands" in said) == (not run.config.data.centred)
+    printed = capsys.readouterr()
+    assert "features   y, z, vy, vz, log_L_L_sol" in printed.out
+    assert "time_p16" in printed.out
+    assert ("should not be trusted" in printed.out + printed.err) == (not run.config.data.centred)
     assert jax.export.deserialize(bytearray(out.read_bytes())).fun_name == "starjax_run"

@@ -1,4 +1,4 @@
-"""The table of an answer: what flags it, classical masses beside it, and the names of its figures."""
+"""The table of a prediction: its flags, its classical masses, and the names of its figures."""
 
 import dataclasses
 
@@ -24,24 +24,24 @@ def reference(**ranges):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({}, None),
         ({"novelty": 1.3}, "novelty 1.3"),
         ({"num_star": 1304}, "1,304 stars, trained on 10 to 900"),
-        ({"num_left_out": 20}, "20 of 225 stars are left out"),
-        ({"num_non_member": 50}, "50 of 250 stars move or stand unlike the rest"),
-        # Of all stars, those that do not belong included, three are few.
-        ({"num_star": 11, "num_non_member": 393}, "393 of 404 stars move or stand unlike the rest"),
+        ({"num_left_out": 20}, "20 of 225 stars are left out because values are missing"),
+        ({"num_non_member": 50}, "50 of 250 stars are left out as non-members"),
+        # Three stars without values are few of all stars, though not of the members.
+        ({"num_star": 11, "num_non_member": 393}, "393 of 404 stars are left out as non-members"),
         ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
         ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
-        ({"mass_p84": 431.0}, "mass reaches the end of what was trained on, 4 to 430"),
+        ({"mass_p84": 431.0}, "mass reaches the end of the training range, 4 to 430"),
         ({"mass_p16": 3.0}, "mass reaches the end"),
-        ({"time_p16": -3.0}, None),  # ages begin at zero, for all clusters
-        ({"time_p84": 400.0}, "age reaches the end of what was trained on, 0 to 380 Myr"),
+        ({"time_p16": -3.0}, None),  # all ages begin at zero
+        ({"time_p84": 400.0}, "age reaches the end of the training range, 0 to 380 Myr"),
     ],
 )
-def test_flags_tell_why(changes, said):
+def test_flags_give_the_reason(changes, expected):
     known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
     row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "num_non_member": 5, "distance_pc": 200.0}
     row |= {
@@ -53,12 +53,12 @@ def test_flags_tell_why(changes, said):
         "mass_p84": 100.0,
     }
     found = prediction_table.flag_reasons(("time", "mass"), known, row | changes)
-    assert len(found) == (said is not None)
-    if said:
-        assert said in found[0]
+    assert len(found) == (expected is not None)
+    if expected:
+        assert expected in found[0]
 
 
-def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees():
+def test_classical_masses_do_not_depend_on_the_features_of_the_run():
     table = member_list.read_member_list(member_list.EXAMPLE_FILE)
     table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
     table["radial_velocity_error"] = 3.0
@@ -73,8 +73,8 @@ def test_classical_masses_are_those_of_the_sky_whatever_the_run_sees():
             assert other[name] == (value if isinstance(value, str) else pytest.approx(value, rel=0.05)), name
 
 
-def answered(members, feature_keys, doubts=()):
-    """The row of one cluster whose answer lies amid what was trained on."""
+def predicted_row(members, feature_keys, caveats=()):
+    """Return the row of a cluster whose prediction is within the training range."""
     known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380))
     bounds = {"p2.5": 40, "p16": 60, "prediction": 100, "p84": 150, "p97.5": 200}
     row = {f"{name}_physical": value for name, value in bounds.items()} | {
@@ -82,9 +82,9 @@ def answered(members, feature_keys, doubts=()):
         "target_key": "time",
     }
     row |= {"spread_members": 1.0, "spread_draws": 0.0, "novelty": 0.5, "num_star": len(members.feature)}
-    answer = Posterior(pd.DataFrame([row]), [])
+    posterior = Posterior(pd.DataFrame([row]), [])
     return prediction_table.prediction_table(
-        ("time",), feature_keys, known, {"one": members}, answer, doubts
+        ("time",), feature_keys, known, {"one": members}, posterior, caveats
     ).iloc[0]
 
 
@@ -97,29 +97,31 @@ def answered(members, feature_keys, doubts=()):
         (0.5, ("y", "z"), False),
     ],
 )
-def test_answers_from_uncertain_velocities_are_flagged_where_the_run_sees_them(error, keys, is_flagged):
+def test_predictions_from_uncertain_velocities_are_flagged_if_velocities_are_features(
+    error, keys, is_flagged
+):
     members = derive_features(
         member_list.read_member_list(member_list.EXAMPLE_FILE), ("y", "z", "vy", "vz"), View()
     )
     stars = members.table.assign(v_lon_error=error, v_lat_error=error)
-    row = answered(dataclasses.replace(members, table=stars), keys)
+    row = predicted_row(dataclasses.replace(members, table=stars), keys)
     assert row["is_flagged"] == is_flagged
     assert ("trained on velocities without errors" in row["flags"]) == is_flagged
     assert row["velocity_error_kms"] == error
 
 
-def test_without_motions_there_are_no_masses_and_no_flag_of_them():
+def test_without_motions_there_are_no_classical_masses_and_no_flag():
     table = member_list.read_member_list(member_list.EXAMPLE_FILE)
     table.remove_columns([name for name in table.colnames if name.startswith(("pm", "radial"))])
-    row = answered(derive_features(table, ("y", "z"), View()), ("y", "z"))
+    row = predicted_row(derive_features(table, ("y", "z"), View()), ("y", "z"))
     assert np.isnan([row["mass_virial"], row["velocity_error_kms"], row["sigma_1d_kms"]]).all()
     assert not row["is_flagged"]
-    row = answered(derive_features(table, ("y", "z"), View()), ("y", "z"), doubts=("a doubt",))
-    assert row["flags"] == "a doubt"
+    row = predicted_row(derive_features(table, ("y", "z"), View()), ("y", "z"), caveats=("a caveat",))
+    assert row["flags"] == "a caveat"
 
 
-def test_figures_of_clusters_do_not_take_each_others_names():
-    found = prediction_files._file_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
+def test_figures_of_clusters_have_distinct_names():
+    found = prediction_files._figure_names(["NGC 752", "NGC_752", "ngc/752", "M67"])
     assert found == ["NGC_752.png", "NGC_752-2.png", "ngc_752-3.png", "M67.png"]
-    found = prediction_files._file_names(["é" * 200, "é" * 199])
+    found = prediction_files._figure_names(["é" * 200, "é" * 199])
     assert found == ["é" * 50 + ".png", "é" * 50 + "-2.png"]

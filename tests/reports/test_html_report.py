@@ -1,4 +1,4 @@
-"""The page of a run: whole in one file, and as a real browser shows it."""
+"""The report of a run: complete in one file, and rendered by a real browser."""
 
 import html.parser
 import json
@@ -15,12 +15,13 @@ from starjax.training.run import train_and_test
 from tests.processes import run_in_process
 
 CHROMIUM = shutil.which("chromium")
-# What the browser found, written where --dump-dom shows it.
+# A script that writes what the browser rendered into the page, where --dump-dom shows it.
 PROBE = """<script>addEventListener('load', () => {
   const found = {headings: [...document.querySelectorAll('h1, h2')].map(h => h.textContent),
                  images: [...document.images].map(i => [i.naturalWidth, i.getBoundingClientRect().width]),
                  width: document.documentElement.scrollWidth};
-  document.body.insertAdjacentHTML('beforeend', '<p id="found">' + JSON.stringify(found).replaceAll('&', '+').replaceAll('<', '(').replaceAll('>', ')') + '</p>');
+  const text = JSON.stringify(found).replaceAll('&', '+').replaceAll('<', '(').replaceAll('>', ')');
+  document.body.insertAdjacentHTML('beforeend', '<p id="found">' + text + '</p>');
 });</script>"""
 
 
@@ -35,7 +36,7 @@ def finished(small, tmp_path_factory):
 
 
 def browse(path):
-    """What a browser finds on a page, and what it says on its console."""
+    """Return the page as rendered by a browser, and the messages on its console."""
     done = subprocess.run(
         [
             *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
@@ -52,12 +53,12 @@ def browse(path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.slow
-def test_a_browser_shows_headings_and_images_without_complaint(finished, tmp_path):
+def test_a_browser_renders_headings_and_images_without_errors(finished, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(html_report.html_page(finished).replace("</body>", PROBE + "</body>"))
     shown, console = browse(page)
     assert not console
-    # The last: the probe holds its own text, too.
+    # The last match: the source of the probe matches as well.
     found = json.loads(re.findall(r'<p id="found">(\{.*?)</p>', shown)[-1])
     assert found["headings"] == [
         "of (two) + more",
@@ -74,13 +75,13 @@ def test_a_browser_shows_headings_and_images_without_complaint(finished, tmp_pat
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.slow
-def test_what_a_browser_complains_of_is_seen(tmp_path):
+def test_errors_on_the_console_are_seen(tmp_path):
     page = tmp_path / "page.html"
     page.write_text("<!DOCTYPE html><title>t</title><script>nothing()</script><img src=missing.png>")
     assert any("nothing is not defined" in line for line in browse(page)[1])
 
 
-def test_the_page_needs_nothing_beside_it_and_says_what_the_run_is(finished):
+def test_the_page_is_self_contained_and_describes_the_run(finished):
     content = html_report.html_page(finished)
     sources = []
 
@@ -95,7 +96,7 @@ def test_the_page_needs_nothing_beside_it_and_says_what_the_run_is(finished):
     assert json.loads(finished.config.read_text())["dataset"]["fingerprint"][:16] in content
 
 
-def test_the_card_of_a_data_set_is_shown_as_text_that_brings_nothing_in(finished, tmp_path, monkeypatch):
+def test_the_card_of_a_data_set_contains_neither_scripts_nor_links_to_images(finished, tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(
         "# Of me\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<script>alert(1)</script> ![x](https://example.org/x.png)\n"
     )
@@ -107,14 +108,14 @@ def test_the_card_of_a_data_set_is_shown_as_text_that_brings_nothing_in(finished
     assert 'src="https' not in content
 
 
-def test_widths_and_errors_have_units_and_members_a_table(finished):
+def test_widths_and_errors_have_units(finished):
     content = html_report.html_page(finished)
     assert re.search(r"<td>[\d,.]+ Myr</td>", content)
     assert re.search(r"<td>[\d,.]+ Msun</td>", content)
     assert "members by validation loss" not in content  # one member
 
 
-def test_the_command_writes_it_into_the_run_or_elsewhere(finished, tmp_path, capsys):
+def test_the_command_writes_into_the_run_directory_or_elsewhere(finished, tmp_path, capsys):
     run_in_process(report, f"--run={finished.path}")
     assert (finished.path / "report.html").read_text() == html_report.html_page(finished)
     run_in_process(report, f"--run={finished.path}", f"--out={tmp_path / 'a' / 'b.html'}")
@@ -131,7 +132,7 @@ def test_the_command_writes_it_into_the_run_or_elsewhere(finished, tmp_path, cap
         ("figures", "figures missing"),
     ],
 )
-def test_a_run_that_lacks_a_file_says_which(finished, copy_without, name, said):
+def test_the_error_names_a_missing_file(finished, copy_without, name, said):
     copy = copy_without(finished, name)
     with pytest.raises(ValueError, match=said):
         html_report.html_page(copy)

@@ -1,4 +1,4 @@
-"""Many runs in, one ranking out: values against other libraries, and directories that are no runs."""
+"""The ranking of runs: metrics against other libraries, and directories without a usable run."""
 
 import json
 import shutil
@@ -23,9 +23,7 @@ from tests.processes import run_in_process
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, small):
-    """The directory of a finished run of two targets."""
-    pass  # IMPORT-GONE
-
+    """Return the directory of a finished run with two targets."""
     config = common.get_config("summary_stats")
     config.output_base = str(tmp_path_factory.mktemp("finished"))
     config.data.dataset = str(small)
@@ -38,7 +36,7 @@ def finished(tmp_path_factory, small):
 
 @pytest.fixture
 def folder(finished, tmp_path):
-    """A folder of runs with one finished run in it."""
+    """Return a folder of run directories with one finished run."""
     shutil.copytree(finished, tmp_path / "experiments" / "done")
     return tmp_path / "experiments"
 
@@ -56,7 +54,7 @@ def made_up_rows(num_snapshot=12, num_sample=5):
     ).sample(frac=1, random_state=0)
 
 
-def test_metrics_of_snapshots_are_those_of_other_libraries():
+def test_metrics_of_snapshots_equal_those_of_other_libraries():
     rows = made_up_rows()
     by_hand = [rows[rows["snapshot_id"] == i] for i in range(12)]
     truth = [group["target_scaled"].iloc[0] for group in by_hand]
@@ -79,8 +77,8 @@ def test_metrics_of_snapshots_are_those_of_other_libraries():
     assert metrics.of_snapshots(rows, "scaled") == pytest.approx(expected)
 
 
-def test_what_is_not_defined_is_nan():
-    rows = made_up_rows().assign(prediction_scaled=1.0)
+def test_undefined_metrics_are_nan():
+    rows = made_up_rows().assign(prediction_scaled=0.1)
     found = metrics.of_snapshots(rows, "scaled")
     undefined = {name for name, value in found.items() if np.isnan(value)}
     assert undefined == {"pearson", "spearman", "spread_error_spearman"}
@@ -110,10 +108,10 @@ def ranked_by_hand():
     )
 
 
-def test_percentiles_are_by_task_and_know_which_way_is_better():
+def test_percentiles_are_by_task_and_by_the_direction_of_the_metric():
     table = percentiles(ranked_by_hand(), ("snapshot_scaled_mae", "snapshot_scaled_r2"))
     assert list(table["percentile_snapshot_scaled_mae"]) == [87.5, 12.5, 62.5, 37.5, 75, 25]
-    # Equals share their places, and what is not defined is last.
+    # Ties share their percentile, and undefined metrics are last.
     assert list(table["percentile_snapshot_scaled_r2"]) == [75, 37.5, 75, 12.5, 25, 75]
     assert list(table["percentile"]) == [81.25, 25, 68.75, 25, 50, 50]
     of_sky = table[table["features"] == "sky"]
@@ -147,7 +145,7 @@ def test_an_architecture_is_named_by_its_size_and_what_else_is_not_default(model
     assert naming.architecture(model, factory.hyperparameters(model) | changed) == name
 
 
-def test_a_run_gives_a_row_a_target(finished):
+def test_a_run_has_a_row_per_target(finished):
     rows = run_tables.read_run(finished).set_index("target")
     assert list(rows.index) == ["time", "mass"]
     assert set(rows["architecture"]) == {"summary_stats-8-4"}
@@ -162,7 +160,7 @@ def test_a_run_gives_a_row_a_target(finished):
     assert rows.loc["time", "snapshot_physical_mae"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_summary_is_written_whole_and_read_back(folder, tmp_path, capsys):
+def test_the_summary_is_written_completely_and_read_back(folder, tmp_path, capsys):
     ranking = summarize([folder / "done"], tmp_path / "out")
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["architectures.png", "ranking.csv", "ranking.parquet", "runs.csv", "runs.parquet"]
@@ -177,7 +175,7 @@ def test_the_summary_is_written_whole_and_read_back(folder, tmp_path, capsys):
 
 
 def damaged(directory, name):
-    """A copy of the run in `directory`, in which one file is to be damaged, and its test table."""
+    """Return a copy of the run in `directory`, to be damaged, and the path of its test table."""
     copy = directory.with_name(name)
     shutil.copytree(directory, copy)
     table = copy / f"{name}-test.parquet"
@@ -186,7 +184,7 @@ def damaged(directory, name):
     return copy, table
 
 
-def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys):
+def test_directories_without_a_usable_run_are_left_out_with_the_reason(folder, tmp_path, capsys):
     done = folder / "done"
     (folder / "holiday-pictures").mkdir()
     damaged(done, "unfinished")[0].joinpath("test_metrics.json").unlink()
@@ -229,9 +227,9 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     for said in (
         "holiday-pictures holds no run",
         "unfinished is not finished",
-        "half-table half-table-test.parquet cannot be read",
-        "other-table other-table-test.parquet lacks",
-        "nan-table nan-table-test.parquet holds values that are not finite",
+        "half-table-test.parquet cannot be read",
+        "other-table-test.parquet lacks",
+        "nan-table-test.parquet contains values that are not finite",
         "'gnn' is not a model",
         "summary_stats has no hyperparameter wide",
         "sweep is a sweep",
@@ -244,13 +242,13 @@ def test_what_is_no_finished_run_is_named_and_left_out(folder, tmp_path, capsys)
     ("arguments", "said"),
     [
         (["--runs={folder}/nowhere"], "is not a folder"),
-        (["--runs={folder}/done"], "is a run itself"),
+        (["--runs={folder}/done"], "is a run: name the folder"),
         (["--runs={folder}", "--metrics=snapshot_scaled_mape"], "choose among sample_scaled_mae"),
         (["--runs={folder}", "--metrics="], "choose among"),
         (["--runs={folder}", "--metrics=snapshot_scaled_bias"], "snapshot_scaled_bias"),
     ],
 )
-def test_what_cannot_be_summarized_is_refused(folder, tmp_path, arguments, said):
+def test_invalid_options_are_an_error(folder, tmp_path, arguments, said):
     options = summary.parser().parse([*(argument.format(folder=folder) for argument in arguments)])
     with pytest.raises(errors.StarjaxError, match=said):
         summary.main(options)
