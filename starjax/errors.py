@@ -1,4 +1,4 @@
-"""Errors that people can act on: what is wrong, where, and what to do."""
+"""Base classes of errors whose messages say what is wrong, where, and what to do."""
 
 
 class StarjaxError(ValueError):

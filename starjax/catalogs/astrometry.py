@@ -59,9 +59,8 @@ def combine_parallaxes(
     The cluster is assumed to be as deep as it is wide, so that the true parallaxes scatter by `dispersion`
     times the parallax of the cluster. The parallax of the cluster is the mean with inverse-variance weights,
     with both error and depth as variance. The parallax of a star is the inverse-variance weighted mean of its
-    measurement, with its
-    error, and of the cluster, with its depth: close to the measurement in a near cluster, close to the
-    cluster's in a distant one.
+    measurement, with its error, and of the cluster's parallax, with its depth: close to the measurement in a
+    near cluster, close to the cluster's in a distant one.
 
     Args:
       measured, error: measured parallaxes and their errors (n,) [mas], NaN if missing.
@@ -182,16 +181,14 @@ def _fit_with_radial(stars: Tangential, radial: np.ndarray, radial_error: np.nda
     mean_radial = np.median(values)
     for _ in range(_MAX_ITERATIONS):
         velocity, _ = _least_squares(stars, mean_radial)
-        # The radial velocity of the centre, by each star: its own without the projection of the tangential
-        # motion.
+        # The radial velocity of the centre by each star, without the projected tangential motion.
         at_centre = (values - line_of_sight[:, 1:] @ velocity[1:]) / line_of_sight[:, 0]
         deviation = np.abs(at_centre - np.median(at_centre))
         used = deviation < _FIT_WITHIN * np.sqrt(errors**2 + _scatter(at_centre) ** 2)
         before, mean_radial = mean_radial, np.median(at_centre[used])
         if abs(mean_radial - before) < 1e-6:
             break
-    # The standard error of a median is 1.2533 times that of a mean. A single star has no scatter, but an
-    # error.
+    # A median has 1.2533 times the standard error of a mean. A single star has an error but no scatter.
     scatter = max(_scatter(at_centre[used]), np.median(errors[used]))
     error = 1.2533 * scatter / np.sqrt(used.sum())
     return Motion(_least_squares(stars, mean_radial)[0], "stars", float(error), int(used.sum()))

@@ -286,7 +286,7 @@ def _identities(column: Column, where: str) -> Column:
             f"{where} holds floating-point numbers, which keep only 16 digits of an identity: write whole "
             "numbers"
         )
-    # 18 digits fit into 64 bits, and so do the 19 digits of Gaia's.
+    # 18 digits fit into 64 bits, and 19 digits if they begin with 1 to 8, as Gaia's do.
     if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
         return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
     return MaskedColumn(_short(texts, where), mask=missing)

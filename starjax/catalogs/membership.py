@@ -150,8 +150,7 @@ def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFr
       CatalogError: fewer than `MIN_STARS` are left, no distance is known, or distance or motion are absurd.
     """
     rows = []
-    # Every non-member shifts the mean and widens the scatter, so that the others stand out only when it is
-    # gone.
+    # A non-member shifts the mean and widens the scatter, which can hide others: repeat until none is left.
     while True:
         check_num_stars(stars, "could be used")
         geometry = _fit_geometry(stars, view)

@@ -1,4 +1,4 @@
-"""Classical mass estimates of the snapshots of a shard, from the same stars that a model sees."""
+"""Classical mass estimates of simulated and observed clusters, from the stars that a model sees."""
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from starjax.quantities import PROJECTED, SKY
 
 
 def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:
-    """Masses [Msun] of each snapshot by estimator, `mass_virial` and so on.
+    """Return the masses of all snapshots [Msun] by estimator: `mass_virial` and so on, (num_snapshot,) each.
 
     Args:
-      shard: scaled; its features have to hold what is seen across the line of sight, `y z vy vz`, or its like on the
-        sky together with distances; of others there is no estimate.
+      shard: a scaled shard. If its features do not include positions and velocities across the line of sight,
+        `y z vy vz` or, together with the distances of the snapshots, those on the sky, the result is empty.
+      scalers: the scalers of its features.
     """
     keys = next((k for k in (PROJECTED, SKY) if set(k) <= set(shard.feature_keys)), None)
     if keys is None or (keys == SKY and shard.distance_pc is None):
@@ -37,13 +38,16 @@ def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray
 
 
 def masses_of_members(members: ClusterMembers) -> dict[str, float | str]:
-    """Classical estimates from the same stars, of those that have a motion, and their standard errors; NaN where there is none."""
+    """Return classical estimates for an observed cluster and their standard errors, NaN if there is none.
+
+    Stars without a proper motion do not count.
+    """
     stars = members.table
     lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
-    place = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
-    scale = sky_frames.KMS_PER_PC_MAS_YR * stars["dist_pc"]
-    moves = scale * stars["pm_lon_coslat_mas_yr"], scale * stars["pm_lat_mas_yr"]
-    columns = np.stack([*place, *moves, stars["v_lon_error"], stars["v_lat_error"]])
+    position = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
+    kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * stars["dist_pc"]
+    velocity = kms_per_mas_yr * stars["pm_lon_coslat_mas_yr"], kms_per_mas_yr * stars["pm_lat_mas_yr"]
+    columns = np.stack([*position, *velocity, stars["v_lon_error"], stars["v_lat_error"]])
     columns = columns[:, np.isfinite(columns).all(axis=0)]
     estimates = mass_estimators.estimate_masses(*columns)
     found = {

@@ -1,35 +1,35 @@
-"""The velocity dispersion of a cluster's stars, free of their measurement errors and of stars that are no tracers of it."""
+"""The velocity dispersion of a cluster, corrected for measurement errors and a background of other stars."""
 
 import dataclasses
 
 import numpy as np
 from scipy.special import expit, logit
 
-# Least standard deviation of the background, in units of that of the members with their errors: with less, the tails
-# of the members pass for background.
+# The smallest standard deviation of the background, in units of that of the members with their errors. A
+# smaller one would take the tails of the members for background.
 MIN_BACKGROUND_WIDTH = 4.0
 _FIRST_BACKGROUND_WIDTH = 10.0
-_FIRST_BACKGROUND_SHARE = 0.05
-# Beyond it members and background could change their parts.
-_MAX_BACKGROUND_SHARE = 0.3
+_FIRST_BACKGROUND_FRACTION = 0.05
+# With a larger fraction, members and background could swap their roles.
+_MAX_BACKGROUND_FRACTION = 0.3
 _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-6
-# The median of the squared length of a two-dimensional normal vector, per component.
+# The median of the squared length of a two-dimensional standard normal vector, that is of χ² with two degrees
+# of freedom.
 _MEDIAN_SQUARE = 2 * np.log(2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dispersion:
-    """What the velocities of n stars say.
+    """The velocity dispersion of n stars.
 
     Attributes:
-      variance: of one component, less the measurement errors [(km/s)²], never below zero.
-      centre: (2,), the mean velocity of the members [km/s].
-      membership: (n,), probability of each star to be a member and not background.
-      weight: (n, 2), weight of each component of each star: membership and inverse squared variance.
-      influence: (n,), what each star adds to n times the error of `variance`, so that the mean square of
-        them over n is its squared standard error.
-      standard_error: of `variance` [(km/s)²].
+      variance: variance of one component without the measurement errors [(km/s)²], at least 0.
+      centre: (2,), mean velocity of the members [km/s].
+      membership: (n,), probability of each star to be a member rather than background.
+      weight: (n, 2), weight of each component of each star: membership over squared variance.
+      influence: (n,), influence function of `variance` at each star, see `standard_error` [(km/s)²].
+      standard_error: standard error of `variance` [(km/s)²].
     """
 
     variance: float
@@ -41,13 +41,14 @@ class Dispersion:
 
 
 def geometric_median(points: np.ndarray) -> np.ndarray:
-    """The point with the least summed distance to `points` (n, 2), by Weiszfeld's iteration.
+    """Return the point (2,) with the least summed distance to `points` (n, 2), by Weiszfeld's iteration.
 
-    Half of the points may lie anywhere; it turns and shifts with the points, which a median of each
-    component does not. Source: Weiszfeld 1937, Tohoku Math. J. 43, 355.
+    Outliers may be up to half of the points. Unlike the median of each component, it rotates with the points.
+
+    Source: Weiszfeld 1937, Tohoku Math. J. 43, 355.
     """
     centre = np.median(points, axis=0)
-    # Keeps a star that is the centre itself from stopping the iteration there.
+    # Without a floor, a star exactly at the centre would have infinite weight and stop the iteration.
     floor = 1e-6 * np.median(np.hypot(*(points - centre).T))
     if floor == 0:
         return centre
@@ -61,46 +62,52 @@ def geometric_median(points: np.ndarray) -> np.ndarray:
 
 
 def standard_error(influence: np.ndarray) -> float:
-    """Of a statistic with these influences (n,) of its stars: √(Σ influence² / n (n - 1))."""
+    """Return the standard error √(Σ influence² / n (n - 1)) of a statistic from its influence function.
+
+    Args:
+      influence: (n,), what each star contributes to the statistic, times n.
+    """
     num = len(influence)
     return float(np.sqrt(np.sum(influence**2) / (num * (num - 1))))
 
 
-def dispersion(velocity: np.ndarray, error: np.ndarray) -> Dispersion:
-    """Maximum likelihood of members and a broad background that share a centre.
+def fit_dispersion(velocity: np.ndarray, error: np.ndarray) -> Dispersion:
+    """Return the dispersion by maximum likelihood, with members and a broad background about a common centre.
 
-    A star's two components are normal about the centre with variance s² = σ² + error², or, for a share
-    of the stars, with variance w² s². The background takes what escaping stars and binaries would add
-    to σ², and does not clip what belongs to it: without such stars the estimate is the plain variance
-    less the errors. Share and width w of the background are fitted too. σ² solves the likelihood's equation
+    The two components of a star's velocity are normal about the centre with variance s² = σ² + error², or,
+    for a fraction of the stars, with variance w² s². That background absorbs escaping stars and binaries,
+    which would increase σ², without clipping: if there are none, the estimate is the variance minus the
+    squared errors. Fraction and width w of the background are fitted as well. σ² is the fixed point of the
+    likelihood equation
 
         σ² = Σ u (b d² - error²) / Σ u,    u = membership / s⁴,    b = m / (m - 1),
 
-    d being what lies between a component and the centre, and m the effective number of stars,
-    whose own mean is the centre (as n - 1 in a variance).
+    with d the difference of a component from the centre, and m the effective number of stars. The factor b
+    corrects for the centre being estimated from the same stars, as n - 1 does in a variance.
 
     Source: Pryor & Meylan 1993, ASP Conf. Ser. 50, 357, for the errors; Dempster, Laird & Rubin 1977,
     J. R. Stat. Soc. B 39, 1, for the iteration.
 
     Args:
-      velocity: (n, 2) [km/s], n at least 2.
-      error: (n, 2), 1-sigma [km/s].
+      velocity: (n, 2), velocities [km/s], n at least 2.
+      error: (n, 2), their 1-sigma errors [km/s].
     """
     noise = error**2
     centre = geometric_median(velocity)
-    share, width = _FIRST_BACKGROUND_SHARE, _FIRST_BACKGROUND_WIDTH
+    fraction, width = _FIRST_BACKGROUND_FRACTION, _FIRST_BACKGROUND_WIDTH
     variance = float(np.median(np.sum((velocity - centre) ** 2, axis=1)) / _MEDIAN_SQUARE)
-    # Below this, the size of rounding, the dispersion counts as none; stars without errors get no boundless weight.
+    # A dispersion below this, the size of rounding errors, counts as zero. The floor also limits the weight
+    # of stars without errors.
     floor = 1e-12 * (variance + noise.mean()) + 1e-20 * (centre @ centre) + 1e-30
     for _ in range(_MAX_ITERATIONS):
         total = max(variance, floor) + noise
         chi_square = np.sum((velocity - centre) ** 2 / total, axis=1)
-        membership = _membership(chi_square, share, width)
-        share, width = _background(chi_square, membership)
+        membership = _membership(chi_square, fraction, width)
+        fraction, width = _background(chi_square, membership)
         weight = membership[:, None] / total
         centre = (weight * velocity).sum(axis=0) / weight.sum(axis=0)
         weight = weight / total
-        excess = unbiased(weight) * (velocity - centre) ** 2 - noise
+        excess = bias_correction(weight) * (velocity - centre) ** 2 - noise
         before, variance = variance, max(float((weight * excess).sum() / weight.sum()), 0.0)
         if abs(variance - before) <= _TOLERANCE * max(variance, floor):
             break
@@ -109,26 +116,31 @@ def dispersion(velocity: np.ndarray, error: np.ndarray) -> Dispersion:
     return Dispersion(variance, centre, membership, weight, influence, standard_error(influence))
 
 
-def unbiased(weight: np.ndarray) -> float:
-    """By how much squares about a mean fall short: m / (m - 1), of the effective number m of stars.
+def bias_correction(weight: np.ndarray) -> float:
+    """Return the factor m / (m - 1) that corrects squares about a mean, with m the effective number of stars.
 
     Args:
-      weight: (n, 2).
+      weight: (n, 2), weights of the stars.
     """
     star = weight.sum(axis=1)
     num = star.sum() ** 2 / np.sum(star**2)
     return num / max(num - 1, 1.0)
 
 
-def _membership(chi_square, share, width):
-    """Probability to be a member, of stars at squared distances [s²], beside a background of this share and width [s]."""
-    odds = logit(1 - share) + 2 * np.log(width)
-    return expit(odds - chi_square / 2 * (1 - width**-2))
+def _membership(chi_square: np.ndarray, fraction: float, width: float) -> np.ndarray:
+    """Return the membership probability of stars (n,).
+
+    Args:
+      chi_square: squared distances from the centre (n,) [s²].
+      fraction, width: of the background [s].
+    """
+    log_odds = logit(1 - fraction) + 2 * np.log(width)
+    return expit(log_odds - chi_square / 2 * (1 - width**-2))
 
 
-def _background(chi_square, membership):
-    """Share and width [s] of the background."""
+def _background(chi_square: np.ndarray, membership: np.ndarray) -> tuple[float, float]:
+    """Return fraction and width [s] of the background."""
     outside = 1 - membership
     num = outside.sum()
     width = np.sqrt((outside @ chi_square) / (2 * num)) if num > 0 else MIN_BACKGROUND_WIDTH
-    return min(num / len(outside), _MAX_BACKGROUND_SHARE), max(width, MIN_BACKGROUND_WIDTH)
+    return min(num / len(outside), _MAX_BACKGROUND_FRACTION), max(width, MIN_BACKGROUND_WIDTH)

@@ -1,4 +1,4 @@
-"""Classical masses of a shard: those of the same stars in physical units, from whatever shows them across the line of sight."""
+"""Classical masses of a shard are those of the same stars in physical units, in either set of coordinates."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ TARGETS = ("total_mass_within_2x_r_tidal",)
 
 @pytest.fixture(scope="module")
 def both(small):
-    """The same snapshots with places in pc and motions in km/s, and as angles."""
+    """The same snapshots with positions in pc and velocities in km/s, and as angles."""
     return [load_dataset(str(small), keys, TARGETS) for keys in (CARTESIAN, SKY)]
 
 
@@ -34,8 +34,8 @@ def test_masses_are_those_of_the_stars_in_physical_units(both):
             assert found[f"mass_{name}"][number] == pytest.approx(estimate.value, nan_ok=True)
 
 
-def test_angles_and_distances_tell_the_same(both):
-    """But for the curvature of the sky and the depth of clusters, as seen from 50 pc."""
+def test_masses_from_angles_and_distances_agree(both):
+    """Except for the curvature of the sky and the depth of clusters, as seen from 50 pc."""
     cartesian, sky = (
         cluster_masses.masses_of_shard(data.shards["test"], data.feature_scalers) for data in both
     )
@@ -45,7 +45,7 @@ def test_angles_and_distances_tell_the_same(both):
         assert np.nanmedian(ratio) == pytest.approx(1, abs=0.1), name
 
 
-def test_of_what_is_not_seen_across_there_is_no_mass(both):
+def test_without_velocities_across_the_line_of_sight_there_is_no_mass(both):
     cartesian, sky = both
     along = cartesian.shards["test"]
     hidden = dataclasses.replace(along, feature=along.feature[:, :3], feature_keys=CARTESIAN[:3])

@@ -19,6 +19,7 @@ from starjax.quantities import QUANTITIES, Quantity
 from starjax.reports.html_report import html_page
 from starjax.training.run import train_and_test
 
+pytestmark = pytest.mark.slow
 DATA = Path(__file__).parents[1] / "data"
 ROWS = (
     Quantity("log_g", "feature", "log10 cm/s2", "surface gravity", is_default=True, catalogue="listed"),
