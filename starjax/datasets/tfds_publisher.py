@@ -156,7 +156,7 @@ def _features(features, raw: dict[str, shard.Shard]):
     like = raw["train"]
     with_slash = [key for key in (*like.feature_keys, *like.target_keys) if "/" in key]
     if with_slash:
-        raise DatasetError(f"TFDS allows no slash in the names of columns: {', '.join(with_slash)}")
+        raise DatasetError(f"TFDS allows no column names with a slash: {', '.join(with_slash)}")
 
     def doc(key):
         known = quantities.get(key)

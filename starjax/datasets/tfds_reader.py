@@ -12,7 +12,7 @@ units: `stars`, with one value per star, and `targets`; optionally also `run_id`
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -197,15 +197,18 @@ def _provenance_array(key: str, values: list) -> np.ndarray:
 
 def _fit_scalers(name: str, raw: shard.Shard) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle]:
     """Fit scalers to the training split of a data set that contains none."""
-    fitted = [
-        bundle.fit_bundle(values, keys, quantities.scaler_groups(keys, of))
-        for values, keys, of in (
-            (raw.feature, raw.feature_keys, "feature"),
-            (raw.target, raw.target_keys, "target"),
-        )
-    ]
-    methods = (f"{' '.join(keys)}: {one.method}" for of in fitted for keys, one in of.groups)
+    fitted = (
+        bundle.fit_bundle(raw.feature, raw.feature_keys, _scaler_groups(raw.feature_keys, "feature")),
+        bundle.fit_bundle(raw.target, raw.target_keys, _scaler_groups(raw.target_keys, "target")),
+    )
+    methods = (f"{' '.join(keys)}: {one.method}" for scalers in fitted for keys, one in scalers.groups)
     devices.log_on_main_process(
         f"{name} contains no scalers: fitted to its training split ({', '.join(methods)})"
     )
-    return fitted[0], fitted[1]
+    return fitted
+
+
+def _scaler_groups(keys: Sequence[str], kind: quantities.Kind):
+    """Return the default groups in a fixed order, so that a fit does not depend on the order of `keys`."""
+    order = {key: position for position, key in enumerate(quantities.QUANTITIES)}
+    return quantities.scaler_groups(sorted(keys, key=lambda key: order.get(key, len(order))), kind)
