@@ -1,6 +1,7 @@
-"""Commands that are killed: after some time, or as they are about to touch their n-th file.
+"""Run commands that are killed: after some time, or as they are about to write to their n-th file.
 
-A server that has imported starjax forks a process for each command, so that 50 of them do not import it 50 times.
+A server that has imported starjax forks a process for each command, so that 50 of them do not import it 50
+times.
 """
 
 import atexit
@@ -34,14 +35,14 @@ def run(
     at_touch: int | None = None,
     number: signal.Signals = signal.SIGKILL,
 ) -> int:
-    """Runs `starjax COMMAND`, to its end or until it is sent a signal, by itself; returns its exit status.
+    """Run `starjax COMMAND` to its end, or until it sends itself a signal; return its exit status.
 
-    It has the environment that this process has now.
+    It has the current environment of this process.
 
     Args:
-      log: what it prints is added to this file.
-      folder: only files below it are counted. How many were touched in how many seconds stands in `log` with the ending
-        `.touched` after a run to the end.
+      log: file to which its output is appended.
+      folder: only files below it are counted. After a run to the end, their number and its seconds are in
+        `log` with the suffix `.touched`.
     """
     options = (command, list(arguments), log, folder, after_seconds, at_touch, number, dict(os.environ))
     process = _SERVER.Process(target=_command, args=options)
@@ -51,7 +52,7 @@ def run(
 
 
 def _enter(environment: dict[str, str]) -> None:
-    """Takes over an environment; what jax took from that of the server, too."""
+    """Take over an environment, including the values that jax read from that of the server."""
     for name, value in environment.items():
         if name.startswith("JAX_") and os.environ.get(name) != value:
             jax.config.update(name.lower(), int(value) if value.isdecimal() else value)
@@ -82,7 +83,7 @@ def _command(command, arguments, log, folder, after_seconds, at_touch, number, e
                 os.kill(os.getpid(), number)
 
     sys.addaudithook(count)
-    # The server's process ends without `atexit`.
+    # A process of the server ends without `atexit`.
     start = time.perf_counter()
 
     def write_down():
@@ -97,6 +98,7 @@ def _command(command, arguments, log, folder, after_seconds, at_touch, number, e
     try:
         cli.run(importlib.import_module(f"starjax.commands.{command}"), arguments)
     finally:
-        # As an interpreter ends: joblib lets its workers go with the first, without which the second waits for them.
+        # As an interpreter ends. The first call lets joblib release its workers, for which the second would
+        # wait.
         threading._shutdown()
         atexit._run_exitfuncs()

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, one or many of one run."""
+"""Run commands in processes of their own, one or several per run."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ import time
 
 
 def run_in_process(command, *arguments):
-    """Runs the command of a module of `starjax.commands` in this process."""
+    """Run the command of a module of `starjax.commands` in this process."""
     command.main(command.parser().parse(arguments))
 
 
 def command(dataset_folder, base, *more, program=("-m", "starjax.main")):
-    """A small run of its own process, named `run` below `base`."""
+    """Return the command line of a small run, named `run` below `base`."""
     return [
         sys.executable,
         *program,
@@ -35,7 +35,7 @@ def free_port():
 
 @contextlib.contextmanager
 def at_work(lines, environments):
-    """Processes of these commands, with what they print. None outlives the block."""
+    """Start processes of these commands, with their output; none outlives the block."""
     processes = []
     try:
         for line, env in zip(lines, environments, strict=True):
@@ -51,9 +51,9 @@ def at_work(lines, environments):
 
 @contextlib.contextmanager
 def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_device=2):
-    """As many processes of one run, with some devices each; one alone is told nothing of others. None outlives the block.
+    """Start several processes of one run, or one process alone; none outlives the block.
 
-    Where `base` is a list, each process has its own, as if their machines did not share a folder.
+    If `base` is a list, each process has its own, as if their machines did not share a folder.
     """
     address = f"127.0.0.1:{free_port()}"
     lines = []
@@ -71,14 +71,14 @@ def many_of(number, small, base, *more, program=("-m", "starjax.main"), num_devi
 
 
 def ended(processes, seconds=300):
-    """What processes print, and their statuses, once all have ended."""
+    """Return the output and exit status of processes, once all have ended."""
     deadline = time.monotonic() + seconds
     printed = [process.communicate(timeout=deadline - time.monotonic())[0] for process in processes]
     return printed, [process.returncode for process in processes]
 
 
 def wait_for(process, text):
-    """What a process prints up to a line that holds a text."""
+    """Return the output of a process up to the first line that contains a text."""
     printed = []
     for line in process.stdout:
         printed.append(line)

@@ -1,4 +1,4 @@
-"""Checkpoints as a process leaves them that was killed when it had just saved one."""
+"""Checkpoints: damaged ones, and what a killed process leaves undone."""
 
 import shutil
 
@@ -26,7 +26,7 @@ def folder(tmp_path):
     return tmp_path / "checkpoints"
 
 
-def test_the_last_two_are_kept_and_what_was_left_to_do_is_done(folder):
+def test_the_last_two_are_kept_and_leftovers_of_a_killed_process_are_removed(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
     # Killed between the third and the removal of the first, and as that was removed.
     shutil.copytree(folder.parent / "1", folder / "1")
@@ -44,7 +44,7 @@ def test_the_last_two_are_kept_and_what_was_left_to_do_is_done(folder):
     assert (folder / "3" / files.SUMS).read_text().count("\n") > 5
 
 
-def test_one_before_the_last_two_is_kept_while_both_of_them_are_damaged(folder, capsys):
+def test_an_older_checkpoint_is_used_if_both_of_the_last_two_are_damaged(folder, capsys):
     shutil.copytree(folder.parent / "1", folder / "1")
     for epoch in (2, 3):
         (folder / str(epoch) / "progress/metadata").write_text("{}")

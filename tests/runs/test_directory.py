@@ -1,4 +1,4 @@
-"""Run directories: the same every time, resumed, left alone, or refused, never overwritten."""
+"""Run directories are reproduced and resumed to the bit, left alone, or refused; never overwritten."""
 
 import itertools
 import json
@@ -21,20 +21,20 @@ from starjax.training.run import train_and_test
 
 
 def deterministic_files(run_dir):
-    """What two runs of one config share to the byte."""
+    """The files that two runs of one config share to the byte."""
     named = [run_dir.metrics, run_dir.test_table, run_dir.test_metrics, run_dir.config]
     return {path.name: path.read_bytes() for path in named}
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(small_config, tmp_path_factory):
-    """The files of a run of `config` that nobody stopped."""
+    """The files of an uninterrupted run of `config`."""
     return deterministic_files(train_and_test(small_config(tmp_path_factory.mktemp("uninterrupted"))))
 
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """Makes a run end as if killed, once so many epochs are recorded."""
+    """`(num_epoch) -> exception`: a run ends as if killed once that many epochs are logged."""
 
     class KilledError(Exception):
         pass
@@ -42,8 +42,8 @@ def stop_after(monkeypatch):
     def arrange(num_epoch):
         record = loop.MetricsLogger.log_epoch
 
-        def record_and_stop(self, epoch, *told):
-            record(self, epoch, *told)
+        def record_and_stop(self, epoch, *rest):
+            record(self, epoch, *rest)
             if epoch == num_epoch:
                 raise KilledError
 
@@ -61,9 +61,7 @@ def test_two_runs_of_one_config_give_identical_files(config, uninterrupted, tmp_
 
 
 @pytest.mark.parametrize("num_epoch", [1, 3])
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    config, uninterrupted, stop_after, monkeypatch, num_epoch
-):
+def test_a_killed_run_resumes_to_the_same_result(config, uninterrupted, stop_after, monkeypatch, num_epoch):
     killed = stop_after(num_epoch)
     with pytest.raises(killed):
         train_and_test(config)
@@ -75,9 +73,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize("num_call", [2, 3, 5])
-def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
-    config, uninterrupted, monkeypatch, num_call
-):
+def test_a_run_asked_to_stop_keeps_the_steps_of_its_epoch(config, uninterrupted, monkeypatch, num_call):
     calls = itertools.count(1)
 
     def stop_requests(deferred, checkpoints):
@@ -111,9 +107,7 @@ def test_a_run_that_was_asked_to_go_keeps_the_steps_of_its_epoch(
     assert not locate_run(config).interrupted.exists()
 
 
-def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
-    config, uninterrupted, stop_after, monkeypatch
-):
+def test_a_resumed_run_keeps_its_placement(config, uninterrupted, stop_after, monkeypatch):
     killed = stop_after(2)
     with pytest.raises(killed):
         train_and_test(config)
@@ -123,7 +117,7 @@ def test_a_run_goes_on_with_the_placement_that_was_chosen_when_it_began(
     assert deterministic_files(train_and_test(config)) == uninterrupted
 
 
-def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monkeypatch):
+def test_a_run_is_not_resumed_with_other_batches(config, stop_after, monkeypatch):
     config.data.placement = "sharded"
     killed = stop_after(1)
     with pytest.raises(killed):
@@ -143,9 +137,7 @@ def test_a_run_whose_batches_would_be_others_is_refused(config, stop_after, monk
         train_and_test(config)
 
 
-def test_a_run_goes_on_with_the_micro_batches_it_began_with(
-    config, uninterrupted, stop_after, monkeypatch, capsys
-):
+def test_a_resumed_run_keeps_its_micro_batch_size(config, uninterrupted, stop_after, monkeypatch, capsys):
     killed = stop_after(2)
     with pytest.raises(killed):
         train_and_test(config)
@@ -165,7 +157,7 @@ def test_a_finished_run_is_left_alone(config, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_a_contradicting_config_is_refused_naming_the_fields(config):
+def test_another_config_is_refused_naming_the_fields(config):
     config.name = "run"
     train_and_test(config)
     config.optim.learning_rate, config.model.dropout = 1e-4, 0.2
@@ -192,7 +184,7 @@ def test_other_data_are_refused(config, small, tmp_path):
         train_and_test(config)
 
 
-def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
+def test_an_invalid_config_leaves_no_directory_behind(config):
     config.name = "run"
     config.model.pooling = "median"
     with pytest.raises(errors.ConfigError, match="median"):
@@ -200,7 +192,7 @@ def test_a_config_that_cannot_be_leaves_no_directory_behind(config):
     assert not locate_run(config).path.exists()
 
 
-def test_a_run_directory_that_another_process_does_not_see_is_told(tmp_path, monkeypatch):
+def test_a_process_waits_for_a_slow_file_server_but_not_for_ever(tmp_path, monkeypatch):
     run_dir = RunDirectory(tmp_path / "run")
     waited = []
 

@@ -1,4 +1,4 @@
-"""A traced epoch says how long the devices did nothing; compiled programs are kept."""
+"""A traced epoch reports how long the devices were idle; compiled programs are kept."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from starjax.runs import profiler
 from starjax.training.run import train_and_test
 
 
-def test_a_traced_epoch_is_told_and_kept(config, capsys):
+def test_a_traced_epoch_is_reported_and_kept(config, capsys):
     config.profile = 2
-    place = train_and_test(config)
+    run_dir = train_and_test(config)
     assert "epoch 2 traced: the devices were idle for" in capsys.readouterr().out
-    idle = json.loads((place.profile / "idle.json").read_text())
+    idle = json.loads((run_dir.profile / "idle.json").read_text())
     assert 0 < idle["idle_share"] < 1
     assert idle["seconds"] > 0
-    assert len(list(place.profile.rglob("*.xplane.pb"))) == 1
-    # It is no other run for that.
+    assert len(list(run_dir.profile.rglob("*.xplane.pb"))) == 1
+    # Tracing does not make it another run.
     config.profile = 0
     train_and_test(config)
     assert "finished: nothing to do" in capsys.readouterr().out
@@ -39,7 +39,7 @@ def plane(name, **lines):
     return SimpleNamespace(name=name, lines=made)
 
 
-def test_accelerators_work_while_a_program_or_a_kernel_runs():
+def test_accelerators_are_busy_while_a_program_or_a_kernel_runs():
     host = plane("/host:CPU", main=[(profiler._SPAN, 1000, 100)])
     kernels = [("a", 1010, 20), ("b", 1020, 20), ("c", 900, 100)]
     by_kernel = plane("/device:GPU:0", Stream=kernels)
@@ -52,8 +52,8 @@ def test_accelerators_work_while_a_program_or_a_kernel_runs():
         assert found == {"seconds": 1e-7, "idle_share": pytest.approx(idle)}
 
 
-def test_devices_of_a_cpu_work_while_a_program_runs_on_them(monkeypatch):
-    """Two of four; what lies outside of the span does not count."""
+def test_devices_of_a_cpu_are_busy_while_a_program_runs_on_them(monkeypatch):
+    """Two of four are; time outside of the span does not count."""
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)
     runs = {
         f"pool{i}": [(profiler._CPU_RUN, begin, 40), ("other", 1000, 99)]
@@ -72,7 +72,7 @@ def test_overlaps_are_counted_once(intervals, expected):
     assert profiler._covered(intervals, 0, 10) == expected
 
 
-# The command, and at its end how often a compiled program was looked for and found.
+# The command; at its end it prints how often a compiled program was looked for and found.
 COUNTING = """
 import atexit
 import collections
@@ -89,7 +89,7 @@ runpy.run_module("starjax.main", run_name="__main__")
 
 
 @pytest.mark.weekly
-def test_a_second_run_finds_what_the_first_compiled(small, tmp_path):
+def test_a_second_run_uses_the_programs_that_the_first_compiled(small, tmp_path):
     command = [sys.executable, "-c", COUNTING, "--config=deep_sets", "--config.resume=False"]
     command += [f"--config.output_base={tmp_path}", f"--config.data.dataset={small}"]
     command += ["--config.train.max_epochs=2", "--config.train.batch_size=32"]

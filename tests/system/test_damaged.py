@@ -1,4 +1,4 @@
-"""Every file of a data set and of a run directory, damaged in every way: an error that names it, or the very same result."""
+"""Every file of a data set and of a run directory, damaged in every way: named in an error, or harmless."""
 
 import functools
 import os
@@ -47,7 +47,7 @@ def removed(path: Path, _) -> None:
 def unreadable(path: Path, _) -> None:
     if os.geteuid():
         path.chmod(0)
-    else:  # who may read everything; a folder cannot be read as a file by anyone
+    else:  # root may read every file, but no one can read a folder as a file
         path.unlink()
         path.mkdir()
 
@@ -57,7 +57,7 @@ every_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: dam
 
 
 def outcome(function, *names: str):
-    """What a function returns, or None where it says in an error for people which file is wrong."""
+    """Return the result of a function, or None if an error for users names the file."""
     try:
         return function()
     except errors.StarjaxError as error:
@@ -96,18 +96,19 @@ DATA_FILES = (
 @every_damage
 @pytest.mark.parametrize("name", DATA_FILES)
 @pytest.mark.parametrize("is_mapped", [False, True])
-def test_a_damaged_data_set_is_named_or_gives_the_same(built, tmp_path, name, damage, is_mapped):
+def test_damage_to_a_data_set_is_named_or_harmless(built, tmp_path, name, damage, is_mapped):
     folder, _ = built
     expected = load_dataset(str(folder), *KEYS)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)  # with the times of its files, by which they are known
     damage(copy / name, copy / next(other for other in DATA_FILES if other != name))
     found = outcome(lambda: load_dataset(str(copy), *KEYS, mapped=is_mapped), name)
-    # Raw shards are not read where there are scaled ones, nor what else the record has than digests; without it nothing is checked.
+    # Raw shards are not read if scaled ones exist, and of the record only the digests; without it nothing is
+    # checked.
     can_do_without = name.startswith("raw") or (name == CONFIG_FILE and damage is removed)
-    # Raw shards are scaled where scaled ones are not there.
+    # Raw shards are scaled if scaled ones are missing.
     can_do_without = can_do_without or (name.startswith("scaled") and damage is removed)
-    # A bit of the record may be one of a digest, or one that no reader counts on.
+    # A bit of the record may belong to a digest, or to something that no reader uses.
     assert (found is not None) == can_do_without or (name == CONFIG_FILE and damage is bit_flipped)
     if found is not None:
         for split, one in found.shards.items():
@@ -117,15 +118,16 @@ def test_a_damaged_data_set_is_named_or_gives_the_same(built, tmp_path, name, da
 
 @every_damage
 @pytest.mark.parametrize("name", DATA_FILES)
-def test_a_damaged_data_set_is_built_again_or_named(built, tmp_path, name, damage):
+def test_a_damaged_data_set_is_rebuilt_or_named(built, tmp_path, name, damage):
     folder, config = built
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     damage(copy / name, copy / next(other for other in DATA_FILES if other != name))
     again = config.copy_and_resolve_references()
     again.out = str(copy)
-    if outcome(lambda: build.build_dataset(again), name, "which no build under way wrote") is None:
-        # What it is made of, and what says what it is, nothing makes again; nor does it remove what it did not make.
+    if outcome(lambda: build.build_dataset(again), name, "which no unfinished build wrote") is None:
+        # Raw shards and the record cannot be rebuilt, and the build does not remove files that it did not
+        # make.
         assert name.startswith("raw") or name == CONFIG_FILE or damage is unreadable
     else:
         assert load_dataset(str(copy), *KEYS).fingerprint == load_dataset(str(folder), *KEYS).fingerprint
@@ -170,7 +172,7 @@ RESULTS = ("metrics.csv", "run-test.parquet", "test_metrics.json", "calibration.
 
 @pytest.fixture
 def harmed(finished_run, tmp_path):
-    """`(name, damage) -> run`, a copy with a damaged file."""
+    """`(name, damage) -> run_dir`, a copy with a damaged file."""
 
     def harm(name, damage):
         run_dir = RunDirectory(tmp_path / "experiments" / "run")
@@ -183,7 +185,7 @@ def harmed(finished_run, tmp_path):
     return harm
 
 
-def test_the_files_of_a_run_are_all_in_the_table(finished_run):
+def test_all_files_of_a_run_are_damaged_here(finished_run):
     run_dir, _ = finished_run
     listed = {path for name in RUN_FILES for path in run_dir.path.glob(name)}
     apart = ("tensorboard", "figures", "checkpoints")
@@ -198,7 +200,7 @@ def test_the_files_of_a_run_are_all_in_the_table(finished_run):
 
 @every_damage
 @pytest.mark.parametrize("name", RUN_FILES)
-def test_a_damaged_run_answers_nothing_or_the_same(finished_run, harmed, name, damage):
+def test_damage_to_a_run_is_named_or_harmless(finished_run, harmed, name, damage):
     run_dir = harmed(name, damage)
     names = [Path(name).parts[0]]
     names += {"test_metrics.json": ["not finished"], "config.json": ["holds no run"]}.get(name, [])
@@ -213,8 +215,8 @@ def test_a_damaged_run_answers_nothing_or_the_same(finished_run, harmed, name, d
             assert found is None
 
 
-# One way for some of the files, and all of them in the long version: each is a training.
-MENDED = [
+# One kind of damage to some of the files; the long version tries all, and each is a training.
+REBUILT = [
     pytest.param(
         name,
         damage,
@@ -226,8 +228,8 @@ MENDED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "damage"), MENDED)
-def test_the_training_command_mends_a_damaged_run_or_names_the_file(
+@pytest.mark.parametrize(("name", "damage"), REBUILT)
+def test_the_training_command_rebuilds_a_damaged_run_or_names_the_file(
     finished_run, harmed, capsys, name, damage
 ):
     expected, config = finished_run

@@ -1,7 +1,7 @@
-"""A stored run directory: it predicts as it did when it was made.
+"""A stored run directory predicts as it did when it was made.
 
-`tests/data/run` is a small run (without events and figures), `run-prediction.csv` its prediction for the packaged example at that
-time. A change of the format stores a new run, made by the version that brings the change.
+`tests/data/run` is a small run (without events and figures), `run-prediction.csv` its prediction for the
+packaged example at that time. A change of the format stores a new run, made by the version that changes it.
 """
 
 from pathlib import Path

@@ -47,7 +47,7 @@ def training(small, base):
     ]
 
 
-def save_and_ask_at_steps_of_an_epoch(folder, arrays):
+def save_and_check_for_stop_requests(folder, arrays):
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(1, arrays, {})
         for step in range(1000):
@@ -65,9 +65,7 @@ def ended_with(log) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
-    small, tmp_path, small_disk
-):
+def test_a_run_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room(small, tmp_path, small_disk):
     disk, remount = small_disk
     log, place = tmp_path / "log", disk / "experiments/run"
     assert killing.run("train", training(small, tmp_path / "other"), log, disk) == 0, log.read_text()
@@ -93,11 +91,11 @@ def test_a_run_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_ro
     assert f"{disk}/experiments is not a folder that can be written to" in ended_with(log)
 
 
-def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
+def test_nothing_is_left_of_a_checkpoint_that_could_not_be_written(small_disk):
     disk, remount = small_disk
     arrays = {"weights": jax.random.normal(jax.random.key(0), (65536,))}  # more bytes than that disk has
     with pytest.raises(CheckpointError, match="make room"):
-        save_and_ask_at_steps_of_an_epoch(disk / "checkpoints", arrays)
+        save_and_check_for_stop_requests(disk / "checkpoints", arrays)
     assert not list(disk.rglob(files.SUMS))
     remount("size=2m")
     with Checkpoints(disk / "checkpoints") as checkpoints:
@@ -107,7 +105,7 @@ def test_of_a_checkpoint_that_could_not_be_written_nothing_is_left(small_disk):
 
 
 @pytest.mark.chaos
-def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(small, small_disk):
+def test_two_processes_end_on_a_full_disk_and_at_least_one_reports_it(small, small_disk):
     """Orbax would have them wait for one another for twenty minutes."""
     disk, remount = small_disk
     remount("size=300k")
@@ -123,7 +121,7 @@ def test_of_two_processes_at_least_one_says_that_the_disk_is_full_and_both_end(s
     assert "Traceback" not in "".join(printed)
 
 
-def test_events_that_cannot_be_written_are_told_and_do_not_hang(small_disk):
+def test_events_that_cannot_be_written_are_reported_and_do_not_hang(small_disk):
     """As many as of 60 members, which the thread of a writer would not have room for either."""
     disk, _ = small_disk
     scalars = {f"loss/member-{i}": float(i) for i in range(400)}
@@ -135,7 +133,7 @@ def test_events_that_cannot_be_written_are_told_and_do_not_hang(small_disk):
         written.close()
 
 
-def test_a_build_whose_disk_fills_up_ends_with_a_word_and_goes_on_when_there_is_room(
+def test_a_build_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room(
     caches_folder, golden_folder, tmp_path, small_disk
 ):
     disk, remount = small_disk
@@ -183,7 +181,7 @@ def holder(tmp_path):
         process.join()
 
 
-def test_a_run_that_another_process_is_at_is_refused(small, tmp_path, holder):
+def test_a_run_in_use_by_another_process_is_refused(small, tmp_path, holder):
     folder = tmp_path / "experiments/run"
     process = holder(folder)
     log = tmp_path / "log"

@@ -1,7 +1,7 @@
-"""Commands that are killed anywhere, again and again, end with what they would have ended with.
+"""Commands that are killed at any moment, again and again, end with the same result as uninterrupted ones.
 
-The long version, `pytest -m chaos`, kills each model 18 times and asks it to go 9 times, the build and the grid 6 and 3 times; it
-takes other moments every time, and says which.
+The long version, `pytest -m chaos`, kills each model 18 times and asks it to stop 9 times, the build and the
+grid 6 and 3 times; it chooses other moments every time, and prints them.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests import killing
 
 MODELS = ("summary_stats", "deep_sets", "set_transformer")
 NUM_EPOCH = 6
-# Killed; asked to go before and after the command could answer; done before its time.
+# Killed; asked to stop before and after the command could react; finished before the signal.
 ENDS = (-signal.SIGKILL, -signal.SIGTERM, os.EX_TEMPFAIL, 0)
 
 
@@ -55,13 +55,16 @@ def training(small, base, model):
 def killed_until_done(
     command, arguments, folder: Path, num_kill: int, seconds: float, num_touch: int, seed
 ) -> None:
-    """Kills a command so many times, at random files and after random times, every fourth time asks it to go; at last lets it end."""
+    """Kill a command several times, at random files and after random times, then let it end.
+
+    Every fourth time it is asked to stop instead.
+    """
     log, moments, statuses = folder.parent / f"{folder.name}.log", random.Random(seed), []
     for number in range(num_kill):
         later = {"after_seconds": moments.uniform(0, seconds)}
         touch = {"at_touch": moments.randint(1, num_touch)}
         moment = (touch, later, touch, later | {"number": signal.SIGTERM})[number % 4]
-        if number < 2:  # two that certainly fall within
+        if number < 2:  # two moments certainly before the end
             moment = {"at_touch": num_touch // (3 + 3 * number)} | (
                 {"number": signal.SIGTERM} if number else {}
             )
@@ -75,7 +78,7 @@ def killed_until_done(
 
 @pytest.fixture(scope="module")
 def uninterrupted(small, tmp_path_factory):
-    """`model -> (folder, seconds, touched files)` of a run that nobody kills."""
+    """`model -> (folder, seconds, touched files)` of an uninterrupted run."""
     done = {}
 
     def of(model):
@@ -104,7 +107,7 @@ def saved(run_dir):
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
-    """Parameters, records and tables bit for bit, and no file more or less."""
+    """Compare parameters, logs and tables to the bit, and the names of all files."""
     for name in (
         "metrics.csv",
         "run-test.parquet",
@@ -135,7 +138,7 @@ def check_training(small, tmp_path, uninterrupted, model, num_kill, seed):
 
 
 @pytest.mark.slow
-def test_killed_training_ends_as_if_it_had_not_been(small, tmp_path, uninterrupted):
+def test_killed_training_ends_with_the_same_result(small, tmp_path, uninterrupted):
     check_training(small, tmp_path, uninterrupted, "deep_sets", 9, seed=0)
 
 
@@ -159,7 +162,7 @@ def build_arguments(caches_folder, split, out, n_jobs):
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_a_killed_build_ends_as_if_it_had_not_been(caches_folder, golden_folder, tmp_path, n_jobs):
+def test_a_killed_build_ends_with_the_same_result(caches_folder, golden_folder, tmp_path, n_jobs):
     expected, log = tmp_path / "expected", tmp_path / "log"
     arguments = build_arguments(caches_folder, golden_folder / "split.json", expected, n_jobs)
     assert killing.run("build", arguments, log, expected) == 0, log.read_text()
@@ -170,7 +173,7 @@ def test_a_killed_build_ends_as_if_it_had_not_been(caches_folder, golden_folder,
     moments = (9, lasted["seconds"], lasted["touched"], seed)
     killed_until_done("build", arguments, out, *moments)
     if n_jobs > 1:
-        # Workers outlive a build that is killed, and may end after the last; what they leave goes with the next.
+        # Workers outlive a killed build, and may end after the last one; the next build tidies up after them.
         time.sleep(5)
         assert killing.run("build", arguments, log, out) == 0, log.read_text()
     names = sorted(path.name for path in expected.rglob("*"))
@@ -181,7 +184,7 @@ def test_a_killed_build_ends_as_if_it_had_not_been(caches_folder, golden_folder,
 
 
 @pytest.mark.chaos
-def test_a_killed_grid_ends_as_if_it_had_not_been(small, tmp_path):
+def test_a_killed_grid_ends_with_the_same_result(small, tmp_path):
     def arguments(base):
         return [
             "--config=grid",

@@ -1,4 +1,4 @@
-"""Many processes of one run: trained by all, asked to go, and one of them lost. With a full disk they are in test_full_disk."""
+"""Runs of several processes: results, stop requests, and the loss of one process."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ from starjax.training.run import train_and_test
 from tests.processes import ended, many_of, wait_for
 
 STREAMED = "data.placement=streamed"
-# The command with an epoch in several chunks, and a line for each that is read while training.
+# The command with an epoch in several chunks; it prints a line for each chunk that is read in training.
 SMALL_CHUNKS = """
 import runpy
 
@@ -50,13 +50,13 @@ PLAIN = ("train.max_epochs=12", "train.patience=12")
         pytest.param(
             ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"), (4,), marks=pytest.mark.weekly
         ),
-        # As many devices in all: other samples meet in a batch than where stars are replicated, but in no number of
-        # processes other ones than in another. (What is sharded is a single such chunk.)
+        # As many devices in all, since these decide which samples meet in a batch; the number of processes
+        # does not. (Sharded stars are a single such chunk.)
         pytest.param((*PLAIN, STREAMED), (2, 1), marks=pytest.mark.weekly),
         pytest.param((*PLAIN, STREAMED), (4, 2), marks=pytest.mark.weekly),
     ],
 )
-def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, options, numbers):
+def test_any_number_of_processes_resumes_a_run_to_the_same_result(small, tmp_path, options, numbers):
     short = [f"--config.{option}" for option in options]
     is_streamed = STREAMED in options
     program = ("-c", SMALL_CHUNKS) if is_streamed else ("-m", "starjax.main")
@@ -89,7 +89,7 @@ def test_many_processes_that_take_turns_give_the_result_of_one(small, tmp_path, 
         pd.read_parquet(tmp_path / base / "experiments/run/run-test.parquet") for base in ("one", "many")
     ]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-4)
-    # And both answer alike.
+    # Both predict alike.
     one, many = (starjax.load(tmp_path / base / "experiments/run") for base in ("one", "many"))
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     jax.tree.map(close, one.params, many.params)
@@ -108,7 +108,7 @@ def finished(small, tmp_path_factory):
     return base, [f"--config.{name}={value}" for name, value in fields.items()]
 
 
-def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(finished, small, tmp_path):
+def test_a_run_that_only_one_process_sees_is_refused_by_both(finished, small, tmp_path):
     base, options = finished
     with many_of(2, small, [base, tmp_path / "other"], *options) as pair:
         printed, statuses = ended(pair)
@@ -118,15 +118,15 @@ def test_a_run_that_one_process_finds_and_another_does_not_is_refused_by_both(fi
         assert "Traceback" not in text
 
 
-# The command, with something else as the first process reports, which comes last.
-OTHER_REPORT = """
+# The command, with a replaced summary, which the main process prints at the end.
+OTHER_SUMMARY = """
 import runpy, time
 
 from starjax.reports import console_summary
 
 
 def print_summary(*_):
-    print("reporting", flush=True)
+    print("summary", flush=True)
     {}
 
 
@@ -135,10 +135,10 @@ runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
-def test_processes_that_are_asked_to_go_as_the_first_reports_end_with_it(finished, small):
+def test_processes_asked_to_stop_while_the_main_one_prints_the_summary_end_with_it(finished, small):
     base, options = finished
-    with many_of(2, small, base, *options, program=("-c", OTHER_REPORT.format("time.sleep(6)"))) as pair:
-        wait_for(pair[0], "reporting")
+    with many_of(2, small, base, *options, program=("-c", OTHER_SUMMARY.format("time.sleep(6)"))) as pair:
+        wait_for(pair[0], "summary")
         for process in pair:
             process.send_signal(signal.SIGTERM)
         printed, statuses = ended(pair, seconds=100)  # jax waits 180 s for what nobody answers
@@ -146,10 +146,10 @@ def test_processes_that_are_asked_to_go_as_the_first_reports_end_with_it(finishe
 
 
 @pytest.mark.weekly
-def test_a_reader_of_the_report_that_has_seen_enough_keeps_no_process_waiting(finished, small):
+def test_a_closed_pipe_of_the_summary_keeps_no_process_waiting(finished, small):
     base, options = finished
     with many_of(
-        2, small, base, *options, program=("-c", OTHER_REPORT.format("raise BrokenPipeError"))
+        2, small, base, *options, program=("-c", OTHER_SUMMARY.format("raise BrokenPipeError"))
     ) as pair:
         printed, statuses = ended(pair, seconds=100)
     assert statuses == [128 + signal.SIGPIPE, os.EX_TEMPFAIL], printed
@@ -157,7 +157,7 @@ def test_a_reader_of_the_report_that_has_seen_enough_keeps_no_process_waiting(fi
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_process_that_has_lost_another_ends_within_a_bound_and_both_go_on(small, tmp_path, lost):
+def test_a_process_that_has_lost_another_ends_in_time_and_both_resume(small, tmp_path, lost):
     options = ("--config.train.max_epochs=300", "--config.train.patience=300")
     start = functools.partial(many_of, 2, small, tmp_path, *options)
     with start() as pair:

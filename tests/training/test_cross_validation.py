@@ -1,4 +1,4 @@
-"""Members that leave out folds: each as if trained alone, calibrated on what they did not learn from, tested as one."""
+"""Cross-validation: members as if trained alone, calibrated on out-of-fold outputs, tested together."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def splits(config):
     return prepare.split_dataset(config, prepare.read_dataset(config))
 
 
-def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(crossed_config, crossed):
+def test_each_fold_is_a_run_and_each_member_as_if_trained_alone(crossed_config, crossed):
     tested = pd.read_parquet(crossed.test_table_of_members)
     history = pd.read_csv(crossed.metrics)
     assert set(history["member"]) == set(range(SIZE))
@@ -76,7 +76,7 @@ def test_each_fold_is_a_run_of_its_own_and_a_member_what_it_would_be_alone(cross
     pd.testing.assert_frame_equal(rows, pd.read_csv(run_dir.metrics), rtol=1e-3, atol=1e-4)
 
 
-def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(crossed_config, crossed):
+def test_intervals_are_calibrated_on_out_of_fold_outputs(crossed_config, crossed):
     outputs, targets, runs = [], [], []
     for number in range(NUM_FOLD):
         config = run_config.fold_config(crossed_config, number)
@@ -94,7 +94,7 @@ def test_intervals_are_calibrated_on_what_members_say_of_the_fold_they_left_out(
     np.testing.assert_allclose(stored.sigma, found.sigma, rtol=1e-5)
 
 
-def test_all_members_answer_together(crossed):
+def test_all_members_predict_together(crossed):
     run = starjax.load(crossed.path)
     assert len(run.epochs) == SIZE
     members = pd.read_csv(crossed.members)
@@ -109,7 +109,7 @@ def test_all_members_answer_together(crossed):
         assert members.set_index("member").loc[member, "best_epoch"] == epoch
 
 
-def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_config, crossed):
+def test_all_simulations_are_known_and_the_threshold_is_from_other_folds(crossed_config, crossed):
     reference = out_of_distribution.load(crossed.training_set)
     data = splits(crossed_config)
     train, num_fold = data.shards["train"], len(np.unique(data.fold_N))
@@ -117,7 +117,7 @@ def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_c
     assert num_fold == NUM_FOLD
     run = starjax.load(crossed.path)
     description = out_of_distribution.describe_all(train, run.feature_keys, crossed_config.data.feature_clip)
-    # Of what it knows itself each cluster is its own nearest: a threshold from those would be too small.
+    # Each training cluster is its own nearest neighbour: a threshold from those distances would be too small.
     among_known = reference.novelty(description)
     whitened = (description - reference.center) @ reference.whitening
     away = []
@@ -134,14 +134,14 @@ def test_all_runs_are_known_and_novelty_is_that_of_runs_of_other_folds(crossed_c
     assert among_known.max() < max(away) / threshold
 
 
-def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys):
+def test_a_run_with_folds_resumes(crossed_config, crossed, capsys):
     train_and_test(crossed_config)
     assert "finished: nothing to do" in capsys.readouterr().out
     before = json.loads(crossed.test_metrics.read_text())
     answering = starjax.load(crossed.path).params
     crossed.test_metrics.unlink()
     crossed.fold(1).test_metrics.unlink()
-    # As if of folds that have been trained again since.
+    # As if the folds had been trained again since.
     with Checkpoints(crossed.checkpoints) as checkpoints:
         found = checkpoints.restore_last(abstract_arrays(crossed_config, devices.make_mesh()))
         checkpoints.clear()
@@ -158,9 +158,7 @@ def test_given_again_it_goes_on_where_it_stopped(crossed_config, crossed, capsys
         train_and_test(other.lock())
 
 
-def test_what_is_damaged_of_the_whole_is_made_of_the_folds_unless_one_of_them_is_too(
-    crossed_config, crossed, capsys
-):
+def test_a_damaged_whole_is_rebuilt_from_undamaged_folds(crossed_config, crossed, capsys):
     answering = starjax.load(crossed.path).params
     for path in (crossed.metrics, max(crossed.checkpoints.rglob("d/*"))):
         content = path.read_bytes()
@@ -220,7 +218,7 @@ def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
         read_fold(config, run_dir)
 
 
-def test_a_fold_that_is_asked_says_whose_part_it_is(crossed, capsys):
+def test_a_prediction_of_a_fold_names_the_whole_run(crossed, capsys):
     for run_dir, is_part in ((crossed.fold(1), True), (crossed, False)):
         run = starjax.load(run_dir.path)
         prediction_files.print_prediction(run.predict(member_list.EXAMPLE_FILE), run)

@@ -1,4 +1,4 @@
-"""The grid: what it is made of, what is refused, what is skipped, and what goes on."""
+"""The grid: its runs, those refused, those skipped, and failures."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from starjax import errors
-from starjax.commands.grid import parse_job_share
+from starjax.commands.grid import parse_part
 from starjax.configs import deep_sets
 from starjax.configs import grid as grid_config
 from starjax.models import factory
@@ -35,7 +35,7 @@ def summaries_of(cells):
     return {cell.name.rsplit("-", 1)[0] for cell in cells}
 
 
-def test_the_reference_grid_is_whole_and_passes_the_check():
+def test_the_reference_grid_is_complete_and_valid():
     cells = grid.grid_configs(grid_config.get_config())
     assert len(cells) == (4 + 4 + 9) * 4 * 2 == len({cell.name for cell in cells})
     grid.check_grid(cells, num_device=4)
@@ -85,7 +85,7 @@ def test_a_grid_is_narrowed_by_names_and_by_columns(tiny):
         ("target_sets", ("time", ("age",)), "age"),
     ],
 )
-def test_a_bad_cell_is_refused_before_any_run_starts(tiny, field, value, said, monkeypatch):
+def test_an_invalid_cell_is_refused_before_any_run_starts(tiny, field, value, said, monkeypatch):
     monkeypatch.setattr(grid, "train_and_test", lambda config: pytest.fail("a run has started"))
     tiny.update_from_flattened_dict({field: value})
     with pytest.raises(errors.StarjaxError) as caught:
@@ -96,28 +96,28 @@ def test_a_bad_cell_is_refused_before_any_run_starts(tiny, field, value, said, m
 @pytest.mark.parametrize(
     ("size", "said"), [((6, 2), "hidden_dim, num_heads, num_sabs"), ((6, 4, 1), "model.hidden_dim=6")]
 )
-def test_a_size_that_its_model_cannot_have_is_refused(tiny, size, said):
+def test_a_size_that_does_not_fit_its_model_is_refused(tiny, size, said):
     tiny.models, tiny.sizes.set_transformer = ("set_transformer",), (size,)
     with pytest.raises(errors.ConfigError, match=said):
         grid.check_grid(grid.grid_configs(tiny), num_device=1)
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 200])
-def test_parts_are_disjoint_and_together_the_grid(count):
+def test_job_shares_are_disjoint_and_complete(count):
     cells = grid.grid_configs(grid_config.get_config())
-    parts = [grid.job_share(cells, parse_job_share(f"{i}/{count}")) for i in range(1, count + 1)]
+    parts = [grid.job_share(cells, parse_part(f"{i}/{count}")) for i in range(1, count + 1)]
     found = [cell.name for part in parts for cell in part]
     assert sorted(found) == sorted(cell.name for cell in cells)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1/0", "1", "a/8", "-1/8", "1/8/2", ""])
-def test_a_part_that_cannot_be_is_refused(text):
+def test_an_invalid_job_share_is_refused(text):
     with pytest.raises(errors.ConfigError, match="i from 1 to n"):
-        parse_job_share(text)
+        parse_part(text)
 
 
-def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny, capsys, monkeypatch):
+def test_finished_runs_are_skipped_and_a_failed_run_does_not_stop_the_others(tiny, capsys, monkeypatch):
     first, second = grid.grid_configs(tiny)
     # Another run's record in the directory of the first.
     run_dir = locate_run(first)
@@ -151,11 +151,11 @@ def test_what_is_done_is_skipped_and_a_failing_run_does_not_stop_the_others(tiny
         assert row.num_params == factory.num_params(model, 4, 1)
 
 
-def test_the_command_says_in_one_line_what_it_cannot_do(tmp_path, monkeypatch):
+def test_the_command_reports_errors_in_one_line(tmp_path, monkeypatch):
     out, log = tmp_path / "out", tmp_path / "log"
     monkeypatch.setenv("OUTPUT_BASE", str(out))
     for arguments, said in (
-        (["--config=grid", "--shard=0/4"], "--shard=0/4 should be i/n"),
+        (["--config=grid", "--part=0/4"], "--part=0/4 should be I/N"),
         (["--config=grid", "--config.feature_sets=galactic"], "config.feature_sets=('galactic',)"),
         (["--config=deep_sets"], "the config has no base, models, sizes"),
     ):

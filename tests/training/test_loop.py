@@ -35,9 +35,9 @@ def first_steps(config, small, num_step=3):
 @pytest.mark.parametrize("micro_batch_size", ["auto", "2"])
 @pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
 def test_three_golden_steps(name, small, micro_batch_size):
-    """Mean loss of the first steps at seed 0; if it changed on purpose, write down the new value and say why.
+    """Mean loss of the first steps at seed 0; if it changed on purpose, note the new value and why.
 
-    Two at a time, samples of few stars have fewer slots (see `step.slot_choices`).
+    Two at a time, samples of few stars have fewer padded positions (see `step.padded_lengths`).
     """
     golden = {"summary_stats": 0.4421849, "deep_sets": 0.3976913, "set_transformer": 0.3919311}
     config = common.get_config(name)
@@ -52,7 +52,7 @@ def test_random_rotations_can_be_switched_off(small):
     assert abs(first_steps(config, small)[1] - first_steps(common.get_config("deep_sets"), small)[1]) > 1e-3
 
 
-def test_validated_are_the_averaged_parameters(small):
+def test_averaged_parameters_are_validated(small):
     config = common.get_config("deep_sets")
     config.optim.average_decay = 0.5
     params = [first_steps(config, small, num_step)[0]["params"] for num_step in (1, 2, 3)]
@@ -66,7 +66,7 @@ def test_validated_are_the_averaged_parameters(small):
     jax.tree.map(np.testing.assert_array_equal, average(state), state["params"])
 
 
-def test_training_stops_when_validation_does_not_get_better(config, capsys):
+def test_training_stops_when_validation_does_not_improve(config, capsys):
     config.optim.learning_rate, config.train.max_epochs, config.train.patience = 1e-12, 30, 3
     config.optim.warmup_epochs = 0
     content = json.loads(train_and_test(config).test_metrics.read_text())

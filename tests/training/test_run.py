@@ -1,4 +1,4 @@
-"""A whole run on a small data set: every file that the contract names."""
+"""A whole run on a small data set: all its files."""
 
 import json
 
@@ -22,7 +22,7 @@ from starjax.training.run import train_and_test
 MASS = "total_mass_within_2x_r_tidal"
 
 
-def test_a_run_leaves_what_the_contract_says(config, small, capsys):
+def test_a_run_writes_all_files(config, small, capsys):
     config.data.target_keys = ("time", MASS)
     run_dir = train_and_test(config)
     assert run_dir.path == locate_run(config).path
@@ -67,7 +67,7 @@ def test_a_run_leaves_what_the_contract_says(config, small, capsys):
     assert "3 steps an epoch of 32 samples" in printed
 
 
-def test_validated_and_tested_are_the_averaged_parameters_of_the_best_epoch(config):
+def test_the_averaged_parameters_of_the_best_epoch_are_validated_and_tested(config):
     config.optim.average_decay = 0.9
     run_dir = train_and_test(config)
     best_epoch = json.loads(run_dir.test_metrics.read_text())["best_epoch"]

@@ -1,9 +1,7 @@
-"""Configs are locked, complete and read; impossible ones are refused by field."""
+"""Configs are locked, every field is used, and impossible values are refused by field."""
 
 import inspect
-import json
 import re
-import types
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,6 @@ import pytest
 import starjax
 from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
 from starjax.models import factory
-from starjax.runs.config_record import config_differences, config_digest, config_to_record
-from starjax.runs.directory import RunDirectory, RunDirectoryError, check_same
 from starjax.runtime import environment
 from starjax.training.validate_config import check_config
 
@@ -20,7 +16,7 @@ MODEL_CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_tr
 
 
 @pytest.mark.parametrize("name", MODEL_CONFIGS)
-def test_defaults_are_the_models_own_and_pass_the_check(name):
+def test_defaults_are_those_of_the_model_and_are_valid(name):
     config = MODEL_CONFIGS[name].get_config()
     assert dict(config.model) == {"name": name, **factory.hyperparameters(name)}
     check_config(config, num_device=4)
@@ -79,7 +75,7 @@ def test_an_unknown_field_is_refused():
         ("model.name", "perceptron", "perceptron.*set_transformer"),
     ],
 )
-def test_values_that_cannot_be_are_refused_by_field(field, value, said):
+def test_an_invalid_value_is_refused_by_field(field, value, said):
     config = set_transformer.get_config()
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
@@ -109,7 +105,7 @@ def test_values_that_cannot_be_are_refused_by_field(field, value, said):
         ),
     ],
 )
-def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field, value, said):
+def test_folds_of_unequal_size_nested_folds_and_sweeps_are_refused(field, value, said):
     config = posterior.get_config()
     check_config(config, num_device=2)
     config.update_from_flattened_dict({field: value})
@@ -117,14 +113,14 @@ def test_folds_have_as_many_members_each_that_differ_by_their_seeds_alone(field,
         check_config(config, num_device=2)
 
 
-def test_a_run_of_folds_is_not_traced():
+def test_a_run_with_folds_cannot_be_profiled():
     config = posterior.get_config()
     config.profile = 2
     with pytest.raises(ValueError, match=r"profile=2 should be 0.*; 0 with config.ensemble.num_fold"):
         check_config(config, num_device=2)
 
 
-def test_lists_that_lack_stars_are_asked_for_as_a_whole():
+def test_a_survey_selection_needs_both_of_its_fields():
     check_config(posterior.get_config(), num_device=2)
     config = posterior_incomplete.get_config()
     check_config(config, num_device=2)
@@ -137,27 +133,11 @@ def test_lists_that_lack_stars_are_asked_for_as_a_whole():
         check_config(config, num_device=2)
 
 
-def test_the_digest_tells_runs_apart_but_not_places():
-    first, other, moved = common.get_config(), common.get_config(), common.get_config()
-    other.optim.learning_rate = 1e-4
-    moved.output_base, moved.name, moved.workdir, moved.resume = "elsewhere", "n", "w", False
-    assert config_digest(first) == config_digest(moved) != config_digest(other)
-
-
-def test_differences_name_the_field_and_both_values():
-    stored = json.loads(json.dumps(config_to_record(common.get_config())))
-    given = common.get_config()
-    given.optim.learning_rate = 1e-4
-    assert config_differences(stored, config_to_record(given)) == [
-        "config.optim.learning_rate: stored 0.003, given 0.0001"
-    ]
-
-
-def test_every_field_is_read_by_something():
-    """A field that no module mentions is one that nobody honours."""
+def test_every_field_is_used():
+    """No field exists that no module mentions."""
     package = Path(starjax.__file__).parent
     source = "\n".join(path.read_text() for path in package.rglob("*.py") if path.name != "config.py")
-    # A module of this name is not a field that is read.
+    # A module of the same name is not a use of the field.
     source = re.sub(r"^ *(from|import) .*|starjax\.data\.\w+", "", source, flags=re.MULTILINE)
 
     def leaves(config):
@@ -167,7 +147,7 @@ def test_every_field_is_read_by_something():
     config = common.get_config()
     with config.unlocked():
         del config.model
-        # Read by the names of what members may differ in: tests/test_ensemble.py tries each of them.
+        # Read by the names in run_config.HPARAMS: tests/models/test_ensemble.py tries each of them.
         del config.sweep
     sections = "|".join(["config", *(name for name, value in config.items() if hasattr(value, "items"))])
     unread = [name for name in leaves(config) if not re.search(rf"({sections})\.{name}\b", source)]
@@ -177,7 +157,7 @@ def test_every_field_is_read_by_something():
         assert not [h for h in factory.hyperparameters(name) if len(re.findall(rf"\b{h}\b", body)) < 2]
 
 
-def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monkeypatch, tmp_path):
+def test_the_environment_precedes_a_dotenv_file_which_precedes_the_default(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OUTPUT_BASE", raising=False)
     assert common.get_config().output_base == "output"
@@ -186,14 +166,3 @@ def test_the_environment_gives_defaults_and_a_dotenv_file_stands_behind_it(monke
     monkeypatch.setenv("OUTPUT_BASE", "/from/environment")
     assert common.get_config().output_base == "/from/environment"
     assert environment.default("NOT_SET_ANYWHERE", "otherwise") == "otherwise"
-
-
-def test_of_runs_that_differ_in_much_the_data_and_the_first_fields_are_told():
-    stored = config_to_record(deep_sets.get_config())
-    record = {"config": stored, "dataset": {"fingerprint": "of others"}}
-    data = types.SimpleNamespace(fingerprint="of these")
-    with pytest.raises(RunDirectoryError) as caught:
-        check_same(RunDirectory(Path("run")), record, set_transformer.get_config(), data)
-    assert "another config: config.data.dataset: the files differ" in str(caught.value)
-    assert str(caught.value).count(": stored ") == 5
-    assert re.search(r"; and \d+ more\. Give the same values", str(caught.value))
