@@ -117,7 +117,7 @@ step() {
     fi
     if [[ -n $ARRAY ]]; then
         program=starjax
-        set -- grid "$@" "--shard=${SLURM_ARRAY_TASK_ID:-I}/$ARRAY"
+        set -- grid "$@" "--part=${SLURM_ARRAY_TASK_ID:-I}/$ARRAY"
     fi
     # Without a shell in between, since SLURM signals only what srun starts.
     call srun "${options[@]}" "$PYTHON" -m "$program" "$@"

@@ -52,7 +52,7 @@ def test_a_task_of_an_array_affects_only_itself(slurm_job, echoing_python):
     python = Path(echoing_python)
     python.write_text(python.read_text().replace("sys.exit(", "import time; time.sleep(100)\nsys.exit("))
     process = job.start("--config=grid")
-    wait_for(process, "--shard=8/8")
+    wait_for(process, "--part=8/8")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=300)
     assert job.calls("scancel") == [["scancel", "--signal=TERM", "36_8"]]
@@ -62,7 +62,7 @@ def test_it_can_be_submitted_within_an_allocation(slurm):
     allocation = {"SLURM_JOB_ID": "99", "SLURM_ARRAY_TASK_ID": "4", "SLURM_CPU_BIND": "quiet,mask_cpu:0x1"}
     job = slurm()
     planned = job.run("--dry-run", "--config=grid", ARRAY="8", **allocation)
-    assert planned.endswith("--shard=I/8\n")
+    assert planned.endswith("--part=I/8\n")
     job.run("--config=grid", ARRAY="8", SLURM_CONF="/etc/slurm.conf", **allocation)
     [submitted] = job.calls()
     assert submitted[0] == "sbatch"
@@ -115,7 +115,7 @@ def test_options_of_sbatch_and_srun(slurm, slurm_job):
         "--mem=64G",
         "--array=1-8",
     } <= set(job.calls()[0])
-    assert planned[-1].endswith("-m starjax grid --config=grid --shard=I/8")
+    assert planned[-1].endswith("-m starjax grid --config=grid --part=I/8")
     of_array = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "3"}
     slurm_job().run("--config=grid", **variables, **of_array, PYTHON="true")
     [call] = job.calls("srun")
@@ -128,7 +128,7 @@ def test_options_of_sbatch_and_srun(slurm, slurm_job):
         "starjax",
         "grid",
         "--config=grid",
-        "--shard=3/8",
+        "--part=3/8",
     ]
 
 
