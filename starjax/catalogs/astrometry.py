@@ -72,27 +72,14 @@ def combine_parallaxes(
     """
     known = np.isfinite(measured)
     values, variances = measured[known], error[known] ** 2
-    cluster, cluster_error, num_used = given, 0.0, 0
     if given is None:
-        cluster, used = float(np.median(values)), np.zeros(len(values), bool)
-        for _ in range(_MAX_ITERATIONS):
-            total = variances + (cluster * dispersion) ** 2
-            now = np.abs(values - cluster) < _FIT_WITHIN * np.sqrt(total)
-            if not now.any():
-                raise AstrometryError(
-                    f"no parallax is near the median of {cluster:.3g} mas: if these are several clusters, "
-                    "name them in a column cluster; if they are one, state distance_pc"
-                )
-            cluster = float(np.average(values[now], weights=1 / total[now]))
-            if (now == used).all():
-                break
-            used = now
-        cluster_error, num_used = float(np.sum(1 / total[now]) ** -0.5), int(now.sum())
+        cluster, cluster_error, num_used = _mean_parallax(values, variances, dispersion)
+    else:
+        cluster, cluster_error, num_used = given, 0.0, 0
     depth = (cluster * dispersion) ** 2
     # The weight of the measurement; that of the cluster is the rest.
     weight = np.zeros(len(measured))
     weight[known] = depth / (depth + variances)
-    deviation = (measured - cluster) / np.sqrt(depth + error**2)
     star = cluster + weight * (np.where(known, measured, cluster) - cluster)
     return Parallaxes(
         cluster=cluster,
@@ -101,8 +88,26 @@ def combine_parallaxes(
         spread=float(np.sqrt(depth)),
         star=np.where(star > 0, star, cluster),
         star_error=np.sqrt(depth * (1 - weight)),
-        deviation=deviation,
+        deviation=(measured - cluster) / np.sqrt(depth + error**2),
     )
+
+
+def _mean_parallax(values: np.ndarray, variances: np.ndarray, dispersion: float) -> tuple[float, float, int]:
+    """Return the mean parallax without outliers, its standard error, and the number of stars in it."""
+    mean, used = float(np.median(values)), np.zeros(len(values), bool)
+    for _ in range(_MAX_ITERATIONS):
+        total = variances + (mean * dispersion) ** 2
+        now = np.abs(values - mean) < _FIT_WITHIN * np.sqrt(total)
+        if not now.any():
+            raise AstrometryError(
+                f"no parallax is near the median of {mean:.3g} mas: if these are several clusters, name them "
+                "in a column cluster; if they are one, state distance_pc"
+            )
+        mean = float(np.average(values[now], weights=1 / total[now]))
+        if (now == used).all():
+            break
+        used = now
+    return mean, float(np.sum(1 / total[now]) ** -0.5), int(now.sum())
 
 
 @dataclasses.dataclass(frozen=True)

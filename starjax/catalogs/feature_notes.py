@@ -8,6 +8,7 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import member_list, photometry, sky_frames
+from starjax.catalogs.astrometry import Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
 from starjax.catalogs.photometry import Luminosities
@@ -91,10 +92,11 @@ def describe_geometry(
 ) -> list[str]:
     """Return sentences on how centre, distances and motion of the cluster were determined."""
     notes = [_describe_centre(geometry, view), *_describe_distance(stars, geometry, view)]
-    if geometry.motion is not None:
+    motion = geometry.motion
+    if motion is not None:
         if stars[["pmra_error", "pmdec_error"]].isna().all(axis=None):
             notes.append("Proper motions are listed without errors, and count as exact.")
-        notes += [_describe_radial_velocity(stars, geometry), *_describe_broadening(geometry)]
+        notes += [_describe_radial_velocity(stars, motion), *_describe_broadening(geometry)]
     depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
     error = float(np.median(geometry.star_distance_error))
     if any(key in _ALONG_SIGHT for key in keys) and error > depth / 2:
@@ -136,8 +138,7 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
     return notes
 
 
-def _describe_radial_velocity(stars: pd.DataFrame, geometry: Geometry) -> str:
-    motion = geometry.motion
+def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:
     num_listed = int(stars["radial_velocity"].notna().sum())
     listed = f"more precise than that listed of {_stars(num_listed)}" if num_listed else "none is listed"
     value = f"Radial velocity {motion.velocity[0]:.2f}"
@@ -158,7 +159,7 @@ def _describe_broadening(geometry: Geometry) -> list[str]:
         sky_frames.KMS_PER_PC_MAS_YR * geometry.star_distance_error * np.hypot(*geometry.proper_motion.T)
     )
     error = float(np.median(by_distance[has_motion]))
-    residual = geometry.tangential.residual(geometry.motion.velocity)[has_motion]
+    residual = geometry.tangential.residual(geometry.mean_velocity)[has_motion]
     # A normal distribution has a standard deviation of 1.4826 times its median absolute deviation.
     scatter = float(np.sqrt(np.mean(np.median(np.abs(residual), axis=0) ** 2)) * 1.4826)
     if error <= scatter / 2:

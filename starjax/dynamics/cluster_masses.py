@@ -18,17 +18,21 @@ def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray
         `y z vy vz` or, together with the distances of the snapshots, those on the sky, the result is empty.
       scalers: the scalers of its features.
     """
-    keys = next((k for k in (PROJECTED, SKY) if set(k) <= set(shard.feature_keys)), None)
-    if keys is None or (keys == SKY and shard.distance_pc is None):
+    distance_pc = shard.distance_pc
+    if set(PROJECTED) <= set(shard.feature_keys):
+        keys = PROJECTED
+    elif set(SKY) <= set(shard.feature_keys) and distance_pc is not None:
+        keys = SKY
+    else:
         return {}
     column = [shard.feature_keys.index(key) for key in keys]
     found = []
     for i in range(shard.num_snapshot):
         scaled = shard.feature[shard.ptr[i] : shard.ptr[i + 1]][:, column].astype(np.float64)
         stars_4xN = scalers.inverse(scaled, keys).T
-        if keys == SKY:
-            pc_per_deg = shard.distance_pc[i] * np.pi / 180
-            kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * shard.distance_pc[i]
+        if keys == SKY and distance_pc is not None:
+            pc_per_deg = distance_pc[i] * np.pi / 180
+            kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * distance_pc[i]
             stars_4xN = stars_4xN * np.repeat([pc_per_deg, kms_per_mas_yr], 2)[:, None]
         found.append(mass_estimators.estimate_masses(*stars_4xN))
     return {
@@ -50,7 +54,7 @@ def masses_of_members(members: ClusterMembers) -> dict[str, float | str]:
     columns = np.stack([*position, *velocity, stars["v_lon_error"], stars["v_lat_error"]])
     columns = columns[:, np.isfinite(columns).all(axis=0)]
     estimates = mass_estimators.estimate_masses(*columns)
-    found = {
+    found: dict[str, float | str] = {
         "velocity_error_kms": float(np.median(columns[4:])) if columns.size else np.nan,
         "classical_note": estimates.note,
     }

@@ -264,7 +264,7 @@ def _no_masses(num: int, num_member: int, note: str) -> MassEstimates:
 
 def _stack_columns(columns: dict[str, np.ndarray | None]) -> np.ndarray:
     """Return the columns as float64 (n, 6), or raise if they are not numbers of n stars."""
-    num = np.size(columns["y"])
+    num = np.size(np.asarray(columns["y"]))
     arrays = {
         name: np.zeros(num) if values is None else np.asarray(values, np.float64)
         for name, values in columns.items()
