@@ -1,7 +1,8 @@
-"""The build of a data set from NBODY6 caches.
+"""Build of a data set from NBODY6 caches.
 
-    starjax build --config=dataset --config.caches=DIR \\
-        --config.split_manifest=split.json --config.out=DIR
+    starjax build --config=dataset --config.caches=DIR --config.split_manifest=split.json --config.out=DIR
+
+Each field can be set by an option `--config.FIELD=VALUE`.
 """
 
 from ml_collections import ConfigDict
@@ -12,29 +13,32 @@ from starjax.runtime import environment
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    # Folder of <run_id>-obs.joblib (or -raw.joblib) files, searched through; empty: scale the raw shards in `out`.
+    # Folder with files <run_id>-obs.joblib (or -raw.joblib), also in subfolders, one per simulation; empty:
+    # scale the raw shards that are in `out`.
     config.caches = environment.default("JOBLIB_ROOT", "")
-    # JSON with the run ids of train, val and test; starjax splits makes one.
+    # JSON file with the simulation ids of train, val and test, made by starjax splits.
     config.split_manifest = environment.default("SPLIT_MFT_JSON", "")
-    # The data set directory to write.
+    # Data set directory to write.
     config.out = f"{environment.default('OUTPUT_BASE', 'output')}/dataset"
 
-    # Columns of a star, by default those of starjax/quantities.py that a build includes: also lists their units.
+    # Features of a star: columns of `stars` in the caches (units: starjax/quantities.py).
     config.feature_keys = quantities.default_keys("feature")
-    # Properties of a cluster: `time` [Myr], or scalars of a snapshot's header.
+    # Targets, properties of the cluster: `time` [Myr], or scalars in the header of a snapshot.
     config.target_keys = quantities.default_keys("target")
-    # (keys, method): the keys of a group share one scale.
+    # Groups (keys, method): the columns of a group share one scale (methods:
+    # starjax/datasets/scalers/scaler.py).
     config.feature_scalers = quantities.scaler_groups(config.feature_keys, "feature")
     config.target_scalers = quantities.scaler_groups(config.target_keys, "target")
 
-    # A snapshot with fewer stars than this does not enter.
+    # Minimum number of stars of a snapshot; smaller ones are left out.
     config.min_stars = 10
-    # Bytes of a file. The shard of a split that would be larger is written as several files, cut between snapshots.
-    # 2 GiB: data sets of some hundred simulations stay in one piece, larger ones come in files that are quick to
-    # copy and to check again.
+    # Maximum size of a file [bytes]; the shard of a larger split is written to several files, cut between
+    # snapshots. With 2 GiB, a split of some hundred simulations is one file, and files stay quick to copy and
+    # to verify.
     config.max_part_bytes = 2**31
-    # Processes that read caches; -1: one a core.
+    # Number of processes that read caches; -1: one per core.
     config.n_jobs = -1
-    # What an unusable run or snapshot does: 'error' ends the build, 'skip' leaves it out and counts it.
+    # What to do with an unusable simulation or snapshot: 'error' stops the build, 'skip' leaves it out and
+    # counts it.
     config.on_bad = "error"
     return config.lock()

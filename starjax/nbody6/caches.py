@@ -1,8 +1,8 @@
-"""Caches of the NBODY6 pipeline: `<run_id>-obs.joblib` and `<run_id>-raw.joblib`.
+"""Caches of the NBODY6 pipeline, one per simulation: `<run_id>-obs.joblib` and `<run_id>-raw.joblib`.
 
-An obs cache is `{(x, y, z) [pc]: {time [Myr]: snapshot}}`, the key being where the cluster stands
-seen from the observer; a raw cache has no outer level. A snapshot is a dict with `time`, `header`
-(a dict of scalars) and `stars` (a data frame, one row a star).
+An obs cache is `{(x, y, z) [pc]: {time [Myr]: snapshot}}`, where the outer key is the position of the cluster
+relative to the observer; a raw cache has no outer level. A snapshot is a dict with `time`, `header` (a dict
+of scalars) and `stars` (a data frame, one row per star).
 """
 
 import dataclasses
@@ -21,36 +21,36 @@ from starjax.io import decompress, unpickle
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
-# Bytes that a snapshot takes in a cache, at least.
-_LEAST_BYTES = 256
+# A snapshot takes at least this many bytes in a cache.
+_MIN_BYTES = 256
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class CacheError(errors.StarjaxError):
-    """A cache, or a snapshot of one, that cannot be used: file, snapshot, column and reason."""
+    """A cache or a snapshot that cannot be used; the message names file, snapshot, column and reason."""
 
 
 class Snapshot(NamedTuple):
-    """One snapshot as a cache holds it; `coordinate` [pc] is None in a raw cache, `time` is in Myr."""
+    """One snapshot of a cache: its position [pc] (None in a raw cache), time [Myr] and content."""
 
-    coordinate: tuple[float, ...] | None
+    position: tuple[float, ...] | None
     time: float
     content: dict[str, Any]
 
     def __str__(self):
-        seen_from = "" if self.coordinate is None else f" seen from {self.coordinate} pc"
-        return f"snapshot {self.time} Myr{seen_from}"
+        position = "" if self.position is None else f" at position {self.position} pc"
+        return f"snapshot {self.time} Myr{position}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What a data set takes of a cache.
+    """The part of a cache that enters a data set.
 
     Attributes:
       feature_keys: columns of the stars.
-      target_keys: values of the header.
-      min_stars: rows that the stars of a snapshot need to have.
-      skip_bad: leave bad snapshots out instead of refusing the cache.
+      target_keys: values of the header, or `time`.
+      min_stars: minimum number of rows in the `stars` of a snapshot.
+      skip_bad: leave out unusable snapshots instead of raising an error.
     """
 
     feature_keys: tuple[str, ...]
@@ -61,12 +61,12 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class CachedSimulation:
-    """What one cache gives to a data set.
+    """One simulation, as read from its cache.
 
     Attributes:
       shard: its snapshots.
-      num_too_few: snapshots left out because they have too few stars or no membership flag.
-      skipped: the reasons of bad snapshots left out (`on_bad='skip'`).
+      num_too_few: number of snapshots that were left out for too few stars or a missing membership flag.
+      skipped: why unusable snapshots were left out (with `on_bad='skip'`).
     """
 
     shard: Shard
@@ -75,10 +75,10 @@ class CachedSimulation:
 
 
 def find_caches(root: Path) -> dict[str, Path]:
-    """The cache of each run below `root`, by run id, in the order of the ids; obs before raw.
+    """Return the cache of each simulation below `root`, in the order of the ids; obs caches are preferred.
 
     Raises:
-      CacheError: there is no such folder, it holds no cache, or a run has two of one kind.
+      CacheError: the folder does not exist or contains no cache, or a simulation has two of the same kind.
     """
     if not Path(root).is_dir():
         raise CacheError(f"{root} is not a folder")
@@ -88,18 +88,20 @@ def find_caches(root: Path) -> dict[str, Path]:
         for path in sorted(filter(Path.is_file, Path(root).rglob(f"*{suffix}"))):
             run_id = path.name.removesuffix(suffix)
             if run_id in of_kind:
-                raise CacheError(f"run {run_id} has two caches, {of_kind[run_id]} and {path}: remove one")
+                raise CacheError(
+                    f"simulation {run_id} has two caches, {of_kind[run_id]} and {path}: remove one"
+                )
             of_kind[run_id] = path
         found.update(of_kind)
     if not found:
         raise CacheError(
-            f"{root} holds no cache: files are named <run_id>{SUFFIXES[0]} or <run_id>{SUFFIXES[1]}"
+            f"{root} contains no cache, that is no file named <run_id>{SUFFIXES[0]} or <run_id>{SUFFIXES[1]}"
         )
     return dict(sorted(found.items()))
 
 
 def load_cache(path: Path) -> list[Snapshot]:
-    """All snapshots of a cache in the order it lists them.
+    """Return all snapshots of a cache, in its order.
 
     Raises:
       CacheError: the file is unreadable, damaged or not a cache.
@@ -108,33 +110,35 @@ def load_cache(path: Path) -> list[Snapshot]:
         cache = unpickle.load_pickle(path, unpickle.TABLES)
     except (OSError, unpickle.UnpickleError) as error:
         raise CacheError(f"{path}: {error}" if isinstance(error, OSError) else str(error)) from error
-    # One snapshot may stand in many places of a pickle, and many times many.
-    snapshots = list(itertools.islice(_snapshots(path, cache), _most(path) // _LEAST_BYTES))
-    if len(snapshots) == _most(path) // _LEAST_BYTES:
-        raise CacheError(f"{path} holds {len(snapshots)} snapshots or more, which no file of its size does")
+    # A pickle can refer to one snapshot many times, so that a small file may contain any number of them.
+    max_snapshots = _max_bytes(path) // _MIN_BYTES
+    snapshots = list(itertools.islice(_snapshots(path, cache), max_snapshots))
+    if len(snapshots) == max_snapshots:
+        raise CacheError(
+            f"{path} contains {max_snapshots} snapshots or more, which no real file of its size does"
+        )
     return snapshots
 
 
-def _most(path: Path) -> int:
-    """The bytes that a cache may hold."""
+def _max_bytes(path: Path) -> int:
+    """Return the limit for the content of a cache."""
     return decompress.max_decompressed(path.stat().st_size)
 
 
 def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
-    import pandas as pd  # slow to import, and not needed by the process that only lists caches
+    import pandas as pd  # slow to import, and not needed by a process that only lists caches
 
     kinds = {"time": numbers.Real, "header": dict, "stars": pd.DataFrame}
-    levels = cache.items() if isinstance(cache, dict) else None
-    if levels is None:
-        raise CacheError(f"{path} is not a cache: it holds a {type(cache).__name__} instead of a dict")
-    if not path.name.endswith(SUFFIXES[0]):
-        levels = [(None, cache)]
-    for coordinate, times in levels:
-        if coordinate is not None and not _is_place(coordinate):
-            raise CacheError(f"{path}: a place should be three numbers [pc], got {_shown(coordinate)}")
+    if not isinstance(cache, dict):
+        raise CacheError(f"{path} is not a cache: it contains a {type(cache).__name__} instead of a dict")
+    is_observed = path.name.endswith(SUFFIXES[0])
+    levels = cache.items() if is_observed else [(None, cache)]
+    for position, times in levels:
+        if position is not None and not _is_position(position):
+            raise CacheError(f"{path}: a position should be three numbers [pc], got {_shown(position)}")
         if not isinstance(times, dict):
             raise CacheError(
-                f"{path}: under {_shown(coordinate)} stands a {type(times).__name__} instead of snapshots"
+                f"{path}: {_shown(position)} has a {type(times).__name__} instead of a dict of snapshots"
             )
         for time, snapshot in times.items():
             content = snapshot if isinstance(snapshot, dict) else {}
@@ -145,73 +149,74 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
                         f"has {type(content.get(key)).__name__}"
                     )
             if not _is_finite(content["time"]):
-                raise CacheError(f"{path}: the snapshot at {_shown(time)} Myr has an impossible time")
-            yield Snapshot(coordinate, float(content["time"]), content)
+                raise CacheError(f"{path}: the snapshot at {_shown(time)} Myr has an invalid `time`")
+            yield Snapshot(position, float(content["time"]), content)
 
 
-def _is_place(coordinate) -> bool:
-    return isinstance(coordinate, tuple) and len(coordinate) == 3 and all(map(_is_finite, coordinate))
+def _is_position(value) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_finite, value))
 
 
 def _is_finite(value) -> bool:
-    """Whether a value is a number of the size of those in nature."""
-    return isinstance(value, numbers.Real) and bool(abs(value) < _LARGEST)
+    """Return whether a value is a number that is finite as float32."""
+    return isinstance(value, numbers.Real) and abs(float(value)) < _LARGEST
 
 
 def _shown(value) -> str:
-    """A value as a message shows it; of containers the kind only, since they may be endless."""
+    """Return a value as text for a message; only the type of containers, which may be huge."""
     is_plain = isinstance(value, str | numbers.Number) or (
         isinstance(value, tuple) and all(isinstance(one, str | numbers.Number) for one in value)
     )
     return f"{value!r:.80}" if is_plain else f"a {type(value).__name__}"
 
 
-def read_simulation(path: Path, run_id: str, wanted: Selection) -> CachedSimulation:
-    """Reads the snapshots of one cache that enter a data set.
+def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimulation:
+    """Read the snapshots of one cache that enter a data set.
 
-    A snapshot enters when its `stars` has at least `wanted.min_stars` rows and the membership flag; of its
-    stars, those within twice the tidal radius.
+    A snapshot enters if its `stars` has at least `selection.min_stars` rows and the membership flag. Of its
+    stars, those within twice the tidal radius enter.
 
     Raises:
-      CacheError: the cache is unusable, no snapshot is left, or (unless `wanted.skip_bad`) a snapshot lacks a
-        wanted column or holds a value in it that is not finite.
+      CacheError: the cache is unusable, no snapshot is left, or (unless `selection.skip_bad`) a snapshot
+        lacks a selected column or has a value in it that is not finite.
     """
     snapshots = load_cache(path)
     features, targets, times, distances, skipped = [], [], [], [], []
-    num_too_few, num_byte = 0, 0
+    num_too_few, num_bytes = 0, 0
     for snapshot in snapshots:
         stars = snapshot.content["stars"]
         if (
-            len(stars) < wanted.min_stars
+            len(stars) < selection.min_stars
             or MEMBER_FLAG not in stars
             or not _may_have_members(stars[MEMBER_FLAG].to_numpy())
         ):
             num_too_few += 1
             continue
         try:
-            feature, target, time = _read_snapshot(path, snapshot, wanted)
+            feature, target, time = _read_snapshot(path, snapshot, selection)
         except CacheError as error:
-            if not wanted.skip_bad:
+            if not selection.skip_bad:
                 raise
             skipped.append(str(error))
             continue
-        num_byte += feature.nbytes
-        if num_byte > _most(path):
-            raise CacheError(f"{path} holds one table under many snapshots, too many for a file of its size")
+        num_bytes += feature.nbytes
+        if num_bytes > _max_bytes(path):
+            raise CacheError(f"{path} has the same table in many snapshots, too many for a file of its size")
         features.append(feature)
         targets.append(target)
         times.append(time)
-        distances.append(math.nan if snapshot.coordinate is None else math.hypot(*snapshot.coordinate))
+        distances.append(math.nan if snapshot.position is None else math.hypot(*snapshot.position))
     if not features:
         raise CacheError(
-            f"{path}: no snapshot is left of {len(snapshots)}: {num_too_few} have fewer than {wanted.min_stars} stars or no "
-            f"{MEMBER_FLAG}, {len(skipped)} are bad" + (f", first {skipped[0]}" if skipped else "")
+            f"{path}: no snapshot is left of {len(snapshots)}: {num_too_few} have fewer than "
+            f"{selection.min_stars} stars or no "
+            f"{MEMBER_FLAG}, {len(skipped)} are unusable" + (f", the first: {skipped[0]}" if skipped else "")
         )
     shard = Shard(
         feature=np.concatenate(features),
-        feature_keys=wanted.feature_keys,
+        feature_keys=selection.feature_keys,
         target=np.array(targets, dtype=np.float32),
-        target_keys=wanted.target_keys,
+        target_keys=selection.target_keys,
         ptr=np.cumsum([0, *map(len, features)], dtype=np.int64),
         run_id=np.full(len(features), run_id),
         time_myr=np.array(times, dtype=np.float32),
@@ -224,43 +229,43 @@ def _may_have_members(flag: np.ndarray) -> bool:
     return flag.dtype != bool or bool(flag.any())
 
 
-def _read_snapshot(path, snapshot, wanted):
-    """The float32 features (n_star, F), the targets (T,) and the time [Myr] of one snapshot."""
+def _read_snapshot(path, snapshot, selection):
+    """Return the float32 features (n_star, F), the targets (T,) and the time [Myr] of one snapshot."""
     stars, header = snapshot.content["stars"], snapshot.content["header"]
-    missing = [key for key in wanted.feature_keys if key not in stars]
+    missing = [key for key in selection.feature_keys if key not in stars]
     if missing:
         hint = (
             ""
-            if snapshot.coordinate
-            else " (raw caches have none of the sky: leave them out of feature_keys)"
+            if snapshot.position
+            else " (raw caches have no sky coordinates: leave them out of feature_keys)"
         )
         raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars{hint}")
-    repeated = [key for key in (*wanted.feature_keys, MEMBER_FLAG) if list(stars.columns).count(key) > 1]
+    repeated = [key for key in (*selection.feature_keys, MEMBER_FLAG) if list(stars.columns).count(key) > 1]
     if repeated:
         raise CacheError(f"{path}: {snapshot} has more than one column {', '.join(repeated)} in its stars")
-    # The header has the time in full, the snapshot rounded to 0.01 Myr.
+    # The header has the exact time, the snapshot rounds it to 0.01 Myr.
     targets = {"time": snapshot.time, **header}
-    missing = [key for key in wanted.target_keys if key not in targets]
+    missing = [key for key in selection.target_keys if key not in targets]
     if missing:
         raise CacheError(f"{path}: {snapshot} has no {', '.join(missing)} in its header")
     is_member = stars[MEMBER_FLAG].to_numpy()
     if is_member.dtype != bool:
         raise CacheError(
-            f"{path}: {snapshot} holds {is_member.dtype} values instead of booleans in column {MEMBER_FLAG}"
+            f"{path}: {snapshot} has {is_member.dtype} values instead of booleans in column {MEMBER_FLAG}"
         )
-    feature = np.empty((int(is_member.sum()), len(wanted.feature_keys)), dtype=np.float32)
-    for column, key in enumerate(wanted.feature_keys):
+    feature = np.empty((int(is_member.sum()), len(selection.feature_keys)), dtype=np.float32)
+    for column, key in enumerate(selection.feature_keys):
         values = stars[key].to_numpy()
         if values.dtype.kind not in "iuf":
             raise CacheError(
-                f"{path}: {snapshot} holds {values.dtype} values instead of numbers in column {key}"
+                f"{path}: {snapshot} has {values.dtype} values instead of numbers in column {key}"
             )
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # checked below
             feature[:, column] = values[is_member]
         num_bad = int((~np.isfinite(feature[:, column])).sum())
         if num_bad:
-            raise CacheError(f"{path}: {snapshot} holds {num_bad} values that are not finite in column {key}")
-    for key in (*wanted.target_keys, "time"):
+            raise CacheError(f"{path}: {snapshot} has {num_bad} values that are not finite in column {key}")
+    for key in (*selection.target_keys, "time"):
         if not _is_finite(targets[key]):
             raise CacheError(f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header")
-    return feature, [targets[key] for key in wanted.target_keys], targets["time"]
+    return feature, [targets[key] for key in selection.target_keys], targets["time"]

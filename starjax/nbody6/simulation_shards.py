@@ -1,6 +1,6 @@
-"""The parts of a data set, one a run: read by worker processes, kept until the build is done, then merged.
+"""Shards of single simulations: written by worker processes, kept until the build is finished, then merged.
 
-A worker imports this file and little more, so that it starts quickly.
+Workers start quickly because this module imports little.
 """
 
 import dataclasses
@@ -16,7 +16,14 @@ from starjax.nbody6 import caches
 
 @dataclasses.dataclass(frozen=True)
 class SimulationShard:
-    """The part of one run: where it lies, its SHA-256, how much it holds, what was left out."""
+    """The shard of one simulation.
+
+    Attributes:
+      path, sha256: the file and its digest.
+      num_star, num_snapshot: its content.
+      num_too_few, skipped: snapshots that were left out (see `caches.CachedSimulation`).
+      error: why the simulation cannot be used; then there is no file.
+    """
 
     path: Path
     sha256: str
@@ -28,59 +35,69 @@ class SimulationShard:
 
 
 def make_shard(
-    path: Path, run_id: str, identity: list, part_path: Path, wanted: caches.Selection
+    path: Path, run_id: str, cache_version: list, shard_path: Path, selection: caches.Selection
 ) -> SimulationShard:
-    """Reads one run into its part, unless the part is there for this very cache and this very selection.
+    """Read one simulation and write its shard, unless the shard of this cache and selection exists already.
 
     Args:
-      path: the cache of the run `run_id`.
-      identity: what tells versions of the cache apart, as plain JSON.
-      part_path: the part to write; its record lies beside it.
-      wanted: what is read of the run.
+      path: the cache of the simulation `run_id`.
+      cache_version: identifies the version of the cache, as JSON.
+      shard_path: the shard to write; a record with the same name and the suffix .json is written beside it.
+      selection: what to read.
 
     Raises:
-      caches.CacheError: the run cannot be used; with `wanted.skip_bad` the part says so instead.
+      caches.CacheError: the simulation cannot be used; with `selection.skip_bad` the result says so instead.
     """
-    record_path = part_path.with_suffix(".json")
-    # As JSON gives it back: lists for tuples.
-    record = json.loads(json.dumps({"cache": identity, "wanted": dataclasses.asdict(wanted)}))
-    if record_path.exists() and part_path.exists():
-        known = _known(record_path)
-        if record.items() <= known.items() and files.has_digest(part_path, known["sha256"]):
-            return SimulationShard(part_path, known["sha256"], *known["counts"], tuple(known["skipped"]))
+    record_path = shard_path.with_suffix(".json")
+    # Through JSON, to compare with the stored record: lists for tuples.
+    record = json.loads(json.dumps({"cache": cache_version, "wanted": dataclasses.asdict(selection)}))
+    if record_path.exists() and shard_path.exists():
+        stored = _read_record(record_path)
+        if record.items() <= stored.items() and files.has_digest(shard_path, stored["sha256"]):
+            num_star, num_snapshot, num_too_few = stored["counts"]
+            return SimulationShard(
+                shard_path,
+                stored["sha256"],
+                num_star,
+                num_snapshot,
+                num_too_few,
+                tuple(stored["skipped"]),
+            )
     try:
-        run = caches.read_simulation(path, run_id, wanted)
+        simulation = caches.read_simulation(path, run_id, selection)
     except caches.CacheError as error:
-        if not wanted.skip_bad:
+        if not selection.skip_bad:
             raise
-        return SimulationShard(part_path, "", 0, 0, 0, (), str(error))
-    # In a folder of its own: workers outlive a build that is killed, and may be at the runs that those of the next are at.
-    own = part_path.parent / str(os.getpid())
-    shard.save_shard(own / part_path.name, run.shard)
-    counts = (len(run.shard.feature), run.shard.num_snapshot, run.num_too_few)
-    record |= {"sha256": files.sha256(own / part_path.name), "counts": counts, "skipped": run.skipped}
-    files.write_json(own / record_path.name, record)
-    for path in (part_path, record_path):
-        os.replace(own / path.name, path)
-    return SimulationShard(part_path, record["sha256"], *counts, run.skipped)
+        return SimulationShard(shard_path, "", 0, 0, 0, (), str(error))
+    # Written to a folder per process, since the workers of a killed build may still run and write the same
+    # shards.
+    folder = shard_path.parent / str(os.getpid())
+    shard.save_shard(folder / shard_path.name, simulation.shard)
+    counts = (len(simulation.shard.feature), simulation.shard.num_snapshot, simulation.num_too_few)
+    sha256 = files.sha256(folder / shard_path.name)
+    record |= {"sha256": sha256, "counts": counts, "skipped": simulation.skipped}
+    files.write_json(folder / record_path.name, record)
+    for target in (shard_path, record_path):
+        os.replace(folder / target.name, target)
+    return SimulationShard(shard_path, sha256, *counts, simulation.skipped)
 
 
-def _known(record_path: Path) -> dict:
-    """The record of a part; nothing, where it is damaged, so that the part is made again."""
+def _read_record(path: Path) -> dict:
+    """Return the record of a shard; an empty dict if it is damaged, so that the shard is written again."""
     try:
-        return dict(files.read_json(record_path))
+        return dict(files.read_json(path))
     except (ValueError, TypeError):
         return {}
 
 
 def merge_shards(parts: Sequence[SimulationShard]) -> shard.Shard:
-    """The shards of many runs as one, whose features stay on disk.
+    """Return the shards of several simulations as one, whose features stay on disk.
 
     Raises:
-      shard.ShardError: a part is not what was made, but one of a worker that outlived another build.
+      shard.ShardError: a file is not the one that was written, but from a worker of another build.
     """
     paths = [part.path for part in parts]
-    # From here on a file that is replaced is noticed where it is read.
+    # Opened before the digests are compared: files that are replaced later are noticed when they are read.
     shards = [shard.load_shard(path, mapped=True) for path in paths]
     for part in parts:
         if not files.has_digest(part.path, part.sha256):

@@ -1,9 +1,6 @@
-"""Which simulation belongs to training, validation or test.
+"""Assignment of simulations to training, validation and test.
 
-Snapshots of one simulation are correlated, so that a run belongs to one split whole.
-
-    starjax splits --caches=DIR --out=split.json \\
-        --categories='Rad(?P<radius>\\d+)-zmet(?P<metallicity>\\d+)-M(?P<mass_level>\\d)'
+Snapshots of one simulation are correlated, so that all of them belong to the same split.
 """
 
 import re
@@ -25,28 +22,33 @@ def assign_splits(
     rng: np.random.Generator,
     categories: str = "",
 ) -> dict[str, list[str]]:
-    """One random assignment of runs to splits, even over all and within each category.
+    """Return one random assignment of simulations to splits, stratified by category.
 
-    The runs are laid out category by category, shuffled within, and each goes to the split that is
-    furthest behind its share so far. So no split is off its share by more than about one run, over
-    all or in a category; a category of one or two runs cannot be in every split.
+    The simulations are ordered by category, shuffled within each, and assigned one after another to the split
+    that is furthest below its share so far. The size of each split therefore deviates from its share by at
+    most about one simulation, in total and in each category. (A category of one or two simulations cannot be
+    in every split.)
+
+    Args:
+      ratios: shares of train, val and test.
+      categories: regular expression, whose groups form the category of an id.
 
     Raises:
-      SplitError: a run id does not match `categories`.
+      SplitError: an id does not match `categories`.
     """
     groups: dict[tuple, list[str]] = {}
     for run_id in sorted(run_ids):
         match = re.search(categories, run_id)
         if match is None:
-            raise SplitError(f"run id {run_id} does not match --categories={categories}")
+            raise SplitError(f"simulation id {run_id} does not match --categories={categories}")
         groups.setdefault(match.groups(), []).append(run_id)
     shares = np.asarray(ratios, dtype=float) / np.sum(ratios)
     counts = np.zeros(len(SPLITS))
     assigned: dict[str, list[str]] = {split: [] for split in SPLITS}
     for group in rng.permutation(len(groups)):
         for run_id in rng.permutation(list(groups.values())[group]):
-            behind = shares * (counts.sum() + 1) - counts
-            split = int(behind.argmax())
+            deficit = shares * (counts.sum() + 1) - counts
+            split = int(deficit.argmax())
             counts[split] += 1
             assigned[SPLITS[split]].append(str(run_id))
     return {split: sorted(ids) for split, ids in assigned.items()}
@@ -55,17 +57,20 @@ def assign_splits(
 def distances(
     assigned: Mapping[str, Sequence[str]], labels: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """1-D Wasserstein distances of validation and test from training, for time and for log mass.
+    """Return the 1-D Wasserstein distances of validation and test from training, for time and for log mass.
 
     Args:
-      labels: for each run id its snapshots' (time [Myr], log10 mass [Msun]), (n_snapshot, 2).
+      labels: (time [Myr], log10 mass [Msun]) of each simulation's snapshots (n_snapshot, 2), by id.
 
     Returns:
-      {split: {label: distance}}, each in units of the label's standard deviation over all runs.
+      {split: {label: distance}}, in units of the label's standard deviation over all simulations.
     """
     spread = np.concatenate(list(labels.values())).std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    stacked = {s: np.concatenate([labels[r] for r in ids]) / spread for s, ids in assigned.items()}
+    stacked = {
+        split: np.concatenate([labels[run_id] for run_id in run_ids]) / spread
+        for split, run_ids in assigned.items()
+    }
     return {
         split: {
             name: float(scipy.stats.wasserstein_distance(stacked["train"][:, i], stacked[split][:, i]))
@@ -76,16 +81,18 @@ def distances(
 
 
 def make_manifest(labels, ratios, seed: int, categories: str = "", num_candidate: int = 500) -> dict:
-    """The most even of `num_candidate` random assignments, as the content of a manifest.
+    """Return the content of a manifest: the best of `num_candidate` random assignments.
+
+    The best one has the smallest sum of distances (see `distances`).
 
     Raises:
-      SplitError: there are too few runs for every split to have one, or no group is in `categories`.
+      SplitError: a split would be empty, the ratios are invalid, or `categories` has no group.
     """
     if len(ratios) != len(SPLITS) or min(ratios) <= 0:
         raise SplitError(f"--ratios should be three positive shares (train, val, test), got {list(ratios)}")
     if categories and not re.compile(categories).groups:
         raise SplitError(
-            f"--categories={categories} has no group: put what tells categories apart in parentheses"
+            f"--categories={categories} has no group: put the parts that define a category in parentheses"
         )
     best, best_distance = None, np.inf
     for candidate in range(num_candidate):
@@ -97,7 +104,9 @@ def make_manifest(labels, ratios, seed: int, categories: str = "", num_candidate
         if distance < best_distance:
             best, best_distance = assigned, distance
     if best is None:
-        raise SplitError(f"{len(labels)} runs are too few for ratios {list(ratios)}: a split would be empty")
+        raise SplitError(
+            f"{len(labels)} simulations are too few for ratios {list(ratios)}: a split would be empty"
+        )
     return {
         **best,
         "ratios": list(ratios),
@@ -114,15 +123,15 @@ def read_labels(
 
     Args:
       min_stars: snapshots of fewer stars are ignored.
-      n_jobs: processes; -1: one a core.
-      skip_bad: leave out caches that cannot be used, instead of raising.
+      n_jobs: processes; -1: one per core.
+      skip_bad: leave out unusable caches instead of raising an error.
 
     Returns:
-      (time [Myr], log10 mass [Msun]) of each simulation's snapshots (n_snapshot, 2) by id; why others were left out.
+      The labels of each simulation by id (see `distances`); why others were left out.
 
     Raises:
       caches.CacheError: a cache cannot be used.
-      SplitError: none can.
+      SplitError: no cache can be used.
     """
     read = _labels_or_reason if skip_bad else _labels
     jobs = {run_id: (read, path, run_id, min_stars) for run_id, path in caches.find_caches(root).items()}
@@ -135,7 +144,7 @@ def read_labels(
 
 
 def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | str:
-    """Return the labels, or why there are none."""
+    """Return the labels, or why the cache cannot be used."""
     try:
         return _labels(path, run_id, min_stars)
     except caches.CacheError as error:
@@ -143,11 +152,12 @@ def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | s
 
 
 def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
-    """(time [Myr], log10 mass [Msun]) of the snapshots that would enter a data set, (n_snapshot, 2)."""
-    run = caches.read_simulation(
+    """Return (time [Myr], log10 mass [Msun]) of the snapshots that enter a data set, (n_snapshot, 2)."""
+    simulation = caches.read_simulation(
         path, run_id, caches.Selection((), ("time", quantities.MASS), min_stars, skip_bad=True)
     )
-    time, mass = run.shard.target[run.shard.target[:, 1] > 0].T
+    target = simulation.shard.target
+    time, mass = target[target[:, 1] > 0].T
     if not len(time):
         raise caches.CacheError(f"{path}: no snapshot has a positive {quantities.MASS}")
     return np.stack([time, np.log10(mass)], axis=1)

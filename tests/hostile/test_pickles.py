@@ -176,7 +176,7 @@ CACHES = {
     "text": (lambda: spoilt(time="now"), "time='now'"),
     "place beyond numbers": (lambda: with_key((10**400, 0, 0)), "three numbers"),
     "place that is none": (lambda: with_key((float("nan"), 0, 0)), "three numbers"),
-    "time that is none": (lambda: with_key((1, 2, 3), {1: spoilt_time()}), "impossible time"),
+    "time that is none": (lambda: with_key((1, 2, 3), {1: spoilt_time()}), "invalid `time`"),
     "no table": (lambda: with_key((1, 2, 3), {1: {"time": 1.0, "header": {}, "stars": [1]}}), "DataFrame"),
     "no dict": (lambda: [1], "list instead"),
 }
@@ -205,7 +205,7 @@ def test_one_table_in_a_thousand_snapshots_is_refused(refused, tmp_path):
         {"x": np.ones(10_000), "name_length": 1, "is_within_2x_r_tidal": np.ones(10_000, bool)}
     )
     joblib.dump({(1, 2, 3): dict.fromkeys(map(float, range(1000)), snapshot)}, tmp_path / "made.joblib")
-    refused("r-obs.joblib", (tmp_path / "made.joblib").read_bytes(), "one table under many")
+    refused("r-obs.joblib", (tmp_path / "made.joblib").read_bytes(), "the same table in many")
 
 
 SCALER = {"keys": ["x"], "method": "robust", "params": {"center": 0.0, "scale": 1.0}}

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files are written atomically; pipes and devices are refused."""
 
 import os
 import stat
@@ -25,22 +25,20 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path, name, read):
         try:
             os.mknod(path, mode | 0o600, device)
         except PermissionError:
-            continue  # of devices, unless root asks
+            continue  # only root may create devices
         with pytest.raises(files.NotAFileError, match=rf"{name} is a pipe or a device"):
             read(path)
         path.unlink()
 
 
-def test_a_pipe_is_no_cache(tmp_path):
+def test_a_pipe_is_not_a_cache(tmp_path):
     os.mkfifo(tmp_path / "a-obs.joblib")
-    with pytest.raises(caches.CacheError, match="holds no cache"):
+    with pytest.raises(caches.CacheError, match="contains no cache"):
         caches.find_caches(tmp_path)
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_is_said_to_stand(
-    tmp_path, monkeypatch
-):
-    """What a power cut leaves cannot be tried here; the order of the calls that decide it can."""
+def test_content_and_name_are_on_the_disk_in_this_order(tmp_path, monkeypatch):
+    """A power failure cannot be tested, but the order of the calls on which its result depends can."""
     made = []
 
     def on_disk(descriptor, fsync=os.fsync):

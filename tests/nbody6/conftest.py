@@ -1,4 +1,4 @@
-"""What the tests of the build share: a config of it, of small real caches."""
+"""Fixtures for tests of the build: a config with small real caches."""
 
 import pytest
 
@@ -11,10 +11,10 @@ def config(build_config):
 
 
 @pytest.fixture
-def runs_read(monkeypatch):
-    """The runs whose caches are read, as they are (in this process)."""
-    read, read_run = [], caches.read_simulation
+def simulations_read(monkeypatch):
+    """Return a list to which the id of each simulation is appended when its cache is read in this process."""
+    read_ids, read = [], caches.read_simulation
     monkeypatch.setattr(
-        caches, "read_simulation", lambda path, run_id, *a: read.append(run_id) or read_run(path, run_id, *a)
+        caches, "read_simulation", lambda path, run_id, *a: read_ids.append(run_id) or read(path, run_id, *a)
     )
-    return read
+    return read_ids

@@ -1,4 +1,4 @@
-"""The build gives what the reference gave, goes on where it stopped, and loses nothing."""
+"""The build equals the reference build, resumes after an interruption, and overwrites nothing."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from starjax.datasets import mapped_arrays, shard, split_manifest
-from starjax.datasets.load import shard_path
 from starjax.datasets.scalers import bundle, scaler
+from starjax.datasets.shard_files import shard_path
 from starjax.nbody6 import build, caches
 
 
@@ -38,7 +38,7 @@ def test_equals_the_reference_build(config, golden_folder, n_jobs, monkeypatch):
     )
 
 
-def test_snapshots_are_traced_to_their_runs(config):
+def test_snapshots_have_the_id_of_their_simulation(config):
     train = shard.load_shard(shard_path(build.build_dataset(config), "raw", "train"))
     assert list(dict.fromkeys(train.run_id)) == sorted(
         split_manifest.load_manifest(config.split_manifest)["train"]
@@ -56,7 +56,7 @@ def test_a_finished_build_is_left_alone(config):
 @pytest.mark.parametrize(
     "name", ["raw-val-shard.npz", "scaled-train-shard.npz", "target_scaler_bundle.joblib"]
 )
-def test_a_damaged_file_is_made_again(config, name):
+def test_a_damaged_file_is_built_again(config, name):
     out = build.build_dataset(config)
     whole = (out / name).read_bytes()
     (out / name).write_bytes(whole[: len(whole) // 2])
@@ -83,7 +83,7 @@ def test_changed_caches_are_noticed(config):
 
 
 def interrupt_build(config):
-    """Builds with the last cache broken, which ends it, and mends that cache."""
+    """Start a build that stops at the last cache, which is damaged, and restore that cache."""
     bad = caches.find_caches(config.caches)["Rad12-zmet0014-M8-0029"]
     whole = bad.read_bytes()
     bad.write_bytes(b"broken")
@@ -92,12 +92,12 @@ def interrupt_build(config):
     bad.write_bytes(whole)
 
 
-def test_an_interrupted_build_goes_on(config, runs_read):
+def test_an_interrupted_build_resumes(config, simulations_read):
     interrupt_build(config)
     out = build.Path(config.out)
     assert [path.name for path in out.iterdir()] == ["parts"]
-    runs_read.clear()
-    # The whole cache is read when the build goes on, and so is a run whose part is damaged.
+    simulations_read.clear()
+    # Only the missing simulation and one whose part is damaged are read again.
     damaged = out / "parts" / "Rad04-zmet0006-M8-0116.npz"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     done = {path.stem for path in (out / "parts").glob("*.npz")}
@@ -109,15 +109,15 @@ def test_an_interrupted_build_goes_on(config, runs_read):
         "Rad12-zmet0014-M7-0018",
     }
     build.build_dataset(config)
-    assert sorted(runs_read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
+    assert sorted(simulations_read) == ["Rad04-zmet0006-M8-0116", "Rad12-zmet0014-M8-0029"]
 
 
-def test_parts_of_another_selection_are_read_again(config, runs_read):
+def test_parts_of_another_selection_are_read_again(config, simulations_read):
     interrupt_build(config)
-    runs_read.clear()
+    simulations_read.clear()
     config.min_stars += 1
     build.build_dataset(config)
-    assert len(runs_read) == 6
+    assert len(simulations_read) == 6
 
 
 def test_on_bad_skip_leaves_out_and_counts(config):
@@ -136,7 +136,7 @@ def test_on_bad_skip_leaves_out_and_counts(config):
     assert counts["splits"]["train"]["simulations"] == 3
 
 
-def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
+def test_given_raw_shards_are_scaled_without_caches(config, golden_folder):
     out = build.Path(config.out)
     out.mkdir()
     for split in split_manifest.SPLITS:
@@ -154,18 +154,18 @@ def test_raw_shards_of_others_are_scaled_without_caches(config, golden_folder):
 
 
 @pytest.mark.parametrize("kind", ["raw", "scaled"])
-def test_shards_of_others_are_not_overwritten(config, golden_folder, kind):
+def test_shards_that_no_build_wrote_are_not_overwritten(config, golden_folder, kind):
     out = build.Path(config.out)
     out.mkdir()
     shutil.copy(golden_folder / f"{kind}-val-shard.npz", out)
-    (out / "parts").mkdir()  # as a failed scaling of these raw shards leaves it
+    (out / "parts").mkdir()  # the remains of a failed build from these raw shards
     before = file_times(out)
     with pytest.raises(build.BuildError, match=f"{kind}-val-shard.npz.*another config.out"):
         build.build_dataset(config)
     assert file_times(out) == before
 
 
-def test_a_scaling_that_was_interrupted_goes_on(config, golden_folder, monkeypatch):
+def test_an_interrupted_scaling_resumes(config, golden_folder, monkeypatch):
     out = build.Path(config.out)
     out.mkdir()
     for split in split_manifest.SPLITS:
@@ -181,7 +181,7 @@ def test_a_scaling_that_was_interrupted_goes_on(config, golden_folder, monkeypat
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"settings": {}, "sha256": 3}'])
-def test_a_record_that_is_none_is_refused_by_name(config, content):
+def test_an_invalid_record_is_refused_by_name(config, content):
     out = build.Path(config.out)
     out.mkdir()
     (out / "dataset_config.json").write_text(content)
@@ -189,7 +189,7 @@ def test_a_record_that_is_none_is_refused_by_name(config, content):
         build.build_dataset(config)
 
 
-def test_every_method_can_be_asked_for(config):
+def test_other_scalers_can_be_configured(config):
     config.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
     config.target_scalers = ((("time",), "log1p_minmax"), (("total_mass_within_2x_r_tidal",), "quantile"))
     config.feature_scalers = ((("x", "y", "z"), "power"), (("vx", "vy", "vz"), "standard"))
@@ -213,13 +213,13 @@ def test_every_method_can_be_asked_for(config):
         ("feature_keys", ("x", "x"), "names x twice"),
     ],
 )
-def test_configs_that_cannot_be_are_refused_by_field(config, field, value, said):
+def test_invalid_configs_are_refused_by_field(config, field, value, said):
     config[field] = value
     with pytest.raises(build.BuildError, match=said):
         build.build_dataset(config)
 
 
-def test_a_run_without_a_cache_is_named(config):
+def test_a_simulation_without_a_cache_is_named(config):
     caches.find_caches(config.caches)["Rad12-zmet0014-M8-0029"].unlink()
     with pytest.raises(build.BuildError, match="Rad12-zmet0014-M8-0029"):
         build.build_dataset(config)
@@ -234,7 +234,7 @@ def test_a_logarithm_of_a_negative_is_refused_naming_the_key(config):
     assert not (build.Path(config.out) / "dataset_config.json").exists()
 
 
-def test_any_joblib_backend_in_force_is_used(config):
+def test_the_active_joblib_backend_is_used(config):
     class Counting(joblib._parallel_backends.ThreadingBackend):
         num_configured = 0
 

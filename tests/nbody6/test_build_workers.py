@@ -1,4 +1,4 @@
-"""Builds with workers, and two builds at once."""
+"""Builds with worker processes, and two builds at the same time."""
 
 import dataclasses
 import os
@@ -14,17 +14,17 @@ def end_at_once(*_):
     os._exit(1)
 
 
-def test_a_worker_that_the_system_ends_is_told(config, monkeypatch):
+def test_a_killed_worker_is_reported(config, monkeypatch):
     config.n_jobs = 2
     with monkeypatch.context() as patch:
         patch.setattr(simulation_shards, "make_shard", end_at_once)
-        with pytest.raises(build.BuildError, match=r"want of memory.*lower config\.n_jobs \(here 2\)"):
+        with pytest.raises(build.BuildError, match=r"memory ran out.*lower config\.n_jobs \(here 2\)"):
             build.build_dataset(config)
     assert build.build_dataset(config) == Path(config.out)
 
 
-def test_a_worker_that_outlived_its_build_does_not_disturb_the_next(config, monkeypatch, tmp_path):
-    """Both write the part of a run at the same time."""
+def test_workers_of_two_builds_write_the_same_part(config, monkeypatch, tmp_path):
+    """The worker of a killed build may still run when the next build starts."""
     run_id, path = next(iter(caches.find_caches(config.caches).items()))
     selection = caches.Selection(("x", "y"), ("time",), 1, False)
     arguments = (path, run_id, [], tmp_path / "parts" / f"{run_id}.npz", selection)
@@ -45,31 +45,32 @@ def test_a_worker_that_outlived_its_build_does_not_disturb_the_next(config, monk
     assert len(shard.load_shard(part.path).feature) == part.num_star
 
 
-def test_a_part_that_a_worker_of_another_build_made_meanwhile_is_refused(caches_folder, tmp_path):
-    """It outlives its build, which was killed, and whose selection is another one."""
+def test_a_part_replaced_by_a_worker_of_another_build_is_refused(caches_folder, tmp_path):
+    """The other build was killed, and had another selection."""
     path = next(caches_folder.rglob("*-obs.joblib"))
-    run_id, place = path.name.removesuffix("-obs.joblib"), tmp_path / "part.npz"
-    wanted = caches.Selection(("x", "vx"), ("time",), 10, False)
-    part = simulation_shards.make_shard(path, run_id, [path.name], place, wanted)
+    run_id, target = path.name.removesuffix("-obs.joblib"), tmp_path / "part.npz"
+    selection = caches.Selection(("x", "vx"), ("time",), 10, False)
+    part = simulation_shards.make_shard(path, run_id, [path.name], target, selection)
     assert simulation_shards.merge_shards([part]).num_snapshot == part.num_snapshot
     simulation_shards.make_shard(
-        path, run_id, [path.name], place, dataclasses.replace(wanted, feature_keys=("x", "vy"))
+        path, run_id, [path.name], target, dataclasses.replace(selection, feature_keys=("x", "vy"))
     )
     with pytest.raises(shard.ShardError, match="changed by another process meanwhile: start again"):
         simulation_shards.merge_shards([part])
 
 
 def test_a_data_set_that_another_process_finishes_meanwhile_is_not_overwritten(config, monkeypatch):
-    check_free = build_state.check_writable
+    inspect = build_state.inspect
 
-    def check_free_and_lose_the_race(out, is_raw_given):
-        check_free(out, is_raw_given)
-        monkeypatch.setattr(build_state, "check_writable", check_free)
+    def inspect_and_lose_the_race(out, settings):
+        state = inspect(out, settings)
+        monkeypatch.setattr(build_state, "inspect", inspect)
         other = config.copy_and_resolve_references()
         other.min_stars = 50
         build.build_dataset(other)
+        return state
 
-    monkeypatch.setattr(build_state, "check_writable", check_free_and_lose_the_race)
+    monkeypatch.setattr(build_state, "inspect", inspect_and_lose_the_race)
     with pytest.raises(build.BuildError, match="changed by another process meanwhile: start again"):
         build.build_dataset(config)
     with pytest.raises(build.BuildError, match="other min_stars"):

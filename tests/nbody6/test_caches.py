@@ -1,4 +1,4 @@
-"""Real caches are read as the contract says; bad ones are named."""
+"""Real caches are read as specified; unusable ones are named."""
 
 import joblib
 import numpy as np
@@ -18,7 +18,7 @@ def read(path, features=FEATURES, targets=TARGETS, min_stars=10, skip_bad=False)
 
 @pytest.fixture
 def cache(caches_folder):
-    """The content of a real obs cache, free to be spoilt."""
+    """Return the content of a real obs cache, which a test may change."""
     return joblib.load(caches_folder / f"{RUN}-obs.joblib")
 
 
@@ -28,7 +28,7 @@ def write(folder, content, kind="obs"):
     return path
 
 
-def test_obs_cache_holds_every_time_from_every_place(caches_folder, cache):
+def test_an_obs_cache_has_every_time_at_every_position(caches_folder, cache):
     shard = read(caches_folder / f"{RUN}-obs.joblib").shard
     snapshots = [snapshot for times in cache.values() for snapshot in times.values()]
     assert shard.num_snapshot == len(snapshots) == 15
@@ -41,20 +41,20 @@ def test_obs_cache_holds_every_time_from_every_place(caches_folder, cache):
         np.testing.assert_array_equal(shard.target[i], np.float32(expected))
 
 
-def test_raw_cache_has_no_place(caches_folder):
+def test_a_raw_cache_has_no_position(caches_folder):
     shard = read(caches_folder / f"{RUN}-raw.joblib").shard
     assert shard.num_snapshot == 5
     assert np.isnan(shard.distance_pc).all()
 
 
-def test_obs_is_preferred_to_raw_and_runs_come_in_order(caches_folder):
+def test_obs_is_preferred_to_raw_and_simulations_are_sorted(caches_folder):
     found = caches.find_caches(caches_folder)
     assert list(found) == sorted(found)
     assert len(found) == 6
     assert found[RUN].name == f"{RUN}-obs.joblib"
 
 
-def test_a_run_with_two_caches_is_refused(tmp_path, cache):
+def test_a_simulation_with_two_caches_is_refused(tmp_path, cache):
     (tmp_path / "again").mkdir()
     write(tmp_path, cache), write(tmp_path / "again", cache)
     with pytest.raises(caches.CacheError, match=f"{RUN} has two caches"):
@@ -62,7 +62,7 @@ def test_a_run_with_two_caches_is_refused(tmp_path, cache):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(caches.CacheError, match="holds no cache"):
+    with pytest.raises(caches.CacheError, match="contains no cache"):
         caches.find_caches(tmp_path)
 
 
@@ -72,9 +72,9 @@ def test_small_and_unflagged_snapshots_do_not_enter(tmp_path, cache):
     times[first]["stars"] = times[first]["stars"].head(9)
     times[second]["stars"] = times[second]["stars"].drop(columns="is_within_2x_r_tidal")
     times[third]["stars"] = times[third]["stars"].assign(is_within_2x_r_tidal=False)
-    run = read(write(tmp_path, cache))
-    assert run.num_too_few == 3
-    assert run.shard.num_snapshot == 12
+    found = read(write(tmp_path, cache))
+    assert found.num_too_few == 3
+    assert found.shard.num_snapshot == 12
 
 
 def spoil(name):
@@ -121,20 +121,20 @@ def test_a_bad_column_is_named_with_file_and_snapshot(tmp_path, cache, how, said
     path = write(tmp_path, cache)
     with pytest.raises(caches.CacheError, match=said) as caught:
         read(path)
-    assert f"{path}: snapshot {time} Myr seen from (200, 0, 0) pc" in str(caught.value)
-    run = read(path, skip_bad=True)
-    assert run.shard.num_snapshot == 14
-    assert run.skipped == (str(caught.value),)
+    assert f"{path}: snapshot {time} Myr at position (200, 0, 0) pc" in str(caught.value)
+    found = read(path, skip_bad=True)
+    assert found.shard.num_snapshot == 14
+    assert found.skipped == (str(caught.value),)
 
 
-def test_a_membership_flag_that_is_not_a_truth_value_is_refused(tmp_path, cache):
+def test_a_membership_flag_that_is_not_boolean_is_refused(tmp_path, cache):
     stars = cache[50, 0, 0][next(iter(cache[50, 0, 0]))]["stars"]
     stars["is_within_2x_r_tidal"] = stars["is_within_2x_r_tidal"].astype(object).where(stars.index != 2)
     with pytest.raises(caches.CacheError, match="instead of booleans in column is_within_2x_r_tidal"):
         read(write(tmp_path, cache))
 
 
-def test_a_nan_in_an_unwanted_column_does_no_harm(tmp_path, cache):
+def test_a_nan_in_another_column_is_ignored(tmp_path, cache):
     for times in cache.values():
         for snapshot in times.values():
             snapshot["stars"]["rv_kms"] = np.nan
@@ -156,13 +156,13 @@ def test_a_bad_target_is_named(tmp_path, cache):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([1, 2], "holds a list instead of a dict"),
-        ({(50, 0, 0): [1]}, "stands a list instead of snapshots"),
+        ([1, 2], "contains a list instead of a dict"),
+        ({(50, 0, 0): [1]}, "has a list instead of a dict of snapshots"),
         ({(50, 0, 0): {1.0: {"time": 1.0}}}, "should have a dict as header, has NoneType"),
         ({(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": 3}}}, "should have a DataFrame as stars"),
         ({(50, 0, 0): {1.0: {"time": None}}}, "should have a Real as time"),
         ({(50, 0, 0): {1.0: 7}}, "should have a Real as time"),
-        ({"near": {}}, "a place should be three numbers"),
+        ({"near": {}}, "a position should be three numbers"),
         ({}, "no snapshot is left of 0"),
         (
             {(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": pd.DataFrame({"x": [1.0]})}}},
@@ -170,7 +170,7 @@ def test_a_bad_target_is_named(tmp_path, cache):
         ),
     ],
 )
-def test_what_is_no_cache_is_refused_by_name(tmp_path, content, said):
+def test_content_that_is_not_a_cache_is_refused_by_name(tmp_path, content, said):
     path = write(tmp_path, content)
     with pytest.raises(caches.CacheError, match=said) as caught:
         read(path)

@@ -1,4 +1,4 @@
-"""Runs, not snapshots, are assigned; evenly, and the same for the same seed."""
+"""Whole simulations are assigned to splits, evenly and reproducibly."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ PATTERN = r"Rad(?P<radius>\d+)-zmet(?P<metallicity>\d+)-M(?P<mass_level>\d)"
 
 @pytest.fixture(scope="module")
 def labels():
-    """180 runs in 9 categories, whose masses differ by category and ages by run."""
+    """Return 180 simulations in 9 categories; masses depend on the category, ages on the simulation."""
     rng = np.random.default_rng(0)
     found = {}
     for radius in ("04", "08", "12"):
@@ -30,9 +30,9 @@ def labels():
     return found
 
 
-def test_every_run_is_in_one_split_at_the_ratios_over_all_and_in_each_category(labels):
+def test_splits_have_the_given_shares_in_total_and_in_each_category(labels):
     made = splits.make_manifest(labels, (0.7, 0.2, 0.1), 0, PATTERN, num_candidate=20)
-    assigned = [run for split in split_manifest.SPLITS for run in made[split]]
+    assigned = [run_id for split in split_manifest.SPLITS for run_id in made[split]]
     assert sorted(assigned) == sorted(labels)
     assert [len(made[split]) for split in split_manifest.SPLITS] == [126, 36, 18]
     for radius in ("04", "08", "12"):
@@ -44,7 +44,7 @@ def test_every_run_is_in_one_split_at_the_ratios_over_all_and_in_each_category(l
             np.testing.assert_allclose(of_category, [14, 4, 2], atol=1)
 
 
-def test_the_seed_decides(labels):
+def test_the_seed_determines_the_assignment(labels):
     first, again, other = (
         splits.make_manifest(labels, (0.7, 0.2, 0.1), seed, PATTERN, 5) for seed in (0, 0, 1)
     )
@@ -61,7 +61,7 @@ def test_trying_more_candidates_brings_the_distributions_closer(labels):
     assert total(300) < 0.4  # four distances, in standard deviations
 
 
-def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
+def test_distances_are_in_units_of_the_standard_deviation():
     times = np.array([[0.0, 1.0], [2.0, 3.0]])
     found = splits.distances(
         {"train": ["a"], "val": ["a"], "test": ["b"]}, {"a": times, "b": times + np.array([1.0, 0.0])}
@@ -81,7 +81,7 @@ def test_distances_are_zero_for_equal_and_one_for_a_shift_of_a_deviation():
         ((0.7, 0.2, 0.1), "", 2, "too few"),
     ],
 )
-def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_simulation, said):
+def test_invalid_arguments_are_refused(labels, ratios, pattern, num_simulation, said):
     with pytest.raises(split_manifest.SplitError, match=said):
         splits.make_manifest(dict(list(labels.items())[:num_simulation]), ratios, 0, pattern, 3)
 
@@ -89,17 +89,17 @@ def test_what_cannot_be_split_is_refused(labels, ratios, pattern, num_simulation
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "is not there: starjax splits makes one"),
+        (None, "does not exist: create it with starjax splits"),
         ("{", "cannot be read"),
-        ("[1]", "should hold an object"),
+        ("[1]", "should contain an object"),
         ('{"train": ["a"], "val": ["b"]}', "'test' should be a list"),
         ('{"train": ["a"], "val": ["b"], "test": []}', "'test' should be a list"),
         ('{"train": ["a"], "val": ["b"], "test": [3]}', "'test' should be a list"),
-        ('{"train": ["a"], "val": ["b"], "test": ["a"]}', "run a stands in train and in test"),
-        ('{"train": ["a", "a"], "val": ["b"], "test": ["c"]}', "run a stands in train and in train"),
+        ('{"train": ["a"], "val": ["b"], "test": ["a"]}', "simulation a is in train and in test"),
+        ('{"train": ["a", "a"], "val": ["b"], "test": ["c"]}', "simulation a is in train and in train"),
     ],
 )
-def test_manifests_that_cannot_be_are_refused_by_name(tmp_path, content, said):
+def test_invalid_manifests_are_refused_by_name(tmp_path, content, said):
     path = tmp_path / "split.json"
     if content is not None:
         path.write_text(content)
@@ -122,7 +122,7 @@ def test_the_command_splits_real_caches(tmp_path, caches_folder):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Wasserstein" in done.stdout
     loaded = split_manifest.load_manifest(out)
-    assert sorted(len(runs) for runs in loaded.values()) == [1, 1, 4]
+    assert sorted(map(len, loaded.values())) == [1, 1, 4]
     assert json.loads(out.read_text())["seed"] == 0
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1
@@ -140,13 +140,13 @@ def test_a_damaged_cache_stops_the_split_or_is_left_out_and_named(tmp_path, cach
     assert not out.exists()
     run_in_process(splits_command, *arguments, "--on_bad=skip")
     assert "left out as unusable: 1" in capsys.readouterr().out
-    run_ids = [run_id for runs in split_manifest.load_manifest(out).values() for run_id in runs]
+    run_ids = [run_id for ids in split_manifest.load_manifest(out).values() for run_id in ids]
     assert len(run_ids) == 5
     assert damaged.name.removesuffix("-obs.joblib") not in run_ids
 
 
 @pytest.mark.parametrize("option", ["--num_candidate=0", "--n_jobs=0"])
-def test_numbers_that_cannot_be_are_refused(option, tmp_path, caches_folder):
+def test_invalid_numbers_are_refused(option, tmp_path, caches_folder):
     arguments = [f"--caches={caches_folder}", f"--out={tmp_path / 'split.json'}", option]
     with pytest.raises(split_manifest.SplitError, match=option):
         run_in_process(splits_command, *arguments)
