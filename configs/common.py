@@ -1,6 +1,6 @@
-"""Every field of a training run, with its meaning, unit and default. Model files override a few.
+"""All fields of a training run with their defaults; the other configs change a few.
 
-Also a config of its own, for any model by name: `--config=common:deep_sets`.
+It is also a config by itself, for any model by name: `--config=common:deep_sets`.
 """
 
 from ml_collections import ConfigDict
@@ -11,123 +11,140 @@ from starjax.runtime import environment
 
 
 def get_config(model: str = "set_transformer") -> ConfigDict:
-    """The locked config of `model` with its default hyperparameters."""
+    """Return the locked config of a model with its default hyperparameters."""
     config = ConfigDict()
-    # Names everything random: initialization, samples, order, dropout.
+    # Seed of everything random: initial parameters, samples, their order, dropout. An integer from 0 to 2**32
+    # - 1.
     config.seed = 0
-    # Where results go; a run's own folder is OUTPUT_BASE/experiments/<name>.
+    # Folder of all results. By default the environment variable OUTPUT_BASE, if it is set.
     config.output_base = environment.default("OUTPUT_BASE", "output")
-    # Name of the run, without /; empty: model, targets and a digest of all that follows.
+    # Name of the run, a folder name without `/`; its directory is OUTPUT_BASE/experiments/NAME. If empty, the
+    # name consists of model, targets and a digest of the config.
     config.name = ""
-    # The run's folder; empty: from the name.
+    # Run directory, if it should not be OUTPUT_BASE/experiments/NAME.
     config.workdir = ""
-    # Go on with a run that stands in the folder; False: start afresh in a new folder beside it.
+    # Whether to resume a run that exists in the run directory; otherwise a new directory is made beside it.
     config.resume = True
 
-    # An epoch to trace, which shows where the device waits; best a short one. 0: none.
+    # Number of an epoch to profile, from 1 on; 0 for none. The trace shows what the devices wait for. Best a
+    # short epoch, since every operation is recorded.
     config.profile = 0
 
     config.data = _data()
 
-    # The model's name, and its hyperparameters as its class documents them.
+    # Name of the model and its hyperparameters, which the docstring of its class describes.
     config.model = ConfigDict({"name": model, **factory.hyperparameters(model)})
 
-    # What the model gives: 'point', a value of each target; 'mixture', a distribution over all of them.
+    # Meaning of the model's outputs: 'point', a value for each target; 'mixture', a distribution over all
+    # targets.
     config.head = "point"
     config.mixture = ConfigDict()
-    # Gaussians of the mixture, each with a full covariance of the targets.
+    # Number of Gaussians of the mixture, each with a full covariance over the targets; at least 1.
     config.mixture.num_component = 3
-    # Least width of each, in scaled units.
+    # Smallest scale of a Gaussian, in scaled units; positive. Without a bound the likelihood could grow for
+    # ever.
     config.mixture.min_scale = 0.02
-    # What the expected targets learn from: 'likelihood', as all else of the mixture, or 'huber', the loss of points.
+    # Loss of the expected targets: 'likelihood', like everything else of the mixture, or 'huber', as for
+    # points.
     config.mixture.means = "likelihood"
 
     config.optim = ConfigDict()
-    # Peak learning rate of AdamW; it falls along a cosine to 1e-3 of this at max_epochs.
+    # Peak learning rate of AdamW; positive. It falls along a cosine to 1e-3 of it at max_epochs.
     config.optim.learning_rate = 3e-3
+    # Weight decay of AdamW, which it multiplies by the learning rate; 0 or positive.
     config.optim.weight_decay = 1e-4
-    # Residual, in scaled units, beyond which the Huber loss grows linearly.
+    # Residual beyond which the Huber loss is linear, in scaled units; positive.
     config.optim.huber_delta = 1.0
-    # Largest global norm of a gradient; longer ones are shortened to it.
+    # Largest global norm of a gradient; longer gradients are rescaled to it. Positive.
     config.optim.clip_norm = 0.5
-    # Weight that the running average of the parameters keeps a step (0.98 reaches back some 50 steps). The
-    # average is what is validated and tested, so that the best epoch is less likely a lucky one. 0: the
-    # parameters themselves.
+    # Decay per step of the exponential moving average of the parameters, from 0 to below 1; 0.98 averages
+    # over about 50 steps. The averages are validated, tested and used for predictions: the epoch with the
+    # best validation loss is then less likely to be a lucky one. 0 for no averaging.
     config.optim.average_decay = 0.98
-    # Epochs over which the learning rate rises linearly from 0.
+    # Epochs over which the learning rate rises linearly from 0; 0 or more, and below max_epochs.
     config.optim.warmup_epochs = 1
 
     config.ensemble = ConfigDict()
-    # Models trained at once, which differ in their seeds: config.seed, config.seed + 1 and so on. Prediction gives
-    # their mean and spread.
+    # Number of ensemble members, models that are trained at once; at least 1. Their seeds are config.seed,
+    # config.seed + 1 and so on. Predictions combine them.
     config.ensemble.size = 1
-    # Folds (see `data.fold`) of which each is left out by as many of the members. So intervals are calibrated on all
-    # runs of training and validation, and members learn from all of them together. The data set is read into memory.
-    # 0: all members learn from the training runs.
+    # Number of folds for cross-validation, at least 2 and a divisor of `size`; 0 for none. Each fold of the
+    # training and validation simulations is held out by the same number of members, and validates them.
+    # Intervals are then calibrated on all of these simulations, and all of them train some members. The data
+    # set is read into memory.
     config.ensemble.num_fold = 0
 
-    # What members differ in beside that: a value for each of them, or none.
+    # Values in which ensemble members differ: for each of these hyperparameters a value per member, or () to
+    # share one.
     config.sweep = ConfigDict({"seed": (), **dict.fromkeys(run_config.HPARAMS, ())})
-    # Or the lower and upper bound of values that are drawn, uniformly in their logarithms.
+    # Instead of such values, two positive bounds between which one is drawn per member, uniformly in its
+    # logarithm; or ().
     config.sweep.log_uniform = ConfigDict(dict.fromkeys(run_config.HPARAMS, ()))
 
     config.train = ConfigDict()
-    # Samples of one step, over all devices; a multiple of their number.
+    # Samples per step over all devices; a multiple of the number of devices.
     config.train.batch_size = 512
-    # Samples that a device sends through the model at a time, while their gradients add up to that of its share
-    # of the batch: the same result, within rounding, in less memory. 'auto': as many as fit (on a CPU: 64, which
-    # stay in its cache), or a number as text, such as '256'.
+    # Samples that a device sends through the model at a time, as text, such as '256'; 'auto' for as many as
+    # fit into memory (on a CPU 64, which fit into its cache). Gradients add up to that of the whole batch:
+    # the result is the same within rounding.
     config.train.micro_batch_size = "auto"
-    # Epochs at most; also the length of the learning-rate schedule.
+    # Largest number of epochs, at least 1; also the length of the learning rate schedule.
     config.train.max_epochs = 50
-    # Epochs without a better validation loss after which training stops.
+    # Epochs without a better validation loss after which training stops; at least 1.
     config.train.patience = 10
     return config.lock()
 
 
 def _data() -> ConfigDict:
-    """What a model learns from, and what it sees of it."""
+    """Return the fields of the data set and of the samples drawn from it."""
     data = ConfigDict()
-    # A data set directory made by starjax build; 'sample', the packaged NBODY6 sample; or 'tfds:NAME:VERSION', a data
-    # set of TensorFlow Datasets.
+    # Data set: a directory made by starjax build; 'sample', the packaged NBODY6 sample; or
+    # 'tfds:NAME:VERSION', a data set of TensorFlow Datasets.
     data.dataset = "sample"
-    # Columns of a star that the model sees.
+    # Features of a star, the columns that the model sees; at least one.
     data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")
-    # Those of them that turn a training cluster but that the model does not see. With ('x', 'vx') hidden it
-    # sees clusters as the sky shows them, across the line of sight, in training from random directions.
+    # Those of feature_keys that are needed to rotate training clusters, but hidden from the model; () for
+    # none. With ('x', 'vx') it sees clusters as projected on the sky, during training from random directions.
     data.hidden_keys = ()
-    # Places and velocities are measured from the median star of each sample, as those of observed clusters have to
-    # be. False: from the origin of the data set, whose distance tells of a simulation's age.
+    # Whether positions and velocities are measured from the median star of each sample, as for observed
+    # clusters. Otherwise from the origin of the data set, whose distance depends on the age of a simulation.
     data.centred = False
-    # Properties of the cluster that it predicts: 'time' [Myr], 'total_mass_within_2x_r_tidal' [Msun].
+    # Targets, the properties of the cluster to predict; at least one of 'time' [Myr] and
+    # 'total_mass_within_2x_r_tidal' [Msun], or another target of the data set.
     data.target_keys = ("total_mass_within_2x_r_tidal",)
-    # Scaled features beyond this magnitude are cut to it, lest one runaway star decide for its cluster;
-    # float('inf') for none. One star in 2,500 of the sample is beyond 10.
+    # Bound on the magnitude of scaled features, which are clipped to it so that a single runaway star does
+    # not dominate its cluster; positive, float('inf') for none. One star in 2,500 of the packaged sample is
+    # beyond 10.
     data.feature_clip = 10.0
-    # Slots of a sample: at most this many stars are drawn.
+    # Largest number of stars of a sample, at least 1; smaller samples are padded to it.
     data.num_star_per_sample = 128
-    # Samples of every snapshot in an epoch.
+    # Samples of each snapshot per epoch, at least 1.
     data.num_sample_per_snapshot = 16
-    # Chance that a training sample of a snapshot with at least num_star_per_sample stars loses some.
+    # Probability that stars are dropped from a training sample of a snapshot of at least num_star_per_sample
+    # stars.
     data.drop_probability = 0.6
-    # Lower and upper bound of the fraction that it then loses.
+    # Lower and upper bound of the fraction of stars that is then dropped, drawn uniformly; from 0 to 1.
     data.drop_ratio_range = (0.1, 0.9)
-    # What a survey misses, in training, validation and test alike: stars fainter than a limit, drawn for each sample
-    # uniformly between two luminosities [log10 Lsun], and a fraction of the others, drawn between two fractions.
-    # Never fewer than 10 stars are left. (): samples lack none.
+    # Survey selection, in training, validation and test: lower and upper bound of the luminosity [log10 Lsun]
+    # below which stars are missing, drawn uniformly for each sample; () for no selection. At least 10 stars
+    # are left.
     data.faint_limit_range = ()
+    # Survey selection: lower and upper bound of the fraction of the brighter stars that is missing, too,
+    # drawn uniformly for each sample; from 0 to 1. () without faint_limit_range.
     data.missing_fraction_range = ()
-    # Turn training clusters about the Galaxy's axis (Cartesian features only) and mirror them in its plane,
-    # at random. False where the simulations' Galaxy is not symmetric (a bar, spiral arms) about z, or where
-    # features of the sky (lon_deg …) are seen along lines of sight that leave the plane.
+    # Whether to rotate training clusters about the Galactic axis (Cartesian features only) and to mirror them
+    # in the Galactic plane, at random. Set it to False if the Galactic potential of the simulations is not
+    # symmetric about z (a bar, spiral arms), or if features on the sky (lon_deg …) belong to an observer
+    # outside the plane.
     data.random_rotations = True
 
-    # Instead of the data set's own validation runs: a fold's number from 0 on, how many folds there are, and the seed
-    # that parts the runs of training and validation into them; those of the fold validate, all others train.
+    # One fold of a cross-validation as validation split: (number of the fold from 0 on, number of folds, seed
+    # of the partition); () for the validation simulations of the data set. The simulations of training and
+    # validation are partitioned into folds; all others train.
     data.fold = ()
 
-    # Where the stars are while a model trains. 'replicated': on every device; 'sharded': each device has some
-    # snapshots of its own; 'streamed': on the host's disk, and some of them on the way to a device; 'auto': the
-    # first of these that takes no more than a quarter of the free memory.
+    # Location of the training stars: 'replicated', all on every device; 'sharded', divided among the devices;
+    # 'streamed', on disk, and sent to the devices in chunks; 'auto', the first of these that takes at most a
+    # quarter of the free memory.
     data.placement = "auto"
     return data

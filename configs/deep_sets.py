@@ -1,4 +1,4 @@
-"""Deep Sets on the packaged sample.
+"""Deep Sets on the packaged sample: mass from positions and velocities.
 
 starjax train --config=deep_sets
 """
@@ -9,4 +9,5 @@ from starjax.configs import common
 
 
 def get_config() -> ConfigDict:
+    """Return the locked config."""
     return common.get_config("deep_sets")

@@ -1,4 +1,4 @@
-"""As configs/posterior.py, for lists that lack stars: beyond a magnitude, and at random.
+"""Like the config posterior, for catalogues that lack faint stars and a random fraction of the others.
 
 starjax train --config=posterior_incomplete
 """
@@ -9,11 +9,12 @@ from starjax.configs import posterior
 
 
 def get_config() -> ConfigDict:
+    """Return the locked config."""
     config = posterior.get_config()
     # From all stars down to those of 0.3 Lsun: G = 18 is 0.003 Lsun at 136 pc, and 0.03 Lsun at 600 pc.
     config.data.faint_limit_range = (-3.5, -0.5)
     config.data.missing_fraction_range = (0.0, 0.5)
-    # No two epochs show the same lists, so that more of them teach more.
+    # The catalogues differ in every epoch, so the model keeps improving for longer.
     config.train.max_epochs = 80
     config.train.patience = 80
     return config

@@ -1,4 +1,4 @@
-"""The Set Transformer on the packaged sample.
+"""The Set Transformer on the packaged sample: mass from positions and velocities.
 
 starjax train --config=set_transformer
 """
@@ -9,6 +9,7 @@ from starjax.configs import common
 
 
 def get_config() -> ConfigDict:
+    """Return the locked config."""
     config = common.get_config("set_transformer")
     config.train.max_epochs = 14
     return config

@@ -1,4 +1,4 @@
-"""Summary statistics and an MLP on the packaged sample.
+"""An MLP on summary statistics of the packaged sample: mass from positions and velocities.
 
 starjax train --config=summary_stats
 """
@@ -9,4 +9,5 @@ from starjax.configs import common
 
 
 def get_config() -> ConfigDict:
+    """Return the locked config."""
     return common.get_config("summary_stats")

@@ -1,14 +1,17 @@
-"""Age and mass of star clusters from sets of member stars, learned from N-body simulations."""
+"""Infer the age and mass of star clusters from sets of member stars, by learning from N-body simulations."""
 
 __version__ = "0.1.0"
 
 
 def load(run):
-    """Load a finished run as a `Predictor` (see `starjax.inference.predictor.load_predictor`).
+    """Return a finished run as a `starjax.inference.predictor.Predictor`.
 
     Args:
-      run: the run directory.
+      run: path of the run directory.
+
+    Raises:
+      starjax.errors.StarjaxError: the run does not exist, is not finished, or is damaged.
     """
-    from starjax.inference.predictor import load_predictor  # jax and astropy take seconds to import
+    from starjax.inference.predictor import load_predictor  # imports jax and astropy, which takes seconds
 
     return load_predictor(run)

@@ -1,4 +1,4 @@
-"""The command `starjax`, which is also `python -m starjax`."""
+"""The command `starjax`, also as `python -m starjax`."""
 
 import importlib
 import sys
@@ -7,15 +7,15 @@ import starjax
 from starjax.commands import cli
 
 COMMANDS = {
-    "train": "train and test a model, or many at once, as a config says",
-    "predict": "age and mass of observed clusters from their member catalogues",
-    "build": "build a data set from the caches of the NBODY6 pipeline",
+    "train": "train and test a model or an ensemble, as a config describes it",
+    "predict": "predict age and mass of observed clusters from member catalogues",
+    "build": "build a data set from the caches of NBODY6 simulations",
     "splits": "assign simulations to training, validation and test",
     "grid": "train and rank a grid of models, features and targets",
     "summary": "rank the runs of a folder",
-    "report": "make one HTML page of a run",
-    "export": "write a run as one program that jax alone can call",
-    "publish": "publish a data set in the form of TensorFlow Datasets",
+    "report": "make an HTML page of a run",
+    "export": "write a run as a program that needs nothing but jax",
+    "publish": "publish a data set in the format of TensorFlow Datasets",
 }
 _USAGE = "usage: starjax COMMAND [option ...]"
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Run the command that the first argument names."""
     name, *argv = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        lines = [_USAGE, "", "Age and mass of star clusters from sets of member stars.", ""]
+        lines = [_USAGE, "", "Infer the age and mass of star clusters from sets of member stars.", ""]
         lines += [f"  {command:<9}{description}" for command, description in COMMANDS.items()]
         lines += ["", "starjax COMMAND --help lists the options of a command."]
         print("\n".join(lines))
@@ -33,9 +33,8 @@ def main() -> None:
     elif name in COMMANDS:
         cli.run(importlib.import_module(f"starjax.commands.{name}"), argv)
     else:
-        cli.print_last(
-            f"error: starjax has no command {name}{cli.nearest(name, list(COMMANDS)) or '.'} All commands: starjax --help"
-        )
+        suggestion = cli.did_you_mean(name, list(COMMANDS))
+        cli.print_last(f"error: starjax has no command {name}{suggestion} All commands: starjax --help")
         sys.exit(cli.WRONG_USAGE)
 
 

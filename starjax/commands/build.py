@@ -1,4 +1,4 @@
-"""`starjax build`: from NBODY6 caches to a data set directory."""
+"""The command `starjax build`: from NBODY6 caches to a data set."""
 
 import argparse
 from pathlib import Path
@@ -10,25 +10,27 @@ def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "build",
-        "Builds a data set from NBODY6 caches: raw shards, scalers, scaled shards. A directory that already contains raw "
-        "shards, whoever wrote them, is scaled without caches. The same command, given again, resumes.",
+        "Build a data set from NBODY6 caches: raw shards, scalers and scaled shards. A directory that "
+        "already has raw shards, from any source, is scaled without caches. The same command, given again, "
+        "resumes.",
         usage="--config=dataset [--config.FIELD=VALUE ...]",
         config="dataset",
     )
-    options.add_argument("--config", metavar="NAME", help="dataset, or a file of your own")
+    options.add_argument("--config", metavar="NAME", help="dataset, or your own file")
     options.add_argument("--config.caches", metavar="DIR", help="folder of NBODY6 caches [$JOBLIB_ROOT]")
     options.add_argument(
-        "--config.split_manifest", metavar="FILE", help="from starjax splits [$SPLIT_MFT_JSON]"
+        "--config.split_manifest", metavar="FILE", help="made by starjax splits [$SPLIT_MFT_JSON]"
     )
-    options.add_argument("--config.out", metavar="DIR", help="data set to write [OUTPUT_BASE/dataset]")
+    options.add_argument("--config.out", metavar="DIR", help="directory to write [OUTPUT_BASE/dataset]")
     options.add_argument(
-        "--config.on_bad", metavar="skip", help="leave out what cannot be used, and count it [error]"
+        "--config.on_bad", metavar="skip", help="leave out unusable simulations and snapshots [error]"
     )
-    options.add_argument("--config.n_jobs", metavar="N", help="processes that read [-1: one a core]")
+    options.add_argument("--config.n_jobs", metavar="N", help="number of processes [-1: one per core]")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Build the data set and print what it contains."""
     from starjax.nbody6 import build
 
     print_counts(build.build_dataset(arguments.config))
@@ -51,9 +53,8 @@ def print_counts(out: Path) -> None:
 
 
 def print_split_counts(splits: dict[str, dict]) -> None:
-    """Print a line a split: its simulations, snapshots and stars."""
+    """Print the numbers of simulations, snapshots and stars of each split."""
     for split, count in splits.items():
         simulations = "?" if count["simulations"] is None else count["simulations"]
-        print(
-            f"{split:<6}{simulations:>5} simulations {count['snapshots']:>8} snapshots {count['stars']:>10} stars"
-        )
+        snapshots, stars = count["snapshots"], count["stars"]
+        print(f"{split:<6}{simulations:>5} simulations {snapshots:>8} snapshots {stars:>10} stars")

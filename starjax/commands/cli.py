@@ -1,6 +1,7 @@
-"""What the commands share: a parser whose errors help, and how a command ends.
+"""Shared by all commands: a parser whose errors help, and the way a command ends.
 
-A command is a module with `parser()` and `main(arguments)`. It imports what it needs within `main`, so that `--help` is quick.
+A command is a module with the functions `parser()` and `main(arguments)`. It imports within `main` what is
+slow to import, so that `--help` is quick.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import difflib
 import functools
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -24,16 +26,17 @@ WRONG_USAGE = 2
 # What a shell reports of a process that SIGPIPE ended: 128 + 13.
 _BROKEN_PIPE = 141
 _OUT_OF_MEMORY = (
-    "not enough memory: use a machine with more of it. Training takes less with a lower config.data.num_star_per_sample or "
-    "config.train.micro_batch_size and, where the data set is large, with config.data.placement=streamed"
+    "not enough memory: use a machine with more of it. Training takes less with a lower "
+    "config.data.num_star_per_sample or config.train.micro_batch_size and, for a large data set, with "
+    "config.data.placement=streamed"
 )
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of `starjax NAME`; all of them are written `--option=value`, with underscores.
+    """The options of `starjax NAME`, written `--option=value` with underscores.
 
     Attributes:
-      config: an example of what `--config` takes, if the command takes a config; else None.
+      config: an example value of `--config`; None if the command takes no config.
     """
 
     def __init__(
@@ -57,57 +60,74 @@ class Parser(argparse.ArgumentParser):
             metavar="LEVEL",
             choices=log.LEVELS,
             default="info",
-            help="%(choices)s [%(default)s]",
+            help="lowest level to log: %(choices)s [%(default)s]",
         )
         self.config = config
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments of the command line; the config, if the command takes one, is their `config`.
+        """Parse the arguments of the command line; if the command takes a config, it is their `config`.
 
         Raises:
-          ConfigError: the config does not exist, or a field of it has no such value.
+          ConfigError: the config or one of its fields does not exist, or cannot have the value.
           SystemExit: an option is unknown or wrong (status 2), or help was asked for (0).
         """
         if self.config is None:
             return self._parse_options(argv)
-        # Neither ml_collections nor absl are needed by the other commands.
-        from starjax.commands import config_flag
-
-        of_config, others = config_flag.split(argv)
+        config_options, others = _split_config_options(argv)
         arguments = self._parse_options(others)
-        arguments.config = config_flag.load(of_config, self.config)
+        from starjax.commands import (
+            config_flag,
+        )  # imports ml_collections and absl, which --help does not need
+
+        arguments.config = config_flag.load(config_options, self.config)
         return arguments
 
     def _parse_options(self, argv: Sequence[str]) -> argparse.Namespace:
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for name in (argument.split("=")[0] for argument in argv if argument.startswith("--")):
             if name not in known:
-                self.error(f"unknown option {name}{nearest(name, known)}")
+                self.error(f"unknown option {name}{did_you_mean(name, known)}")
         return self.parse_args(argv)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with a line that says what is wrong and where to look."""
-        print_last(f"error: {message}. All options: {self.prog} --help")
+        """End the process with a line that says what is wrong and where the options are listed."""
+        end = "" if message.endswith((".", "?")) else "."
+        print_last(f"error: {message}{end} All options: {self.prog} --help")
         sys.exit(WRONG_USAGE)
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return `, did you mean …?` with the most similar of the known names, or nothing."""
-    found = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {found[0]}?" if found else ""
+def _split_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate `--config`, `--config.FIELD` and `--noconfig.FIELD`, with their values, from other options."""
+    config_options, others, rest = [], [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if not re.match(r"--?(no)?config(=|[.\[]|$)", argument):
+            others.append(argument)
+            continue
+        config_options.append(argument)
+        # The value may be the next argument.
+        if "=" not in argument and rest and not rest[0].startswith("--"):
+            config_options.append(rest.pop(0))
+    return config_options, others
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence: `, did you mean …?` with the most similar known name, or a full stop."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {similar[0]}?" if similar else "."
 
 
 def run(command: ModuleType, argv: Sequence[str]) -> None:
-    """Run a command and end the process where it fails.
+    """Run a command, and end the process if it fails.
 
-    The last line says why the command ended, without a traceback, and the status says how: 1 for what the user can
-    mend (a StarjaxError, a full disk), 2 for wrong options, 75 (EX_TEMPFAIL) where the same command resumes (SIGTERM,
-    or the loss of another process of the run), 130 for Ctrl-C, 141 for a reader that closes the pipe. A bug keeps its
-    traceback.
+    The last line says why the command ended, without a traceback. The exit status is 1 for errors that the
+    user can correct (a StarjaxError, a full disk), 2 for wrong options, 75 (EX_TEMPFAIL) if the same command
+    resumes (after SIGTERM, or the loss of another process of the run), 130 for Ctrl-C, and 141 if the reader
+    of the output has closed it. A bug keeps its traceback.
     """
     _open_streams()
     signals.install_handlers()
-    # An interpreter that ends searches everything it has imported for garbage: 0.3 s with scikit-learn.
+    # At exit the interpreter would collect garbage among everything imported: 0.3 s with scikit-learn.
     atexit.register(gc.freeze)
     try:
         arguments = command.parser().parse(argv)
@@ -118,13 +138,14 @@ def run(command: ModuleType, argv: Sequence[str]) -> None:
         _end(f"error: {error}", 1)
     except signals.StoppedError as stopped:
         print_last(str(stopped))
-        sys.exit(stopped.status)  # together with the other processes, which were asked too
+        sys.exit(stopped.status)  # a normal exit, together with the other processes, which stop as well
     except BrokenPipeError:
-        # The reader has seen enough, as `head` does; what is left in the buffer must not fail again.
+        # The reader, such as `head`, has seen enough. What is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(_BROKEN_PIPE)
     except (MemoryError, OSError, RuntimeError, ValueError) as error:
-        # jax raises RuntimeErrors (JaxRuntimeError) and, where a collective loses a process, ValueErrors.
+        # jax raises RuntimeErrors (JaxRuntimeError) and, if a collective operation loses a process,
+        # ValueErrors.
         _end_on(error)
 
 
@@ -134,50 +155,47 @@ def _wait_for_processes() -> None:
     if jax is not None and jax.distributed.is_initialized():
         from starjax.runtime import devices
 
-        # Processes that end one by one keep those still at work waiting for minutes for an answer to a SIGTERM: jax
-        # stops listening for the signal before it waits for all processes.
+        # jax stops handling SIGTERM before it waits for all processes to end: a process that is still at work
+        # would wait for minutes for the others to answer the signal.
         devices.sync_processes("end")
 
 
 def _end_on(error: Exception) -> None:
-    """End the process with a line for an error that the user can mend or resume from; raise any other."""
+    """End the process with a line for an error that the user can correct or resume from; raise any other."""
     if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
         _end(f"error: {_OUT_OF_MEMORY} ({error!s:.200})", 1)
     if isinstance(error, OSError) and error.errno in files.REMEDIES:
         path = error.filename2 or error.filename
         where = f"{path}: " if path else ""
-        _end(
-            f"error: {where}{error.strerror}; everything finished before is kept: {files.REMEDIES[error.errno]}, and run "
-            "the command again",
-            1,
-        )
+        remedy = f"{files.REMEDIES[error.errno]}, and run the command again"
+        _end(f"error: {where}{error.strerror}; everything finished before is kept: {remedy}", 1)
     from starjax.runtime import processes
 
     if not processes.is_loss_of_a_process(error):
         raise error
     reason = str(error).splitlines()[0]
     _end(
-        f"another process of this run ended, or cannot be reached ({reason:.200}): read its last line. The same command, "
-        "started again for all processes, resumes from the last checkpoint",
+        f"another process of this run ended, or cannot be reached ({reason:.200}): read its last line. "
+        "The same command, started again for all processes, resumes from the last checkpoint",
         signals.TRY_AGAIN,
     )
 
 
 def _open_streams() -> None:
-    """Open standard output and error where they were closed; let them print characters they cannot encode as `?`."""
+    """Open standard output and error if they are closed; let them print `?` for what they cannot encode."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for as long as the process lives
         else:
-            with contextlib.suppress(OSError):  # a stream that was put in another's place
+            with contextlib.suppress(OSError):  # a stream that a test or notebook has replaced
                 getattr(sys, name).reconfigure(errors="replace")
 
 
 def print_last(message: str) -> None:
     """Print the last line, on standard error.
 
-    A stream that cannot be written to (its reader has ended, the disk is full) is replaced, so that it does not fail
-    again as the interpreter ends, which would then exit with status 120.
+    A stream that cannot be written to (its reader has ended, the disk is full) is sent to the null device.
+    Otherwise it would fail again at interpreter shutdown, with exit status 120.
     """
     for stream, text in ((sys.stdout, ""), (sys.stderr, f"{message}\n")):
         try:
@@ -193,7 +211,7 @@ def _end(message: str, status: int) -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process; one of many at once, since it would wait for the others while they wait for it."""
+    """End the process; one of many at once, since a normal exit may wait for others that wait for it."""
     jax = sys.modules.get("jax")
     if jax is not None and jax.distributed.is_initialized():
         from starjax.runtime import processes

@@ -1,4 +1,4 @@
-"""The option --config: which file it names, and what is wrong with that file or with a field set beside it."""
+"""Load the config that --config names, and explain what is wrong with its file or with a field."""
 
 import inspect
 import os
@@ -18,42 +18,28 @@ from starjax.errors import ConfigError
 OWN_CONFIGS = Path(starjax.configs.__path__[0])
 
 
-def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate the options of the config (`--config`, `--config.FIELD`, `--noconfig.FIELD`) from all others."""
-    of_config, others, rest = [], [], list(argv)
-    while rest:
-        argument = rest.pop(0)
-        if not re.match(r"--?(no)?config(=|[.\[]|$)", argument):
-            others.append(argument)
-            continue
-        of_config.append(argument)
-        # The value may be the next argument.
-        if "=" not in argument and rest and not rest[0].startswith("--"):
-            of_config.append(rest.pop(0))
-    return of_config, others
-
-
 def load(arguments: Sequence[str], example: str) -> ConfigDict:
-    """Load a config by its options, as `split` gives them.
+    """Load a config.
 
     Args:
-      example: a name to suggest where none is given.
+      arguments: the options that begin with `--config`, and their values.
+      example: a name to suggest if none is given.
 
     Raises:
-      ConfigError: a config or a field does not exist, or a field cannot have the value. Whatever else goes wrong inside
-        a config file is a bug of that file, and keeps its traceback.
+      ConfigError: the config or a field does not exist, or a field cannot have the value. Any other error
+        within a config file is a bug of that file, and keeps its traceback.
     """
     given = _with_own_configs(arguments)
     if not any(argument.startswith("--config=") for argument in given):
-        raise ConfigError(f"name a config, such as --config={example}; there are {', '.join(own_configs())}")
+        raise ConfigError(f"name a config, such as --config={example}. There are {', '.join(own_configs())}")
     argv = ["starjax", *given]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     try:
         rest = values(argv)
-        config.value.keys()  # a file that cannot be read raises only when it is used
+        config.value.keys()  # a file that cannot be read raises an error on first use
     except (LookupError, AttributeError, TypeError, ValueError, SyntaxError, OSError, flags.Error) as error:
-        # Either from the file, wrapped by absl and ml_collections beyond recognition, or from an option.
+        # The cause is the file, in which case absl and ml_collections have hidden it, or an option.
         _check_file(given)
         raise ConfigError(_describe_option_error(error, arguments)) from error
     if rest[1:]:
@@ -67,18 +53,16 @@ def _check_file(argv: Sequence[str]) -> None:
         [one for one in argv if one.startswith("--config=")][-1].removeprefix("--config=").split(":", 1)
     )
     if not path:
-        raise ConfigError(
-            f"--config is empty: choose one of {', '.join(own_configs())}, or a file of your own"
-        )
+        raise ConfigError(f"--config is empty: choose one of {', '.join(own_configs())}, or your own file")
     try:
         get_config = runpy.run_path(path).get("get_config")
     except (OSError, ImportError) as error:
         if Path(path).is_file():
-            raise  # from what the file opens or imports
+            raise  # the error of another file, which this one opens or imports
         reason = "it is a folder" if Path(path).is_dir() else getattr(error, "strerror", error)
         raise ConfigError(
-            f"--config={path} cannot be loaded: {reason}; the current folder is {os.getcwd()}. By name, without a path, "
-            f"there are {', '.join(own_configs())}"
+            f"--config={path} cannot be loaded: {reason}; the current folder is {os.getcwd()}. By name, "
+            f"without a path, there are {', '.join(own_configs())}"
         ) from error
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
@@ -89,8 +73,8 @@ def _check_file(argv: Sequence[str]) -> None:
         inspect.signature(get_config).bind(*argument)
     except TypeError as error:
         raise ConfigError(
-            f"--config={path} takes no argument after a colon ({error}): leave it out, or name a config that does, such as "
-            "common:deep_sets"
+            f"--config={path} takes no argument after a colon ({error}): leave it out, or name a config that "
+            "takes one, such as common:deep_sets"
             if argument
             else f"--config={path} needs an argument after a colon: {error}"
         ) from error
@@ -106,13 +90,14 @@ def _check_file(argv: Sequence[str]) -> None:
         ) from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(
-            f"get_config() of {path} returns {config!r:.80} instead of a ConfigDict: end it with `return config`"
+            f"get_config() of {path} returns {config!r:.80} instead of a ConfigDict: end it with "
+            "`return config`"
         )
 
 
 def _describe_field_error(error: Exception) -> tuple[str, str]:
-    """Return what ml_collections finds wrong with a field, and the field's name if there is no such field."""
-    # Quoted, with line breaks and a suggestion.
+    """Return what ml_collections reports about a field, and the field's name if it does not exist."""
+    # The original message is quoted, with line breaks and a suggestion.
     message = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
     unknown = re.match(r'(?:Key ")?(\w+)', message)
     if isinstance(error, TypeError) or unknown is None:
@@ -140,7 +125,7 @@ def own_configs() -> list[str]:
 
 
 def _with_own_configs(arguments: Sequence[str]) -> list[str]:
-    """Return the same options with --config=FILE first; a name, possibly with `:ARGUMENT`, becomes the file's path."""
+    """Return the options with --config=FILE first, and with the paths of named configs."""
 
     def file_of(value):
         name, *argument = value.split(":", 1)
@@ -148,8 +133,8 @@ def _with_own_configs(arguments: Sequence[str]) -> list[str]:
             return value
         if name not in own_configs():
             raise ConfigError(
-                f"--config={name}: starjax has no config of that name{cli.nearest(name, own_configs())} There are "
-                f"{', '.join(own_configs())}; a file of your own needs a path, such as ./mine.py"
+                f"--config={name}: starjax has no config of that name{cli.did_you_mean(name, own_configs())} "
+                f"There are {', '.join(own_configs())}; your own file needs a path, such as ./mine.py"
             )
         return ":".join([str(OWN_CONFIGS / f"{name}.py"), *argument])
 
@@ -160,5 +145,5 @@ def _with_own_configs(arguments: Sequence[str]) -> list[str]:
             chosen.append(f"--config={file_of(value if equals else next(rest, ''))}")
         else:
             fields.append(argument)
-    # absl wants the file before the fields.
+    # ml_collections needs the file before the fields.
     return [*chosen, *fields]

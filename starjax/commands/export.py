@@ -1,4 +1,4 @@
-"""`starjax export`: write a finished run as one program that jax alone can read and call."""
+"""The command `starjax export`: write a finished run as a program that needs nothing but jax."""
 
 import argparse
 from pathlib import Path
@@ -9,15 +9,18 @@ from starjax.commands import cli
 def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
-        "export", "Writes a finished run as one program that jax alone can read and call.", usage="--run=DIR"
+        "export", "Write a finished run as a program that needs nothing but jax.", usage="--run=DIR"
     )
-    options.add_argument("--run", metavar="DIR", required=True, help="run directory")
-    options.add_argument("--out", metavar="FILE", help="file to write [NAME.jaxexport, NAME being the run's]")
-    options.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    options.add_argument("--run", metavar="DIR", required=True, help="directory of a finished run")
+    options.add_argument(
+        "--out", metavar="FILE", help="file to write [NAME.jaxexport, with the name of the run]"
+    )
+    options.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Write the program and print its inputs and outputs."""
     from starjax.inference import export
     from starjax.inference.predictor import load_predictor
     from starjax.runtime import log
@@ -31,5 +34,5 @@ def main(arguments: argparse.Namespace) -> None:
         log.warning(f"its predictions for observed clusters should not be trusted: {caveat}")
     print(f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, for {', '.join(export.PLATFORMS)}")
     print(f"features   {', '.join(run.feature_keys)}; each float32 (clusters, stars)")
-    print("mask       bool (clusters, stars), True where there is a star")
+    print("mask       bool (clusters, stars), True for stars")
     print(f"outputs    {', '.join(export.output_names(exported))}; each float32 (clusters,)")

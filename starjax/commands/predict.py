@@ -1,4 +1,4 @@
-"""`starjax predict`: age and mass of observed clusters, from a run and their member catalogues."""
+"""The command `starjax predict`: age and mass of observed clusters from their member catalogues."""
 
 import argparse
 from pathlib import Path
@@ -8,57 +8,48 @@ from starjax.commands import cli
 
 
 class PredictError(errors.StarjaxError):
-    """An option that cannot be understood."""
+    """An option whose value cannot be read."""
 
 
 def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "predict",
-        "Age and mass of observed clusters. What is not given is estimated from the catalogue.",
+        "Predict age and mass of observed clusters. What is not given is estimated from the catalogue.",
         usage="--run=DIR --catalog=FILE [option ...]",
-        epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp and their "
-        "_error; log_L_L_sol; cluster.",
+        epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
+        "and their _error; log_L_L_sol; cluster.",
     )
-    options.add_argument("--run", metavar="DIR", required=True, help="a finished run")
-    options.add_argument(
-        "--catalog", metavar="FILE", required=True, help="CSV, ECSV, Parquet, FITS, VOTable; or 'example'"
-    )
-    options.add_argument(
-        "--out", metavar="DIR", default="prediction", help="folder to write to [%(default)s]"
-    )
-    options.add_argument("--overwrite", action="store_true", help="replace an earlier prediction there")
-    options.add_argument(
-        "--columns",
-        metavar="NAMES",
-        default="",
-        help="the catalogue's own names: ra=RAJ2000,dec=DEJ2000",
-    )
-    options.add_argument("--centre", metavar="RA,DEC", help="of the cluster [deg]")
-    options.add_argument("--distance_pc", metavar="PC", type=float, help="distance of the cluster")
-    options.add_argument(
-        "--radial_velocity_kms", metavar="KMS", type=float, help="radial velocity of the cluster"
-    )
-    options.add_argument(
+    add = options.add_argument
+    add("--run", metavar="DIR", required=True, help="directory of a finished run")
+    add("--catalog", metavar="FILE", required=True, help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'")
+    add("--out", metavar="DIR", default="prediction", help="folder to write to [%(default)s]")
+    add("--overwrite", action="store_true", help="replace an earlier prediction there")
+    add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=RAJ2000,dec=DEJ2000")
+    add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
+    add("--distance_pc", metavar="D", type=float, help="distance of the cluster")
+    add("--radial_velocity_kms", metavar="V", type=float, help="radial velocity of the cluster")
+    add(
         "--parallax_zero_point_mas",
         metavar="P",
         type=float,
         default=0.0,
         help="subtracted from all parallaxes [%(default)s]",
     )
-    options.add_argument(
+    add(
         "--extinction_v_mag",
-        metavar="MAG",
+        metavar="A",
         type=float,
         default=0.0,
-        help="A_V in front of the cluster [%(default)s]",
+        help="extinction A_V of the cluster [%(default)s]",
     )
-    options.add_argument("--keep_outliers", action="store_true", help="keep stars that move unlike the rest")
-    options.add_argument("--num_draws", metavar="N", type=int, help="samples of a cluster of many stars [16]")
+    add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
+    add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Predict, write the tables and figures, and print a summary."""
     from starjax.catalogs.membership import View
     from starjax.inference import prediction_files
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
@@ -72,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
         clip=not arguments.keep_outliers,
     )
     out, columns = Path(arguments.out), _columns(arguments.columns)
-    # Before waiting for a prediction that could not be written.
+    # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
     run = load_predictor(arguments.run)
     num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
@@ -83,6 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _columns(text: str) -> dict[str, str]:
+    """Return the names of the catalogue's columns by ours."""
     pairs = text.split(",") if text else []
     bad = [pair for pair in pairs if pair.count("=") != 1]
     if bad:
@@ -91,10 +83,11 @@ def _columns(text: str) -> dict[str, str]:
 
 
 def _centre(text: str | None) -> tuple[float, float] | None:
+    """Return right ascension and declination [deg]."""
     if text is None:
         return None
     try:
         ra, dec = map(float, text.split(","))
     except ValueError as error:
-        raise PredictError(f"--centre={text} should be ra,dec in degrees") from error
+        raise PredictError(f"--centre={text} should be RA,DEC in degrees") from error
     return ra, dec

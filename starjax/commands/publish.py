@@ -1,4 +1,4 @@
-"""`starjax publish`: publish a built data set in the form of TensorFlow Datasets."""
+"""The command `starjax publish`: publish a data set in the format of TensorFlow Datasets."""
 
 import argparse
 from pathlib import Path
@@ -10,35 +10,38 @@ def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "publish",
-        "Publishes a built data set in the form of TensorFlow Datasets (without TensorFlow).",
+        "Publish a data set in the format of TensorFlow Datasets, without needing TensorFlow.",
         usage="--dataset=DIR [option ...]",
     )
     options.add_argument(
-        "--dataset", metavar="DIR", required=True, help="directory of a built data set, or 'sample'"
+        "--dataset", metavar="DIR", required=True, help="data set made by starjax build, or 'sample'"
     )
     options.add_argument(
-        "--out", metavar="DIR", help="folder of all data sets [$TFDS_DATA_DIR, or ~/tensorflow_datasets]"
+        "--out", metavar="DIR", help="folder of data sets [$TFDS_DATA_DIR or ~/tensorflow_datasets]"
     )
-    options.add_argument("--name", default="star_clusters", help="name of the data set [%(default)s]")
+    options.add_argument(
+        "--name", metavar="NAME", default="star_clusters", help="name of the data set [%(default)s]"
+    )
     options.add_argument(
         "--version",
         metavar="N.N.N",
         default="1.0.0",
-        help="three numbers; raise one when the data change [%(default)s]",
+        help="three numbers; raise one if the data change [%(default)s]",
     )
     options.add_argument(
         "--description",
         metavar="TEXT",
         default="",
-        help="[the title of the README.md in the data set's directory]",
+        help="[the title of README.md in the data set]",
     )
     options.add_argument(
-        "--citation", metavar="TEXT", default="", help="[the section '## Cite' of that README.md]"
+        "--citation", metavar="TEXT", default="", help="[the section '## Cite' of that file]"
     )
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Publish the data set and print what it contains."""
     from starjax.commands.build import print_split_counts
     from starjax.datasets import tfds_directory, tfds_publisher, tfds_reader
     from starjax.datasets.dataset import TFDS

@@ -1,4 +1,4 @@
-"""`starjax report`: one HTML page of a finished run."""
+"""The command `starjax report`: an HTML page of a finished run."""
 
 import argparse
 from pathlib import Path
@@ -8,13 +8,14 @@ from starjax.commands import cli
 
 def parser() -> cli.Parser:
     """Return the options of the command."""
-    options = cli.Parser("report", "Makes one HTML page of a finished run.", usage="--run=DIR")
-    options.add_argument("--run", metavar="DIR", required=True, help="run directory")
-    options.add_argument("--out", metavar="FILE", help="page to write [report.html in the run directory]")
+    options = cli.Parser("report", "Make an HTML page of a finished run.", usage="--run=DIR")
+    options.add_argument("--run", metavar="DIR", required=True, help="directory of a finished run")
+    options.add_argument("--out", metavar="FILE", help="file to write [report.html in that directory]")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Write the page."""
     from starjax.io import files
     from starjax.reports import html_report
     from starjax.runs.directory import RunDirectory

@@ -1,4 +1,4 @@
-"""`starjax splits`: assign whole simulations to training, validation and test."""
+"""The command `starjax splits`: assign simulations to training, validation and test."""
 
 import argparse
 import re
@@ -11,47 +11,42 @@ def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "splits",
-        "Assigns the simulations of a folder of NBODY6 caches to train, val and test.",
+        "Assign the simulations of a folder of NBODY6 caches to training, validation and test.",
         usage="--caches=DIR --out=FILE [option ...]",
     )
-    options.add_argument("--caches", metavar="DIR", help="folder of caches [$JOBLIB_ROOT]")
-    options.add_argument("--out", metavar="FILE", help="manifest to write [$SPLIT_MFT_JSON, or split.json]")
-    options.add_argument(
-        "--ratios", default="0.7,0.2,0.1", help="shares of train, val and test [%(default)s]"
-    )
-    options.add_argument(
+    add = options.add_argument
+    add("--caches", metavar="DIR", help="folder of caches [$JOBLIB_ROOT]")
+    add("--out", metavar="FILE", help="manifest to write [$SPLIT_MFT_JSON, or split.json]")
+    add("--ratios", metavar="R,R,R", default="0.7,0.2,0.1", help="fractions of the splits [%(default)s]")
+    add(
         "--categories",
         metavar="REGEX",
         default="",
-        help="its groups pick a category out of a simulation's id; each category is split by the same shares. For "
-        "Rad12-zmet0014-M7-0002: 'Rad(?P<radius>\\d+)-zmet(?P<metallicity>\\d+)-M(?P<mass_level>\\d)'",
+        help="its groups take a category from the name of a simulation; each category is split with the same "
+        "ratios. For Rad12-zmet0014-M7-0002: "
+        "'Rad(?P<radius>\\d+)-zmet(?P<metallicity>\\d+)-M(?P<mass_level>\\d)'",
     )
-    options.add_argument(
-        "--seed", type=int, default=0, help="chooses one of the possible splits [%(default)s]"
-    )
-    options.add_argument(
+    add("--seed", metavar="N", type=int, default=0, help="seed of the random splits [%(default)s]")
+    add(
         "--num_candidate",
         metavar="N",
         type=int,
         default=500,
         help="random splits to try; the most even is kept [%(default)s]",
     )
-    options.add_argument(
-        "--min_stars", metavar="N", type=int, default=10, help="ignore smaller snapshots [%(default)s]"
-    )
-    options.add_argument(
+    add("--min_stars", metavar="N", type=int, default=10, help="ignore smaller snapshots [%(default)s]")
+    add(
         "--on_bad",
         choices=("error", "skip"),
         default="error",
         help="stop at an unusable cache, or leave it out [%(default)s]",
     )
-    options.add_argument(
-        "--n_jobs", metavar="N", type=int, default=-1, help="processes that read [-1: one a core]"
-    )
+    add("--n_jobs", metavar="N", type=int, default=-1, help="number of processes [-1: one per core]")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Write the manifest and print how even its splits are."""
     from starjax.datasets.split_manifest import SplitError
     from starjax.io import files
     from starjax.nbody6 import splits
@@ -60,19 +55,22 @@ def main(arguments: argparse.Namespace) -> None:
     root = arguments.caches or environment.default("JOBLIB_ROOT", "")
     out = Path(arguments.out or environment.default("SPLIT_MFT_JSON", "split.json"))
     if not root:
-        raise SplitError("no caches: give --caches=DIR or set JOBLIB_ROOT")
+        raise SplitError("no folder of caches: give --caches=DIR, or set JOBLIB_ROOT")
     if arguments.num_candidate < 1:
         raise SplitError(f"--num_candidate={arguments.num_candidate} should be at least 1")
     if arguments.n_jobs == 0:
-        raise SplitError("--n_jobs=0 should be a number of processes, or -1 for one a core")
+        raise SplitError("--n_jobs=0 should be a number of processes, or -1 for one per core")
     if out.exists():
-        raise SplitError(f"{out} exists already: remove it or name another --out")
+        raise SplitError(f"{out} exists already: remove it, or name another --out")
     try:
         ratios = [float(ratio) for ratio in arguments.ratios.split(",")]
+    except ValueError as error:
+        raise SplitError(f"--ratios={arguments.ratios} should be numbers, such as 0.7,0.2,0.1") from error
+    try:
         re.compile(arguments.categories)
-    except (ValueError, re.error) as error:
+    except re.error as error:
         raise SplitError(
-            f"--ratios={arguments.ratios} or --categories={arguments.categories}: {error}"
+            f"--categories={arguments.categories} is not a regular expression: {error}"
         ) from error
     labels, skipped = splits.read_labels(
         Path(root), arguments.min_stars, arguments.n_jobs, skip_bad=arguments.on_bad == "skip"

@@ -1,4 +1,4 @@
-"""`starjax summary`: rank the runs of a folder."""
+"""The command `starjax summary`: rank the runs of a folder."""
 
 import argparse
 from pathlib import Path
@@ -8,16 +8,15 @@ from starjax.commands import cli
 
 def parser() -> cli.Parser:
     """Return the options of the command."""
-    options = cli.Parser("summary", "Ranks the architectures of a folder of run directories.")
+    options = cli.Parser("summary", "Rank the architectures of a folder of run directories.")
     options.add_argument("--runs", metavar="DIR", help="folder of run directories [OUTPUT_BASE/experiments]")
-    options.add_argument("--out", metavar="DIR", help="folder to write to [summary, beside that folder]")
-    options.add_argument(
-        "--metrics", metavar="NAMES", help="columns of runs.csv to rank by, separated by commas"
-    )
+    options.add_argument("--out", metavar="DIR", help="folder to write to [summary beside that folder]")
+    options.add_argument("--metrics", metavar="NAMES", help="columns of runs.csv to rank by, with commas")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Write the tables and figures, and print the ranking."""
     from starjax.reports import ranking
     from starjax.runtime import environment
 
@@ -26,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise ranking.SummaryError(f"--runs={folder} is not a folder")
     if (folder / "config.json").exists():
         raise ranking.SummaryError(
-            f"--runs={folder} is a run itself: name the folder that contains it, {folder.parent}"
+            f"--runs={folder} is a run: name the folder that contains it, {folder.parent}"
         )
     directories = sorted(path for path in folder.iterdir() if path.is_dir())
     out = Path(arguments.out) if arguments.out else folder.resolve().parent / "summary"

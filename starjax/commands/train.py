@@ -1,4 +1,4 @@
-"""`starjax train`: train and test a model, one config in, one finished run directory out."""
+"""The command `starjax train`: from a config to a finished run directory."""
 
 import argparse
 
@@ -9,46 +9,47 @@ def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "train",
-        "Trains and tests a model: a config in, a finished run directory out. The same command, given again, resumes.",
+        "Train and test a model, as a config describes it. The same command, given again, resumes.",
         usage="--config=NAME [--config.FIELD=VALUE ...]",
-        epilog="starjax predict --run=DIR asks the finished run about your own clusters.",
+        epilog="starjax predict --run=DIR applies the finished run to observed clusters.",
         config="set_transformer",
     )
     options.add_argument(
         "--config",
         metavar="NAME",
-        help="deep_sets, set_transformer, summary_stats, posterior, posterior_incomplete, or a file",
+        help="deep_sets, set_transformer, summary_stats, posterior, posterior_incomplete, or your own file",
     )
     options.add_argument(
-        "--config.data.dataset", metavar="DIR", help="from starjax build; or tfds:NAME [sample]"
+        "--config.data.dataset", metavar="DIR", help="made by starjax build; or tfds:NAME [sample]"
     )
     options.add_argument(
-        "--config.data.target_keys", metavar="KEY", help="e.g. time [total_mass_within_2x_r_tidal]"
+        "--config.data.target_keys", metavar="KEY", help="targets, e.g. time [total_mass_within_2x_r_tidal]"
     )
-    options.add_argument("--config.name", metavar="NAME", help="writes to OUTPUT_BASE/experiments/NAME")
     options.add_argument(
-        "--config.FIELD", metavar="VALUE", help="any field of configs/common.py, e.g. train.max_epochs"
+        "--config.name", metavar="NAME", help="the run directory: OUTPUT_BASE/experiments/NAME"
     )
+    options.add_argument("--config.FIELD", metavar="VALUE", help="any other field, e.g. train.max_epochs")
     add_process_options(options)
     return options
 
 
 def add_process_options(options: cli.Parser) -> None:
-    """Add the options by which the processes of one run find each other where jax does not find them."""
+    """Add the options with which the processes of a run find each other if jax cannot find them."""
     options.add_argument(
-        "--coordinator_address", metavar="HOST:PORT", help="of process 0, in a run of many processes"
+        "--coordinator_address", metavar="HOST:PORT", help="of process 0, for runs of many processes"
     )
     options.add_argument("--num_processes", metavar="N", type=int, help="number of processes")
-    options.add_argument("--process_id", metavar="I", type=int, help="number of this one, from 0")
+    options.add_argument("--process_id", metavar="I", type=int, help="number of this process, from 0")
 
 
 def main(arguments: argparse.Namespace) -> None:
+    """Train and test, or do what remains to be done, and print a summary."""
     from starjax.runtime import devices, environment, processes
     from starjax.training.run import train_and_test
     from starjax.training.validate_config import check_config
 
     config = arguments.config
-    check_config(config, num_device=1)  # what is wrong whatever the devices
+    check_config(config, num_device=1)  # before connecting to other processes
     environment.use_compilation_cache(config.output_base)
     is_one_of_many = processes.join_processes(
         arguments.coordinator_address, arguments.num_processes, arguments.process_id

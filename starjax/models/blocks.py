@@ -1,4 +1,4 @@
-"""The blocks of the Set Transformer: multi-head attention with its projections, residuals and norms.
+"""The attention block of the Set Transformer: multi-head attention with projections, residuals and norms.
 
 Source: Lee et al. 2019, "Set Transformer" (arXiv:1810.00825), equations 6 to 8.
 """
@@ -12,13 +12,13 @@ from starjax.models.attention import attention
 
 
 class MultiHeadAttention(nnx.Module):
-    """The parameters of attention in heads: projections in, of width D throughout, and one out.
+    """Multi-head attention with input projections and an output projection, all of width D.
 
-    They start as in Vaswani et al. 2017: Xavier-uniform input projections, zero biases.
+    Initialized as in Vaswani et al. 2017 (arXiv:1706.03762): Xavier-uniform input projections, zero biases.
     """
 
     def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs, dtype=None):
-        # The three input projections are drawn as the one (3 D, D) matrix that they make up.
+        # Scale 0.5, since the Xavier bound is that of the three input projections as one (3 D, D) matrix.
         xavier = jax.nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
         options = {"dtype": dtype, "rngs": rngs}
         self.query = mlp.Linear(dim, dim, kernel_init=xavier, **options)
@@ -28,7 +28,7 @@ class MultiHeadAttention(nnx.Module):
         self.num_heads = num_heads
 
     def __call__(self, q_BxDxQ, k_BxDxK, v_BxDxK, mask_BxK):
-        """Attention of projected queries to projected keys and values, joined and projected out."""
+        """Return the attention of projected queries to projected keys and values: (B, D, Q)."""
 
         def heads(x):
             return x.reshape(x.shape[0], self.num_heads, -1, x.shape[-1])
@@ -38,7 +38,7 @@ class MultiHeadAttention(nnx.Module):
 
 
 class MultiheadAttentionBlock(nnx.Module):
-    """MAB(X, Y): X attends to Y, then a row-wise feed-forward net; residuals and layer norms round both."""
+    """MAB(X, Y): X attends to Y, then a feed-forward network; each with a residual and a layer norm."""
 
     def __init__(
         self, num_query, num_key, dim, num_heads, *, dropout, layer_norm, rngs: nnx.Rngs, dtype=None
@@ -52,11 +52,9 @@ class MultiheadAttentionBlock(nnx.Module):
         self.norm_feed_forward = _layer_norm(dim, rngs, dtype) if layer_norm else None
 
     def __call__(self, x_BxFxQ, y_BxFxK, mask_BxK, key=None):
-        """(B, num_query, Q), (B, num_key, K) -> (B, dim, Q)."""
-        # Maps that follow one another are one map: a product for the queries, one for keys and values.
-        h_BxDxQ, q_BxDxQ = self._project(
-            [(self.fc_q.kernel[...], self.fc_q.bias[...]), self.mha.query.after(self.fc_q)], x_BxFxQ
-        )
+        """Map (B, num_query, Q) and (B, num_key, K) to (B, dim, Q)."""
+        # Two linear maps in a row are one: a single product gives the queries, another one keys and values.
+        h_BxDxQ, q_BxDxQ = self._project([self.fc_q.arrays(), self.mha.query.after(self.fc_q)], x_BxFxQ)
         k_BxDxK, v_BxDxK = self._project(
             [self.mha.key.after(self.fc_k), self.mha.value.after(self.fc_v)], y_BxFxK
         )
@@ -67,13 +65,15 @@ class MultiheadAttentionBlock(nnx.Module):
         return h_BxDxQ if self.norm_feed_forward is None else self.norm_feed_forward(h_BxDxQ)
 
     def _project(self, maps, x):
+        """Apply several linear maps to `x` as one product."""
         kernels, biases = zip(*maps, strict=True)
         projected = mlp.affine(jnp.concatenate(kernels, axis=1), jnp.concatenate(biases), x, self.fc_q.dtype)
         return jnp.split(projected, len(kernels), axis=-2)
 
 
 def _layer_norm(dim, rngs, dtype):
-    # The fast variance E[x^2] - E[x]^2 cancels in float32 where a row is nearly constant.
+    # The fast variance E[x^2] - E[x]^2 loses all digits in float32 if the features of a star are nearly
+    # equal.
     return nnx.LayerNorm(
         dim,
         epsilon=1e-5,

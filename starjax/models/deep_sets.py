@@ -1,4 +1,4 @@
-"""Deep Sets: one network a star, a pooled sum or mean, one network for the set."""
+"""Deep Sets: a network for each star, a sum or mean over stars, and a network for the set."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,14 +10,14 @@ POOLINGS = ("mean", "sum")
 
 
 class DeepSets(nnx.Module):
-    """rho(pool over stars of phi(star)) (Zaheer et al. 2017, arXiv:1703.06114, theorem 2).
+    """Deep Sets, rho(pool(phi(star))) (Zaheer et al. 2017, arXiv:1703.06114, theorem 2).
 
     Hyperparameters:
-      phi_hidden_dims: widths of the network applied to each star; the last is what is pooled.
-      rho_hidden_dims: hidden widths of the network applied to the pooled set.
+      phi_hidden_dims: widths of the network applied to each star; its outputs, of the last width, are pooled.
+      rho_hidden_dims: hidden widths of the network applied to the pooled values.
       pooling: 'mean' or 'sum' over the stars of the set.
-      dropout: rate within both networks, in [0, 1).
-      dtype: what their products are computed in, 'float32' or 'bfloat16'.
+      dropout: dropout rate of both networks, in [0, 1).
+      dtype: precision of products, 'float32' or 'bfloat16'.
     """
 
     IS_SUPERLINEAR = False
@@ -39,7 +39,8 @@ class DeepSets(nnx.Module):
         if not phi_hidden_dims:
             raise ConfigError("model.phi_hidden_dims=() is empty: give at least one width")
         *hidden, num_pooled = phi_hidden_dims
-        # Over the packaged sample, the pooled values start with a spread of 0.7, instead of 0.1.
+        # With orthogonal weights the pooled values of the packaged sample start with a spread of 0.7, else of
+        # 0.1.
         options = {
             "dropout": dropout,
             "rngs": rngs,
@@ -51,7 +52,7 @@ class DeepSets(nnx.Module):
         self.pooling = pooling
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
-        """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
+        """Map features (B, K, F) and mask (B, K) to (B, num_output); an empty set is pooled to zeros."""
         phi_key, rho_key = mlp.split_keys(key, 2)
         real_Bx1xK = mask_BxK[:, None]
         stars_BxFxK = jnp.where(real_Bx1xK, jnp.moveaxis(features_BxKxF, 1, 2), 0)

@@ -1,6 +1,6 @@
-"""Many models trained as one: their seeds and hyperparameters, and what is done for each of them.
+"""Ensemble members: their seeds and hyperparameters, and how a function is applied to each of them.
 
-All arrays of a run have its members along their first axis, those of a lone model too.
+The first axis of all arrays of a run is its members, also if there is only one.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleMembers:
-    """The members of a run.
+    """The ensemble members of a run.
 
     Attributes:
-      seeds: of each member.
-      hparams: of each that members differ in, by name, its value for each member.
+      seeds: the seed of each member.
+      hparams: the values for each member, by name, of the hyperparameters in which members differ.
     """
 
     seeds: tuple[int, ...]
@@ -27,11 +27,11 @@ class EnsembleMembers:
         return len(self.seeds)
 
     def each(self, name: str, shared: float) -> tuple[float, ...]:
-        """A hyperparameter of each member, which is that of all where they do not differ in it."""
+        """Return a hyperparameter for each member: its own values, or the shared one."""
         return self.hparams.get(name, (shared,) * len(self))
 
     def arrays(self) -> dict:
-        """What the step on the device knows of them: `key`, `hparams`, and `is_active`, which is 1."""
+        """Return the arrays that the training step needs: `key`, `hparams`, and `is_active`, which is 1."""
         return {
             "key": self._keys,
             "hparams": {name: np.asarray(values, np.float32) for name, values in self.hparams.items()},
@@ -45,13 +45,21 @@ class EnsembleMembers:
 
 
 def map_members(function: Callable, *trees):
-    """`function` of each member, given trees whose arrays have members along their first axis; so has the result."""
+    """Apply a function to each member.
+
+    Args:
+      function: of trees of one member; returns a tree.
+      *trees: trees of all members, the first axis of whose arrays is the members.
+
+    Returns:
+      The results as a tree, the first axis of whose arrays is the members.
+    """
     num_member = jax.tree.leaves(trees)[0].shape[0]
     if num_member == 1:
         result = function(*jax.tree.map(lambda x: x[0], trees))
         return jax.tree.map(lambda x: x[None], result)
     if jax.default_backend() == "cpu":
-        # One after another: a core is busy with one, which stays in its cache, and one that rests costs nothing.
-        # 5 to 13 % faster than all at once (benchmarks/README.md), in the memory of one.
+        # One after another, so that a member stays in the cache of its core and one that is not active costs
+        # nothing: 5 to 13 % faster than all at once (docs/explanation/performance.md), in the memory of one.
         return jax.lax.map(lambda arguments: function(*arguments), trees)
     return jax.vmap(function)(*trees)

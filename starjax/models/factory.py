@@ -1,7 +1,7 @@
 """The models by name, and a model as pure functions of (parameters, batch, key).
 
-A new model is a file beside this one and a line of MODELS. The attribute `IS_SUPERLINEAR` of its class says whether
-its work grows faster than the number of padded positions of a sample, as for attention and sorting.
+A new model is a file beside this one and a line of MODELS. The attribute `IS_SUPERLINEAR` of its class says
+whether its work grows faster than the number of padded positions of a sample, as for attention and sorting.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ def hyperparameters(name: str) -> dict:
 
 
 def create_module(name: str, num_feature: int, num_output: int, key: jax.Array, **hparams) -> nnx.Module:
-    """Return a freshly initialized module: `(features [B, K, F], mask [B, K], key [B]) -> [B, num_output]`."""
+    """Return an initialized module: `(features [B, K, F], mask [B, K], key [B]) -> [B, num_output]`."""
     return model_class(name)(num_feature, num_output, rngs=nnx.Rngs(params=key), **hparams)
 
 
@@ -75,7 +75,10 @@ def create_model(
       num_feature: number of features of a star.
       head: the meaning of its outputs.
     """
-    new = functools.partial(create_module, name, num_feature, head.num_output, **hparams)
+
+    def new(key: jax.Array) -> nnx.Module:
+        return create_module(name, num_feature, head.num_output, key, **hparams)
+
     _, apply = split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
     return Model(new, apply, head)
 
@@ -85,9 +88,9 @@ def split_module(module: nnx.Module) -> tuple[dict, Callable]:
 
     Returns:
       params: a plain nested dict of arrays.
-      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None) -> [B, num_output]`. Without keys it
-        evaluates. With one key per sample, dropout is on, at the rate of the module or at the one given, which may be
-        traced.
+      apply: `apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None) -> [B, num_output]`. Without
+        keys it evaluates. With one key per sample, dropout is on, at the rate of the module or at the one
+        given, which may be traced.
     """
     graphdef, state = nnx.split(module, nnx.Param)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from starjax.errors import ConfigError
 from starjax.models import factory
 
-# The hyperparameters that make up a model's size. Those that are tuples all equal the size; of the others each is one
-# of its numbers.
+# The hyperparameters that make up a model's size. Those that are tuples all equal the size; of the others
+# each is one of its numbers.
 SIZES = {
     "summary_stats": ("hidden_dims",),
     "deep_sets": ("phi_hidden_dims", "rho_hidden_dims"),
@@ -15,7 +15,7 @@ SIZES = {
 
 
 def sized_hyperparameters(model: str, size: tuple[int, ...]) -> dict:
-    """Return all hyperparameters of a model of some size, with defaults for those that are not part of the size.
+    """Return the hyperparameters of a model of some size; those that are not part of the size are defaults.
 
     Raises:
       ConfigError: there is no such model, it has no sizes, or the size has too many numbers or too few.
@@ -30,7 +30,7 @@ def sized_hyperparameters(model: str, size: tuple[int, ...]) -> dict:
 
 
 def architecture(model: str, hparams: Mapping) -> str:
-    """Return the name of an architecture: the model, its size, and all hyperparameters other than the defaults."""
+    """Return the name of an architecture: the model, its size, and hyperparameters that are not defaults."""
     if model not in SIZES:
         size, expected = (), factory.hyperparameters(model)
     elif _is_shared(model):

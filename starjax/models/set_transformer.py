@@ -1,4 +1,4 @@
-"""Set Transformer: stars attend to one another, then learned seeds attend to the stars."""
+"""Set Transformer: stars attend to each other, then learned seeds attend to the stars."""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,13 @@ class SetTransformer(nnx.Module):
 
     Hyperparameters:
       hidden_dim: width of every block; a multiple of `num_heads`.
-      num_heads: attention heads.
-      num_sabs: self-attention blocks over the stars.
-      num_seeds: seeds that pool the stars; the decoder sees all of them side by side.
+      num_heads: number of attention heads.
+      num_sabs: number of self-attention blocks.
+      num_seeds: number of seeds that pool the stars; the decoder sees the concatenation of all of them.
       output_hidden_dims: hidden widths of the decoder; () for a single linear layer.
-      layer_norm: normalize after attention and after the feed-forward net.
-      dropout: rate within the feed-forward nets and the decoder, in [0, 1).
-      dtype: what products are computed in, 'float32' or 'bfloat16'.
+      layer_norm: whether to normalize after attention and after the feed-forward network.
+      dropout: dropout rate of the feed-forward networks and the decoder, in [0, 1).
+      dtype: precision of products, 'float32' or 'bfloat16'.
     """
 
     IS_SUPERLINEAR = True
@@ -56,7 +56,7 @@ class SetTransformer(nnx.Module):
         self.decoder = mlp.MLP(num_seeds * hidden_dim, output_hidden_dims, num_output, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
-        """(B, K, F), (B, K) -> (B, n_output); an empty set pools to zeros."""
+        """Map features (B, K, F) and mask (B, K) to (B, num_output); an empty set is pooled to zeros."""
         *sab_keys, pool_key, decoder_key = mlp.split_keys(key, len(self.sabs) + 2)
         h_BxDxK = jnp.where(mask_BxK[:, None], jnp.moveaxis(features_BxKxF, 1, 2), 0)
         for sab, sab_key in zip(self.sabs, sab_keys, strict=True):
@@ -65,5 +65,5 @@ class SetTransformer(nnx.Module):
         seeds_BxDxS = jnp.broadcast_to(self.seeds[...].T, (num_sample, *self.seeds.shape[::-1]))
         pooled_BxDxS = self.pool(seeds_BxDxS, h_BxDxK, mask_BxK, pool_key)
         pooled_BxDxS = jnp.where(mask_BxK.any(axis=1)[:, None, None], pooled_BxDxS, 0)
-        side_by_side_BxI = jnp.moveaxis(pooled_BxDxS, 1, 2).reshape(num_sample, -1)
-        return self.decoder.of_sets(side_by_side_BxI, decoder_key)
+        concatenated_BxI = jnp.moveaxis(pooled_BxDxS, 1, 2).reshape(num_sample, -1)
+        return self.decoder.of_sets(concatenated_BxI, decoder_key)

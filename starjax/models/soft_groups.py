@@ -1,4 +1,4 @@
-"""Soft groups of stars: what share of them is in each, where they are and how they spread; and quantiles of all."""
+"""Soft Groups: stars are divided among learned groups, whose sizes and moments describe the set."""
 
 import jax
 import jax.numpy as jnp
@@ -9,35 +9,41 @@ from starjax.models import mlp
 from starjax.ops import sorting
 
 QUANTILES = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
-# Stars added to each group, at the origin: few stars tell little, and none are no infinity.
+# Stars added to each group at the origin: they shrink the means of groups of few stars, and keep empty groups
+# finite.
 PRIOR_NUM = 0.5
-# Added to sums over stars before their logarithm is taken, so that of no stars it is finite.
+# Added to sums over stars before the logarithm, which is then finite for an empty set.
 TINY = 1e-6
-# Of the packaged sample, to the nearest power of ten.
+# Typical number of stars: that of the packaged sample, to the nearest power of ten.
 TYPICAL_NUM = 100
-# Of the logarithms that are summed up: no star outweighs the others by more than e^20.
+# Bound on the logarithms of the terms of sums: no star outweighs another by more than e^20.
 MAX_TERM = 10.0
 
 
 class SoftGroups(nnx.Module):
-    """A network divides every star among groups; what share of them is in each, and their moments, tell of the set.
+    """Stars divided among groups; the output depends on extensive and intensive statistics of the set.
 
-    What grows with the number of stars is kept from what does not. The former are the logarithms of the number of stars
-    and of sums over stars of what a network makes of each, as a mass is the sum of its stars'; the output is linear in
-    them, so that a mass goes with a power of the number of stars, learned to be near one, also of sets larger or smaller
-    than any seen. The latter correct it, through a network: shares of groups, means of the features of each group and of
-    their products, quantiles of each feature over all stars, and means in place of the sums. Features are seen through
-    arcsinh, lest a few stars decide.
-    Pooling as in Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD: Arandjelović et al. 2016,
-    arXiv:1511.07247).
+    Extensive statistics grow with the number of stars: the logarithms of this number and of sums over stars
+    of learned terms, as the mass of a cluster is the sum of those of its stars. The output is linear in them,
+    so that a predicted mass is a power of the number of stars, with a learned exponent near one, also for
+    sets larger or smaller than those of training.
+
+    Intensive statistics do not grow with the number of stars. They correct the output through a network: the
+    fraction of stars in each group, the means of features and of their products in each group, quantiles of
+    each feature over all stars, and means instead of the sums. Features pass through arcsinh, so that a few
+    outlying stars do not dominate.
+
+    The pooling is that of Fisher vectors (Perronnin & Dance 2007, CVPR) with learned groups (NetVLAD:
+    Arandjelović et al. 2016, arXiv:1511.07247).
 
     Hyperparameters:
-      num_groups: the groups that each star is divided among.
-      num_sums: the sums over stars whose logarithms are taken.
-      gate_hidden_dims: hidden widths of the network on stars, which divides them and says what is summed up.
-      hidden_dims: hidden widths of the network on what is pooled.
-      dropout: rate within that network, in [0, 1).
-      dtype: what the products of networks are computed in, 'float32' or 'bfloat16'; moments are float32.
+      num_groups: number of groups.
+      num_sums: number of sums over stars.
+      gate_hidden_dims: hidden widths of the gate network, which gives the groups of each star and the terms
+        of the sums.
+      hidden_dims: hidden widths of the network on the intensive statistics.
+      dropout: dropout rate of that network, in [0, 1).
+      dtype: precision of the products of networks, 'float32' or 'bfloat16'; moments are float32.
     """
 
     IS_SUPERLINEAR = True
@@ -56,7 +62,7 @@ class SoftGroups(nnx.Module):
         dtype: str = "float32",
     ):
         options = {"rngs": rngs, "dtype": mlp.compute_dtype(dtype)}
-        # Orthogonal weights tell stars apart from the first step on, so that no two groups begin alike.
+        # With orthogonal weights the groups differ from the first step on.
         self.gate = mlp.MLP(
             num_feature, gate_hidden_dims, num_groups + num_sums, dropout=0.0, layer=mlp.orthogonal, **options
         )
@@ -67,28 +73,29 @@ class SoftGroups(nnx.Module):
         self.mlp = mlp.MLP(num_pooled, hidden_dims, num_output, dropout=dropout, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
-        """(B, K, F), (B, K) -> (B, n_output)."""
+        """Map features (B, K, F) and mask (B, K) to (B, num_output)."""
         star_BxKxF = jnp.arcsinh(jnp.where(mask_BxK[..., None], features_BxKxF, 0))
-        found_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
-        logit_BxGxK, term_BxSxK = jnp.split(found_BxDxK, [self.num_groups], axis=1)
+        gate_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
+        logit_BxGxK, term_BxSxK = jnp.split(gate_BxDxK, [self.num_groups], axis=1)
         share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
         sums_BxS, number_Bx1 = (log_sum(x, mask_BxK) for x in (term_BxSxK, jnp.zeros_like(term_BxSxK[:, :1])))
-        grows = jnp.concatenate([sums_BxS, number_Bx1], axis=1)
-        stays = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS - number_Bx1], axis=1)
-        return self.linear.of_sets(grows) + self.mlp.of_sets(stays, key)
+        extensive = jnp.concatenate([sums_BxS, number_Bx1], axis=1)
+        intensive = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS - number_Bx1], axis=1)
+        return self.linear.of_sets(extensive) + self.mlp.of_sets(intensive, key)
 
 
 def pool(star_BxKxF, share_BxGxK, mask_BxK):
-    """What is told of a set whatever its size: quantiles of each feature, share and moments of each group.
+    """Return statistics of a set that do not grow with its size.
 
     Args:
       star_BxKxF: the features of each star.
-      share_BxGxK: how much of each star belongs to each group.
-      mask_BxK: True where a slot holds a star.
+      share_BxGxK: the fraction of each star that belongs to each group.
+      mask_BxK: True for stars, False for padded positions.
 
     Returns:
-      (B, 9 F + G (1 + F + F (F + 1) / 2)): the QUANTILES of each feature; the logarithm of each group's share of the
-      stars, in units of an equal share; of each group, the means of features, and of their products.
+      (B, 9 F + G (1 + F + F (F + 1) / 2)): the QUANTILES of each feature; the logarithm of the fraction of
+      stars in each group, times the number of groups; the means of features and of their products in each
+      group.
     """
     n_Bx1 = mask_BxK.sum(axis=1, keepdims=True)
     sorted_KxBxF = sorting.sorted_stars(star_BxKxF, mask_BxK)
@@ -100,16 +107,30 @@ def pool(star_BxKxF, share_BxGxK, mask_BxK):
 
 
 def log_sum(term_BxSxK, mask_BxK):
-    """The logarithms (B, S) of the sums over stars of exp(term), in units of a typical number of stars; finite for none."""
+    """Return the logarithm of the sum over stars of exp(term), divided by TYPICAL_NUM.
+
+    Args:
+      term_BxSxK: S terms for each star.
+      mask_BxK: True for stars, False for padded positions.
+
+    Returns:
+      (B, S), finite for an empty set.
+    """
     term_BxSxK = MAX_TERM * jnp.tanh(term_BxSxK / MAX_TERM)
     total_BxS = jnp.where(mask_BxK[:, None], jnp.exp(term_BxSxK), 0).sum(axis=2)
     return jnp.log((total_BxS + TINY) / TYPICAL_NUM)
 
 
 def moments(star_BxKxF, weight_BxGxK):
-    """Numbers (B, G) of stars, and means (B, G, F + F (F + 1) / 2) of features and of products of any two.
+    """Return the size of each group, and the means of features and of their products in it.
 
-    The means are drawn to 0 as if by PRIOR_NUM further stars.
+    Args:
+      star_BxKxF: the features of each star.
+      weight_BxGxK: the fraction of each star that belongs to each group; 0 for padded positions.
+
+    Returns:
+      Numbers of stars (B, G), and means (B, G, F + F (F + 1) / 2), with PRIOR_NUM further stars at the
+      origin.
     """
     star_BxFxK = jnp.moveaxis(star_BxKxF, 1, 2)
     first, second = np.triu_indices(star_BxFxK.shape[1])

@@ -1,4 +1,4 @@
-"""Summary statistics of each feature over the stars, then one network."""
+"""Summary statistics of each feature over the stars, then a network."""
 
 import functools
 
@@ -16,8 +16,8 @@ class SummaryStats(nnx.Module):
 
     Hyperparameters:
       hidden_dims: hidden widths of the network.
-      dropout: rate within the network, in [0, 1).
-      dtype: what its products are computed in, 'float32' or 'bfloat16'; the statistics are float32.
+      dropout: dropout rate of the network, in [0, 1).
+      dtype: precision of the products of the network, 'float32' or 'bfloat16'; the statistics are float32.
     """
 
     IS_SUPERLINEAR = True
@@ -36,15 +36,20 @@ class SummaryStats(nnx.Module):
         self.mlp = mlp.MLP(1 + 7 * num_feature, hidden_dims, num_output, **options)
 
     def __call__(self, features_BxKxF, mask_BxK, key=None):
-        """(B, K, F), (B, K) -> (B, n_output)."""
+        """Map features (B, K, F) and mask (B, K) to (B, num_output)."""
         return self.mlp.of_sets(summary_statistics(features_BxKxF, mask_BxK), key)
 
 
 def summary_statistics(features_BxKxF, mask_BxK):
-    """Number of stars, then mean, median, min, max, standard deviation, 25 % and 75 % quantile of each feature.
+    """Return the number of stars and seven statistics of each feature.
 
-    The deviation has n - 1 in its denominator and is 0 for a single star; quantiles are linearly
-    interpolated; an empty set gives zeros.
+    These are mean, median, minimum, maximum, standard deviation, 25 % and 75 % quantile. The standard
+    deviation has n - 1 in its denominator and is 0 for a single star. Quantiles are linearly interpolated. An
+    empty set gives zeros.
+
+    Args:
+      features_BxKxF: the features of each star.
+      mask_BxK: True for stars, False for padded positions.
 
     Returns:
       (B, 1 + 7 F).
@@ -55,7 +60,7 @@ def summary_statistics(features_BxKxF, mask_BxK):
     mean_BxF = star_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1, 1)
     squared_BxKxF = jnp.where(real_BxKx1, (star_BxKxF - mean_BxF[:, None]) ** 2, 0)
     variance_BxF = squared_BxKxF.sum(axis=1) / jnp.maximum(n_Bx1 - 1, 1)
-    # A root of 0 has no finite gradient, which would spread to features that do not matter.
+    # The gradient of the square root at 0 is infinite and would make those of all features NaN.
     std_BxF = jnp.where(variance_BxF > 0, jnp.sqrt(jnp.where(variance_BxF > 0, variance_BxF, 1)), 0)
     sorted_KxBxF = sorting.sorted_stars(features_BxKxF, mask_BxK)
     at_rank = functools.partial(sorting.at_rank, sorted_KxBxF, n_Bx1)

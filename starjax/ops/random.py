@@ -1,11 +1,11 @@
-"""Cheap randomness for what is drawn by the million: hashed counters, and a keyed pseudo-random permutation.
+"""Cheap random numbers, drawn by the million: hashed counters, and a keyed pseudo-random permutation.
 
-`permute(key, i, size)` for i = 0, 1, … walks through 0 … size-1 in a random order without ever
-building that order: K distinct stars out of n cost O(K), whatever n is.
+`permute(key, i, size)` for i = 0, 1, … visits 0 … size - 1 in a random order without storing that order: K
+distinct stars out of n cost O(K), whatever n is.
 
 The method is the swap-or-not shuffle (Hoang, Morris & Rogaway 2012, "An Enciphering Scheme Based on a Card
-Shuffle", CRYPTO): each round pairs every x with r - x mod size, for a random r, and swaps a pair or not by
-the toss of a coin that both see. It takes any size as it is, with neither divisions nor rejections.
+Shuffle", CRYPTO). Each round pairs every x with r - x mod size, for a random r, and swaps the two or not by a
+coin that is the same for both. It works for any size, without divisions or rejections.
 """
 
 import jax
@@ -13,26 +13,27 @@ import jax.numpy as jnp
 
 
 def mix(x: jax.Array) -> jax.Array:
-    """Maps uint32 to uint32, so that the upper 16 bits of neighbours have nothing in common.
+    """Hash uint32 to uint32, so that the upper 16 bits of neighbouring values are uncorrelated.
 
-    Source: C. Wellons, "Prospecting for Hash Functions" (2018), lowbias32, without its last step, which changes
-    the lower bits only.
+    Source: C. Wellons, "Prospecting for Hash Functions" (2018), lowbias32, without its last step, which
+    changes only the lower bits.
     """
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     return (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
 
 
-# An element that no coin has moved still lies where it began: 1 in 2**24. Ordered pairs of images are uniform by
-# chi-square tests of 2e7 draws from 14 rounds on.
+# After these rounds one element in 2**24 has never been swapped. Ordered pairs of images pass chi-square
+# tests of uniformity with 2e7 draws from 14 rounds on.
 NUM_ROUNDS = 24
 
 
 def permute(key: jax.Array, index: jax.Array, size: jax.Array) -> jax.Array:
-    """Images of `index` under the permutation of 0 … size-1 that `key` names.
+    """Return the images of `index` under a permutation of 0 … size - 1 that `key` determines.
 
     Args:
-      index: integers in [0, size), of any shape. Others map to some value in [0, size).
-      size: scalar integer, 1 <= size < 2**32. May be traced.
+      key: of jax.random.
+      index: integers in [0, size), of any shape. Other integers map to some value in [0, size).
+      size: scalar integer, 1 <= size < 2**32; may be traced.
 
     Returns:
       uint32 of the shape of `index`.
@@ -47,12 +48,12 @@ def permute(key: jax.Array, index: jax.Array, size: jax.Array) -> jax.Array:
         partner = jnp.where(x <= centre, centre - x, centre + (size - x))
         return jnp.where(_coin(jnp.maximum(x, partner) ^ salt), partner, x), None
 
-    # A loop, since straight code would be fused into each of its readers and computed many times over.
+    # XLA would fuse unrolled rounds into every operation that reads the result, and compute them repeatedly.
     return jax.lax.scan(shuffle, x, (centre_R, salt_R))[0]
 
 
 def _scale(bits, size):
-    """Random bits to integers in [0, size): (bits * size) >> 32, in 32-bit arithmetic."""
+    """Map random bits to integers in [0, size): (bits * size) >> 32, in 32-bit arithmetic."""
     high, low = bits >> 16, bits & 0xFFFF
     size_high, size_low = size >> 16, size & 0xFFFF
     middle = high * size_low + (low * size_low >> 16)
@@ -60,5 +61,5 @@ def _scale(bits, size):
 
 
 def _coin(x):
-    """A fair coin for each value."""
+    """Return a fair coin for each value."""
     return mix(x) >= jnp.uint32(2**31)

@@ -1,11 +1,11 @@
-"""Random turns of a training cluster that leave its physics as it is.
+"""Augmentation: random rotations and reflections of training clusters under which their physics is invariant.
 
-The Galaxy that the simulations move in is symmetric about its axis, z, and about its plane. A cluster
-turned about z, or mirrored in z, is therefore what another simulation could have given.
+The Galactic potential of the simulations is symmetric about its axis, z, and about its plane. A cluster that
+is rotated about z, or mirrored in z, is therefore another possible simulation.
 
-With Cartesian features it also takes away what no real cluster shows: simulations that start at the
-same point of their orbit have tidal tails whose direction turns with time, and a model could read their
-age off it like a clock.
+With Cartesian features the rotation also removes a feature that real clusters lack. Simulations that start at
+the same point of their orbit have tidal tails whose direction depends on time alone, and a model could read
+the age off it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,40 +18,24 @@ from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.errors import ConfigError
 
 
-def _check(feature_keys: Sequence[str], scalers: ScalerBundle) -> None:
-    known = [quantities.get(key) for key in feature_keys]
-    unknown = [one.key for one in known if one.key not in quantities.QUANTITIES]
-    logarithmic = [
-        one.key
-        for one in known
-        if (one.vector or one.is_mirrored) and scalers.of(one.key).method.startswith("log")
-    ]
-    if unknown or logarithmic:
-        reason = (
-            f"what it makes of {', '.join(unknown)} is not known"
-            if unknown
-            else f"{', '.join(logarithmic)} changes sign, which a log scaler cannot take"
-        )
-        raise ConfigError(f"config.data.random_rotations=True: {reason}; set it to False")
-
-
 def random_rotation(feature_keys: Sequence[str], scalers: ScalerBundle) -> Callable:
-    """A function that turns scaled features (F, K) of one cluster at random, all K stars alike.
+    """Return a function that transforms the scaled features of a cluster at random, all of its stars alike.
 
-    It mirrors in the Galaxy's plane with probability 1/2, and turns about the Galaxy's axis by an angle
-    uniform on the circle. It only mirrors where one of a pair of components is missing, or where some
-    features hold as seen from a fixed place. A `quantile` scaler cannot tell values beyond those that it
-    was fitted to; there a turn is as inexact as the scaler.
+    It mirrors the cluster in the Galactic plane with probability 1/2, and rotates it about the Galactic axis
+    by a uniform angle. It does not rotate if one of two components is missing, or if features are those of an
+    observer at a fixed position. A `quantile` scaler maps all values beyond those that it was fitted to to
+    the same one; for them the result is approximate.
 
     Args:
       feature_keys: names of the F features.
-      scalers: their scalers, since a turn is one of physical values.
+      scalers: their scalers; the rotation applies to physical values.
 
     Returns:
       `(key, features (F, K)) -> features (F, K)`.
 
     Raises:
-      ConfigError: it is not known what a turn makes of a feature, or a scaler takes no negative values.
+      ConfigError: a feature is unknown, so that its rotation is, too; or a feature that changes sign has a
+        logarithmic scaler.
     """
     _check(feature_keys, scalers)
     column = {key: i for i, key in enumerate(feature_keys)}
@@ -62,8 +46,8 @@ def random_rotation(feature_keys: Sequence[str], scalers: ScalerBundle) -> Calla
         for vector in sorted(vectors)
     ]
     mirrored = [key for key, one in known.items() if one.is_mirrored]
-    is_whole = all(key in column for pair in pairs for key in pair)
-    can_rotate = is_whole and not any(one.frame == "observer" for one in known.values())
+    has_all_components = all(key in column for pair in pairs for key in pair)
+    can_rotate = has_all_components and not any(one.frame == "observer" for one in known.values())
 
     def rotate(key, features):
         angle_key, mirror_key = jax.random.split(key)
@@ -71,7 +55,8 @@ def random_rotation(feature_keys: Sequence[str], scalers: ScalerBundle) -> Calla
         sign = jnp.where(jax.random.bernoulli(mirror_key), 1.0, -1.0)
         physical = {name: scalers.of(name).inverse(features[i]) for name, i in column.items()}
         rotated = {name: sign * physical[name] for name in mirrored}
-        # A product, into which XLA does not fuse the cosine: it would be computed for every star.
+        # As a matrix product: XLA would fuse the cosine into elementwise operations, and compute it for each
+        # star.
         rotation = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
         for pair in pairs if can_rotate else ():
             components = jnp.stack([physical[name] for name in pair])
@@ -83,3 +68,20 @@ def random_rotation(feature_keys: Sequence[str], scalers: ScalerBundle) -> Calla
         return jnp.stack(columns)
 
     return rotate
+
+
+def _check(feature_keys: Sequence[str], scalers: ScalerBundle) -> None:
+    known = [quantities.get(key) for key in feature_keys]
+    unknown = [one.key for one in known if one.key not in quantities.QUANTITIES]
+    logarithmic = [
+        one.key
+        for one in known
+        if (one.vector or one.is_mirrored) and scalers.of(one.key).method.startswith("log")
+    ]
+    if unknown or logarithmic:
+        reason = (
+            f"starjax does not know how to rotate {', '.join(unknown)}"
+            if unknown
+            else f"{', '.join(logarithmic)} can change sign, but has a logarithmic scaler"
+        )
+        raise ConfigError(f"config.data.random_rotations=True: {reason}; set it to False")

@@ -1,12 +1,11 @@
-"""Where the stars are while a model trains: on every device, shared out among them, or on the host.
+"""Place the training stars: a copy on every device, divided among the devices, or on the disk of the host.
 
-    replicated   every device holds all snapshots; a batch is any samples of the epoch
-    sharded      each device holds snapshots of its own, and draws its share of every batch from them
-    streamed     the shard stays on the host's disk; each device is sent some of its snapshots ahead
-                 of use, others in every epoch together
+    replicated   every device holds all snapshots; a batch consists of any samples of the epoch
+    sharded      each device holds some of the snapshots, and draws its share of every batch from them
+    streamed     the snapshots of each device stay on disk and are sent to it in chunks, shuffled in every
+    epoch
 
-Every sample of an epoch is seen once in all three, and is the same sample in all three: what differs is which
-samples meet in a batch.
+In all three an epoch consists of the same samples, each seen once. They differ in which samples form a batch.
 """
 
 import concurrent.futures
@@ -23,27 +22,28 @@ from starjax.runtime import devices
 from starjax.sampling import sampler
 from starjax.sampling.sampler import MAX_STAR, SamplerConfig, Stars
 
-# Samples of an epoch that 32-bit numbers can tell apart, with room for a last batch that is not full.
+# Samples of an epoch that 32-bit integers can number, with room for an incomplete last batch.
 MAX_SAMPLE = 2**31 - 2**24
 PLACEMENTS = ("replicated", "sharded", "streamed")
-# What `auto` lets the stars take of the memory that a device has left.
+# Fraction of the free memory of a device that `auto` lets the stars take.
 SHARE = 0.25
-# Stars that are sent to a device at a time, and snapshots that stay together when they are shuffled, so that
-# a disk is read in pieces of some size.
-CHUNK_BYTES, BLOCK = 2**25, 64
+# Size of a chunk that is sent to a device.
+CHUNK_BYTES = 2**25
+# Consecutive snapshots that stay together when they are shuffled, so that the disk is read in large pieces.
+BLOCK = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The samples of one split, placed.
+    """The training samples on their devices.
 
     Attributes:
       placement: one of PLACEMENTS.
       mesh: the devices.
-      num_share: devices that have stars of their own; 1 where all have the same.
+      num_share: number of shares that have their own stars; 1 if all devices have the same.
       num_step: steps of an epoch.
-      like: shapes and shardings of what `chunks` yields.
-      chunks: `(epoch) -> iterator over (stars, num_step)`, the parts of an epoch one after another.
+      like: shapes and shardings of the stars that `chunks` yields.
+      chunks: `(epoch) -> iterator over (stars, num_step)`, the chunks of an epoch in order.
     """
 
     placement: str
@@ -55,27 +55,34 @@ class Source:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each device has stars of its own, along a first axis."""
+        """Whether the first axis of the stars is shares, each with its own stars."""
         return self.placement != "replicated"
 
     @property
     def layout(self) -> dict:
-        """What decides which samples meet in a batch: a run that goes on has to have the same."""
+        """The properties that determine the batches; a run must be resumed with the same."""
         return {"placement": self.placement, "num_share": self.num_share, "num_step": self.num_step}
 
 
 def num_bytes(shard: Shard) -> int:
-    """What the stars of a shard take on a device."""
+    """Return the memory that the stars of a shard take on a device."""
     return 4 * (shard.feature.shape[0] * shard.feature.shape[1] + shard.target.size + 2 * len(shard.ptr))
 
 
 def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
-    """The first of PLACEMENTS that fits: stars may take a quarter of what a device has left."""
+    """Return the first of PLACEMENTS with which the stars take at most a quarter of the free memory.
+
+    Args:
+      shards: by split.
+      num_device: number of devices.
+      free_bytes: free memory of a device.
+    """
     sizes = {split: num_bytes(shard) for split, shard in shards.items()}
     total, training = sum(sizes.values()), sizes["train"]
     if total <= SHARE * free_bytes and max(len(s.feature) for s in shards.values()) < MAX_STAR:
         return "replicated"
-    # Validation and test stay whole on every device. Devices differ in their stars, which half of MAX_STAR allows for.
+    # Validation and test are replicated. The devices have different numbers of stars; half of MAX_STAR allows
+    # for it.
     fits = total - training + training / num_device <= SHARE * free_bytes
     is_countable = all(
         len(shard.feature) < (MAX_STAR / 2 * num_device if split == "train" else MAX_STAR)
@@ -87,16 +94,24 @@ def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
 def place_training_stars(
     shard: Shard, placement: str, config: SamplerConfig, batch_size: int, mesh
 ) -> Source:
-    """Places the training samples of a scaled shard.
+    """Place the training samples of a scaled shard.
+
+    Args:
+      shard: the training split.
+      placement: one of PLACEMENTS.
+      config: of the samples.
+      batch_size: samples of a batch, over all devices.
+      mesh: the devices.
 
     Raises:
-      ShardError: there are more stars on a device, or samples in an epoch, than 32-bit numbers can tell apart.
+      ShardError: a device has more stars, or an epoch more samples, than 32-bit integers can number.
     """
     num_sample = shard.num_snapshot * config.num_sample_per_snapshot
     if num_sample >= MAX_SAMPLE:
         raise ShardError(
-            f"{shard.num_snapshot} training snapshots, data.num_sample_per_snapshot={config.num_sample_per_snapshot} "
-            f"times each, are {num_sample} samples an epoch; at most {MAX_SAMPLE - 1} can be told apart"
+            f"{shard.num_snapshot} training snapshots with config.data.num_sample_per_snapshot="
+            f"{config.num_sample_per_snapshot} are {num_sample} samples per epoch, more than "
+            f"{MAX_SAMPLE - 1}: lower it"
         )
     if placement == "replicated":
         return _replicated(shard, config, batch_size, mesh)
@@ -138,7 +153,7 @@ def _replicated(shard, config, batch_size, mesh) -> Source:
 
 
 def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
-    """The stars of a split as they stand in the shard, all at once or some at a time, on every device."""
+    """Yield the stars of a split in order, replicated: all at once, or in chunks if not 'replicated'."""
     if placement == "replicated":
         yield devices.replicate(sampler.to_stars(shard), mesh)
         return
@@ -148,14 +163,14 @@ def in_order(shard: Shard, placement: str, mesh) -> Iterator[Stars]:
 
 
 def _ahead(read: Callable[[int], object], num: int) -> Iterator:
-    """What `read` gives for 0 … num - 1, each read by a thread while the one before is in use."""
+    """Yield `read(0)` … `read(num - 1)`, each of them read by a thread while the previous one is in use."""
     with concurrent.futures.ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(read, 0)
         for number in range(num):
-            found = ahead.result()
+            current = ahead.result()
             if number + 1 < num:
                 ahead = reader.submit(read, number + 1)
-            yield found
+            yield current
 
 
 def _like(stars: Stars) -> Stars:
@@ -164,14 +179,15 @@ def _like(stars: Stars) -> Stars:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """Which snapshots go to which device in which chunk: whole blocks of neighbours, as many in each chunk.
+    """The assignment of blocks of consecutive snapshots to devices and chunks.
 
     Attributes:
-      blocks: of each device, (first, last + 1) snapshot of each block, int64 (n_block, 2).
-      num_block: blocks of a chunk.
-      num_chunk: chunks of an epoch.
-      capacity: most stars that a chunk can have, whatever the order of blocks.
-      is_shuffled: whether the order of blocks differs from epoch to epoch.
+      blocks: for each device, the first snapshot of each block and the first one after it, int64 (n_block,
+        2).
+      num_block: blocks per chunk.
+      num_chunk: chunks per epoch.
+      capacity: upper bound on the stars of a chunk, for any order of the blocks.
+      is_shuffled: whether the order of blocks changes from epoch to epoch.
     """
 
     blocks: tuple[np.ndarray, ...]
@@ -181,11 +197,16 @@ class _Plan:
     is_shuffled: bool
 
     def chunk(self, epoch: int, chunk: int, device: int) -> np.ndarray:
-        """The blocks of a chunk; the short one, if any, stays last, so that chunks have as many snapshots in every epoch."""
+        """Return the blocks of a chunk.
+
+        The last block, which may be shorter, stays last, so that a chunk has as many snapshots in every
+        epoch.
+        """
         blocks = self.blocks[device]
         order = np.arange(len(blocks))
         if self.is_shuffled:
-            # Of the epoch alone, not of the seed: members of an ensemble see the same chunks, and so do lone runs.
+            # Independent of the seed, so that all ensemble members, and each of them trained alone, see the
+            # same chunks.
             order[:-1] = np.random.default_rng((epoch, device)).permutation(len(blocks) - 1)
         return blocks[order[chunk * self.num_block : (chunk + 1) * self.num_block]]
 
@@ -193,7 +214,7 @@ class _Plan:
         return int(np.diff(self.chunk(0, chunk, device)).sum())
 
     def read(self, shard: Shard, epoch: int, chunk: int, device: int) -> Stars:
-        """The stars of a chunk, filled up to the size that all chunks have."""
+        """Read the stars of a chunk into arrays of the size that all chunks have, padded with zeros."""
         num_snapshot = self.num_block * BLOCK
         feature = np.zeros((self.capacity, shard.feature.shape[1]), np.float32)
         target = np.zeros((num_snapshot, shard.target.shape[1]), np.float32)
@@ -218,16 +239,16 @@ def _plan(shard: Shard, num_device: int, chunk_bytes: float, *, is_shuffled: boo
         edges = np.append(np.arange(first, last, BLOCK), last)
         blocks.append(np.stack([edges[:-1], edges[1:]], axis=1))
     most = max(map(len, blocks))
-    bytes_of_block = 4 * shard.feature.shape[0] * shard.feature.shape[1] * BLOCK / shard.num_snapshot
-    num_block = min(most, max(1, int(min(chunk_bytes / bytes_of_block, most))))
-    # Shared out evenly, lest the last chunk be the same few snapshots in every epoch.
+    bytes_per_block = 4 * shard.feature.shape[0] * shard.feature.shape[1] * BLOCK / shard.num_snapshot
+    num_block = min(most, max(1, int(min(chunk_bytes / bytes_per_block, most))))
+    # Chunks of equal size, so that the last one is not the same few snapshots in every epoch.
     num_chunk = math.ceil(most / num_block)
     num_block = math.ceil(most / num_chunk)
     stars = [np.sort(shard.ptr[b[:, 1]] - shard.ptr[b[:, 0]]) for b in blocks]
     capacity = max(int(s[-num_block:].sum()) for s in stars)
     if capacity >= MAX_STAR:
         raise ShardError(
-            f"{capacity} stars of {shard.num_snapshot} snapshots would lie on one device, which takes at most {MAX_STAR - 1}: "
-            "set config.data.placement to streamed"
+            f"{capacity} stars of {shard.num_snapshot} snapshots would be on one device, which takes at most "
+            f"{MAX_STAR - 1}: set config.data.placement to streamed"
         )
     return _Plan(tuple(blocks), num_block, num_chunk, capacity, is_shuffled)

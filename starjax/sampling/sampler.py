@@ -1,7 +1,7 @@
-"""Random subsets of the stars of a snapshot, drawn on the device from a key.
+"""Draw random subsets of the stars of a snapshot on the device.
 
-Every draw is a function of the key and of (epoch, snapshot, sample) alone, so that the same samples
-come out on any number of devices and in any order.
+Every draw is a function of a key and of (epoch, snapshot, sample) alone. The samples are therefore the same
+on any number of devices and in any order.
 """
 
 import dataclasses
@@ -17,8 +17,12 @@ from starjax.datasets.shard import Shard, ShardError
 from starjax.ops import random
 from starjax.sampling import centering, survey_selection
 
-# Stars that 32-bit row numbers can tell apart.
+# Stars that 32-bit integers can number.
 MAX_STAR = 2**31
+
+
+# On the device, or about to be sent there.
+Array = jax.Array | np.ndarray
 
 
 class Stars(NamedTuple):
@@ -26,30 +30,31 @@ class Stars(NamedTuple):
 
     Attributes:
       feature: float32 (n_star, F), scaled.
-      ptr: int32 (n_snapshot + 1,); snapshot i owns rows ptr[i]:ptr[i+1].
+      ptr: int32 (n_snapshot + 1,); snapshot i has the rows ptr[i]:ptr[i+1].
       target: float32 (n_snapshot, T), scaled.
-      identity: int32 (n_snapshot,), what each snapshot is called in the whole data set, which decides what is
-        drawn of it; None: its number here.
-      num_snapshot: int32, how many snapshots there are, the rest of the arrays being empty; None: all.
+      identity: int32 (n_snapshot,), the number of each snapshot in the whole data set, which seeds its draws;
+        None: its number in these arrays.
+      num_snapshot: int32, the number of snapshots, after which the arrays are padded; None: there is no
+        padding.
     """
 
-    feature: jax.Array
-    ptr: jax.Array
-    target: jax.Array
-    identity: jax.Array | None = None
-    num_snapshot: jax.Array | None = None
+    feature: Array
+    ptr: Array
+    target: Array
+    identity: Array | None = None
+    num_snapshot: Array | np.integer | None = None
 
 
 def to_stars(shard: Shard) -> Stars:
-    """The arrays of a scaled shard as the sampler takes them.
+    """Return a scaled shard as the sampler takes it.
 
     Raises:
-      ShardError: it has more stars than 32-bit row numbers can tell apart.
+      ShardError: it has more stars than 32-bit integers can number.
     """
     if len(shard.feature) >= MAX_STAR:
         raise ShardError(
-            f"a shard of {len(shard.feature)} stars is too large to be in one piece: at most {MAX_STAR - 1} fit; "
-            "set config.data.placement to streamed"
+            f"a shard of {len(shard.feature)} stars is too large for a device, which takes at most "
+            f"{MAX_STAR - 1}: set config.data.placement to streamed"
         )
     return Stars(
         shard.feature.astype(np.float32), shard.ptr.astype(np.int32), shard.target.astype(np.float32)
@@ -58,17 +63,18 @@ def to_stars(shard: Shard) -> Stars:
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """What a sample is.
+    """Settings of the samples.
 
     Attributes:
-      num_star_per_sample: K, the slots of a sample.
-      num_sample_per_snapshot: samples of every snapshot in an epoch.
-      drop_probability: chance that a snapshot of at least K stars loses some of its slots.
-      drop_ratio_range: lower and upper bound of the fraction of slots then emptied.
-      feature_clip: scaled features beyond this magnitude are cut to it.
-      columns: the features that a sample shows, by number; None: all. The others are seen by `turn` only.
-      selection: which stars it lacks as an observed list does, of all slots that are left; None: none.
-      centred, zeros: features of which the median over the stars of a sample is shifted to a scaled value (see `centring`).
+      num_star_per_sample: K, the size of a sample: its stars and padded positions.
+      num_sample_per_snapshot: samples of each snapshot in an epoch.
+      drop_probability: probability that a sample of a snapshot of at least K stars has fewer than K stars.
+      drop_ratio_range: bounds of the uniform fraction of the K stars that is then dropped.
+      feature_clip: bound on the magnitude of scaled features.
+      columns: numbers of the features that a sample shows; None: all. The rotation uses the others, too.
+      centred: numbers of the features whose median over the stars of a sample is shifted to `zeros`.
+      zeros: scaled values, one for each of `centred` (see `centering`).
+      selection: the survey selection that is applied to the remaining stars; None: none.
     """
 
     num_star_per_sample: int
@@ -82,73 +88,74 @@ class SamplerConfig:
     selection: survey_selection.SurveySelection | None = None
 
     def without_drop(self) -> "SamplerConfig":
-        """The same, with every star kept: what validation and test use."""
+        """Return the settings of validation and test, which keep all stars."""
         return dataclasses.replace(self, drop_probability=0.0, selection=None)
 
 
 def num_sample(stars: Stars, config: SamplerConfig):
-    """Samples in an epoch; traced where the number of snapshots is."""
+    """Return the number of samples of an epoch, traced if the number of snapshots is."""
     num_snapshot = stars.ptr.shape[0] - 1 if stars.num_snapshot is None else stars.num_snapshot
     return num_snapshot * config.num_sample_per_snapshot
 
 
-# What a run draws for; each has a key of its own.
+# The purposes of random draws of a run; each has its own key.
 PURPOSES = ("order", "train", "val", "test", "predict")
 
 
 def purpose_key(run_key_data: jax.Array, purpose: str) -> jax.Array:
-    """The key for one of PURPOSES from the data of the run's key."""
+    """Return the key for one of PURPOSES from the key data of the run."""
     return jax.random.fold_in(jax.random.wrap_key_data(run_key_data), PURPOSES.index(purpose))
 
 
 def order_key(run_key_data: jax.Array, stars: Stars) -> jax.Array:
-    """The key for the order of an epoch: one for all stars, or one for these of many."""
+    """Return the key for the order of an epoch; for a chunk or share of the stars, a key of its own."""
     key = purpose_key(run_key_data, "order")
     return key if stars.identity is None else jax.random.fold_in(key, stars.identity[0])
 
 
 def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
-    """The key of one draw."""
+    """Return the key of a draw."""
     for identity in (epoch, snapshot, sample):
         key = jax.random.fold_in(key, identity)
     return key
 
 
 def num_kept(n: jax.Array, key: jax.Array, config: SamplerConfig) -> jax.Array:
-    """How many slots of one sample hold a star, of a snapshot of `n` stars; they are the first ones."""
+    """Return the number of stars in a sample of a snapshot of `n` stars, before survey selection."""
     _, whether_key, ratio_key = jax.random.split(key, 3)
-    num_slot = config.num_star_per_sample
+    size = config.num_star_per_sample
     low, high = config.drop_ratio_range
     ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
-    dropped = jnp.clip(jnp.round(ratio * num_slot).astype(n.dtype), 0, num_slot - 1)
+    dropped = jnp.clip(jnp.round(ratio * size).astype(n.dtype), 0, size - 1)
     is_dropping = jax.random.uniform(whether_key) < config.drop_probability
-    return jnp.where(n < num_slot, n, num_slot - jnp.where(is_dropping, dropped, 0))
+    return jnp.where(n < size, n, size - jnp.where(is_dropping, dropped, 0))
 
 
 def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
-    """Draws one sample of one snapshot.
+    """Draw one sample of one snapshot.
 
-    Of a snapshot of n >= K stars, K distinct ones, uniformly, of which some are then dropped; of a
-    smaller one all n, the other slots empty.
+    A snapshot of n >= K stars gives K distinct ones, drawn uniformly, of which some are then dropped. A
+    smaller one gives all n, followed by padded positions.
 
     Returns:
-      features float32 (K, F), zeros in empty slots; mask bool (K,), True where a star is: the first slots.
+      features: float32 (K, F), zeros at padded positions.
+      mask: bool (K,), True for stars, which are the first positions.
     """
     order_key, *_ = jax.random.split(key, 3)
     start = stars.ptr[snapshot]
     n = stars.ptr[snapshot + 1] - start
-    num_slot = config.num_star_per_sample
-    slot = jnp.arange(num_slot, dtype=n.dtype)
-    # The drawn order is random, so that emptying the last slots empties random ones.
-    mask = slot < num_kept(n, key, config)
-    # Smaller snapshots come whole, unshuffled: they need no permutation of their own size.
-    shuffled = random.permute(order_key, slot, jnp.maximum(n, num_slot)).astype(n.dtype)
-    row = start + jnp.where(mask, jnp.where(n < num_slot, slot, shuffled), 0)
+    size = config.num_star_per_sample
+    position = jnp.arange(size, dtype=n.dtype)
+    # The stars are in random order, so that dropping the last ones drops random ones.
+    mask = position < num_kept(n, key, config)
+    # Smaller snapshots are taken as a whole and not shuffled.
+    shuffled = random.permute(order_key, position, jnp.maximum(n, size)).astype(n.dtype)
+    row = start + jnp.where(mask, jnp.where(n < size, position, shuffled), 0)
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
 
 
 def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig) -> jax.Array:
-    """How many slots of the samples (B,) that `draw_batch` draws may hold a star: the first ones."""
+    """Return an upper bound (B,) on the number of stars in the samples that `draw_batch` draws."""
 
     def count_one(snapshot, sample):
         draw_key, *_ = _sample_keys(stars, key, epoch, snapshot, sample)
@@ -165,14 +172,21 @@ def draw_batch(
     config: SamplerConfig,
     rotate: Callable | None = None,
 ):
-    """Draws the samples that the numbers `pair` (B,) name: snapshot = pair // samples a snapshot.
+    """Draw a batch of samples.
 
     Args:
-      turn: `(key, features (F, K)) -> features (F, K)`, applied to each sample if given.
+      stars: the snapshots.
+      key: of a purpose (see `purpose_key`).
+      epoch: its number.
+      pair: int (B,), snapshot * num_sample_per_snapshot + sample.
+      config: settings of the samples.
+      rotate: augmentation `(key, features (F, K)) -> features (F, K)` of each sample; None: none.
 
     Returns:
-      features float32 (B, K, F), zeros in empty slots; mask bool (B, K), True where a star is; target float32 (B, T), and a further key for
-      each sample (B,), for its dropout.
+      features: float32 (B, K, F), zeros at padded positions.
+      mask: bool (B, K), True for stars.
+      target: float32 (B, T).
+      dropout_key: (B,), a key for the dropout of each sample.
     """
     snapshot, sample = jnp.divmod(pair, config.num_sample_per_snapshot)
 
@@ -188,7 +202,7 @@ def draw_batch(
             features_KxF = _centred(features_KxF, mask_K, config)
         if config.columns is not None and len(config.columns) < features_KxF.shape[1]:
             features_KxF = features_KxF[:, np.array(config.columns)]
-        # After the turn, which needs to know where a star is.
+        # After the rotation, which needs the true positions.
         return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
@@ -196,7 +210,7 @@ def draw_batch(
 
 
 def _centred(features_KxF, mask_K, config: SamplerConfig):
-    """The same sample, seen from its centre; empty slots stay zero."""
+    """Return a sample measured from its median star; padded positions stay zero."""
     columns = np.array(config.centred)
     chosen_KxC = features_KxF[:, columns]
     shift_C = np.array(config.zeros, np.float32) - centering.sample_median(chosen_KxC, mask_K)
@@ -204,16 +218,22 @@ def _centred(features_KxF, mask_K, config: SamplerConfig):
 
 
 def _sample_keys(stars: Stars, key, epoch, snapshot, sample):
-    """The keys of one sample: for its stars, for its turn, for what else is random of it, and for what it lacks."""
+    """Return four keys of a sample: for its stars, its rotation, its dropout and its survey selection."""
     identity = snapshot if stars.identity is None else stars.identity[snapshot]
     return jax.random.split(sample_key(key, epoch, identity, sample), 4)
 
 
 def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax.Array:
-    """The (snapshot, sample) pairs at `position` (B,) of an epoch: a permutation of all of them.
+    """Return the (snapshot, sample) pairs at some positions of an epoch, which is a permutation of all pairs.
+
+    Args:
+      key: for the order (see `order_key`).
+      epoch: its number.
+      position: int (B,), in [0, num_sample).
+      num_sample: samples of an epoch.
 
     Returns:
-      int32 (B,), in [0, num_sample); 0 where there are none.
+      int32 (B,), in [0, num_sample); 0 if there are no samples.
     """
     order_key = jax.random.fold_in(key, epoch)
     return random.permute(order_key, position, jnp.maximum(num_sample, 1)).astype(jnp.int32)

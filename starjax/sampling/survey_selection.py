@@ -1,7 +1,7 @@
-"""What a survey misses of a cluster: the stars fainter than its limit, and some of the others.
+"""Survey selection: remove stars that a survey misses, the faint ones and a fraction of the others.
 
-The number of stars is the best witness of a cluster's mass where a list is complete, and a false one where it is not. A
-model trained on samples that lack stars as lists do learns how far to trust it.
+The number of stars is the best predictor of a cluster's mass if the catalogue is complete, and misleads
+otherwise. A model trained on incomplete samples learns how far to rely on it.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ from starjax.datasets.shard import Shard
 from starjax.datasets.split_manifest import SPLITS
 from starjax.ops import sorting
 
-# Of what validation and test lack: runs of all seeds are held against the same lists.
+# Seed of the selection of validation and test, so that runs of all seeds are compared on the same catalogues.
 SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class SurveySelection:
-    """Which stars samples lack.
+    """Settings of the survey selection.
 
     Attributes:
-      column: the luminosity among the features, by number.
-      faint_limit_range: scaled luminosities, between which a limit is drawn, uniformly, that fainter stars lie beyond.
-      missing_fraction_range: fractions, between which one is drawn, uniformly, of the brighter stars that are lost as well.
+      column: number of the feature that is the luminosity.
+      faint_limit_range: bounds of the uniform limit, in scaled luminosity, below which stars are missing.
+      missing_fraction_range: bounds of the uniform fraction of the other stars that are missing, too.
     """
 
     column: int
@@ -37,20 +37,27 @@ class SurveySelection:
 
 
 def select_stars(key: jax.Array, feature_KxF, mask_K, selection: SurveySelection):
-    """Those (K,) of the stars of one sample that are seen: at least MIN_STARS, or all."""
+    """Return the mask (K,) of the stars of a sample that the survey sees: at least MIN_STARS, or all.
+
+    Args:
+      key: of the selection of this sample.
+      feature_KxF: scaled features.
+      mask_K: True for stars, False for padded positions.
+      selection: its settings.
+    """
     limit_key, ratio_key, star_key = jax.random.split(key, 3)
     luminosity_K = feature_KxF[:, selection.column]
     low, high = selection.faint_limit_range
     limit = jax.random.uniform(limit_key, minval=low, maxval=high)
-    bright_K = _least(-luminosity_K, mask_K, jnp.sum(mask_K & (luminosity_K >= limit)))
+    bright_K = _smallest(-luminosity_K, mask_K, jnp.sum(mask_K & (luminosity_K >= limit)))
     low, high = selection.missing_fraction_range
     ratio = jax.random.uniform(ratio_key, minval=low, maxval=high)
     num_left = jnp.round((1 - ratio) * bright_K.sum()).astype(int)
-    return _least(jax.random.uniform(star_key, mask_K.shape), bright_K, num_left)
+    return _smallest(jax.random.uniform(star_key, mask_K.shape), bright_K, num_left)
 
 
-def _least(value_K, mask_K, num):
-    """Those of the stars whose values are the `num` least; at least MIN_STARS, or all."""
+def _smallest(value_K, mask_K, num):
+    """Return the mask of the `num` stars with the smallest values; at least MIN_STARS, or all."""
     num = jnp.minimum(jnp.maximum(num, quantities.MIN_STARS), mask_K.sum())
     ascending_K = sorting.sort(jnp.where(mask_K, value_K, jnp.inf)[:, None])[:, 0]
     return mask_K & (value_K <= ascending_K[jnp.maximum(num - 1, 0)])
@@ -66,13 +73,16 @@ def apply_to_splits(
     """Apply a survey selection to some splits of a data set.
 
     Args:
-      fold: the number of the fold that is the validation split, if it is one.
-      snapshots: the numbers of the snapshots to keep of each of these splits; by default all.
+      data: scaled; it is not changed.
+      splits: names of splits.
+      selection: its settings.
+      fold: the number of the fold, if the validation split is one.
+      snapshots: numbers of the snapshots to keep of each of these splits; None: all.
     """
     key = jax.random.key(SEED)
     numbers = {split: number for number, split in enumerate(SPLITS)}
     if fold is not None:
-        # The folds are calibrated on together: with one key, their catalogues would all end at the same magnitudes.
+        # Calibration pools the folds: with one key, their catalogues would all have the same limits.
         numbers["val"] = len(SPLITS) + fold
     selected = {
         split: apply_to_shard(
@@ -86,15 +96,22 @@ def apply_to_splits(
 def apply_to_shard(
     shard: Shard, key: jax.Array, selection: SurveySelection, snapshots: np.ndarray | None = None
 ) -> Shard:
-    """Snapshots of a scaled shard, all or those named, as one list each has them, in memory."""
+    """Return snapshots of a scaled shard with one draw of the survey selection each, in memory.
+
+    Args:
+      shard: scaled.
+      key: of the split.
+      selection: its settings.
+      snapshots: numbers of the snapshots to keep; None: all.
+    """
     snapshots = np.arange(shard.num_snapshot) if snapshots is None else snapshots
     whole = shard.take(snapshots)
     features, find_seen = [], jax.jit(select_stars, static_argnames="selection")
     for i, feature_NxF in zip(snapshots.tolist(), np.split(whole.feature, whole.ptr[1:-1]), strict=True):
-        # Few lengths, as each is compiled for.
-        num_slot = max(256, 1 << (len(feature_NxF) - 1).bit_length())
-        padded_KxF = np.pad(feature_NxF, [(0, num_slot - len(feature_NxF)), (0, 0)])
-        mask_K = np.arange(num_slot) < len(feature_NxF)
+        # Padded to a power of two, since jax compiles a program for each length.
+        size = max(256, 1 << (len(feature_NxF) - 1).bit_length())
+        padded_KxF = np.pad(feature_NxF, [(0, size - len(feature_NxF)), (0, 0)])
+        mask_K = np.arange(size) < len(feature_NxF)
         is_seen_K = np.asarray(find_seen(jax.random.fold_in(key, i), padded_KxF, mask_K, selection=selection))
         features.append(feature_NxF[is_seen_K[: len(feature_NxF)]])
     ptr = np.cumsum([0, *map(len, features)])

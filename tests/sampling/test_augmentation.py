@@ -68,8 +68,8 @@ def test_in_float32_a_turn_is_as_good_as_float32_allows():
 @pytest.mark.parametrize(
     ("keys", "methods", "said"),
     [
-        (("x", "y", "ra_deg"), None, "ra_deg is not known"),
-        (("lat_deg", "log_L_L_sol"), ["log1p_standard", "robust"], "lat_deg changes sign"),
+        (("x", "y", "ra_deg"), None, "does not know how to rotate ra_deg"),
+        (("lat_deg", "log_L_L_sol"), ["log1p_standard", "robust"], "lat_deg can change sign"),
     ],
 )
 def test_what_cannot_be_turned_rightly_is_refused(keys, methods, said):

@@ -79,5 +79,5 @@ def test_a_scaler_that_is_not_linear_is_refused():
     scalers = bundle.fit_bundle(
         values, KEYS, ((("x",), "quantile"), (("vx",), "robust"), (("log_L_L_sol",), "robust"))
     )
-    with pytest.raises(ConfigError, match=r"centred=True: x should be scaled by one of identity, standard"):
+    with pytest.raises(ConfigError, match=r"centred=True: x should have one of the scalers identity, standard"):
         centering.centred_zeros(KEYS, scalers)
