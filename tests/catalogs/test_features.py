@@ -83,7 +83,7 @@ def test_the_simulations_own_columns(caches_folder, distance):
     snapshot = next(
         one
         for one in caches.load_cache(caches_folder / "Rad12-zmet0002-M8-0088-obs.joblib")
-        if one.coordinate == (distance, 0, 0)
+        if one.position == (distance, 0, 0)
     )
     stars = snapshot.content["stars"].query("is_within_2x_r_tidal")
     stars = stars.drop_duplicates(["x", "y", "z"])
