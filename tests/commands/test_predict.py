@@ -165,8 +165,8 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
     ("option", "said"),
     [
         ("--columns=ra", "ra should be OURS=THEIRS"),
-        ("--centre=12", "ra,dec in degrees"),
-        ("--centre=a,b", "ra,dec in degrees"),
+        ("--centre=12", "RA,DEC in degrees"),
+        ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
         ("--distance_pc=-3", "positive"),
     ],
