@@ -95,7 +95,7 @@ def split_keys(key, num: int) -> list:
     return list(jax.vmap(lambda k: jax.random.split(k, num), out_axes=1)(key))
 
 
-def dropout(x, rate: float, key, sample_axis: int = 0):
+def dropout(x, rate: float | jax.Array, key, sample_axis: int = 0):
     """Set each value of `x` to zero with probability `rate`, and rescale the others to keep the mean.
 
     Args:

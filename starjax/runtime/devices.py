@@ -18,7 +18,7 @@ from starjax.runtime import log
 
 MEMBER_AXIS, DATA_AXIS = "member", "data"
 
-# By default XLA uses vectors of 256 bits, half the width of AVX-512 (benchmarks/README.md).
+# By default XLA uses vectors of 256 bits, half the width of AVX-512 (docs/explanation/performance.md).
 CPU_COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 
 
@@ -26,10 +26,10 @@ def use_cores(batch_size: int) -> None:
     """Make every CPU core a device of jax, or as many cores as divide `batch_size`.
 
     Each core then works on its own samples in its own cache: on two cores 1.5 to 1.9 times as fast as one
-    device that uses both (benchmarks/README.md). The environment variable `JAX_NUM_CPU_DEVICES` takes
-    precedence.
+    device that uses both (docs/explanation/performance.md). The environment variable `JAX_NUM_CPU_DEVICES`
+    takes precedence.
     """
-    if jax.config.jax_num_cpu_devices < 0:
+    if getattr(jax.config, "jax_num_cpu_devices") < 0:  # noqa: B009, jax declares no such field
         num_core = joblib.cpu_count(only_physical_cores=True)
         num = max((n for n in range(1, num_core + 1) if batch_size % n == 0), default=1)
         jax.config.update("jax_num_cpu_devices", num)
@@ -135,9 +135,14 @@ def place_shares(trees: dict, mesh: jax.sharding.Mesh):
     def join(*arrays):
         own = {i: np.asarray(x)[None] for i, x in zip(trees, arrays, strict=True)}
         shape = (num_share(mesh), *np.shape(arrays[0]))
-        return jax.make_array_from_callback(shape, sharding, lambda index: own[index[0].start or 0])
+        return jax.make_array_from_callback(shape, sharding, lambda index: own[_first_row(index)])
 
     return jax.tree.map(join, *trees.values())
+
+
+def _first_row(index: tuple[slice, ...] | None) -> int:
+    """Return the first row of the part of an array that jax asks for."""
+    return (index[0].start if index else None) or 0
 
 
 def local_share(tree, is_sharded: bool):

@@ -47,7 +47,7 @@ def use_compilation_cache(output_base: str) -> None:
     """
     import jax  # slow to import; configs read defaults from this module before a command needs jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if getattr(jax.config, "jax_compilation_cache_dir") is None:  # noqa: B009, jax declares no such field
         jax.config.update(
             "jax_compilation_cache_dir", str(Path(output_base).absolute() / "compilation-cache")
         )

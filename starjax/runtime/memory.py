@@ -12,7 +12,7 @@ from starjax.runtime import devices
 # Fraction of the free memory that the temporary arrays of a program may take.
 TEMPORARY_SHARE = 0.5
 # Samples of a micro-batch on a CPU core: their activations, kept for the gradient, fit into its cache
-# (measured in benchmarks/README.md).
+# (measured in docs/explanation/performance.md).
 CPU_MICRO_BATCH = 64
 # Memory limits of containers and batch jobs (cgroups, version 2), and the cgroup of this process.
 _CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -67,7 +67,7 @@ def peak_bytes() -> int:
     try:
         import resource
     except ImportError:  # Windows
-        return psutil.Process().memory_info().peak_wset
+        return getattr(psutil.Process().memory_info(), "peak_wset")  # noqa: B009, mypy knows the fields of Linux
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, Linux KiB
 

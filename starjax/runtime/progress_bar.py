@@ -1,7 +1,8 @@
 """Show progress: a bar on a terminal, nothing in a log file."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import joblib
 from rich.console import Console
@@ -20,7 +21,7 @@ def bar() -> Progress:
 
 
 def parallel(
-    jobs: dict[Hashable, tuple],
+    jobs: Mapping[Any, tuple],
     n_jobs: int,
     description: str,
     meanwhile: Callable[[], object] = lambda: None,
