@@ -73,12 +73,12 @@ class ScaledColumns:
       scalers: the scalers of these columns.
     """
 
-    raw: np.ndarray | mapped_arrays.MappedColumns
+    raw: mapped_arrays.Columns
     keys: tuple[str, ...]
     scalers: bundle.ScalerBundle
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.raw.shape
 
     def __len__(self) -> int:

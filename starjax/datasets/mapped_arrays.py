@@ -9,6 +9,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +22,17 @@ ROWS_PER_BLOCK = 2**16
 
 class ShardError(errors.StarjaxError):
     """A shard that does not have the format of shards; the message names the file and what to do."""
+
+
+class Columns(Protocol):
+    """Columns of rows that are read when they are sliced, such as an array or MappedColumns."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 def blocks(num_row: int, first: int = 0) -> Iterator[slice]:
@@ -54,7 +66,7 @@ class MappedArray:
     offset: int
     dtype: np.dtype
     shape: tuple[int, int]
-    order: str
+    order: Literal["C", "F"]
     version: tuple[int, int, int]
 
     def __len__(self) -> int:
@@ -99,7 +111,7 @@ def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
             raise ValueError(f"{entry.filename} has shape {shape} instead of two axes")
         if file.tell() + math.prod(shape) * dtype.itemsize > path.stat().st_size:
             raise ValueError(f"{entry.filename} is truncated")
-        order = "F" if is_fortran else "C"
+        order: Literal["C", "F"] = "F" if is_fortran else "C"
         return MappedArray(path, file.tell(), dtype, shape, order, _version(file))
 
 

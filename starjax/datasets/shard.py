@@ -9,17 +9,18 @@ import dataclasses
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from starjax.datasets.mapped_arrays import (
     MappedArray,
     MappedColumns,
-    ShardError,
     blocks,
     in_memory,
     map_member,
 )
+from starjax.datasets.mapped_arrays import ShardError as ShardError  # part of this module, too
 from starjax.io import files, npz
 
 ARRAYS = ("feature", "feature_keys", "target", "target_keys", "ptr")
@@ -31,8 +32,8 @@ class Shard:
     """The stars and targets of many snapshots.
 
     Attributes:
-      feature: float32 (n_star, n_feature), the stars of all snapshots, concatenated; in memory, or something
-        else that has `shape` and `len` and can be sliced by rows, such as MappedColumns.
+      feature: float32 (n_star, n_feature), the stars of all snapshots, concatenated: an array, or other
+        Columns such as MappedColumns.
       feature_keys: names of its columns.
       target: float32 (n_snapshot, n_target).
       target_keys: names of its columns.
@@ -41,7 +42,7 @@ class Shard:
         the distance to the observer [pc]; None if unknown.
     """
 
-    feature: np.ndarray
+    feature: Any
     feature_keys: tuple[str, ...]
     target: np.ndarray
     target_keys: tuple[str, ...]
@@ -81,12 +82,12 @@ class Shard:
     def take(self, snapshots: np.ndarray) -> "Shard":
         """Return the snapshots with these indices, in this order, in memory."""
         rows = [self.feature[self.ptr[i] : self.ptr[i + 1]] for i in snapshots]
-        of_snapshot = {name: getattr(self, name) for name in ("target", *PROVENANCE)}
+        of_snapshot: dict[str, Any] = {name: getattr(self, name) for name in ("target", *PROVENANCE)}
+        taken: dict[str, Any] = {
+            name: value if value is None else value[snapshots] for name, value in of_snapshot.items()
+        }
         return dataclasses.replace(
-            self,
-            feature=np.concatenate(rows),
-            ptr=np.cumsum([0, *map(len, rows)]),
-            **{name: value if value is None else value[snapshots] for name, value in of_snapshot.items()},
+            self, feature=np.concatenate(rows), ptr=np.cumsum([0, *map(len, rows)]), **taken
         )
 
 
@@ -139,7 +140,7 @@ def save_shard(path: Path, shard: Shard, snapshots: slice = slice(None)) -> None
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for rows in blocks(int(ptr[-1]), int(ptr[0])):
-                file.write(np.ascontiguousarray(shard.feature[rows], "<f4"))
+                file.write(np.ascontiguousarray(shard.feature[rows], "<f4").data)
         for name, array in arrays.items():
             with target.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
@@ -184,12 +185,15 @@ def join_shards(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
         ptr.append(num_star + shard.ptr[1:])
         num_star += len(shard.feature)
     known = [name for name in PROVENANCE if all(getattr(shard, name) is not None for shard in shards)]
+    concatenated: dict[str, Any] = {
+        name: np.concatenate([getattr(shard, name) for shard in shards]) for name in ("target", *known)
+    }
     return Shard(
         feature=MappedColumns(arrays, list(map(str, paths)), tuple(range(len(first.feature_keys)))),
         feature_keys=first.feature_keys,
         target_keys=first.target_keys,
         ptr=np.concatenate(ptr),
-        **{name: np.concatenate([getattr(s, name) for s in shards]) for name in ("target", *known)},
+        **concatenated,
     )
 
 
@@ -214,7 +218,7 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
     """
     names = [name for name in (*ARRAYS, *PROVENANCE) if name != "feature" or not mapped]
     try:
-        arrays = npz.read_npz(path, names)
+        arrays: dict[str, Any] = dict(npz.read_npz(path, names))
         if mapped:
             with zipfile.ZipFile(path) as file:
                 feature = map_member(path, file.getinfo("feature.npy"))
@@ -257,7 +261,7 @@ def check_shard(path: Path | str, shard: Shard) -> None:
             f"{path}: feature should have 2 axes and ptr 1, got {feature.shape} and {shard.ptr.shape}"
         )
     num_star, num_snapshot, ptr = len(shard.feature), len(shard.ptr) - 1, shard.ptr
-    expected = {
+    expected: dict[str, tuple[Any, tuple[int, ...], type]] = {
         "feature": (feature, (num_star, len(shard.feature_keys)), np.floating),
         "target": (shard.target, (num_snapshot, len(shard.target_keys)), np.floating),
         "ptr": (ptr, (num_snapshot + 1,), np.integer),

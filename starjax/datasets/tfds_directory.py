@@ -190,10 +190,12 @@ def find_splits(name: str, builder) -> dict[str, str]:
     """Return the data set's name of each of train, val and test."""
     available = list(builder.info.splits)
     found = {
-        split: next((one for one in (split, _ALIASES.get(split)) if one in available), None)
+        split: alias
         for split in SPLITS
+        for alias in (_ALIASES.get(split, split), split)  # the latter counts
+        if alias in available
     }
-    missing = [split for split, one in found.items() if one is None]
+    missing = [split for split in SPLITS if split not in found]
     if missing:
         raise DatasetError(
             f"data.dataset={name!r} has no split {' and no '.join(missing)}; it has "

@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,12 +72,15 @@ def publish_dataset(
     title, card_citation = _read_card(folder)
     staging = out.with_name(f".{version}.partial")
     with directory_lock.locked(staging):
-        made = staging / version
-        shutil.rmtree(made, ignore_errors=True)  # remains of a killed process
-        made.mkdir()
+        version_folder = staging / version
+        shutil.rmtree(version_folder, ignore_errors=True)  # remains of a killed process
+        version_folder.mkdir()
         info = tfds.core.DatasetInfo(
             builder=tfds.core.DatasetIdentity(
-                name=name, version=tfds.core.Version(version), data_dir=str(made), module_name=MODULE
+                name=name,
+                version=tfds.core.Version(version),
+                data_dir=str(version_folder),
+                module_name=MODULE,
             ),
             description=description or title or "Star clusters: member stars, and properties of the whole.",
             citation=citation or card_citation,
@@ -87,10 +91,10 @@ def publish_dataset(
         _write_records(tfds, info, raw)
         for file in ("README.md", CONFIG_FILE):
             if (folder / file).exists():
-                shutil.copyfile(folder / file, made / file)
-        files.write_sums(made, made.iterdir())
+                shutil.copyfile(folder / file, version_folder / file)
+        files.write_sums(version_folder, version_folder.iterdir())
         _check_new(out)
-        made.rename(out)
+        version_folder.rename(out)
         shutil.rmtree(staging)
     return out
 
@@ -99,9 +103,7 @@ def _check_names(source: str, name: str, version: str) -> None:
     if source.startswith(TFDS):
         raise DatasetError(f"--dataset={source} is published already: name a data set directory")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise DatasetError(
-            f"--name={name} should be lower-case letters, digits and _, such as star_clusters"
-        )
+        raise DatasetError(f"--name={name} should be lower-case letters, digits and _, such as star_clusters")
     if not tfds_directory.VERSION.fullmatch(version):
         raise DatasetError(f"--version={version} should be three numbers, such as 1.0.0")
 
@@ -204,7 +206,7 @@ def _records(raw: shard.Shard, provenance: Sequence[str]) -> Iterator[list[dict]
         for number, (start, end) in enumerate(
             zip(ptr[:-1] - ptr[0], ptr[1:] - ptr[0], strict=True), start=first
         ):
-            record = {
+            record: dict[str, Any] = {
                 "stars": dict(zip(raw.feature_keys, columns[:, start:end], strict=True)),
                 "targets": dict(zip(raw.target_keys, raw.target[number].astype(np.float32), strict=True)),
             }

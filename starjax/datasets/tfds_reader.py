@@ -14,6 +14,7 @@ units: `stars`, with one value per star, and `targets`; optionally also `run_id`
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,9 @@ def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, 
         scalers = scalers or _fit_scalers(name, raw)
         shards[split] = prepare_shard(raw, "raw", (feature_keys, target_keys), scalers)
     _check_simulations(name, shards)
-    return Dataset(shards, *scalers, files.combine_digests(digests))
+    assert scalers is not None  # SPLITS is not empty
+    feature_scalers, target_scalers = scalers
+    return Dataset(shards, feature_scalers, target_scalers, files.combine_digests(digests))
 
 
 def _check_simulations(name: str, shards: Mapping[str, shard.Shard]) -> None:
@@ -100,7 +103,9 @@ def _wanted_features(name: str, builder, feature_keys, target_keys, *, with_grou
         # As they are stored: TFDS stores a Sequence of dicts of numbers as a dict of arrays, and reading that
         # takes a quarter of the time.
         stored = builder.info.features.get_serialized_info()
-        found = [stored.get(key) if isinstance(stored, Mapping) else None for key in ("stars", "targets")]
+        found: list[Any] = [
+            stored.get(key) if isinstance(stored, Mapping) else None for key in ("stars", "targets")
+        ]
         if not all(isinstance(one, Mapping) for one in found):
             raise DatasetError(
                 f"data.dataset={name!r} should have `stars` and `targets`, each a dict of named values; it "
@@ -145,8 +150,10 @@ def _read_split(where: str, builder, split: str, wanted: dict) -> shard.Shard:
       wanted: the result of `_wanted_features`.
     """
     feature_keys, target_keys = tuple(wanted["stars"]), tuple(wanted["targets"])
-    stars, num_star, targets = [], [0], []
-    provenance = {key: [] for key in shard.PROVENANCE if key in wanted}
+    stars: list[np.ndarray] = []
+    num_star: list[int] = [0]
+    targets: list[list] = []
+    provenance: dict[str, list] = {key: [] for key in shard.PROVENANCE if key in wanted}
     # Values beyond float32 become infinite, which `check_shard` reports.
     with tfds_directory.translated_errors(f"{where} cannot be read"), np.errstate(over="ignore"):
         for records in _batches(builder, split, wanted):

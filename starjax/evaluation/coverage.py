@@ -80,7 +80,7 @@ def coverage_row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> di
     # Without simulations' names, every snapshot counts as a simulation.
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
     size = group.value_counts()
-    columns = {"num_snapshot": len(rows), "num_simulation": len(size)}
+    columns: dict[str, float] = {"num_snapshot": len(rows), "num_simulation": len(size)}
     for i, (name, level, (low, high)) in enumerate(zip(LEVEL_NAMES, LEVELS, PERCENTILES, strict=True)):
         is_within = rows[f"is_within_{name}"].to_numpy(np.float64)
         error_of_test = grouped_standard_error(

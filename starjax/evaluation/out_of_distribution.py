@@ -11,6 +11,7 @@ shape of the training set, which need not be a single cloud.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.covariance import ledoit_wolf
@@ -224,7 +225,10 @@ def load(path: Path) -> TrainingReference:
     """
     try:
         arrays = npz.read_npz(path, [field.name for field in dataclasses.fields(TrainingReference)])
-        plain = {"threshold": float(arrays["threshold"]), "range_keys": tuple(map(str, arrays["range_keys"]))}
+        plain: dict[str, Any] = {
+            "threshold": float(arrays["threshold"]),
+            "range_keys": tuple(map(str, arrays["range_keys"])),
+        }
         reference = TrainingReference(**arrays | plain)
         _check(reference)
         return reference

@@ -81,7 +81,8 @@ class SnapshotEvaluator:
     def _feature_keys(self) -> tuple[str, ...]:
         """The features that the model sees."""
         keys = self.data.shards["train"].feature_keys
-        return tuple(keys[i] for i in self.evaluator.config.columns)
+        columns = self.evaluator.config.columns
+        return keys if columns is None else tuple(keys[i] for i in columns)
 
     def _outputs(self, output_ExNxO: np.ndarray) -> MemberOutputs:
         """Return the outputs by snapshot and sample."""

@@ -120,7 +120,8 @@ def _training_set(axes: Axes, run: Predictor, rows, is_flagged: bool) -> None:
     axes.plot(*(training[name] for name in names), ".", color="0.6", markersize=3, label="training clusters")
     values, errors = zip(*(_value_and_errors(rows, name) for name in names), strict=True)
     axes.errorbar(
-        *values,
+        values[0],
+        values[1],
         xerr=errors[0],
         yerr=errors[1],
         fmt="o",

@@ -6,6 +6,7 @@ It runs the code of `Predictor.posterior` on jax arrays: in float32, where that 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,9 @@ def posterior_function(run: Predictor) -> Callable:
         )
         outputs = MemberOutputs(output_ExBxSxO, head)
         predictive = outputs.pool(run.calibrated.sigma)
-        values = summarize(outputs, predictive, run.calibrated, run.target_keys, run.target_scalers)
+        values: dict[str, Any] = {
+            **summarize(outputs, predictive, run.calibrated, run.target_keys, run.target_scalers)
+        }
         # In float32 the mean of equal values may differ from them.
         values["spread_draws"] = jnp.where(is_drawn, values["spread_draws"], 0)
         predictions = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -67,14 +68,17 @@ def prediction_table(
     rows = []
     for name, one in members.items():
         by_target = posterior.table[posterior.table["cluster"] == name].set_index("target_key")
-        row = {"cluster": name}
+        row: dict[str, Any] = {"cluster": name}
         for key in target_keys:
             row |= {
                 f"{key}{ending}": by_target.loc[key, column] for ending, column in PREDICTION_COLUMNS.items()
             }
         row |= {column: by_target[column].iloc[0] for column in ("num_star", "novelty")}
         row |= {"num_left_out": one.num_left_out, "num_non_member": one.num_non_member}
-        beside = {"distance_pc": one.distance_pc, "radial_velocity_kms": one.radial_velocity_kms}
+        beside: dict[str, Any] = {
+            "distance_pc": one.distance_pc,
+            "radial_velocity_kms": one.radial_velocity_kms,
+        }
         beside |= cluster_masses.masses_of_members(one)
         reasons = [*caveats, *flag_reasons(target_keys, reference, row | beside)]
         if any(quantities.get(key).is_velocity for key in feature_keys):

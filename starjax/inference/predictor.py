@@ -38,7 +38,8 @@ BATCH_SIZE = 8
 # Samples of each cluster if one has more stars than fit into a sample.
 NUM_DRAWS = 16
 # Immutable defaults of arguments.
-DEFAULT_VIEW, SAME_NAMES = View(), types.MappingProxyType({})
+DEFAULT_VIEW = View()
+SAME_NAMES: Mapping[str, str] = types.MappingProxyType({})
 
 
 class PredictorError(errors.StarjaxError):
@@ -104,7 +105,7 @@ class Predictor:
 
         Args:
           table: the catalogue, one row per star, in the names and units of Gaia (see
-            `catalogs.member_list.UNITS`); or the path of its file ('example': the packaged one). A column
+            `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one). A column
             `cluster` tells the stars of several clusters apart.
           view: properties of the clusters that are given instead of estimated from the catalogue; used for
             all clusters.
@@ -237,7 +238,6 @@ def load_predictor(run: Path | str) -> Predictor:
             f"{run_dir.path} is a sweep over hyperparameters: name its best run, {run_dir.path}-best"
         )
     checkpoint, epochs, params = _best(run_dir, config)
-    scalers = [_scalers(run_dir, name) for name in BUNDLES.values()]
     return Predictor(
         run_dir,
         record,
@@ -245,9 +245,10 @@ def load_predictor(run: Path | str) -> Predictor:
         checkpoint,
         epochs,
         params,
-        *scalers,
-        calibration.load(run_dir.calibration, config.data.target_keys),
-        out_of_distribution.load(run_dir.training_set),
+        feature_scalers=_scalers(run_dir, BUNDLES["feature"]),
+        target_scalers=_scalers(run_dir, BUNDLES["target"]),
+        calibrated=calibration.load(run_dir.calibration, config.data.target_keys),
+        reference=out_of_distribution.load(run_dir.training_set),
     )
 
 

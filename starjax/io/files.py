@@ -14,7 +14,7 @@ from starjax import errors
 
 # The digests of the files of a folder, in the format of sha256sum: `sha256sum -c SHA256SUMS` checks them.
 SUMS = "SHA256SUMS"
-NOTHING = types.MappingProxyType({})
+NOTHING: Mapping[Path, str] = types.MappingProxyType({})
 # What to do about errors of the file system.
 REMEDIES = {
     errno.ENOENT: "find out what has removed it, or name another folder",
@@ -160,7 +160,7 @@ def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = 
     Args:
       known: digests of files that are still to be written.
     """
-    digests = {path: sha256(path) for path in paths} | known
+    digests = {path: sha256(path) for path in paths} | dict(known)
     lines = [f"{digests[path]}  {path.relative_to(folder).as_posix()}\n" for path in sorted(digests)]
     with atomic_write(folder / SUMS) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8", newline="\n")

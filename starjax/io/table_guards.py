@@ -180,7 +180,7 @@ def check_yaml(text: str) -> None:
                 raise FileError(f"has {tag!r:.80} in its header, which no member catalogue needs")
             value = getattr(event, "value", "")
             is_alias = isinstance(event, yaml.AliasEvent)
-            if (value == "unit" and event.anchor) or (key == "unit" and is_alias):
+            if (value == "unit" and getattr(event, "anchor", None)) or (key == "unit" and is_alias):
                 raise FileError("has a reference instead of a unit in its header: write the unit out")
             if key == "unit":
                 check_unit(value)

@@ -35,7 +35,7 @@ class Budget:
     def __init__(self, size: int):
         self.size = size
         self._left = 4 * size + 2**20
-        self._incomplete = {}
+        self._incomplete: dict[int, object] = {}
 
     def check_count(self, number) -> int:
         """Return a number of elements; raise UnpickleError if it exceeds the size of the file."""
@@ -49,25 +49,25 @@ class Budget:
         if self._left < 0:
             raise UnpickleError("it would need much more memory than it has bytes")
 
-    def begin(self, made):
+    def begin(self, instance):
         """Register an object whose state is not set yet, and return it."""
-        self._incomplete[id(made)] = made
-        return made
+        self._incomplete[id(instance)] = instance
+        return instance
 
-    def finish(self, made) -> None:
+    def finish(self, instance) -> None:
         """Register that the state of an object is being set, which happens only once."""
-        if self._incomplete.pop(id(made), None) is None:
-            raise ForbiddenGlobalError(f"it would change a {type(made).__name__}: nothing in it was run")
+        if self._incomplete.pop(id(instance), None) is None:
+            raise ForbiddenGlobalError(f"it would change a {type(instance).__name__}: nothing in it was run")
 
     def require_all_complete(self) -> None:
         """Raise UnpickleError if an object is incomplete; empty arrays and dtypes need no state."""
-        if any(not isinstance(made, np.ndarray | np.dtype) for made in self._incomplete.values()):
+        if any(not isinstance(instance, np.ndarray | np.dtype) for instance in self._incomplete.values()):
             raise UnpickleError("it contains a table without content")
 
-    def require_complete(self, made) -> None:
+    def require_complete(self, instance) -> None:
         """Raise UnpickleError if an object is incomplete, since it could change after having been checked."""
-        if id(made) in self._incomplete:
-            raise UnpickleError(f"it uses a {type(made).__name__} whose state is not set yet")
+        if id(instance) in self._incomplete:
+            raise UnpickleError(f"it uses a {type(instance).__name__} whose state is not set yet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +216,7 @@ def check_wrapper(budget, state: dict, num_byte_left: int) -> dict:
     return state | {"subclass": np.ndarray, "allow_mmap": False}
 
 
-_ARRAYS = {
+_ARRAYS: dict[tuple[str, str], AllowedClass | AllowedFunction] = {
     ("_codecs", "encode"): AllowedFunction("encode", _encode),
     ("numpy", "ndarray"): NDARRAY,
     ("numpy", "dtype"): AllowedFunction("dtype", _dtype),

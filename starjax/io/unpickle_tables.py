@@ -142,15 +142,15 @@ def _arrow_array(budget, parts):
     )
     budget.reserve(sum(buffer.size for buffer in buffers if buffer is not None))
     try:
-        made = pa.Array.from_buffers(
+        array = pa.Array.from_buffers(
             kind, budget.check_count(length), buffers, offset=budget.check_count(offset)
         )
-        made.validate(full=True)
+        array.validate(full=True)
     except pa.ArrowException as error:
         raise unpickle_arrays.UnpickleError(
             f"it contains a forged or damaged column of text ({error!s:.200})"
         ) from error
-    return made
+    return array
 
 
 def set_state(budget: unpickle_arrays.Budget, target, state) -> None:
@@ -166,7 +166,7 @@ def set_state(budget: unpickle_arrays.Budget, target, state) -> None:
         _set_text(budget, target, state)
 
 
-_PANDAS = {
+_PANDAS: dict[tuple[str, str], unpickle_arrays.AllowedClass | unpickle_arrays.AllowedFunction] = {
     ("pandas._libs.internals", "_unpickle_block"): unpickle_arrays.AllowedFunction("_unpickle_block", _block),
     ("pandas.core.internals.managers", "BlockManager"): unpickle_arrays.AllowedFunction(
         "BlockManager", _manager
@@ -188,5 +188,5 @@ for _module in ("pandas", "pandas.core.arrays.string_"):
 for _module in ("pandas.arrays", "pandas.core.arrays.string_arrow"):
     _PANDAS[_module, "ArrowStringArray"] = unpickle_arrays.AllowedClass("ArrowStringArray", _new_text)
 
-TABLES: unpickle_arrays.Allowlist = unpickle_arrays.ARRAYS | _PANDAS
+TABLES: unpickle_arrays.Allowlist = dict(unpickle_arrays.ARRAYS) | _PANDAS
 """Arrays and data frames, by the module names of numpy 1 and 2, pandas 2 and 3."""

@@ -159,7 +159,8 @@ def _is_position(value) -> bool:
 
 def _is_finite(value) -> bool:
     """Return whether a value is a number that is finite as float32."""
-    return isinstance(value, numbers.Real) and abs(float(value)) < _LARGEST
+    # Compared without a conversion to float, which fails for huge integers.
+    return isinstance(value, numbers.Real) and bool(abs(value) < _LARGEST)
 
 
 def _shown(value) -> str:

@@ -84,8 +84,7 @@ def _density(
     axes: Axes, x: np.ndarray, y: np.ndarray, extent: tuple, norm: LogNorm, **options
 ) -> PolyCollection:
     """Draw the number of samples in hexagons; `extent` is in log10 on logarithmic axes."""
-    look = {"norm": norm, "cmap": "viridis", "mincnt": 1, "linewidths": 0.1}
-    return axes.hexbin(x, y, extent=extent, **look, **options)
+    return axes.hexbin(x, y, extent=extent, norm=norm, cmap="viridis", mincnt=1, linewidths=0.1, **options)
 
 
 def errors_by_property(snapshots: pd.DataFrame) -> Figure:
@@ -137,7 +136,10 @@ def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
     """Draw errors against a property: all snapshots, and median and 16 to 84 % range in bins."""
     axes.axhline(0, color="black", linewidth=0.8)
     axes.plot(values, error, ".", color="0.6", markersize=3, label="snapshot")
-    middle, median, low, high = [], [], [], []
+    middle: list[float] = []
+    low: list[float] = []
+    median: list[float] = []
+    high: list[float] = []
     for _, _, inside in coverage.bins(values):
         middle.append(np.median(values[inside]))
         for values_of_bins, percentile in ((low, 16), (median, 50), (high, 84)):

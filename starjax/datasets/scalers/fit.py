@@ -5,6 +5,9 @@ that together contain every value once, then `end_pass`, which returns the param
 another pass.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from starjax.datasets.scalers import scaler, streaming_quantiles
@@ -87,7 +90,7 @@ class QuantileFit:
 
     def __init__(self, num_value: int):
         levels = np.linspace(0, 1, min(NUM_QUANTILE, num_value))
-        self._quantiles = streaming_quantiles.Quantiles(levels, num_value)
+        self._quantiles = streaming_quantiles.Quantiles(levels.tolist(), num_value)
 
     def add(self, values: np.ndarray) -> None:
         self._quantiles.add(values)
@@ -130,7 +133,7 @@ class PowerFit:
         return None
 
 
-FITS = {
+FITS: dict[str, Callable[[int], Any]] = {
     "none": NoFit,
     "standard": StandardFit,
     "minmax": MinMaxFit,

@@ -31,7 +31,7 @@ class Quantiles:
         # For each digit found: the next group, by group and digit; -1 if it contains no wanted value.
         self._tables: list[np.ndarray] = []
         self._counts = np.zeros(2**self._digit, np.int64)
-        self._dtype: np.dtype | None = None
+        self._dtype: np.dtype = np.dtype(np.float64)  # until the first block
 
     def add(self, values: np.ndarray) -> None:
         """Count a block of float32 or float64 values, of the same dtype in all blocks."""
