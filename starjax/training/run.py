@@ -51,9 +51,8 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
       stored: its data set, if already read (see `prepare.read_dataset`).
     """
     states = _inspect(config, run_dir)
-    state = states[0]
-    is_finished = all(one.status is RunStatus.FINISHED for one in states)
-    if not is_finished and state.status in (RunStatus.FINISHED, RunStatus.DAMAGED):
+    state, status = states[0], _status(states)
+    if status is RunStatus.DAMAGED:
         _check_rebuildable(config, states)
     # All processes look at the directory before one of them writes to it.
     devices.sync_processes("run directory inspected")
@@ -62,7 +61,7 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     stored = stored or read_dataset(config, state.record)
     state.check_same(config, stored)
     is_writer = devices.is_main_process()
-    if is_finished:
+    if status is RunStatus.FINISHED:
         if is_writer:
             directory_lock.remove_stale(run_dir.path)
         devices.log_on_main_process(f"{run_dir.path} holds this run, finished: nothing to do")
@@ -99,6 +98,14 @@ def _inspect(config: ConfigDict, run_dir: RunDirectory) -> list[RunState]:
         )
     best_state.check_trainable()
     return [state, best_state]
+
+
+def _status(states: list[RunState]) -> RunStatus:
+    """Return the status of a run; a finished sweep without its finished best member is damaged."""
+    run, *best = states
+    if run.status is RunStatus.FINISHED and any(one.status is not RunStatus.FINISHED for one in best):
+        return RunStatus.DAMAGED
+    return run.status
 
 
 def _best_member(config: ConfigDict, run_dir: RunDirectory) -> RunDirectory | None:
