@@ -11,7 +11,7 @@ import math
 import numbers
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -157,10 +157,10 @@ def _is_position(value) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(map(_is_finite, value))
 
 
-def _is_finite(value) -> bool:
+def _is_finite(value: Any) -> bool:
     """Return whether a value is a number that is finite as float32."""
-    # Compared without a conversion to float, which fails for huge integers.
-    return isinstance(value, numbers.Real) and bool(abs(value) < _LARGEST)
+    # Not converted to a float: that fails for integers beyond its range.
+    return isinstance(value, numbers.Real) and bool(-_LARGEST < cast(Any, value) < _LARGEST)
 
 
 def _shown(value) -> str:
