@@ -1,4 +1,4 @@
-"""What is done to valid files: changes of some bytes, and pickles made or changed step by step.
+"""Changes to valid files: to some bytes, or to the steps of a pickle; and pickles of random steps.
 
 Choices are drawn from bytes: those of hypothesis, in the tests, or of atheris, in `fuzz.py`.
 """
@@ -11,13 +11,13 @@ from tests.hostile import readers
 
 
 class Choices:
-    """Choices drawn from bytes, the first of all when they are used up."""
+    """Choices drawn from bytes; the first option when the bytes are used up."""
 
     def __init__(self, data: bytes):
         self._bytes = iter(data)
 
     def pick(self, num: int) -> int:
-        """A number below `num`."""
+        """Return a number below `num`."""
         value = next(self._bytes, 0)
         if num > 256:
             value = 256 * value + next(self._bytes, 0)
@@ -103,7 +103,7 @@ TOKENS = [
 
 
 def mutated(kind: str, choices: Choices) -> bytes:
-    """A valid file with some changes."""
+    """Return a valid file with some changes."""
     seeds = readers.KINDS[kind][1]
     content = choices.one_of(seeds)
     for _ in range(1 + choices.pick(4)):
@@ -129,7 +129,7 @@ def mutated(kind: str, choices: Choices) -> bytes:
     return content
 
 
-# Names that pickles of tables need, and some that they do not.
+# Names that pickles of tables need, and some others.
 _NAMES = [
     "numpy ndarray",
     "numpy dtype",
@@ -184,7 +184,7 @@ _NUMBERS = [0, 1, 2, 3, 8, 255, -1, 65535, 2**31 - 1, 2**63 - 1, 10**40]
 
 
 def respelt(choices: Choices) -> bytes:
-    """A pickle of tables of which some steps are left out, done twice, done at another place, or given another number."""
+    """Return a pickle of tables with some steps left out, repeated, moved, or with another number."""
     steps = list(choices.one_of(_STEPS))
     for _ in range(1 + choices.pick(3)):
         at, other = choices.pick(len(steps)), choices.pick(len(steps))
@@ -202,7 +202,7 @@ def respelt(choices: Choices) -> bytes:
 
 
 def _steps(pickled: bytes) -> list[bytes]:
-    """The opcodes of a pickle, each with its argument; frames are left out."""
+    """Return the opcodes of a pickle, each with its argument, without frames."""
     starts = [(code.name, at) for code, _, at in pickletools.genops(pickled)]
     ends = [at for _, at in starts[1:]] + [len(pickled)]
     return [pickled[at:end] for (name, at), end in zip(starts, ends, strict=True) if name != "FRAME"]
@@ -212,7 +212,7 @@ _STEPS = [_steps(pickle.dumps(readers.cache_content(), protocol)) for protocol i
 
 
 def program(choices: Choices) -> bytes:
-    """A pickle that is well formed as such: of calls, instances and states that may make no sense at all."""
+    """Return a syntactically valid pickle of random calls, instances and states."""
     memo = []
 
     def expression(depth: int) -> bytes:
@@ -253,7 +253,7 @@ def program(choices: Choices) -> bytes:
 
 
 def _body(pickled: bytes) -> bytes:
-    """What stands between the protocol and the stop of a pickle, without frames and memos."""
+    """Return a pickle without protocol, stop, frames and memos."""
     start = 2 if pickled[2:3] != b"\x95" else 11
     content = pickled[start:-1]
     return content[:-2] if content[-2:-1] == b"q" else content.removesuffix(b"\x94")

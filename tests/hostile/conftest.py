@@ -1,4 +1,4 @@
-"""How a file is shown to be refused at little cost."""
+"""A fixture to check that a file is refused without using much memory."""
 
 import tracemalloc
 
@@ -7,12 +7,12 @@ import pytest
 from starjax import errors
 from tests.hostile import readers
 
-MOST_MEMORY = 2**26
+MAX_MEMORY = 2**26
 
 
 @pytest.fixture
 def refused(tmp_path):
-    """A call that reads content as a file of some kind, which is to be refused, and gives the message."""
+    """Return a function that reads content as a file of a kind, checks the error, and returns its message."""
 
     def call(kind: str, content: bytes | str, said: str = "", name: str = "") -> str:
         path = tmp_path / (name or kind)
@@ -21,7 +21,7 @@ def refused(tmp_path):
         try:
             with pytest.raises(errors.StarjaxError, match=said) as caught:
                 readers.KINDS[kind][0](path)
-            assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+            assert tracemalloc.get_traced_memory()[1] < MAX_MEMORY
         finally:
             tracemalloc.stop()
         assert path.name in str(caught.value)

@@ -1,11 +1,11 @@
-"""Fuzzes the readers by coverage for as long as wanted; see tests/README.md.
+"""Coverage-guided fuzzing of the readers; see tests/README.md.
 
     pip install atheris
     python tests/hostile/fuzz.py KIND [seconds]
 
-KIND is one of `readers.KINDS` (list.fits, r-obs.joblib, …), or `program` or `respelt`, pickles made step by step. A
-finding ends it with a traceback, and leaves the bytes that led to it in a file `crash-…`, to be given instead of the
-seconds.
+KIND is one of `readers.KINDS` (list.fits, r-obs.joblib, …), or `program` or `respelt` for pickles (see
+`changes`). A finding stops it with a traceback and leaves a file `crash-…`, which can be given instead of the
+seconds to repeat it.
 """
 
 import collections

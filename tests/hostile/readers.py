@@ -1,4 +1,4 @@
-"""Small valid files of every kind, how they are read, and what is true of all that are accepted."""
+"""Small valid files of every kind, functions that read them, and what must be true of accepted files."""
 
 import base64
 import contextlib
@@ -30,7 +30,7 @@ SELECTION = caches.Selection(("x", "name_length"), ("mass",), 2, False)
 
 
 def read_shard(path: Path) -> None:
-    """In both ways: what one refuses the other may take, but neither breaks down."""
+    """Read a shard in both ways; one may refuse what the other accepts, but neither may crash."""
     if shard.is_mappable(path):
         with contextlib.suppress(shard.ShardError):
             _check_shard(shard.load_shard(path, mapped=True))
@@ -58,7 +58,7 @@ def read_manifest(path: Path) -> None:
     assert list(found) == ["train", "val", "test"]
     for run_ids in found.values():
         assert run_ids
-        # Parts of a data set are called so.
+        # Files of the build are named after the ids.
         assert all((path.parent / f"{run_id}.npz").parent == path.parent for run_id in run_ids)
 
 
@@ -82,7 +82,7 @@ def read_cache(path: Path) -> None:
 
 
 def read_pickle(path: Path) -> None:
-    """Uses what came out of a pickle: forged tables would break down only then."""
+    """Read a pickle and use its content, since a forged table might crash only then."""
     waiting, seen = [unpickle.load_pickle(path, unpickle.TABLES)], set()
     while waiting:
         found = waiting.pop()
@@ -161,8 +161,10 @@ def _tables() -> dict[str, bytes]:
     binary = base64.b64encode(struct.pack(">4d", 60, 10, 61, 11)).decode()
     found["xml"] = (
         '<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>'
-        '<TABLE nrows="2"><FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double" unit="deg"/>'
-        f'<DATA><BINARY><STREAM encoding="base64">{binary}</STREAM></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
+        '<TABLE nrows="2"><FIELD name="ra" datatype="double"/>'
+        '<FIELD name="dec" datatype="double" unit="deg"/>'
+        f'<DATA><BINARY><STREAM encoding="base64">{binary}</STREAM></BINARY></DATA>'
+        "</TABLE></RESOURCE></VOTABLE>"
     ).encode()
     return found
 
@@ -237,7 +239,7 @@ KINDS = _seeds()
 
 
 def feed(kind: str, content: bytes, folder: Path) -> bool:
-    """Reads `content` as a file of that kind; whether it was accepted.
+    """Read `content` as a file of a kind; return whether it was accepted.
 
     Raises:
       AssertionError or anything else: a finding.
@@ -245,7 +247,7 @@ def feed(kind: str, content: bytes, folder: Path) -> bool:
     path = folder / kind
     path.write_bytes(content)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numpy and pandas, of values that are odd but harmless
+        warnings.simplefilter("ignore")  # numpy and pandas warn of unusual but harmless values
         try:
             KINDS[kind][0](path)
         except errors.StarjaxError as error:

@@ -1,4 +1,4 @@
-"""Archives of arrays, and JSON, that declare or name what is not theirs."""
+"""Archives of arrays and JSON files are refused that declare or name something they should not."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def members(kind):
 def archive(contents, compression=zipfile.ZIP_STORED):
     file = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(file, "w", compression) as target:
-        warnings.simplefilter("ignore")  # of two members of one name
+        warnings.simplefilter("ignore")  # two members of the same name
         for name, content in contents:
             target.writestr(name, content)
     return file.getvalue()
@@ -55,27 +55,27 @@ MEMBERS = {
 
 @pytest.mark.parametrize("name", MEMBERS)
 @pytest.mark.parametrize(("kind", "spoilt"), [("shard.npz", "feature.npy"), ("novelty.npz", "known.npy")])
-def test_arrays_are_what_their_headers_say(refused, kind, spoilt, name):
+def test_arrays_that_differ_from_their_headers_are_refused(refused, kind, spoilt, name):
     contents = members(kind) | {spoilt: MEMBERS[name]}
     refused(kind, archive(contents.items()), "cannot be read")
     refused(kind, archive(contents.items(), zipfile.ZIP_DEFLATED), "cannot be read")
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_arrays_are_not_mapped_either(tmp_path, name):
+def test_such_arrays_are_not_mapped(tmp_path, name):
     path = tmp_path / "shard.npz"
     path.write_bytes(archive((members("shard.npz") | {"feature.npy": MEMBERS[name]}).items()))
     with pytest.raises(shard.ShardError, match=r"shard\.npz"):
         shard.load_shard(path, mapped=True)
 
 
-def test_what_is_decompressed_is_bounded(refused):
+def test_a_compression_bomb_is_refused(refused):
     content = array(described(shape=(10**7, 2)), bytes(8 * 10**7))
     contents = members("shard.npz") | {"feature.npy": content}
     refused("shard.npz", archive(contents.items(), zipfile.ZIP_DEFLATED), "no real archive of its size does")
 
 
-def test_two_members_of_one_name_are_refused(refused):
+def test_two_members_of_the_same_name_are_refused(refused):
     contents = members("shard.npz")
     refused(
         "shard.npz", archive([*contents.items(), ("ptr.npy", contents["ptr.npy"])]), "more than one member"
@@ -83,7 +83,7 @@ def test_two_members_of_one_name_are_refused(refused):
 
 
 def test_nothing_is_extracted(tmp_path):
-    """Names that lead elsewhere are not looked at."""
+    """Names that are paths to other folders are ignored."""
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     names = (
@@ -99,7 +99,7 @@ def test_nothing_is_extracted(tmp_path):
 
 
 @pytest.mark.parametrize("keys", [np.array([["x", "y"]]), np.array([1, 2]), np.array([b"x", b"y"])])
-def test_names_of_columns_are_names(refused, keys):
+def test_column_names_must_be_text(refused, keys):
     file = io.BytesIO()
     np.save(file, keys)
     contents = members("shard.npz") | {"feature_keys.npy": file.getvalue()}
@@ -109,7 +109,7 @@ def test_names_of_columns_are_names(refused, keys):
 @pytest.mark.parametrize(
     "change", [{"known": np.ones(3)}, {"ranges": np.ones((3, 2))}, {"center": np.array("x")}]
 )
-def test_parts_of_a_reference_fit_together(refused, change):
+def test_arrays_of_a_training_reference_must_fit_together(refused, change):
     contents = members("novelty.npz")
     for name, values in change.items():
         file = io.BytesIO()
@@ -135,13 +135,13 @@ IDS = ("../../x", "/etc/x", "a/b", "a\\b", "..", ".", "", "a\0b", "a\nb", "\x1b[
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_manifests_of_odd_content_are_refused(refused, name):
+def test_invalid_manifests_are_refused(refused, name):
     refused("split.json", *MANIFESTS[name])
 
 
 @pytest.mark.parametrize("run_id", IDS)
-def test_the_id_of_a_run_is_the_name_of_a_file(refused, run_id):
-    """Parts of a data set are written under it."""
+def test_a_simulation_id_must_be_a_file_name(refused, run_id):
+    """Files of the build are named after it."""
     content = json.dumps({"train": ["a"], "val": [run_id], "test": ["d"]})
     refused("split.json", content, "in val cannot be the id of a simulation")
 
@@ -165,5 +165,5 @@ CALIBRATIONS = {
 
 
 @pytest.mark.parametrize("name", CALIBRATIONS)
-def test_calibrations_of_odd_content_are_refused(refused, name):
+def test_invalid_calibrations_are_refused(refused, name):
     refused("calibration.json", CALIBRATIONS[name], "cannot be read")

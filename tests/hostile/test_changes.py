@@ -1,4 +1,4 @@
-"""Whatever is done to a valid file, it is read as valid or refused by an error that names it."""
+"""A changed file is read or refused with an error that names it, whatever the change."""
 
 import hypothesis
 import pytest
@@ -28,12 +28,12 @@ def test_changed_files_are_read_or_refused(tmp_path, kind, data):
 @pytest.mark.parametrize("kind", readers.KINDS)
 @hypothesis.given(data=BYTES)
 @hypothesis.settings(settings, max_examples=20)
-def test_bytes_of_any_kind_are_read_or_refused(tmp_path, kind, data):
+def test_random_bytes_are_read_or_refused(tmp_path, kind, data):
     readers.feed(kind, data, tmp_path)
 
 
 @pytest.mark.parametrize("make", [changes.program, changes.respelt])
 @hypothesis.given(data=st.binary(max_size=200))
 @hypothesis.settings(settings, max_examples=300)
-def test_pickles_made_step_by_step_are_read_or_refused(tmp_path, make, data):
+def test_random_pickles_are_read_or_refused(tmp_path, make, data):
     readers.feed("any.joblib", make(changes.Choices(data)), tmp_path)

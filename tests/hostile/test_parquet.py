@@ -1,4 +1,4 @@
-"""Member lists in Parquet: few bytes that stand for much, damage in headers, and threads that outlive a refusal."""
+"""Member catalogues in Parquet: content that expands, damaged headers, and threads that outlive an error."""
 
 import io
 import subprocess
@@ -43,7 +43,7 @@ PARQUETS = {
 
 
 @pytest.mark.parametrize("name", PARQUETS)
-def test_parquet_is_looked_at_before_it_is_read(refused, name):
+def test_invalid_parquet_is_refused(refused, name):
     make, said = PARQUETS[name]
     refused("list.parquet", make(), said)
 
@@ -62,8 +62,8 @@ for _ in range(20):
 """
 
 
-def test_a_damaged_parquet_leaves_no_thread_that_ends_the_process(tmp_path):
-    """Of a file or a buffer of Python's, threads of pyarrow let go after it was refused: SIGABRT, SIGSEGV, one time in five."""
+def test_a_damaged_parquet_leaves_no_thread_that_aborts_the_process(tmp_path):
+    """Threads of pyarrow release memory of Python after the error: SIGABRT or SIGSEGV, one time in five."""
     (tmp_path / "list.parquet").write_bytes(PARQUETS["depth"][0]())
     ended = subprocess.run(
         [sys.executable, "-c", READ_AND_END, tmp_path / "list.parquet"], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Attacks by pickles: each would run something, end the process, or fill the memory."""
+"""Pickles are refused that would run code, crash the process, or fill the memory."""
 
 import gzip
 import pickle
@@ -40,7 +40,7 @@ def wrapped(num, kind):
 
 
 ATTACKS = {
-    # What is named, called, or changed.
+    # Names, calls and changes.
     "calls a class": (glob("pandas DataFrame") + b")R", "may not be called"),
     "calls text": (b"X\x01\x00\x00\x00x)R", "may not be called"),
     "calls an array's constructor": (
@@ -63,7 +63,7 @@ ATTACKS = {
     "buffer from outside": (b"\x97", "cannot be read"),
     "codec": (glob("_codecs encode") + b"X\x01\x00\x00\x00xX\x05\x00\x00\x00rot13\x86R", "forged"),
     "table without content": (FRAME, "without content"),
-    # What is large.
+    # Large objects.
     "bytearray by call": (glob("builtins bytearray") + b"J\xff\xff\xff\x7f\x85R", "forged"),
     "bytearray by opcode": (b"\x96" + struct.pack("<Q", 10**11), "more elements"),
     "text that is not there": (b"\x8d" + struct.pack("<Q", 10**11), "cannot be read"),
@@ -85,7 +85,7 @@ ATTACKS = {
     ),
     "long slice": (glob("builtins slice") + b"K\x00J\xff\xff\xff\x7fN\x87R", "more elements"),
     "set": (b"\x8f", "a set"),
-    # What is deep: Python hashes and frees some things one within another, however deep.
+    # Deeply nested objects, which Python hashes and frees recursively without a limit.
     "deep key": (b"})" + b"\x85" * 300_000 + b"Ns", "forged"),
     "deep key of a set": (b"(" + b")" + b"\x85" * 300_000 + b"\x91", "a set"),
     "endless marks": (b"(" * 300_000, "cannot be read"),
@@ -99,33 +99,33 @@ def test_attacks_are_refused(refused, name):
 
 
 @pytest.mark.parametrize("compress", [zlib.compress, gzip.compress])
-def test_what_is_decompressed_is_bounded(refused, compress):
+def test_a_compression_bomb_is_refused(refused, compress):
     content = b"\x80\x04\x8e" + struct.pack("<Q", 10**8) + bytes(10**8) + b"."
     refused("any.joblib", compress(content, 1), r"expand to more than \d+, which")
 
 
-def test_real_caches_are_far_from_the_bound(caches_folder):
+def test_real_caches_are_far_from_the_limit(caches_folder):
     for path in caches_folder.iterdir():
         content = path.read_bytes()
         assert 4 * len(decompress.decompress(content)) < decompress.MAX_RATIO * len(content)
 
 
-def test_one_part_named_many_times_is_copied_only_so_often(refused):
-    """Each step takes a dozen bytes and copies a thousand."""
+def test_copies_of_the_same_part_are_limited(refused):
+    """Each step takes a dozen bytes of the file and copies a thousand."""
     once = ARRAY + b"(K\x01M\xe8\x03\x85h\x01\x89h\x02tb0"
     program = dtype(b"i1") + b"q\x010B" + struct.pack("<I", 1000) + bytes(1000) + b"q\x020" + once * 20_000
     refused("any.joblib", b"\x80\x04" + program + b"N.", "much more memory")
 
 
 def test_arrays_within_arrays_are_refused(refused):
-    """Each is freed by freeing the next: a hundred thousand take the stack."""
+    """They are freed recursively: a hundred thousand overflow the stack."""
     inner = np.array([None], dtype=object)
     inner[0] = np.array([1, None], dtype=object)
     refused("any.joblib", pickle.dumps(inner, 2), "array of arrays")
 
 
 @pytest.mark.parametrize("offsets", [(0, 10**6, 2), (0, -5, 2), (5, 0, 2), (0, 1, 10**6)])
-def test_columns_of_text_end_where_their_bytes_do(refused, offsets):
+def test_columns_of_text_beyond_their_bytes_are_refused(refused, offsets):
     content = pickle.dumps(pd.DataFrame({"name": ["a", "b"]}), 5)
     genuine = struct.pack("<3q", 0, 1, 2)
     assert genuine in content
@@ -141,7 +141,7 @@ def test_tables_whose_parts_do_not_fit_are_refused(refused):
 
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_tables_of_older_libraries_are_read(protocol):
-    """As numpy 1.26 and pandas 2.2 wrote them."""
+    """The files were written by numpy 1.26 and pandas 2.2."""
     path = Path(__file__).parents[1] / f"data/pickles/pandas2-numpy1-protocol{protocol}.joblib"
     found = unpickle.load_pickle(path, unpickle.TABLES)[50, 0, 0][1.5]
     assert found["stars"]["name"].tolist() == ["a", None, "c"]
@@ -158,15 +158,15 @@ def spoilt(**header):
 
 
 def doubled():
-    """A list of 2^40 parts, that takes forty lists."""
+    """Return a nested list of 2^40 elements, made of forty lists."""
     found = ["x"]
     for _ in range(40):
         found = [found, found]
     return found
 
 
-def with_key(place, times=None):
-    return {place: times or readers.cache_content()[50, 0, 0]}
+def with_key(position, times=None):
+    return {position: times or readers.cache_content()[50, 0, 0]}
 
 
 CACHES = {
@@ -187,13 +187,13 @@ def spoilt_time():
 
 
 @pytest.mark.parametrize("name", CACHES)
-def test_caches_of_odd_content_are_refused(refused, tmp_path, name):
+def test_invalid_caches_are_refused(refused, tmp_path, name):
     make, said = CACHES[name]
     joblib.dump(make(), tmp_path / "made.joblib")
     refused("r-obs.joblib", (tmp_path / "made.joblib").read_bytes(), said)
 
 
-def test_one_snapshot_in_very_many_places_is_refused(refused, tmp_path):
+def test_one_snapshot_at_very_many_positions_is_refused(refused, tmp_path):
     times = dict.fromkeys(map(float, range(300)), readers.cache_content()[50, 0, 0][1.5])
     joblib.dump({(float(i), 0.0, 0.0): times for i in range(300)}, tmp_path / "made.joblib")
     refused("r-obs.joblib", (tmp_path / "made.joblib").read_bytes(), "snapshots or more")
@@ -228,7 +228,7 @@ def with_params(params, method="robust"):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_bundles_of_odd_content_are_refused(refused, tmp_path, name):
+def test_invalid_bundles_are_refused(refused, tmp_path, name):
     make, said = BUNDLES[name]
     joblib.dump(make(), tmp_path / "made.joblib")
     refused("bundle.joblib", (tmp_path / "made.joblib").read_bytes(), said)

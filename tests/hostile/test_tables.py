@@ -1,4 +1,4 @@
-"""Member lists that declare more than they hold, point elsewhere, or hold what is no number."""
+"""Member catalogues are refused that declare more than they contain, link elsewhere, or are not numbers."""
 
 import base64
 import gzip
@@ -16,14 +16,16 @@ CELLS = "<TABLEDATA><TR><TD>60</TD><TD>10</TD></TR><TR><TD>61</TD><TD>11</TD></T
 
 def votable(data=CELLS, fields="", nrows="2", before=""):
     return (
-        f'<?xml version="1.0"?>{before}<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>'
-        f'<TABLE nrows="{nrows}"><FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double"/>{fields}'
+        f'<?xml version="1.0"?>{before}'
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE>'
+        f'<TABLE nrows="{nrows}"><FIELD name="ra" datatype="double"/>'
+        f'<FIELD name="dec" datatype="double"/>{fields}'
         f"<DATA>{data}</DATA></TABLE></RESOURCE></VOTABLE>"
     )
 
 
 def test_a_link_to_data_is_not_followed(refused, tmp_path):
-    """astropy would read the file, or ask the network."""
+    """astropy would read the file, or access the network."""
     (tmp_path / "secret").write_bytes(struct.pack(">4d", 60, 10, 61, 11))
     for address in (f"file://{tmp_path}/secret", "http://127.0.0.1:9/secret"):
         for prefix in ("", "v:"):
@@ -45,8 +47,8 @@ def test_entities_are_refused(refused, kind):
     refused("list.vot", votable(cells, before=ENTITIES[kind]), "entities, which no member catalogue needs")
 
 
-def test_the_name_of_a_grammar_is_none(tmp_path):
-    """Older lists of the Virtual Observatory begin so."""
+def test_a_document_type_is_allowed(tmp_path):
+    """Older files of the Virtual Observatory have one."""
     path = tmp_path / "list.vot"
     path.write_text(votable(before='<!DOCTYPE VOTABLE SYSTEM "http://us-vo.org/xml/VOTable.dtd">'))
     assert len(member_list.read_member_list(path)) == 2
@@ -68,7 +70,8 @@ VOTABLES = {
     "depth": ("<VOTABLE>" + "<RESOURCE>" * 100_000, "nested more than 64 levels"),
     "within": (
         votable(
-            f'<BINARY><STREAM encoding="gzip">{base64.b64encode(gzip.compress(bytes(10**6))).decode()}</STREAM></BINARY>'
+            '<BINARY><STREAM encoding="gzip">'
+            f"{base64.b64encode(gzip.compress(bytes(10**6))).decode()}</STREAM></BINARY>"
         ),
         "its data encoded as 'gzip'",
     ),
@@ -118,7 +121,7 @@ ECSVS = {
 
 
 @pytest.mark.parametrize("name", ECSVS)
-def test_headers_of_ecsv_make_no_objects(refused, name):
+def test_headers_of_ecsv_create_no_objects(refused, name):
     refused("list.ecsv", *ECSVS[name])
 
 
@@ -174,7 +177,7 @@ FITS = {
 }
 
 
-def test_the_table_that_is_spoilt_is_a_good_one(tmp_path):
+def test_the_tables_are_valid_before_they_are_changed(tmp_path):
     (tmp_path / "list.fits").write_bytes(fits())
     assert member_list.read_member_list(tmp_path / "list.fits")["dec"].tolist() == [10, 11]
     (tmp_path / "list.vot").write_text(votable())
@@ -187,7 +190,7 @@ def test_the_table_that_is_spoilt_is_a_good_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_headers_of_fits_declare_no_more_than_the_file_holds(refused, name):
+def test_headers_of_fits_that_declare_too_much_are_refused(refused, name):
     refused("list.fits", *FITS[name])
 
 
@@ -209,13 +212,13 @@ CSVS = {
 
 
 @pytest.mark.parametrize("name", CSVS)
-def test_text_that_is_no_list_is_refused(refused, name):
+def test_text_that_is_not_a_catalogue_is_refused(refused, name):
     refused("list.csv", *CSVS[name])
 
 
 @pytest.mark.parametrize("name", ["list.ecsv", "list.csv"])
-def test_a_list_of_one_line_is_no_address(refused, tmp_path, name):
-    """astropy takes text of one line for the name of a file, or an address, and opens it."""
+def test_a_single_line_is_not_opened_as_an_address(refused, tmp_path, name):
+    """astropy takes text of one line for a file name or a URL, and opens it."""
     (tmp_path / "secret").write_text(ecsv())
     said = refused(name, f"{tmp_path}/secret", "cannot be read|has no column")
     assert "61" not in said
@@ -223,8 +226,8 @@ def test_a_list_of_one_line_is_no_address(refused, tmp_path, name):
     refused(name, "", "cannot be read|is empty")
 
 
-def test_of_fits_no_more_than_the_first_table_is_read(tmp_path):
-    """astropy would read the headers of all that follows."""
+def test_only_the_first_table_of_fits_is_read(tmp_path):
+    """astropy would read the headers of everything after it."""
     axes = cards("XTENSION= 'IMAGE   '", value("BITPIX", 8), value("NAXIS", 999_999_999), "END")
     (tmp_path / "list.fits").write_bytes(fits() + axes)
     assert member_list.read_member_list(tmp_path / "list.fits")["ra"].tolist() == [60, 61]
@@ -233,37 +236,37 @@ def test_of_fits_no_more_than_the_first_table_is_read(tmp_path):
 @pytest.mark.parametrize(
     "whole", ["ra,dec,pmra\n60,10,1\n61,11,2\n", "ra,dec,pmra\n60,10,1\n61,11,2\n62,12,3\n"]
 )
-def test_a_row_that_is_cut_off_is_refused_by_its_number(refused, whole):
-    """Rather than that its last values count as missing."""
+def test_a_truncated_row_is_named(refused, whole):
+    """Its last values must not count as missing."""
     num_row = whole.count("\n") - 1
     refused("list.csv", whole[:-3], f"has 2 values in row {num_row}, but 3 column names")
     refused("list.csv", whole.replace("60,10,1", "60,10,1,1"), "has 4 values in row 1")
 
 
-def test_one_long_text_costs_no_more_than_itself(tmp_path):
-    """As an array of text it would be as long in every row: 80 GB."""
+def test_one_long_text_takes_little_memory(tmp_path):
+    """In an array of text, every row would be as long: 80 GB."""
     (tmp_path / "list.csv").write_text("ra,dec,note\n" + "60,10,x\n" * 20_000 + "61,11," + "y" * 10**5 + "\n")
     assert len(member_list.read_member_list(tmp_path / "list.csv")) == 20_001
 
 
-def test_a_list_that_grows_without_end_is_refused(refused):
+def test_a_compression_bomb_is_refused(refused):
     content = gzip.compress(b"ra,dec\n" + b"1,2\n" * 10**7, 1)
     refused("list.csv.gz", content, "expand to more than")
 
 
-def test_columns_of_nothing_are_no_warning(tmp_path):
+def test_empty_columns_cause_no_warning(tmp_path):
     (tmp_path / "list.csv").write_text("ra,dec,parallax\n,,\n,,\n")
     assert np.isnan(member_list.read_member_list(tmp_path / "list.csv")["ra"]).all()
 
 
-def test_a_column_of_no_numbers_is_refused():
+def test_a_column_of_times_is_refused():
     table = Table({"ra": [60.0, 61.0], "dec": Time(["2026-01-01", "2026-01-02"])})
     with pytest.raises(member_list.CatalogError, match="column dec holds Time instead of numbers or text"):
         member_list.check_member_list(table, "here")
 
 
-def test_guards_let_gaia_through(tmp_path):
-    """152 columns, most of them empty, compressed as the archive does."""
+def test_a_catalogue_of_gaia_is_accepted(tmp_path):
+    """It has 152 columns, most of them empty, and is compressed as in the archive."""
     names = ["ra", "dec", *(f"c{i}" for i in range(150))]
     row = ",".join(["60.123456789", "10.987654321", *[""] * 150])
     content = gzip.compress((",".join(names) + "\n" + (row + "\n") * 2000).encode())

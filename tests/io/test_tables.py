@@ -1,4 +1,4 @@
-"""Tables as astropy itself writes them."""
+"""Tables written by astropy."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from starjax.catalogs import member_list
 
 
 @pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
-def test_what_astropy_writes_as_missing_is_missing(kind, tmp_path):
-    """In Parquet, astropy writes zeros, and beside them columns that say which are none."""
+def test_masked_values_are_missing(kind, tmp_path):
+    """In Parquet, astropy writes zeros for masked values, and the mask as another column."""
     table = Table({"ra": 10.0 + np.arange(12), "dec": np.zeros(12), "source_id": 10**18 + np.arange(12)})
     missing = np.arange(12) % 3 == 0
     table["pmra"] = MaskedColumn(np.arange(12) + 1.0, mask=missing, unit="mas/yr")

@@ -1,4 +1,4 @@
-"""Joblib files are read without running what is in them."""
+"""Joblib files are read without running code from them."""
 
 import pickle
 import zlib
@@ -12,7 +12,7 @@ from starjax.io import unpickle
 
 
 class Attack:
-    """Pickles as a call of os.system that leaves a mark."""
+    """An object that is pickled as a call of os.system, which creates a file."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -35,7 +35,7 @@ def test_a_command_is_refused_before_it_runs(tmp_path, wrap, compress):
     with pytest.raises(unpickle.ForbiddenGlobalError, match=r"evil-obs\.joblib: it asks for posix\.system"):
         unpickle.load_pickle(path, unpickle.TABLES)
     assert not mark.exists()
-    joblib.load(path)  # the attack is a real one
+    joblib.load(path)  # joblib itself runs the command
     assert mark.exists()
 
 
@@ -44,14 +44,14 @@ def test_a_command_is_refused_before_it_runs(tmp_path, wrap, compress):
     [
         b"cbuiltins\neval\n(S'1'\ntR.",
         b"\x80\x04\x8c\x08builtins\x8c\x07getattr\x93.",
-        b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.view\x93.",  # a way round by a dotted name
+        b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.view\x93.",  # a dotted name
         b"(S'ls'\nios\nsystem\n.",
         b"cpandas\nread_pickle\n(S'x'\ntR.",
         b"cnumpy\nload\n.",
         b"cjoblib.numpy_pickle\nNDArrayWrapper\n.",
     ],
 )
-def test_names_off_the_list_are_refused(payload):
+def test_names_outside_the_allowlist_are_refused(payload):
     with pytest.raises(unpickle.ForbiddenGlobalError):
         unpickle.loads_pickle(payload, "some.joblib", unpickle.TABLES)
 
@@ -87,7 +87,7 @@ def test_persistent_ids_and_extensions_are_refused():
             unpickle.loads_pickle(payload, "some.joblib", unpickle.TABLES)
 
 
-def test_plain_admits_no_name_at_all(tmp_path):
+def test_plain_allows_no_names(tmp_path):
     joblib.dump({"a": [1, 2.5, "x", None, (True,)]}, tmp_path / "plain.joblib")
     assert unpickle.load_pickle(tmp_path / "plain.joblib", unpickle.PLAIN) == {
         "a": [1, 2.5, "x", None, (True,)]
@@ -99,7 +99,7 @@ def test_plain_admits_no_name_at_all(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("compress", [0, 3])
-def test_tables_come_back_the_same(tmp_path, protocol, compress):
+def test_tables_are_read_as_they_were_written(tmp_path, protocol, compress):
     frame = pd.DataFrame(
         {
             "name": ["a", None, "c"],
@@ -120,7 +120,7 @@ def test_tables_come_back_the_same(tmp_path, protocol, compress):
     np.testing.assert_array_equal(found["half"], [0, 2, 4])
 
 
-def test_every_truncation_is_an_error_that_names_the_file(tmp_path):
+def test_truncated_files_are_refused_by_name(tmp_path):
     joblib.dump({"a": pd.DataFrame({"x": np.arange(9.0), "s": list("abcdefghi")})}, tmp_path / "t.joblib")
     whole = (tmp_path / "t.joblib").read_bytes()
     for length in range(0, len(whole) - 1, 7):
@@ -128,7 +128,7 @@ def test_every_truncation_is_an_error_that_names_the_file(tmp_path):
             unpickle.loads_pickle(whole[:length], "t.joblib", unpickle.TABLES)
 
 
-def test_flipped_bits_never_get_past_the_reader(tmp_path):
+def test_flipped_bits_are_refused_or_change_nothing(tmp_path):
     content = pickle.dumps({"a": [1, 2, {"b": "c"}], "x": "y" * 30})
     compressed = zlib.compress(content)
     for position in range(len(compressed)):
@@ -138,4 +138,4 @@ def test_flipped_bits_never_get_past_the_reader(tmp_path):
             found = unpickle.loads_pickle(bytes(damaged), "t.joblib", unpickle.PLAIN)
         except unpickle.UnpickleError:
             continue
-        assert found == pickle.loads(content)  # a bit that carries nothing
+        assert found == pickle.loads(content)  # the bit has no meaning
