@@ -1,4 +1,4 @@
-"""The command in a process of its own: interrupted, and wrong. Killed it is in test_killed, two at once in test_many_processes."""
+"""Signals, streams and errors of commands; kills are in test_killed."""
 
 import os
 import pty
@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 from starjax.commands import cli
 
-# A process started in the background may ignore it.
+# Processes in the background may ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -42,7 +42,7 @@ def test_ctrl_c_ends_a_command_with_one_line():
     assert done.stderr.endswith("\ninterrupted; the same command, given again, resumes\n")
 
 
-ASKED_WITH_NOBODY_TO_TELL = """
+STOPPED_WITHOUT_A_READER = """
 import os
 import signal
 
@@ -51,7 +51,7 @@ from types import SimpleNamespace
 from starjax.commands import cli
 from starjax.runtime import signals
 
-# Who read what is printed has ended.
+# The reader of the output has ended.
 reader, writer = os.pipe()
 os.close(reader)
 os.dup2(writer, 1)
@@ -68,14 +68,14 @@ cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 """
 
 
-def test_what_is_to_be_kept_is_kept_where_nobody_reads_what_is_said_of_it():
-    done = subprocess.run([sys.executable, "-c", ASKED_WITH_NOBODY_TO_TELL], check=False)
+def test_a_run_is_saved_if_nobody_reads_its_output():
+    done = subprocess.run([sys.executable, "-c", STOPPED_WITHOUT_A_READER], check=False)
     assert done.returncode == os.EX_TEMPFAIL
-    at_once = ASKED_WITH_NOBODY_TO_TELL.replace("signals.deferred()", 'signals.stop_message("all")')
+    at_once = STOPPED_WITHOUT_A_READER.replace("signals.deferred()", 'signals.stop_message("all")')
     assert subprocess.run([sys.executable, "-c", at_once], check=False).returncode == os.EX_TEMPFAIL
 
 
-LEFT_BY_ITS_TERMINAL = """
+TERMINAL_IS_CLOSED = """
 import fcntl
 import signal
 import sys
@@ -83,7 +83,7 @@ import termios
 import time
 
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-# Tests may be run where it is ignored.
+# It may be ignored where the tests run.
 signal.signal(signal.SIGHUP, signal.SIG_IGN if IGNORED else signal.SIG_DFL)
 
 from types import SimpleNamespace
@@ -112,10 +112,10 @@ cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
 
 
 @pytest.mark.parametrize(("ignored", "status"), [(False, os.EX_TEMPFAIL), (True, 0)])
-def test_what_is_to_be_kept_is_kept_where_the_terminal_is_closed(tmp_path, ignored, status):
-    """By the signal that tells of it; `nohup` and the like leave that out."""
+def test_a_run_is_saved_if_its_terminal_is_closed(tmp_path, ignored, status):
+    """With SIGHUP; under `nohup` and the like without it."""
     mine, its = pty.openpty()
-    program = LEFT_BY_ITS_TERMINAL.replace("IGNORED", str(ignored))
+    program = TERMINAL_IS_CLOSED.replace("IGNORED", str(ignored))
 
     process = subprocess.Popen(
         [sys.executable, "-c", program, tmp_path / "found"],
@@ -156,7 +156,7 @@ cli.run(SimpleNamespace(parser=lambda: cli.Parser("test", ""), main=main), [])
         ("", 0, "2 ? 1 ?", ""),
     ],
 )
-def test_output_that_takes_nothing_or_not_all_letters(ending, status, printed, said):
+def test_output_that_is_closed_full_or_not_in_unicode(ending, status, printed, said):
     done = subprocess.run(
         ["sh", "-c", f'"$0" -c "$1" {ending}', sys.executable, STREAMS],
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
@@ -172,7 +172,7 @@ def test_output_that_takes_nothing_or_not_all_letters(ending, status, printed, s
 @pytest.mark.parametrize(
     "what", ["np.zeros(2**50)", "jax.jit(lambda: jax.numpy.zeros(2**46), keep_unused=True)()"]
 )
-def test_too_little_memory_is_told_in_one_line(what):
+def test_too_little_memory_is_reported_in_one_line(what):
     program = (
         "import jax, numpy as np\nfrom types import SimpleNamespace\nfrom starjax.commands import cli\n"
         f"cli.run(SimpleNamespace(parser=lambda: cli.Parser('test', ''), main=lambda _: {what}), [])"
@@ -187,7 +187,9 @@ def test_too_little_memory_is_told_in_one_line(what):
     ("num_process", "raised", "status"),
     [(2, ValueError, 75), (2, jax.errors.JaxRuntimeError, 75), (1, ValueError, None)],
 )
-def test_the_loss_of_a_process_is_one_however_jax_calls_it(num_process, raised, status, monkeypatch, capsys):
+def test_the_loss_of_a_process_is_recognized_whatever_jax_raises(
+    num_process, raised, status, monkeypatch, capsys
+):
     error = raised("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
 
     def fail(*_, **__):
@@ -253,7 +255,7 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         (["--config=deep_sets", "--config.data.target_keys=('age',)"], "no age; it has time"),
     ],
 )
-def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_path, monkeypatch):
+def test_errors_of_the_command_are_one_line(arguments, said, tmp_path, monkeypatch):
     out, log = tmp_path / "out", tmp_path / "log"
     monkeypatch.setenv("OUTPUT_BASE", str(out))
     assert killing.run("train", arguments, log, out) == (2 if "unknown option" in said else 1)
@@ -264,7 +266,7 @@ def test_what_the_command_cannot_do_it_says_in_one_line(arguments, said, tmp_pat
     assert not out.exists()
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback():
+def test_a_closed_pipe_ends_a_command_without_a_traceback():
     program = (
         "from types import SimpleNamespace\nfrom starjax.commands import cli\n"
         "def main(arguments):\n"

@@ -1,4 +1,4 @@
-"""The command `starjax`: its help fits a screen and is quick, and wrong names are answered with the nearest one."""
+"""The command `starjax`: its help fits a screen and is quick, wrong names are corrected."""
 
 import importlib
 import operator

@@ -1,4 +1,4 @@
-"""The option --config: configs by name or of one's own, from any folder, and what is wrong with them."""
+"""The option --config: configs of starjax by name, own ones by path, and errors in them."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from starjax import errors
 from starjax.commands import train
 
-OF_MINE = """
+OWN_CONFIG = """
 from starjax.configs import common
 
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 
 @pytest.fixture
 def parse(monkeypatch, tmp_path):
-    """`(arguments) -> config`, from a folder of one's own."""
+    """Return `(arguments) -> config`, called in a folder of its own."""
 
     def parsed(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -43,8 +43,8 @@ def parse(monkeypatch, tmp_path):
         ("--config=./mine.py", "--config.ensemble.size=3"),
     ],
 )
-def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am(named, tmp_path, parse):
-    (tmp_path / "mine.py").write_text(OF_MINE)
+def test_configs_of_starjax_have_names_and_own_configs_paths(named, tmp_path, parse):
+    (tmp_path / "mine.py").write_text(OWN_CONFIG)
     config = parse(*named)
     assert config.model.name == "deep_sets"
     assert config.ensemble.size == 3
@@ -79,8 +79,8 @@ def test_a_config_of_starjax_is_named_and_one_of_mine_builds_on_it_wherever_i_am
         ("deep_sets", "deep_set", r"choose one of summary_stats, deep_sets"),
     ],
 )
-def test_a_mistake_in_a_config_of_mine_is_told_by_file_and_line(tmp_path, parse, old, new, said):
-    (tmp_path / "mine.py").write_text(OF_MINE.replace(old, new))
+def test_a_mistake_in_an_own_config_is_reported_with_file_and_line(tmp_path, parse, old, new, said):
+    (tmp_path / "mine.py").write_text(OWN_CONFIG.replace(old, new))
     with pytest.raises(errors.ConfigError, match=said):
         parse("--config=mine.py", "--config.ensemble.size=2", "--config.train.patience=3")
 
@@ -94,8 +94,8 @@ def test_a_mistake_in_a_config_of_mine_is_told_by_file_and_line(tmp_path, parse,
         ("open(size)", FileNotFoundError, "'8'"),
     ],
 )
-def test_a_bug_in_a_config_of_mine_keeps_its_traceback(tmp_path, parse, new, error, said):
-    (tmp_path / "mine.py").write_text(OF_MINE.replace("int(size)", new))
+def test_a_bug_in_an_own_config_keeps_its_traceback(tmp_path, parse, new, error, said):
+    (tmp_path / "mine.py").write_text(OWN_CONFIG.replace("int(size)", new))
     with pytest.raises(error, match=said) as caught:
         parse("--config=mine.py", "--config.ensemble.size=2")
     assert Path(caught.traceback[-1].path).name == "mine.py"
@@ -124,13 +124,13 @@ def test_a_bug_in_a_config_of_mine_keeps_its_traceback(tmp_path, parse, new, err
         (("--config.train.max_epochs=three",), r"^flag --config\.train\.max_epochs=three: "),
     ],
 )
-def test_a_mistake_in_a_flag_is_told_with_the_flag(parse, arguments, said):
+def test_a_mistake_in_an_option_is_reported_with_the_option(parse, arguments, said):
     with pytest.raises(errors.ConfigError, match=said):
         parse("--config=deep_sets", *arguments)
 
 
 @pytest.mark.parametrize("argument", ["--config", "--config="])
-def test_an_empty_config_is_refused(parse, argument):
+def test_an_empty_config_is_an_error(parse, argument):
     with pytest.raises(errors.ConfigError, match=r"^--config is empty: choose one of common, dataset"):
         parse(argument)
 

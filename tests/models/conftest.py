@@ -16,7 +16,7 @@ def _widths(rng, least=0):
 
 
 def _hyperparameters(name: str, seed: int) -> dict:
-    """Random but for what is one of two: seeds take turns."""
+    """Return random hyperparameters; those with two values alternate with the seed."""
     rng, is_even = random.Random(seed), seed % 2 == 0
     num_heads = rng.choice((1, 2, 4))
     return {
@@ -45,13 +45,13 @@ def _hyperparameters(name: str, seed: int) -> dict:
 
 @pytest.fixture(scope="session")
 def random_model():
-    """`(name, seed, num_feature, num_output) -> (shapes of parameters, apply)`; random hyperparameters; dropout is 0.3, dtype float32."""
+    """Return `(name, seed, num_feature, num_output) -> (shapes of parameters, apply)`; dropout is 0.3."""
 
     def made(name, seed, num_feature, num_output):
         hparams = _hyperparameters(name, seed) | {"dropout": 0.3}
         assert {*hparams, "dtype"} == set(factory.hyperparameters(name))
         new = functools.partial(factory.create_module, name, num_feature, num_output, **hparams)
-        # Nothing is computed: what draws weights would have to be compiled for each shape.
+        # Nothing is computed: drawing weights would have to be compiled for each shape.
         return factory.split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
 
     return made
@@ -59,7 +59,7 @@ def random_model():
 
 @pytest.fixture(scope="session")
 def random_weights():
-    """`(shapes, rng, spread, dtype) -> params`, normal deviates of a spread."""
+    """Return `(shapes, rng, spread, dtype) -> params`, normal deviates of some spread."""
 
     def made(shapes, rng, spread, dtype=np.float32):
         return jax.tree.map(lambda x: (spread * rng.normal(size=x.shape)).astype(dtype), shapes)

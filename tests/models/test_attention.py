@@ -1,4 +1,4 @@
-"""Attention in tiles is attention: against the formula written out, for every way to cut it into tiles."""
+"""Attention in tiles against the plain formula, for several sizes of tiles."""
 
 import functools
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("all_optimizations")
 
 
 def written_out(q, k, v, mask):
-    """Softmax attention with all weights at once; the mean of the values where there is no star."""
+    """Return softmax attention with all weights at once; the mean of the values for an empty set."""
     product = functools.partial(jnp.einsum, precision="highest")  # a GPU would round float32 to 19 bits
     logits = product("bhdq,bhdk->bhqk", q, k) * q.shape[2] ** -0.5
     logits = jnp.where(mask[:, None, None], logits, -jnp.inf)
@@ -43,13 +43,14 @@ def value_and_gradients(attend, q, k, v, mask):
     return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))(q, k, v)
 
 
-# Weights of a tile: one query, some queries of a sample (with a remainder), one sample, two (with a remainder), all.
+# Tiles of one query, some queries of a sample (with a remainder), one sample, two (with a remainder), and
+# all.
 TILES = (1, NUM_HEAD * NUM_KEY * 3, NUM_HEAD * NUM_KEY * NUM_QUERY, NUM_HEAD * NUM_KEY * NUM_QUERY * 2, 10**6)
 
 
 @pytest.mark.parametrize("head_dim", [1, 3, 8])
 @pytest.mark.parametrize("tile", TILES)
-def test_tiles_do_not_matter(head_dim, tile, monkeypatch):
+def test_results_do_not_depend_on_the_tiles(head_dim, tile, monkeypatch):
     monkeypatch.setattr(attention, "CPU_TILE", tile)
     arrays = make(head_dim)
     jax.tree.map(
@@ -59,8 +60,8 @@ def test_tiles_do_not_matter(head_dim, tile, monkeypatch):
     )
 
 
-def test_logits_of_any_size_are_weighed_without_overflow():
-    arrays = make(3, spread=10.0)  # logits of some hundreds, whose exponentials no float32 holds
+def test_large_logits_do_not_overflow():
+    arrays = make(3, spread=10.0)  # logits of some hundreds, whose exponentials overflow float32
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max()),
         value_and_gradients(attention.attention, *arrays),

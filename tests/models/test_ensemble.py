@@ -1,4 +1,4 @@
-"""Many members at once: each as if it were trained alone; their table, their spread, and the best as a run of its own."""
+"""Ensembles: each member equals a run of its own; their tables, and the best member as a run."""
 
 import json
 import shutil
@@ -49,8 +49,8 @@ def of_member(place, member):
         pytest.param("deep_sets", "gpu", "streamed", marks=pytest.mark.weekly),
     ],
 )
-def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, where):
-    """Trained one after another (cpu), or all at once (gpu)."""
+def test_a_member_equals_a_run_of_its_own(config, monkeypatch, name, backend, where):
+    """Members are trained one after another (cpu), or all at once (gpu)."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(device_placement, "BLOCK", 1)
     monkeypatch.setattr(device_placement, "CHUNK_BYTES", 6 * 4 * 600)
@@ -68,7 +68,7 @@ def test_a_member_is_what_it_would_be_alone(config, monkeypatch, name, backend, 
     pd.testing.assert_frame_equal(rows, pd.read_csv(lone_place.metrics), rtol=1e-3, atol=1e-4)
 
 
-def test_members_of_an_ensemble_differ_by_their_seeds_alone(config):
+def test_members_of_an_ensemble_differ_only_in_their_seeds(config):
     place = train_and_test(together(config))
     predictions = [of_member(place, i)["prediction_scaled"] for i in range(4)]
     assert all(np.abs(a - b).max() > 1e-2 for i, a in enumerate(predictions) for b in predictions[:i])
@@ -89,7 +89,7 @@ def test_members_of_an_ensemble_differ_by_their_seeds_alone(config):
 
 
 @pytest.mark.weekly
-def test_a_member_whose_patience_is_over_rests(config):
+def test_a_member_stops_when_its_patience_is_over(config):
     config.train.max_epochs, config.train.patience = 8, 2
     place = train_and_test(together(config, learning_rate=(1e-2, 1e-12, 1e-2, 1e-12)))
     history = pd.read_csv(place.metrics)
@@ -104,7 +104,7 @@ def test_a_member_whose_patience_is_over_rests(config):
     np.testing.assert_allclose(of_member(place, 1)["prediction_scaled"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
+def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     best = int(pd.read_csv(place.members)["member"].iloc[0])
     printed = capsys.readouterr().out
@@ -120,17 +120,17 @@ def test_the_best_of_a_sweep_is_a_finished_run_of_its_own(config, capsys):
     assert json.loads(again.test_metrics.read_text())["members"] == 1
     assert len(pd.read_csv(again.metrics)) == 4
     # Of the best, the sweep knows all but its config.
-    told = again.metrics.read_bytes()
-    again.metrics.write_bytes(told[:-7])
+    content = again.metrics.read_bytes()
+    again.metrics.write_bytes(content[:-7])
     train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
-    assert again.metrics.read_bytes() == told
+    assert again.metrics.read_bytes() == content
     again.config.unlink()
     with pytest.raises(RunDirectoryError, match=r"together-best.*config\.json.*restore"):
         train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     assert place.test_metrics.exists()
 
 
-def test_a_sweep_of_one_member_has_no_best(config, capsys):
+def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     config.sweep.log_uniform.learning_rate = (1e-3, 1e-2)
     place = train_and_test(config)
     assert "best member" not in capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_a_sweep_of_one_member_has_no_best(config, capsys):
     assert train_and_test(config).test_metrics.exists()
 
 
-def test_the_best_of_another_sweep_is_not_taken_for_this_one(config):
+def test_the_best_member_of_another_sweep_is_not_replaced(config):
     place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     shutil.rmtree(place.path)
     config.sweep.learning_rate = tuple(reversed(SWEPT["learning_rate"]))
@@ -147,15 +147,15 @@ def test_the_best_of_another_sweep_is_not_taken_for_this_one(config):
     assert not place.path.exists()
 
 
-def test_the_last_member_at_work_may_diverge(config):
-    """The others have stopped before; they stand."""
+def test_the_last_active_member_may_diverge(config):
+    """The others have stopped before, and are kept."""
     config.train.max_epochs, config.train.patience = 8, 1
     config.optim.warmup_epochs = 3
     place = train_and_test(together(config, learning_rate=(1e-12, 1e-12, 1e-12, 1e30)))
     assert json.loads(place.test_metrics.read_text())["members"] == 3
 
 
-def test_a_member_that_diverges_is_left_out(config, capsys):
+def test_a_diverging_member_is_left_out(config, capsys):
     place = train_and_test(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
     printed = capsys.readouterr().out
     assert "member 1 is left out from here on, its learning rate was 1e+30: the loss is not finite" in printed
@@ -167,14 +167,14 @@ def test_a_member_that_diverges_is_left_out(config, capsys):
     assert np.isfinite(pd.read_parquet(place.test_table)["prediction_physical"]).all()
 
 
-def test_a_run_of_which_all_members_diverge_ends(config):
+def test_a_run_ends_if_all_members_diverge(config):
     with pytest.raises(
         errors.StarjaxError, match=r"not finite in epoch 1.*config\.sweep\.learning_rate \(here 1e\+30\)"
     ):
         train_and_test(together(config, learning_rate=(1e30,) * 4))
 
 
-def test_an_ensemble_goes_on_where_it_was_stopped(config, monkeypatch):
+def test_an_ensemble_resumes_where_it_was_stopped(config, monkeypatch):
     whole = train_and_test(together(config))
     config.name = "in-two-parts"
     save = run_module.Checkpoints.save
@@ -196,7 +196,7 @@ def test_an_ensemble_goes_on_where_it_was_stopped(config, monkeypatch):
         )
 
 
-def test_drawn_values_lie_within_their_bounds_and_are_always_the_same(config):
+def test_drawn_hyperparameters_are_within_their_bounds_and_reproducible(config):
     config.ensemble.size = 200
     config.sweep.log_uniform.learning_rate = (1e-4, 1e-1)
     values = np.array(run_config.members(config).hparams["learning_rate"])
@@ -241,7 +241,7 @@ def test_drawn_values_lie_within_their_bounds_and_are_always_the_same(config):
         ({"ensemble.size": 2, "sweep.learning_rate": ("1e-3", 2)}, "should be numbers"),
     ],
 )
-def test_contradictory_sweeps_are_refused(config, fields, message):
+def test_contradictory_sweeps_are_an_error(config, fields, message):
     with config.unlocked():
         for field, value in fields.items():
             config.update_from_flattened_dict({field: value})
@@ -249,7 +249,7 @@ def test_contradictory_sweeps_are_refused(config, fields, message):
         check_config(config, 1)
 
 
-def test_a_lone_config_is_that_of_a_run_without_members(config):
+def test_the_config_of_a_member_describes_a_single_run(config):
     plain = config_to_record(config)
     assert config_to_record(run_config.member_config(config, 0)) == plain
     assert locate_run(run_config.member_config(config, 0)) == locate_run(config)

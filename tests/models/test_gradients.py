@@ -1,7 +1,7 @@
-"""Gradients of all that is learned from, against finite differences in float64.
+"""Gradients of models, heads and attention against finite differences in float64.
 
-A central difference with a step of 1e-5 is off by the third derivative times some 2e-11 and by rounding, some 1e-11 of the value: what
-is held together has to agree to CLOSE of the largest entry.
+A central difference with a step of 1e-5 has an error of the third derivative times some 2e-11, and of some
+1e-11 of the value by rounding: entries have to agree to CLOSE of the largest one.
 """
 
 import jax
@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from starjax.models import attention, factory, heads
 
 STEP, CLOSE = 1e-5, 1e-7
-NUM_SLOT, NUM_FEATURE, DELTA = 6, 3, 0.7
+NUM_POSITION, NUM_FEATURE, DELTA = 6, 3, 0.7
 HEADS = {
     "point": heads.PointHead(2),
     "likelihood": heads.MixtureHead(2, 2, 0.1),
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def assert_gradient(function, at, gradient=None):
-    """The gradient of `function` at a tree of arrays, or the one given, is what central differences say, entry by entry."""
+    """Assert that the gradient of `function`, or the one given, equals central differences entry by entry."""
     flat, unravel = ravel_pytree(at)
     steps = STEP * np.concatenate([np.eye(flat.size), -np.eye(flat.size)])
     # One after another: what is compiled is the function at one place.
@@ -37,13 +37,13 @@ def assert_gradient(function, at, gradient=None):
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("name", factory.MODELS)
-def test_of_every_model(name, number, random_model, random_weights):
-    """With respect to the weights, of sets of no, of one, of some and of as many stars as slots; every second with dropout."""
+def test_with_respect_to_the_parameters_of_every_model(name, number, random_model, random_weights):
+    """For sets of no, one, some and the largest number of stars; for every second model with dropout."""
     head = HEADS["likelihood"]
     shapes, apply = random_model(name, number, NUM_FEATURE, head.num_output)
     rng = np.random.default_rng(number)
-    features, target = rng.normal(size=(4, NUM_SLOT, NUM_FEATURE)), rng.normal(size=(4, 2))
-    mask = np.arange(NUM_SLOT) < np.array([0, 1, 4, NUM_SLOT])[:, None]
+    features, target = rng.normal(size=(4, NUM_POSITION, NUM_FEATURE)), rng.normal(size=(4, 2))
+    mask = np.arange(NUM_POSITION) < np.array([0, 1, 4, NUM_POSITION])[:, None]
     keys = jax.random.split(jax.random.key(number), 4) if number == 1 else None
 
     def loss(params):
@@ -54,13 +54,13 @@ def test_of_every_model(name, number, random_model, random_weights):
 
 @pytest.mark.parametrize("name", factory.MODELS)
 def test_with_respect_to_the_stars(name, random_model, random_weights):
-    """Finite of sets of none, of one and of equal stars too, where a deviation is 0; 0 of slots that hold no star."""
+    """Finite also for no, one and equal stars, with a standard deviation of 0; 0 at padded positions."""
     shapes, apply = random_model(name, 0, NUM_FEATURE, 1)
     rng = np.random.default_rng(1)
     params = random_weights(shapes, rng, 1.0, np.float64)
-    features = rng.normal(size=(4, NUM_SLOT, NUM_FEATURE))
+    features = rng.normal(size=(4, NUM_POSITION, NUM_FEATURE))
     features[2] = features[2, 0]
-    mask = np.arange(NUM_SLOT) < np.array([0, 1, NUM_SLOT, 4])[:, None]
+    mask = np.arange(NUM_POSITION) < np.array([0, 1, NUM_POSITION, 4])[:, None]
     is_smooth = np.array([False, False, False, True])
 
     def answer(features, weights):
@@ -73,14 +73,14 @@ def test_with_respect_to_the_stars(name, random_model, random_weights):
 
 
 @pytest.mark.parametrize("name", ["point", "likelihood"])
-def test_of_every_head(name):
+def test_of_the_loss_of_every_head(name):
     head, rng = HEADS[name], np.random.default_rng(0)
     target = rng.normal(size=(5, 2))
     assert_gradient(lambda x: head.loss(x, target, DELTA).sum(), rng.normal(size=(5, head.num_output)))
 
 
-def test_of_a_mixture_whose_means_learn_from_the_huber_loss():
-    """That of the loss with what counts as given held where it is: the outputs but for a share of them, and the expected targets."""
+def test_of_a_mixture_whose_means_are_trained_with_the_huber_loss():
+    """The gradient is that of the loss with constants in place of everything within stop_gradient."""
     head, likelihood, rng = HEADS["huber"], HEADS["likelihood"], np.random.default_rng(1)
     output, target = rng.normal(size=(5, head.num_output)), rng.normal(size=(5, 2))
     expected = jax.jit(head.mean)(output)

@@ -1,4 +1,4 @@
-"""Heads: a mixture's likelihood, its marginals and its mean against scipy, for one target and several."""
+"""Heads: likelihood, marginals and mean of a mixture against scipy, for one target and several."""
 
 import functools
 
@@ -17,7 +17,7 @@ from starjax.runs import run_config
 
 
 def gaussians(head, output_O):
-    """Weights, means and covariances that one row of outputs stands for, put together by the definition."""
+    """Return weights, means and covariances of one row of outputs, by the definition."""
     log_weight_C, mean_CxT, scale_CxT, lower_CxL = (
         np.asarray(x, np.float64) for x in head.parameters(output_O)
     )
@@ -31,7 +31,7 @@ def gaussians(head, output_O):
 
 
 @pytest.mark.parametrize(("num_target", "num_component"), [(1, 1), (1, 3), (2, 2), (3, 4)])
-def test_the_loss_is_the_likelihood_of_the_mixture_and_marginals_are_its_own(
+def test_the_loss_is_the_likelihood_and_marginals_are_those_of_the_mixture(
     num_target, num_component, float64
 ):
     head = heads.MixtureHead(num_target, num_component, 0.05)
@@ -73,9 +73,7 @@ def test_the_loss_and_its_gradient_are_finite_whatever_the_outputs(means, size, 
 
 
 @pytest.mark.parametrize("num_component", [1, 3])
-def test_means_of_their_own_learn_as_points_and_the_rest_from_the_likelihood_about_them(
-    num_component, float64
-):
+def test_means_can_be_trained_like_points_and_the_rest_with_the_likelihood(num_component, float64):
     head = heads.MixtureHead(2, num_component, 0.05, means="huber")
     by_likelihood = heads.MixtureHead(2, num_component, 0.05)
     rng = np.random.default_rng(num_component)
@@ -92,35 +90,47 @@ def test_means_of_their_own_learn_as_points_and_the_rest_from_the_likelihood_abo
     def of_points(x, target, delta):
         return heads.PointHead(2).loss(head.mean(x), target, delta)
 
-    # Moving all means alike is the points' business alone; the shape of each component the likelihood's, at its share.
+    # Only the loss of points moves all means together; only the likelihood, scaled down, changes the shape.
     _, of_means, of_shapes = gradient(head.loss)
     np.testing.assert_allclose(of_means.sum(axis=0), gradient(of_points)[1].sum(axis=0), rtol=1e-9)
     expected = heads.SHAPE_SHARE * gradient(by_likelihood.loss)[2]
     np.testing.assert_allclose(of_shapes, expected, rtol=1e-9)
 
 
-def test_no_component_is_narrower_than_the_least_scale():
+def test_scales_of_components_have_a_lower_bound():
     head = heads.MixtureHead(1, 2, 0.1)
     output = np.full((1, head.num_output), -100.0, np.float32)
     assert marginals(head, output)[0].sigma == pytest.approx(0.1)
 
 
-def test_targets_of_another_number_are_refused():
+def test_a_wrong_number_of_targets_is_an_error():
     head = heads.MixtureHead(2, 1, 0.1)
     with pytest.raises(ValueError, match="2 column"):
         head.loss(jnp.zeros((4, head.num_output)), jnp.zeros((4, 1)), 1.0)
 
 
-def test_a_point_is_answered_with_a_gaussian_as_wide_as_errors_were():
+def test_the_posterior_of_a_point_is_a_gaussian_as_wide_as_the_errors():
     [of_first, of_second] = marginals(heads.PointHead(2), np.array([[1.0, 2.0]]), np.array([0.5, 3.0]))
     assert (of_first.mean, of_first.sigma) == (pytest.approx(1.0), pytest.approx(0.5))
     assert (of_second.mean, of_second.sigma) == (pytest.approx(2.0), pytest.approx(3.0))
 
 
-def test_the_config_chooses():
+def test_the_config_chooses_the_head():
     config = common.get_config()
     config.data.target_keys = ("time", "total_mass_within_2x_r_tidal")
     assert run_config.head(config) == heads.PointHead(2)
     config.head, config.mixture.num_component, config.mixture.means = "mixture", 5, "huber"
     assert run_config.head(config) == heads.MixtureHead(2, 5, config.mixture.min_scale, "huber")
     assert run_config.head(config).num_output == 5 * (1 + 2 + 2 + 1)
+
+
+def test_unequal_shapes_are_an_error():
+    with pytest.raises(ValueError, match=r"\(4, 1\) and target \(4,\)"):
+        heads.huber(jnp.ones((4, 1)), jnp.ones(4), 1.0)
+
+
+@pytest.mark.parametrize("residual", [-3.0, -1.0, -0.2, 0.0, 0.5, 2.0])
+@pytest.mark.parametrize("delta", [0.5, 1.0])
+def test_huber_is_quadratic_within_delta_and_linear_beyond(residual, delta):
+    expected = residual**2 / 2 if abs(residual) <= delta else delta * (abs(residual) - delta / 2)
+    assert heads.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Properties that every model has, whatever its weights."""
+"""Properties of all models, for any weights."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from starjax.models import factory, mlp, summary_stats
 from starjax.ops import sorting
 
-NUM_SLOT, NUM_FEATURE = 12, 4
+NUM_POSITION, NUM_FEATURE = 12, 4
 EVERY_MODEL = pytest.mark.parametrize("name", factory.MODELS)
 
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("all_optimizations")
 
 @pytest.fixture(scope="module")
 def built():
-    """(params, compiled apply) of each model."""
+    """Return (params, compiled apply) of each model."""
     found = {}
     for name in factory.MODELS:
         params, apply = factory.split_module(factory.create_module(name, NUM_FEATURE, 2, jax.random.key(3)))
@@ -29,13 +29,13 @@ def built():
 
 
 def make_set(seed: int, num_star: int):
-    features = jax.random.normal(jax.random.key(seed), (1, NUM_SLOT, NUM_FEATURE)) * 3
-    return features, jnp.arange(NUM_SLOT)[None] < num_star
+    features = jax.random.normal(jax.random.key(seed), (1, NUM_POSITION, NUM_FEATURE)) * 3
+    return features, jnp.arange(NUM_POSITION)[None] < num_star
 
 
 @EVERY_MODEL
-@pytest.mark.parametrize("num_star", [0, 1, 2, NUM_SLOT])
-def test_output_and_gradient_are_finite_for_every_count(built, name, num_star):
+@pytest.mark.parametrize("num_star", [0, 1, 2, NUM_POSITION])
+def test_output_and_gradient_are_finite_for_any_number_of_stars(built, name, num_star):
     params, apply = built[name]
     features, mask = make_set(4, num_star)
     gradient = jax.grad(lambda p: apply(p, features, mask, jax.random.split(jax.random.key(0), 1)).sum())(
@@ -45,7 +45,7 @@ def test_output_and_gradient_are_finite_for_every_count(built, name, num_star):
 
 
 @EVERY_MODEL
-def test_dropout_depends_on_the_key_of_the_sample_alone(built, name):
+def test_dropout_depends_only_on_the_key_of_the_sample(built, name):
     params, apply = built[name]
     num_sample = 32
     features, mask = (jnp.repeat(x, num_sample, axis=0) for x in make_set(5, 9))
@@ -57,7 +57,7 @@ def test_dropout_depends_on_the_key_of_the_sample_alone(built, name):
         np.testing.assert_allclose(alone[0], together[i], rtol=1e-5, atol=1e-6)
 
 
-def test_dropout_zeroes_its_rate_and_keeps_the_mean():
+def test_dropout_drops_at_its_rate_and_keeps_the_mean():
     keys = jax.random.split(jax.random.key(0), 100)
     dropped = np.asarray(mlp.dropout(jnp.ones((100, 1000)), 0.3, keys))
     assert abs((dropped == 0).mean() - 0.3) < 5 * (0.3 * 0.7 / 1e5) ** 0.5
@@ -77,8 +77,8 @@ def test_sorting_network_sorts(values):
     np.testing.assert_array_equal(jax.jit(sorting.sort)(values), np.sort(values, axis=0))
 
 
-@pytest.mark.parametrize("num_star", [1, 2, 3, 10, NUM_SLOT])
-def test_summary_statistics_are_those_of_numpy(num_star):
+@pytest.mark.parametrize("num_star", [1, 2, 3, 10, NUM_POSITION])
+def test_summary_statistics_equal_those_of_numpy(num_star):
     features, mask = make_set(7, num_star)
     stars = np.asarray(features[0, :num_star], np.float64)
     std = stars.std(axis=0, ddof=1) if num_star > 1 else np.zeros(NUM_FEATURE)
@@ -106,13 +106,13 @@ def test_several_seeds_and_targets():
         ("perceptron", {}, "perceptron"),
     ],
 )
-def test_hyperparameters_that_cannot_be_are_refused_by_name(name, hparams, named):
+def test_invalid_hyperparameters_are_named_in_the_error(name, hparams, named):
     with pytest.raises(ValueError, match=named):
         factory.create_module(name, 3, 1, jax.random.key(0), **hparams)
 
 
-def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
-    """Correlations of all pairs of 256 places, and of all pairs of 256 samples, are those of fair coins."""
+def test_dropout_is_independent_between_positions_and_samples():
+    """Correlations of all pairs of 256 positions, and of 256 samples, are those of fair coins."""
     num = 256
     keys = jax.random.split(jax.random.key(3), 64 * num)
     kept = np.asarray(mlp.dropout(jnp.ones((64 * num, num)), 0.5, keys)) > 0
@@ -128,12 +128,12 @@ def test_what_is_dropped_at_two_places_or_in_two_samples_is_independent():
 
 @EVERY_MODEL
 @pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")])
-def test_products_are_what_the_dtype_says_on_every_device(name, dtype, precision):
-    """By default, float32 products are cut to TF32 or bfloat16 on GPUs and TPUs."""
+def test_products_have_the_precision_of_the_dtype_on_every_device(name, dtype, precision):
+    """By default float32 products are computed in TF32 on GPUs and in bfloat16 on TPUs."""
     params, apply = factory.split_module(
         factory.create_module(name, NUM_FEATURE, 2, jax.random.key(3), dtype=dtype)
     )
-    features, mask = jnp.ones((2, NUM_SLOT, NUM_FEATURE)), jnp.ones((2, NUM_SLOT), bool)
+    features, mask = jnp.ones((2, NUM_POSITION, NUM_FEATURE)), jnp.ones((2, NUM_POSITION), bool)
     gradient = jax.jit(jax.grad(lambda p: apply(p, features, mask).sum()))
     lines = gradient.lower(params).as_text().splitlines()
     products = [line for line in lines if "stablehlo.dot_general" in line]

@@ -33,7 +33,7 @@ def load(folder, case):
 
 
 def linear(reference, kind, layer):
-    """(out, in) weights of the reference as our (in, out) kernel."""
+    """Return (out, in) weights of the reference as our (in, out) kernel."""
     return {"kernel": reference[f"{kind}/{layer}.weight"].T, "bias": reference[f"{kind}/{layer}.bias"]}
 
 
@@ -62,7 +62,7 @@ def block(reference, kind, name):
 
 
 def as_params(reference, kind, name, hparams):
-    """The reference's weights (or gradients) in the shape of our parameters."""
+    """Return the weights (or gradients) of the reference in the shape of our parameters."""
     if name == "summary_stats":
         return {"mlp": mlp(reference, kind, "mlp")}
     if name == "deep_sets":
@@ -93,7 +93,7 @@ def outputs_and_gradients(reference, name, hparams, dtype):
 
 
 def assert_gradients_close(gradient, expected, rtol):
-    """Against the largest entry: softmax does not depend on the key bias, whose gradient is rounding."""
+    """Compare with the largest entry: the key bias has no effect on softmax, its gradient is rounding."""
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * largest), gradient, expected

@@ -1,4 +1,4 @@
-"""The keyed permutation is one, and it is random."""
+"""The keyed permutation is a permutation, and random."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ TOO_UNLIKELY = 1e-4
 
 
 def permutations(num: int, size: int, index=None):
-    """`num` keyed permutations of 0 … size-1, or their values at `index`."""
+    """Return `num` keyed permutations of 0 … size - 1, or their values at `index`."""
     keys = jax.random.split(jax.random.key(size), num)
     index = jnp.arange(size) if index is None else jnp.asarray(index)
     return np.asarray(jax.jit(jax.vmap(lambda key: permute(key, index, size)))(keys))
@@ -24,14 +24,14 @@ def permutations(num: int, size: int, index=None):
 
 @given(size=st.integers(1, 3000), seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=100, deadline=None)
-def test_never_repeats_and_never_misses(size, seed):
+def test_it_is_a_permutation(size, seed):
     # One compiled shape for all sizes; what lies beyond the size is cut off.
     images = np.asarray(permute_jit(jax.random.key(seed), jnp.arange(3000), size))[:size]
     np.testing.assert_array_equal(np.sort(images), np.arange(size))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 2**16, 2**16 + 1, 2**20 - 3])
-def test_bijection_at_special_sizes(size):
+def test_it_is_a_permutation_at_special_sizes(size):
     images = np.asarray(permute_jit(jax.random.key(0), jnp.arange(size), size))
     np.testing.assert_array_equal(np.sort(images), np.arange(size))
 
@@ -51,7 +51,7 @@ def chi_square_pvalue(counts):
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 10, 12, 13, 37, 150, 914])
-def test_every_star_is_as_likely_at_every_place(size):
+def test_all_values_are_equally_likely_at_every_position(size):
     num = 40_000
     images = permutations(num, size, index=[0, size // 2, size - 1])
     for place in range(3):
@@ -59,7 +59,7 @@ def test_every_star_is_as_likely_at_every_place(size):
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 6, 10, 13, 31, 32, 37])
-def test_every_ordered_pair_is_as_likely(size):
+def test_all_ordered_pairs_are_equally_likely(size):
     num = 200_000
     images = permutations(num, size, index=[0, 1, size - 1])
     for first, second in ((0, 1), (0, 2), (1, 2)):
@@ -71,7 +71,7 @@ def test_every_ordered_pair_is_as_likely(size):
 
 
 @pytest.mark.parametrize(("size", "num_drawn"), [(12, 5), (200, 128), (40, 20)])
-def test_pairs_are_drawn_together_as_often_as_chance_has_it(size, num_drawn):
+def test_pairs_are_drawn_together_as_often_as_expected(size, num_drawn):
     num = 20_000
     drawn = np.zeros((num, size), np.float32)
     np.put_along_axis(drawn, permutations(num, size, index=np.arange(num_drawn)).astype(int), 1, axis=1)
@@ -83,14 +83,14 @@ def test_pairs_are_drawn_together_as_often_as_chance_has_it(size, num_drawn):
     assert abs(deviation.std() - 1) < 4 / np.sqrt(2 * len(deviation))
 
 
-def test_six_values_come_in_all_720_orders_alike():
+def test_all_720_orders_of_six_values_are_equally_likely():
     images = permutations(144_000, 6)
     _, counts = np.unique(images @ 6 ** np.arange(6), return_counts=True)
     assert len(counts) == 720
     assert chi_square_pvalue(counts) > TOO_UNLIKELY
 
 
-def test_keys_give_unrelated_orders():
+def test_orders_of_different_keys_are_independent():
     images = permutations(400, 1000).astype(float)
     correlation = np.corrcoef(images)[np.triu_indices(400, 1)]
     assert abs(correlation.mean()) < 5 / np.sqrt(len(correlation) * 1000)

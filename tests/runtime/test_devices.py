@@ -1,4 +1,4 @@
-"""One device and many compute the same: gradients, steps, predictions."""
+"""One device and many compute the same gradients, steps and predictions."""
 
 import functools
 
@@ -23,7 +23,7 @@ BATCH_SIZE = 16
 
 
 def every_model(*always):
-    """Those named always, the others once a week: what is tested is the step that they share, and each takes a minute to compile."""
+    """Test the named models always, and the others weekly: they share the step, and compile for a minute."""
     rest = [pytest.param(name, marks=pytest.mark.weekly) for name in factory.MODELS if name not in always]
     return pytest.mark.parametrize("name", [*always, *rest])
 
@@ -33,7 +33,7 @@ def mesh_of(num_device):
 
 
 def lone(optimizer, params):
-    """State and members of a run of one model."""
+    """Return state and members of a run of one model."""
     state = jax.tree.map(lambda x: x[None], {"params": params, "opt_state": optimizer.init(params)})
     return state, {**EnsembleMembers((2,), {}).arrays(), "key": jax.random.key_data(jax.random.key(2))[None]}
 
@@ -49,7 +49,7 @@ def compiled(apply, optimizer, mesh, **options):
 
 @pytest.fixture(scope="module")
 def stars():
-    """Eleven snapshots of 5 to 35 stars: 33 samples, which no batch size divides."""
+    """Return eleven snapshots of 5 to 35 stars: 33 samples, which no batch size divides."""
     counts = np.arange(5, 38, 3)
     rng = np.random.default_rng(0)
     ptr = np.cumsum([0, *counts]).astype(np.int32)
@@ -58,7 +58,7 @@ def stars():
 
 
 def run_steps(name, num_device, stars, optimizer, num_step=3, dropout=0.1, **options):
-    """Parameters before and after some steps, and the sums over these."""
+    """Return the parameters before and after some steps, and the sums over these steps."""
     mesh = mesh_of(num_device)
     params, apply = factory.split_module(
         factory.create_module(name, 3, 2, jax.random.key(1), dropout=dropout)
@@ -77,7 +77,7 @@ def assert_trees_close(found, expected, rtol):
 
 @pytest.mark.usefixtures("all_optimizations")
 @every_model("set_transformer")
-def test_the_gradient_is_that_of_one_device(name, stars):
+def test_the_gradient_equals_that_of_one_device(name, stars):
     # One step of plain descent at rate 1: what changed is the gradient itself, at its true size.
     before, alone, sums = run_steps(name, 1, stars, optax.sgd(1.0), num_step=1)
     _, together, sums_together = run_steps(name, 8, stars, optax.sgd(1.0), num_step=1)
@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
 
 
 @every_model("set_transformer")
-def test_training_with_dropout_is_that_of_one_device(name, stars):
+def test_training_with_dropout_equals_that_on_one_device(name, stars):
     optimizer = optax.adamw(1e-3)
     _, alone, _ = run_steps(name, 1, stars, optimizer)
     _, together, _ = run_steps(name, 8, stars, optimizer)
@@ -111,7 +111,7 @@ def test_training_with_dropout_is_that_of_one_device(name, stars):
 
 @every_model("set_transformer")
 @pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (2, 3), (4, 4)])
-def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_batch_size, stars):
+def test_micro_batches_give_the_result_of_the_whole_batch(name, num_device, micro_batch_size, stars):
     _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     _, in_parts, sums_in_parts = run_steps(
         name, num_device, stars, optax.sgd(0.1), micro_batch_size=micro_batch_size
@@ -122,27 +122,27 @@ def test_micro_batches_give_what_the_whole_batch_gives(name, num_device, micro_b
 
 @pytest.mark.usefixtures("all_optimizations")
 @every_model("set_transformer")
-def test_samples_of_few_stars_in_fewer_slots_give_the_same(name, stars):
+def test_less_padding_gives_the_same_result(name, stars):
     _, with_all, sums = run_steps(name, 1, stars, optax.sgd(0.1))
-    # Of three samples, so that the last of a device is not full.
-    options = {"micro_batch_size": 3, "slots": (5, 9, 16)}
+    # Micro-batches of three samples, so that the last one of a device is not full.
+    options = {"micro_batch_size": 3, "padded_lengths": (5, 9, 16)}
     _, with_fewer, sums_with_fewer = run_steps(name, 2, stars, optax.sgd(0.1), **options)
     assert_trees_close(with_fewer, with_all, 2e-6)
     assert_trees_close(sums_with_fewer, sums, 1e-5)
 
 
-def test_slots_to_choose_from_end_with_all():
+def test_the_last_padded_length_is_that_of_a_whole_sample():
     assert step.padded_lengths(128, is_superlinear=True) == (64, 96, 128)
     assert step.padded_lengths(128, is_superlinear=False) == (128,)
     assert [step.padded_lengths(n, is_superlinear=True) for n in (1, 2, 3)] == [(1,), (1, 2), (2, 3)]
 
 
-def test_an_epoch_counts_every_sample_once_and_no_more(stars):
+def test_an_epoch_counts_every_sample_once(stars):
     *_, sums = run_steps("deep_sets", 4, stars, optax.sgd(0.0))
     assert sums["num_sample"] == 33
 
 
-def test_steps_in_several_calls_are_those_of_one(stars):
+def test_steps_in_several_calls_equal_those_in_one_call(stars):
     mesh = mesh_of(1)
     params, apply = factory.split_module(factory.create_module("deep_sets", 3, 2, jax.random.key(1)))
     optimizer = optax.adamw(1e-2)
@@ -156,7 +156,7 @@ def test_steps_in_several_calls_are_those_of_one(stars):
 
 
 @every_model("set_transformer")
-def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, stars):
+def test_predictions_are_the_same_on_any_number_of_devices(name, stars):
     params, apply = factory.split_module(factory.create_module(name, 3, 2, jax.random.key(1)))
     scalers = bundle.ScalerBundle(((("a", "b"), scaler.Scaler("identity", {"center": 0.0, "scale": 1.0})),))
     found = []
@@ -191,7 +191,7 @@ def test_predictions_are_the_same_to_the_row_on_any_number_of_devices(name, star
     assert len(np.unique(found[0][0][0, :, 0].round(6))) > 11
 
 
-def test_predicting_takes_no_more_memory_for_a_larger_batch(stars):
+def test_memory_of_predictions_does_not_grow_with_the_batch(stars):
     params, apply = factory.split_module(factory.create_module("set_transformer", 3, 1, jax.random.key(1)))
     params = jax.tree.map(lambda x: x[None], params)
     found = []
@@ -203,15 +203,3 @@ def test_predicting_takes_no_more_memory_for_a_larger_batch(stars):
         found.append(lowered.compile().memory_analysis().temp_size_in_bytes)
     # 8 samples of 16 stars have 64 KiB of weights a head; 480 predictions more are 2 KiB a step.
     assert found[1] < found[0] + 2**14
-
-
-def test_a_loss_of_unequal_shapes_is_refused():
-    with pytest.raises(ValueError, match=r"\(4, 1\) and target \(4,\)"):
-        heads.huber(jnp.ones((4, 1)), jnp.ones(4), 1.0)
-
-
-@pytest.mark.parametrize("residual", [-3.0, -1.0, -0.2, 0.0, 0.5, 2.0])
-@pytest.mark.parametrize("delta", [0.5, 1.0])
-def test_huber_is_superlinear_within_delta_and_linear_beyond(residual, delta):
-    expected = residual**2 / 2 if abs(residual) <= delta else delta * (abs(residual) - delta / 2)
-    assert heads.huber(jnp.array([[residual]]), jnp.zeros((1, 1)), delta)[0] == pytest.approx(expected)

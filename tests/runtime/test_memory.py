@@ -1,4 +1,4 @@
-"""The largest micro-batch that fits, and a device for every core."""
+"""The largest micro-batch that fits into memory, and a device for each core."""
 
 import os
 import subprocess
@@ -20,9 +20,7 @@ def compiled(size, bytes_per_sample):
     ("num_local", "bytes_per_sample", "largest"),
     [(256, 1, 64), (16, 1, 16), (256, 1000, 50), (256, 10**9, 1)],
 )
-def test_the_largest_micro_batch_is_what_half_of_the_memory_holds(
-    num_local, bytes_per_sample, largest, monkeypatch
-):
+def test_the_largest_micro_batch_takes_half_of_the_memory(num_local, bytes_per_sample, largest, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 100_000)
     tried = []
 
@@ -37,7 +35,7 @@ def test_the_largest_micro_batch_is_what_half_of_the_memory_holds(
 
 
 @pytest.mark.parametrize(("limit", "in_use"), [("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")])
-def test_what_a_limit_takes_away_is_not_there(limit, in_use):
+def test_limits_of_the_process_reduce_the_free_memory(limit, in_use):
     # Enough for the threads that are still to come, which end the process if they get none.
     code = (
         "import jax, psutil, resource; from starjax.runtime import memory; device = jax.devices()[0]; "
@@ -50,7 +48,7 @@ def test_what_a_limit_takes_away_is_not_there(limit, in_use):
     assert 0 < after <= 1.01 * 2**31 < before
 
 
-def test_limits_of_a_batch_job_and_of_what_it_lies_in_are_kept(tmp_path, monkeypatch):
+def test_limits_of_a_batch_job_and_of_the_groups_around_it_are_respected(tmp_path, monkeypatch):
     own = tmp_path / "cgroup"
     own.write_text("0::/slurm/job/step\n")
     monkeypatch.setattr(memory, "_OWN_CGROUP", own)
@@ -84,10 +82,10 @@ def test_every_core_is_a_device(cores, batch_size, variables, num_device):
         f"joblib.cpu_count = lambda only_physical_cores: {cores};"
         f"devices.use_cores({batch_size}); print(jax.device_count())"
     )
-    is_told = not variables and num_device < cores
+    is_reported = not variables and num_device < cores
     unset = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=unset | variables
     )
     assert int(done.stdout.splitlines()[-1]) == num_device
-    assert (f"using {num_device} of {cores} cores" in done.stdout) == is_told
+    assert (f"using {num_device} of {cores} cores" in done.stdout) == is_reported

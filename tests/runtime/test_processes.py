@@ -1,4 +1,4 @@
-"""When processes join, and when not. What many of them do together is in test_many_processes."""
+"""Conditions under which processes join. Runs of many processes are in test_many_processes."""
 
 import jax
 import pytest
@@ -36,7 +36,7 @@ INDEXED_JOB = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, None, False, None),  # a notebook in a cluster
     ],
 )
-def test_processes_join_where_the_environment_is_that_of_several(
+def test_processes_join_in_environments_with_several_processes(
     variables, address, is_joined, device_ids, monkeypatch
 ):
     calls = []
@@ -48,13 +48,13 @@ def test_processes_join_where_the_environment_is_that_of_several(
     assert calls == ([(address, None, None, device_ids)] if is_joined else [])
 
 
-def test_a_kubernetes_job_without_its_package_says_what_to_install(monkeypatch):
+def test_a_kubernetes_job_without_the_package_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(processes.os, "environ", INDEXED_JOB)
     with pytest.raises(errors.ConfigError, match=r"starjax\[k8s\]"):
         processes.join_processes(None, None, None)
 
 
-def test_a_process_number_without_a_coordinator_is_refused():
+def test_a_process_number_without_a_coordinator_is_an_error():
     with pytest.raises(errors.ConfigError, match="coordinator_address"):
         processes.join_processes(None, 2, 0)

@@ -1,4 +1,4 @@
-"""Samples seen from their centre: shifts of a cluster change nothing, empty slots stay empty."""
+"""Centred samples: shifts of a cluster change nothing, padding stays zero."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ KEYS = ("x", "vx", "log_L_L_sol")
 
 @hypothesis.given(num=strategies.integers(0, 40), seed=strategies.integers(0, 1000))
 @hypothesis.settings(deadline=None)
-def test_the_median_is_that_of_the_stars(num, seed):
+def test_the_median_ignores_padded_positions(num, seed):
     values = np.random.default_rng(seed).normal(size=(40, 3)).astype(np.float32)
     mask = np.arange(40) < num
     found = centering.sample_median(jnp.asarray(values), jnp.asarray(mask))
@@ -36,8 +36,8 @@ def draw(feature, config):
 
 
 @pytest.mark.parametrize("num", [12, 40])
-def test_a_cluster_looks_the_same_wherever_it_stands_and_however_it_moves(num):
-    """Scaled zero is at -0.5 of the first two features; the third is not measured from a centre."""
+def test_samples_do_not_depend_on_the_position_and_motion_of_the_cluster(num):
+    """The scaled zero of the first two features is -0.5; the third one is not centred."""
     feature = np.random.default_rng(num).normal(size=(num, 3))
     config = SamplerConfig(16, 1, feature_clip=10.0, centred=(0, 1), zeros=(-0.5, -0.5))
     found, mask = draw(feature, config)
@@ -49,8 +49,8 @@ def test_a_cluster_looks_the_same_wherever_it_stands_and_however_it_moves(num):
     np.testing.assert_allclose(brighter[mask, 2], found[mask, 2] + 1, atol=1e-6)
 
 
-def test_centred_comes_before_stars_are_cut(monkeypatch):
-    """A cluster far from its origin would otherwise be cut to a wall."""
+def test_features_are_centred_before_they_are_clipped(monkeypatch):
+    """Otherwise all stars of a cluster far from the origin would be clipped to the same value."""
     feature = np.random.default_rng(0).normal(size=(12, 3)) + np.array([50.0, 0.0, 0.0])
     config = SamplerConfig(16, 1, feature_clip=10.0, centred=(0, 1), zeros=(0.0, 0.0))
     found, mask = draw(feature, config)
@@ -59,7 +59,7 @@ def test_centred_comes_before_stars_are_cut(monkeypatch):
     assert (without[mask, 0] == 10).all()
 
 
-def test_the_config_centres_what_has_a_centre_and_zeros_are_those_of_the_scalers():
+def test_the_config_centres_positions_and_velocities_on_the_scaled_zero():
     values = np.random.default_rng(1).normal(5, 2, size=(100, 3))
     scalers = bundle.fit_bundle(
         values, KEYS, ((("x",), "robust"), (("vx",), "standard"), (("log_L_L_sol",), "robust"))
@@ -74,10 +74,12 @@ def test_the_config_centres_what_has_a_centre_and_zeros_are_those_of_the_scalers
     assert run_config.sampler(config, scalers).centred == ()
 
 
-def test_a_scaler_that_is_not_linear_is_refused():
+def test_a_nonlinear_scaler_is_an_error():
     values = np.random.default_rng(1).normal(size=(100, 3))
     scalers = bundle.fit_bundle(
         values, KEYS, ((("x",), "quantile"), (("vx",), "robust"), (("log_L_L_sol",), "robust"))
     )
-    with pytest.raises(ConfigError, match=r"centred=True: x should have one of the scalers identity, standard"):
+    with pytest.raises(
+        ConfigError, match=r"centred=True: x should have one of the scalers identity, standard"
+    ):
         centering.centred_zeros(KEYS, scalers)

@@ -1,4 +1,4 @@
-"""Wherever the stars are, every sample of an epoch is seen once, and is the same sample."""
+"""With every placement an epoch has the same samples, each of them once."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ def mesh_of(num_device):
 
 @pytest.fixture(scope="module")
 def whole():
-    """A shard of 37 snapshots of 3 to 31 stars."""
+    """Return a shard of 37 snapshots of 3 to 31 stars."""
     rng = np.random.default_rng(0)
     ptr = np.cumsum([0, *rng.integers(3, 32, 37)])
     feature = rng.normal(size=(ptr[-1], 2)).astype(np.float32)
@@ -39,13 +39,13 @@ def whole():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    """Blocks of two snapshots, a few of them in a chunk."""
+    """Make blocks of two snapshots, a few of them in a chunk."""
     monkeypatch.setattr(device_placement, "BLOCK", 2)
     monkeypatch.setattr(device_placement, "CHUNK_BYTES", 1200)
 
 
 def sums_of_epoch(whole, name, num_device, epoch):
-    """What a model that does not learn finds over an epoch: a sum in which each sample counts differently."""
+    """Return the sums of an epoch of a model that does not learn; each sample contributes differently."""
     mesh = mesh_of(num_device)
     source = device_placement.place_training_stars(whole, name, CONFIG, BATCH_SIZE, mesh)
     params, apply = factory.split_module(
@@ -80,7 +80,7 @@ def sums_of_epoch(whole, name, num_device, epoch):
 @pytest.mark.parametrize("epoch", [0, 3])
 @pytest.mark.parametrize("num_device", [1, 2, 4])
 @pytest.mark.parametrize("name", ["sharded", "streamed"])
-def test_an_epoch_has_the_same_samples_wherever_the_stars_are(whole, small_chunks, name, num_device, epoch):
+def test_an_epoch_has_the_same_samples_with_every_placement(whole, small_chunks, name, num_device, epoch):
     expected = sums_of_epoch(whole, "replicated", 1, epoch)
     assert expected["num_sample"] == 37 * 3
     # One sample twice, or another in its place, would change a sum of 111 by some 1e-3.
@@ -88,7 +88,7 @@ def test_an_epoch_has_the_same_samples_wherever_the_stars_are(whole, small_chunk
 
 
 def identities(source, epoch):
-    """The snapshots of each chunk, over all devices."""
+    """Return the snapshots of each chunk, over all devices."""
     found = []
     for stars, _ in source.chunks(epoch):
         counts = np.asarray(stars.num_snapshot)
@@ -98,7 +98,7 @@ def identities(source, epoch):
     return found
 
 
-def test_chunks_hold_other_snapshots_together_in_every_epoch(whole, small_chunks):
+def test_chunks_combine_different_snapshots_in_every_epoch(whole, small_chunks):
     source = device_placement.place_training_stars(whole, "streamed", CONFIG, BATCH_SIZE, mesh_of(2))
     first, second = identities(source, 0), identities(source, 1)
     assert len(first) > 2
@@ -109,7 +109,7 @@ def test_chunks_hold_other_snapshots_together_in_every_epoch(whole, small_chunks
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_chunk_holds_the_stars_of_its_snapshots(whole, small_chunks):
+def test_a_chunk_has_the_stars_of_its_snapshots(whole, small_chunks):
     source = device_placement.place_training_stars(whole, "streamed", CONFIG, BATCH_SIZE, mesh_of(1))
     for chunk, _ in source.chunks(5):
         stars = jax.tree.map(lambda x: np.asarray(x[0]), chunk)
@@ -148,7 +148,7 @@ def test_a_mapped_shard_streams_as_one_in_memory(whole, small_chunks, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_what_cannot_be_mapped_is_refused_naming_the_file(whole, tmp_path):
+def test_a_file_that_cannot_be_mapped_is_named_in_the_error(whole, tmp_path):
     path = tmp_path / "s.npz"
     arrays = {name: getattr(whole, name) for name in shard.ARRAYS}
     np.savez_compressed(path, **arrays)
@@ -162,7 +162,7 @@ def test_what_cannot_be_mapped_is_refused_naming_the_file(whole, tmp_path):
 
 
 def test_rows_beyond_two_to_the_31():
-    """By shapes alone: one number stands for all of 2**31 + 2**16 stars."""
+    """Only shapes matter: 2**31 + 2**16 stars share one number in memory."""
     per_snapshot = 2**15 + 1
     num_star = per_snapshot * 2**16
     assert num_star > 2**31
@@ -200,22 +200,23 @@ def test_auto_takes_the_first_that_fits(whole, num_device, free_bytes, chosen):
     assert device_placement.choose({"train": whole}, num_device, free_bytes) == chosen
 
 
-def test_validation_and_test_stars_lie_on_every_device(whole):
-    """A share of the training stars fits, with all of the others it does not."""
+def test_validation_and_test_are_replicated(whole):
+    """A share of the training stars fits, but not together with all others."""
     free_bytes = 2.2 * device_placement.num_bytes(whole)
     assert device_placement.choose({"train": whole}, 8, free_bytes) == "sharded"
     assert device_placement.choose({"train": whole, "val": whole, "test": whole}, 8, free_bytes) == "streamed"
 
 
 @pytest.mark.parametrize("name", device_placement.PLACEMENTS)
-def test_more_samples_than_can_be_told_apart_are_refused(whole, name):
+def test_too_many_samples_for_32_bits_are_an_error(whole, name):
     many = dataclasses.replace(CONFIG, num_sample_per_snapshot=10**8)
     with pytest.raises(shard.ShardError, match="num_sample_per_snapshot=100000000"):
         device_placement.place_training_stars(whole, name, many, BATCH_SIZE, mesh_of(1))
 
 
 def test_no_chunk_is_the_same_few_snapshots_in_every_epoch(whole, small_chunks, monkeypatch):
-    # Eighteen whole blocks and a short one: of 18 in a chunk, one would be left for the second, always the last.
+    # Eighteen whole blocks and a short one: with 18 per chunk, the second chunk would always be the last
+    # block.
     monkeypatch.setattr(device_placement, "CHUNK_BYTES", 4 * whole.feature.size * 18 * 2 / 37)
     source = device_placement.place_training_stars(whole, "streamed", CONFIG, BATCH_SIZE, mesh_of(1))
     chunks = [identities(source, epoch) for epoch in range(3)]
@@ -230,7 +231,7 @@ def test_a_data_set_without_scaled_shards_is_scaled_in_memory(small):
     )
 
 
-def test_scaled_shards_that_other_tools_compressed_load_where_others_would_stay_on_disk(small, tmp_path):
+def test_compressed_shards_are_read_into_memory(small, tmp_path):
     folder = tmp_path / "compressed"
     shutil.copytree(small, folder)
     plain = load_dataset(str(small), ("x", "vx"), ("time",))

@@ -1,4 +1,4 @@
-"""Samples are what the contract says, on any number of devices."""
+"""Samples have the documented properties on any number of devices."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def own_rows(stars, snapshot):
 
 
 @pytest.mark.parametrize("snapshot", range(4))
-def test_stars_are_of_the_snapshot_and_distinct_and_empty_slots_hold_zeros(stars, snapshot):
+def test_stars_are_distinct_ones_of_the_snapshot_and_padding_is_zero(stars, snapshot):
     features, mask = draws(stars, snapshot, CONFIG)
     assert (features[~mask] == 0).all()
     assert np.isin(features[mask][:, 0], own_rows(stars, snapshot)).all()
@@ -42,32 +42,32 @@ def test_stars_are_of_the_snapshot_and_distinct_and_empty_slots_hold_zeros(stars
         assert len(np.unique(one[real])) == real.sum() >= 1
 
 
-def test_a_small_snapshot_comes_whole(stars):
+def test_a_small_snapshot_is_taken_as_a_whole(stars):
     features, mask = draws(stars, 0, SamplerConfig(8, 4, drop_probability=1.0, drop_ratio_range=(0.1, 0.9)))
     assert (mask.sum(axis=1) == 3).all()
     np.testing.assert_array_equal(np.sort(features[:, :3, 0]), np.tile(own_rows(stars, 0), (2000, 1)))
 
 
-def test_a_snapshot_of_just_as_many_stars_as_slots_comes_whole_without_dropping(stars):
+def test_a_snapshot_of_the_size_of_a_sample_is_taken_as_a_whole(stars):
     features, mask = draws(stars, 1, CONFIG.without_drop())
     assert mask.all()
     np.testing.assert_array_equal(np.sort(features[..., 0]), np.tile(own_rows(stars, 1), (2000, 1)))
 
 
 @pytest.mark.parametrize("snapshot", [2, 3])
-def test_every_star_is_as_likely(stars, snapshot):
+def test_all_stars_are_equally_likely(stars, snapshot):
     features, mask = draws(stars, snapshot, CONFIG, num=50_000)
     counts = np.bincount(features[mask][:, 0].astype(int))[own_rows(stars, snapshot)]
     assert scipy.stats.chisquare(counts).pvalue > 1e-4
 
 
-def test_how_many_stars_a_sample_has_is_known_before(stars):
+def test_count_batch_counts_the_stars_of_the_samples(stars):
     pair, key = jnp.arange(16), jax.random.key(0)
     _, mask, _, _ = sampler.draw_batch(stars, key, 2, pair, CONFIG)
     count = np.asarray(sampler.count_batch(stars, key, 2, pair, CONFIG))
     np.testing.assert_array_equal(count, mask.sum(axis=1))
     assert len(np.unique(count)) > 3
-    np.testing.assert_array_equal(mask, np.arange(8) < count[:, None])  # the first slots
+    np.testing.assert_array_equal(mask, np.arange(8) < count[:, None])  # the first positions
 
 
 def test_drop_probability_and_ratio():
@@ -82,15 +82,15 @@ def test_drop_probability_and_ratio():
     assert lost.max() <= 0.9 + 1e-6
     assert (
         scipy.stats.kstest(lost, "uniform", args=(0.1, 0.8)).statistic < 0.02
-    )  # slots come in steps of 0.01
+    )  # fractions are multiples of 0.01
 
 
-def test_never_all_slots_are_emptied(stars):
+def test_at_least_one_star_is_kept(stars):
     _, mask = draws(stars, 3, SamplerConfig(8, 4, drop_probability=1.0, drop_ratio_range=(1.0, 1.0)))
     assert (mask.sum(axis=1) == 1).all()
 
 
-def test_an_epoch_holds_every_pair_once_in_an_order_of_its_own():
+def test_an_epoch_has_every_sample_once_in_its_own_order():
     orders = [
         np.asarray(sampler.shuffled_pair(jax.random.key(0), epoch, jnp.arange(997 * 16), 997 * 16))
         for epoch in (0, 1)
@@ -100,7 +100,7 @@ def test_an_epoch_holds_every_pair_once_in_an_order_of_its_own():
     assert (orders[0] != orders[1]).mean() > 0.99
 
 
-def test_samples_depend_on_epoch_snapshot_and_sample_alone(stars):
+def test_samples_depend_only_on_epoch_snapshot_and_sample(stars):
     @jax.jit
     def drawn(epoch, pair):
         return sampler.draw_batch(stars, jax.random.key(0), epoch, pair, CONFIG)[0]
@@ -125,7 +125,7 @@ def test_targets_go_with_their_snapshot(stars):
 
 
 @pytest.mark.parametrize("num_device", [1, 2, 4, 8])
-def test_any_number_of_devices_draws_the_same(stars, num_device):
+def test_samples_are_the_same_on_any_number_of_devices(stars, num_device):
     mesh = devices.make_mesh(devices=jax.devices()[:num_device])
 
     def drawn(stars, key):

@@ -1,4 +1,4 @@
-"""Samples lack what lists lack: faint stars, and some at random; never so many that none can be answered for."""
+"""Survey selection: samples lack faint stars, and some at random, but always keep MIN_STARS."""
 
 import hypothesis
 import jax
@@ -29,7 +29,7 @@ def seen_of(seed, feature, mask, faint_limit_range, missing_fraction_range):
 
 
 def seen(luminosity, losses, seed=0):
-    """Which of the stars are seen, in a sample with more slots than stars."""
+    """Return which stars are selected, in a sample with padding."""
     padded = np.zeros((NUM_SLOT, 2), np.float32)
     padded[: len(luminosity), 1] = luminosity
     mask = np.arange(NUM_SLOT) < len(luminosity)
@@ -45,7 +45,7 @@ def seen(luminosity, losses, seed=0):
     ratio=strategies.floats(0, 1),
 )
 @hypothesis.settings(deadline=None, max_examples=50)
-def test_what_is_seen_is_brighter_than_the_limit_and_as_many_as_the_ratio_leaves(num, seed, limit, ratio):
+def test_selected_stars_are_the_configured_fraction_of_those_brighter_than_the_limit(num, seed, limit, ratio):
     luminosity = np.random.default_rng(seed).normal(size=num).astype(np.float32)
     found = seen(luminosity, SurveySelection(1, (limit, limit), (ratio, ratio)), seed)
     num_bright = max((luminosity >= np.float32(limit)).sum(), min(MIN_STARS, num))
@@ -54,7 +54,7 @@ def test_what_is_seen_is_brighter_than_the_limit_and_as_many_as_the_ratio_leaves
     assert np.isin(np.flatnonzero(found), np.argsort(-luminosity)[:num_bright]).all()
 
 
-def test_limits_and_ratios_are_spread_over_their_ranges():
+def test_limits_and_fractions_are_uniform_in_their_ranges():
     luminosity = np.linspace(-4, 0, NUM_SLOT)
     only_faint = [seen(luminosity, SurveySelection(1, (-3.0, -2.0), (0.0, 0.0)), seed) for seed in range(200)]
     faintest = np.array([luminosity[found].min() for found in only_faint])
@@ -83,7 +83,7 @@ def draw(stars, config, epoch=0):
     return np.asarray(features), np.asarray(mask)
 
 
-def test_samples_lack_others_each_time_and_show_zeros_there(stars):
+def test_each_sample_has_its_own_selection_and_zeros_for_missing_stars(stars):
     losses = SurveySelection(1, (-0.5, 0.5), (0.0, 0.5))
     whole, whole_mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
     features, mask = draw(stars, SamplerConfig(NUM_SLOT, 3, selection=losses))
@@ -95,7 +95,7 @@ def test_samples_lack_others_each_time_and_show_zeros_there(stars):
     assert (later != mask).any()
 
 
-def test_samples_without_drop_lack_nothing(stars):
+def test_validation_samples_have_no_selection(stars):
     config = SamplerConfig(NUM_SLOT, 3, selection=SurveySelection(1, (0.0, 0.0), (0.5, 0.5)))
     whole, mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
     features, found_mask = draw(stars, config.without_drop())
@@ -103,8 +103,8 @@ def test_samples_without_drop_lack_nothing(stars):
     np.testing.assert_array_equal(found_mask, mask)
 
 
-def test_what_is_seen_is_centred():
-    """The median of the stars that are seen, not of those there."""
+def test_samples_are_centred_on_the_selected_stars():
+    """The median is that of the selected stars, not of all."""
     feature = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     stars = Stars(jnp.asarray(feature), jnp.array([0, 60]), jnp.zeros((1, 1)))
     losses = SurveySelection(1, (0.3, 0.3), (0.0, 0.0))
@@ -113,7 +113,7 @@ def test_what_is_seen_is_centred():
     assert np.median(features[mask][:, 0]) == pytest.approx(0, abs=1e-6)
 
 
-def test_limits_are_stated_in_physical_units():
+def test_limits_are_in_physical_units():
     config = posterior_incomplete.get_config()
     values = np.random.default_rng(0).normal(-1.5, 0.7, size=(500, 1))
     scalers = bundle.fit_bundle(values, ("log_L_L_sol",), ((("log_L_L_sol",), "robust"),))
@@ -127,7 +127,7 @@ def test_limits_are_stated_in_physical_units():
     assert run_config.selection(config, ("z", "log_L_L_sol"), scalers) is None
 
 
-def test_validation_and_test_clusters_are_as_lists_have_them_and_the_same_in_every_run():
+def test_validation_and_test_have_the_same_selection_in_every_run():
     config = posterior_incomplete.get_config()
     config.ensemble.num_fold = 0
     whole = load_dataset("sample", tuple(config.data.feature_keys), tuple(config.data.target_keys))

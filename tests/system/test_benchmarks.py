@@ -1,4 +1,4 @@
-"""The benchmarks stand ready: they run, and what they compare computes the same."""
+"""The benchmarks run, and the implementations that they compare agree."""
 
 import json
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ CASE = "Deep Sets (8, 4)/(8, 4)"
 
 @pytest.mark.usefixtures("all_optimizations")
 @pytest.mark.parametrize("name", [name for name in attention.contenders() if name != "ours"])
-def test_ways_of_attention_agree(name):
+def test_implementations_of_attention_agree(name):
     rng = np.random.default_rng(0)
     q, k, v, gradient = (jnp.asarray(rng.normal(size=(3, 2, 4, 10)), jnp.float32) for _ in range(4))
     mask = jnp.arange(10)[None] < jnp.array([10, 4, 1])[:, None]
@@ -36,11 +36,11 @@ def test_ways_of_attention_agree(name):
     ("module", "arguments"),
     [
         (sampler, []),
-        (train_step, ["--num_worker", "--num_turn=1", "--max_step=2", f"--case={CASE}"]),
+        (train_step, ["--num_worker", "--num_rotation=1", "--max_step=2", f"--case={CASE}"]),
         pytest.param(ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"], marks=pytest.mark.weekly),
     ],
 )
-def test_a_benchmark_ends_in_a_table_and_json(module, arguments, tmp_path, monkeypatch, capsys):
+def test_a_benchmark_prints_a_table_and_writes_json(module, arguments, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out.json"
     monkeypatch.setattr("sys.argv", ["benchmark", f"--out={out}", *arguments])
     monkeypatch.setattr(sampler, "BATCH_SIZE", 64)
@@ -53,13 +53,13 @@ def test_a_benchmark_ends_in_a_table_and_json(module, arguments, tmp_path, monke
     assert content["title"].split(";")[0] in capsys.readouterr().out
 
 
-def test_many_stars_are_measured_in_time_and_memory():
+def test_large_sets_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
 
 
-def test_memory_is_noted_while_a_long_run_goes_on():
+def test_memory_is_recorded_during_a_long_run():
     notes, params = long_run.one_run(num_step=117, num_note=3)
     assert [row["steps"] for row in notes] == [39, 78, 117]
     assert all(row["device_buffers"] >= len(jax.tree.leaves(params)) for row in notes)
@@ -74,7 +74,7 @@ def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch
         config = posterior_config.get_config()
         config.data.dataset, config.train.max_epochs = str(small), 2
         config.ensemble.size, config.ensemble.num_fold = 1, 0
-        config.train.micro_batch_size = "64"  # a single one, in a single number of slots: less to compile
+        config.train.micro_batch_size = "64"  # a single one, with a single length: less to compile
         return config
 
     monkeypatch.setitem(posterior.CONFIGS, "posterior", SimpleNamespace(get_config=get_config))
@@ -87,19 +87,19 @@ def test_a_posterior_is_trained_once_and_read_again(small, tmp_path, monkeypatch
         assert row["r2"] == pytest.approx(tested["test"][row["target"]]["scaled"]["r2"], abs=1e-4)
 
 
-def test_a_mass_is_nearly_a_sum_over_stars_and_more_so_where_their_metallicity_is_known():
-    blind, told = posterior.least_squares()
-    assert 0.99 < blind["r2"] < told["r2"] < 1
-    assert told["mae"] < blind["mae"] < 5
+def test_a_mass_is_nearly_a_sum_over_stars_and_metallicity_improves_it():
+    blind, informed = posterior.least_squares()
+    assert 0.99 < blind["r2"] < informed["r2"] < 1
+    assert informed["mae"] < blind["mae"] < 5
 
 
 @pytest.mark.slow
-def test_ages_of_the_test_runs_are_harder_to_tell_than_most_and_their_masses_are_not():
+def test_ages_of_the_test_simulations_are_harder_than_most_and_masses_are_not():
     age, mass = posterior.how_hard_the_test_is()
     assert age["mae"] > 1.3 * age["mae_in_folds"]
     assert age["p_value"] < 0.01 < 0.2 < mass["p_value"]
 
 
-def test_all_names_benchmarks_that_are_there():
+def test_all_benchmarks_exist():
     folder = all_benchmarks.Path(all_benchmarks.__file__).parent
     assert all((folder / f"{name.removesuffix('_bfloat16')}.py").exists() for name in all_benchmarks.PLAN)

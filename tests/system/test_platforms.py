@@ -1,4 +1,4 @@
-"""What runs on devices is lowered for each kind of them: that nothing creeps in that a TPU or a GPU cannot do.
+"""Programs for devices can be lowered for CPUs, GPUs and TPUs.
 
 The exported program of a run is in test_export.
 """
@@ -27,13 +27,13 @@ CONFIGS = {
 
 @pytest.fixture
 def as_on_accelerators(monkeypatch):
-    """What is chosen by the kind of device is chosen as on a TPU; the CPU's choices are run by all other tests."""
+    """Choose as on a TPU whatever depends on the kind of device; all other tests choose as on a CPU."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
 
 
 @functools.cache
 def made_ready(name, small, placement):
-    """The config as users have it, on the small data set, and data and stars of a run of it on eight devices."""
+    """Return a config on the small data set, and data and stars of a run of it on eight devices."""
     config = CONFIGS[name].get_config().unlock()
     config.data.dataset, config.data.placement = str(small), placement
     if config.ensemble.num_fold:
@@ -54,7 +54,7 @@ def lowered(function, *arguments):
     ("name", "placement"),
     [*((name, "replicated") for name in CONFIGS), ("posterior", "sharded"), ("deep_sets", "streamed")],
 )
-def test_training_steps_of_every_config_are_lowered(name, placement, small):
+def test_training_steps_of_every_config_can_be_lowered(name, placement, small):
     config, data, source = made_ready(name, small, placement)
     steps = make_steps(config, data, source)
     made = lowered(steps.jitted(4), *steps.arguments)
@@ -64,7 +64,7 @@ def test_training_steps_of_every_config_are_lowered(name, placement, small):
 
 @pytest.mark.usefixtures("as_on_accelerators")
 @pytest.mark.parametrize("name", CONFIGS)
-def test_predictions_of_every_config_are_lowered(name, small):
+def test_predictions_of_every_config_can_be_lowered(name, small):
     config, data, source = made_ready(name, small, "replicated")
     evaluator = prepare.make_evaluator(config, data, "replicated", 4)
     params = make_steps(config, data, source).arguments.state["params"]
@@ -74,7 +74,7 @@ def test_predictions_of_every_config_are_lowered(name, small):
     lowered(evaluator._predict_steps, params, source.like, key, number, steps)
 
 
-def test_the_sampler_is_lowered_by_itself(small):
+def test_the_sampler_can_be_lowered(small):
     config, data, source = made_ready("posterior_incomplete", small, "replicated")
     sample_config = run_config.sampler(config, data.feature_scalers)
     assert sample_config.selection is not None
@@ -85,8 +85,8 @@ def test_the_sampler_is_lowered_by_itself(small):
     assert mask.shape == (5, 1024)
 
 
-def test_what_a_platform_does_not_know_is_refused():
-    """Or the tests above could not fail."""
+def test_an_operation_that_a_platform_lacks_is_an_error():
+    """Otherwise the tests above could not fail."""
 
     def only_on_a_cpu(x):
         return jax.ffi.ffi_call("of_no_tpu", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
