@@ -47,8 +47,7 @@ def build_dataset(config: ConfigDict) -> Path:
 
     Raises:
       BuildError, caches.CacheError, split_manifest.SplitError, scaler.ScalerError, shard.ShardError: the
-      build cannot
-        continue. Finished files are kept, and no file is incomplete.
+        build cannot continue. Finished files are kept, and no file is incomplete.
     """
     check_config(config)
     out = Path(config.out)
