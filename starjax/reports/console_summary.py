@@ -61,7 +61,7 @@ def _print_coverage(console: Console, coverage: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("target")
     for name in LEVEL_NAMES:
-        table.add_column(f"{name} %: coverage", justify="right")
+        table.add_column(f"coverage at {name} %", justify="right")
         table.add_column("width", justify="right")
     for row in overall.to_dict("records"):
         cells = []

@@ -127,7 +127,7 @@ def _results(run_dir: RunDirectory, tested: dict) -> Section:
 
 def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
     """Return the section of coverage."""
-    level_columns = [title for name in LEVEL_NAMES for title in (f"{name} %: coverage", "width")]
+    level_columns = [title for name in LEVEL_NAMES for title in (f"coverage at {name} %", "width")]
     columns = ["target", "by", "range", "snapshots", "simulations", *level_columns, "MAE", "CRPS"]
     rows = []
     for row in coverage.to_dict("records"):
