@@ -105,8 +105,8 @@ class Predictor:
 
         Args:
           table: the catalogue, one row per star, in the names and units of Gaia (see
-            `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one). A column
-            `cluster` tells the stars of several clusters apart.
+            `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one). A
+            column `cluster` tells the stars of several clusters apart.
           view: properties of the clusters that are given instead of estimated from the catalogue; used for
             all clusters.
           num_draws: see `posterior`.
