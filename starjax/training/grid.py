@@ -108,17 +108,17 @@ def check_grid(cells: Sequence[ConfigDict], num_device: int) -> None:
             raise ConfigError(f"{cell.name}: {error}") from error
 
 
-def job_share(cells: Sequence[ConfigDict], share: tuple[int, int]) -> list[ConfigDict]:
-    """Return every n-th config from the i-th on, so that each job gets some of the large models."""
-    number, count = share
+def grid_part(cells: Sequence[ConfigDict], part: tuple[int, int]) -> list[ConfigDict]:
+    """Return every n-th config from the i-th on, so that each part gets some of the large models."""
+    number, count = part
     return list(cells[number - 1 :: count])
 
 
-def run_grid(config: ConfigDict, share: tuple[int, int] = (1, 1)) -> None:
+def run_grid(config: ConfigDict, part: tuple[int, int] = (1, 1)) -> None:
     """Train and test the runs of the grid that are not finished, and rank all that are.
 
     Args:
-      share: (i, n): only the i-th of n shares of the grid, from 1.
+      part: (i, n): only the i-th of n parts of the grid, from 1.
 
     Raises:
       ConfigError: a run cannot be trained; none has been started.
@@ -128,7 +128,7 @@ def run_grid(config: ConfigDict, share: tuple[int, int] = (1, 1)) -> None:
     cells = grid_configs(config)
     check_grid(cells, jax.device_count())
     fingerprint = _fingerprint(cells)
-    own = job_share(cells, share)
+    own = grid_part(cells, part)
     failed = {}
     for number, cell in enumerate(own, start=1):
         is_done = inspect(locate_run(cell)).is_finished_on(fingerprint)
@@ -147,7 +147,7 @@ def run_grid(config: ConfigDict, share: tuple[int, int] = (1, 1)) -> None:
         # Programs compiled for one model are of no use to the next, and take memory.
         jax.clear_caches()
     if devices.is_main_process():
-        _rank(cells, fingerprint, Path(config.base.output_base), share)
+        _rank(cells, fingerprint, Path(config.base.output_base), part)
     if failed:
         for name, reason in failed.items():
             print(f"failed: {name}: {reason}")
@@ -162,8 +162,8 @@ def _fingerprint(cells: Sequence[ConfigDict]) -> str:
     return load_dataset(name, tuple(features), tuple(targets), mapped=True).fingerprint
 
 
-def _rank(cells: Sequence[ConfigDict], fingerprint: str, output_base: Path, share: tuple[int, int]) -> None:
-    """Rank the finished runs of the grid on this data set, those of other jobs included."""
+def _rank(cells: Sequence[ConfigDict], fingerprint: str, output_base: Path, part: tuple[int, int]) -> None:
+    """Rank the finished runs of the grid on this data set, those of other parts included."""
     states = [inspect(locate_run(cell)) for cell in cells]
     for state in states:
         if state.status is RunStatus.DAMAGED:
@@ -171,6 +171,6 @@ def _rank(cells: Sequence[ConfigDict], fingerprint: str, output_base: Path, shar
     finished = [state.run_dir.path for state in states if state.is_finished_on(fingerprint)]
     print(f"{len(finished)} of the {len(cells)} runs of the grid are finished")
     if finished:
-        # Jobs may end at the same time, so each writes a summary of its own.
-        suffix = "" if share[1] == 1 else f"-{share[0]}-of-{share[1]}"
+        # Parts may end at the same time, so each writes a summary of its own.
+        suffix = "" if part[1] == 1 else f"-{part[0]}-of-{part[1]}"
         summarize(finished, output_base / f"grid-summary{suffix}")

@@ -103,17 +103,17 @@ def test_a_size_that_does_not_fit_its_model_is_refused(tiny, size, said):
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 200])
-def test_job_shares_are_disjoint_and_complete(count):
+def test_parts_are_disjoint_and_complete(count):
     cells = grid.grid_configs(grid_config.get_config())
-    parts = [grid.job_share(cells, parse_part(f"{i}/{count}")) for i in range(1, count + 1)]
+    parts = [grid.grid_part(cells, parse_part(f"{i}/{count}")) for i in range(1, count + 1)]
     found = [cell.name for part in parts for cell in part]
     assert sorted(found) == sorted(cell.name for cell in cells)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1/0", "1", "a/8", "-1/8", "1/8/2", ""])
-def test_an_invalid_job_share_is_refused(text):
-    with pytest.raises(errors.ConfigError, match="i from 1 to n"):
+def test_an_invalid_part_is_refused(text):
+    with pytest.raises(errors.ConfigError, match="I from 1 to N"):
         parse_part(text)
 
 
