@@ -9,7 +9,6 @@ simulation is predicted once by models that were not trained on it.
 import dataclasses
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from starjax.datasets import shard
 from starjax.datasets.dataset import Dataset, DatasetError
@@ -58,6 +57,8 @@ def _join_splits(data: Dataset) -> shard.Shard:
 
 def _partition(both: shard.Shard, num_fold: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the indices of the training and of the validation snapshots of each fold."""
+    from sklearn.model_selection import GroupKFold  # slow to import, and most runs have no folds
+
     num_simulation = len(both.simulations)
     if num_simulation < num_fold:
         raise DatasetError(

@@ -145,7 +145,7 @@ class MappedColumns:
 
     @property
     def is_one_array(self) -> bool:
-        """Whether these are all columns of a single array, in the same order."""
+        """True if these are all columns of a single array, in the same order."""
         return len(self.arrays) == 1 and self.column == tuple(range(self.arrays[0].shape[1]))
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ _YAML_PLAIN = re.compile(r"tag:yaml\.org,2002:(omap|str|int|float|bool|null|seq|
 
 
 class FileError(errors.StarjaxError):
-    """A file that cannot be read as a table; the message is a predicate, to be preceded by the path."""
+    """A file that cannot be read as a table; the message says why, and the caller adds the path."""
 
 
 def check_names(names: Sequence[str]) -> None:
