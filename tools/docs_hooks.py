@@ -8,12 +8,24 @@ import urllib.parse
 from pathlib import Path
 
 import reference_pages
+import traitlets
 from mkdocs.structure.files import File
+from nbconvert import preprocessors
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/starjax/starjax"
 # A logger below mkdocs, whose warnings end a strict build.
 _log = logging.getLogger("mkdocs.hooks.starjax")
+
+
+class ExecutePreprocessor(preprocessors.ExecutePreprocessor):
+    """Executes notebooks; what a cell prints is one text, not one for each piece that the kernel sends."""
+
+    coalesce_streams = traitlets.Bool(True)
+
+
+# mkdocs-jupyter has no option for it, and nbconvert looks the class up by this name.
+preprocessors.ExecutePreprocessor = ExecutePreprocessor
 
 
 def on_files(files, config):
