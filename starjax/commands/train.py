@@ -45,7 +45,6 @@ def add_process_options(options: cli.Parser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Train and test, or do what remains to be done, and print a summary."""
     from starjax.runtime import devices, environment, processes
-    from starjax.training.run import train_and_test
     from starjax.training.validate_config import check_config
 
     config = arguments.config
@@ -56,4 +55,6 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if not is_one_of_many:
         devices.use_cores(config.train.batch_size)
+    from starjax.training.run import train_and_test  # slow to import, and not needed to refuse a config
+
     train_and_test(config)

@@ -17,7 +17,6 @@ import dataclasses
 import numpy as np
 from astropy import constants, units
 from scipy.spatial.distance import cdist
-from scipy.stats.mstats import mjci
 
 from starjax.dynamics import velocity_dispersion
 from starjax.errors import StarjaxError
@@ -238,6 +237,8 @@ def estimate_masses(
 
 def _half_radius(position: np.ndarray) -> tuple[Estimate, np.ndarray]:
     """Return the median distance of positions (n, 2) from the centre, and its influence function (n,)."""
+    from scipy.stats.mstats import mjci  # slow to import
+
     radius = np.hypot(*position.T)
     half = float(np.median(radius))
     # Standard error of a median: Maritz & Jarrett 1978, J. Am. Stat. Assoc. 73, 194.

@@ -33,7 +33,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold
 
 from starjax import errors
 from starjax.evaluation.mixture import Mixture
@@ -154,6 +153,8 @@ def _correlation(score_N: np.ndarray, group_N: np.ndarray, level: float) -> floa
       their own
     calibration set, intervals would cover too evenly.
     """
+    from sklearn.model_selection import GroupKFold  # slow to import, and needed after training only
+
     num_group = len(np.unique(group_N))
     if num_group < 2:
         return np.nan

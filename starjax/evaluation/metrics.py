@@ -4,14 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from starjax.datasets.scalers.bundle import ScalerBundle
 
 
 def regression(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Return MAE, MSE, RMSE and R² of predictions (n,), in float64; R² is NaN if the target is constant."""
+    # Slow to import, and not needed before the first epoch ends.
+    from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
     prediction, target = prediction.astype(np.float64), target.astype(np.float64)
+    if not np.isfinite(prediction).all():
+        # A diverged model, which training reports; scikit-learn refuses such values.
+        return dict.fromkeys(("mae", "mse", "rmse", "r2"), float("nan"))
     mse = mean_squared_error(target, prediction)
     return {
         "mae": float(mean_absolute_error(target, prediction)),

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
-from sklearn.neighbors import NearestNeighbors
 
 from starjax import errors
 from starjax.datasets.scalers.bundle import ScalerBundle
@@ -154,6 +152,8 @@ def fit_reference(
       fold_N: the fold of each snapshot of `val`, if `val` is the training set itself: each snapshot is then
         compared with those of the other folds.
     """
+    from sklearn.covariance import ledoit_wolf  # slow to import, and needed after training only
+
     whole = train if whole is None else whole
     chosen, chosen_val = reference_snapshots(train.num_snapshot), reference_snapshots(val.num_snapshot)
     train_NxS = describe_all(train, feature_keys, feature_clip, chosen)
@@ -206,6 +206,8 @@ def _distance(known: np.ndarray, whitened: np.ndarray) -> np.ndarray:
         xp = whitened.__array_namespace__()
         all_pairs = xp.linalg.norm(known[None] - whitened[:, None], axis=-1)
         return xp.sort(all_pairs, axis=1)[:, :num_neighbour].mean(axis=1)
+    from sklearn.neighbors import NearestNeighbors  # slow to import
+
     distance, _ = NearestNeighbors(n_neighbors=num_neighbour).fit(known).kneighbors(whitened)
     return distance.mean(axis=1)
 

@@ -17,7 +17,7 @@ from starjax.runs.metrics_log import MetricsLogger
 from starjax.runs.state import RunState, RunStatus, inspect
 from starjax.runtime import devices, log, signals
 from starjax.sampling import device_placement
-from starjax.training import cross_validation, loop, write_results
+from starjax.training import loop
 from starjax.training.prepare import RunContext, Setup, prepare, read_dataset
 from starjax.training.validate_config import check_config
 
@@ -130,6 +130,10 @@ def _check_rebuildable(config: ConfigDict, states: list[RunState]) -> None:
 
 def _train_folds(run: RunContext) -> None:
     """Train the run of each fold, and put them together."""
+    from starjax.training import (
+        cross_validation,
+    )  # imports matplotlib and astropy, which training does not need
+
     config, num_fold = run.config, run.config.ensemble.num_fold
     run.state.write_record(config, run.stored, layout=None)
     folds = []
@@ -163,6 +167,8 @@ def _train(run: RunContext) -> None:
     if is_writer:
         shutil.rmtree(run_dir.interrupted)
     with signals.stop_message("the model is trained and saved, its test is not finished"):
+        from starjax.training import write_results  # imports matplotlib and astropy
+
         write_results.test_and_write(run, setup, trained)
 
 
