@@ -1,4 +1,4 @@
-"""Every benchmark that needs no data but the packaged sample, one after another; meant to take under 8 minutes on a GPU.
+"""Run all benchmarks that need no data but the packaged sample, in about 10 minutes.
 
 python -m benchmarks.all --out=FOLDER
 """
@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-# Name, and options.
+# The benchmarks and their options.
 PLAN = {
     "sampler": (),
     "attention": (),
-    "train_step": ("--num_turn=2",),
-    "train_step_bfloat16": ("--dtype=bfloat16", "--num_worker", "--num_turn=1"),
+    "train_step": ("--num_round=2",),
+    "train_step_bfloat16": ("--dtype=bfloat16", "--num_worker", "--num_round=1"),
     "large_sets": (),
     "ensemble": ("--num_run=3",),
     "streaming": (),
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", required=True, help="folder for a JSON file of each")
+    parser.add_argument("--out", required=True, help="folder for a JSON file of each benchmark")
     parser.add_argument("--only", nargs="+", default=list(PLAN), choices=PLAN)
     arguments = parser.parse_args()
     folder = Path(arguments.out)

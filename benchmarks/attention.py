@@ -1,9 +1,10 @@
-"""Masked attention forward and backward: time and temporary memory, ours and the alternatives.
+"""Measure time and temporary memory of masked attention, forward and backward, and of alternatives.
 
     python -m benchmarks.attention --out=attention.json
 
-`whole` computes all weights of the batch at once; `library` is jax.nn.dot_product_attention, XLA's on a CPU or for
-tiny heads, on a GPU also cuDNN's in bfloat16 with heads padded to 8.
+`ours` is starjax.models.attention. `whole` computes all weights of the batch at once. `library` is
+jax.nn.dot_product_attention as XLA implements it, and on a GPU also as cuDNN does, in bfloat16 with heads
+padded to 8.
 """
 
 import functools
@@ -16,7 +17,7 @@ from benchmarks import report
 from starjax.models.attention import attention
 from starjax.runtime import devices
 
-# Batch, heads, size of a head, stars: about as many weights in each.
+# Batch, heads, size of a head, stars; the number of weights is similar.
 SHAPES = [
     (256, 2, 3, 128),
     (256, 8, 1, 128),
@@ -25,28 +26,32 @@ SHAPES = [
     (1, 2, 3, 2048),
     (1, 2, 3, 4096),
 ]
-# Alternatives whose weights would take more than this are not tried.
+# Alternatives whose weights would take more memory are not measured.
 MOST_BYTES = 2**32
 
 
 def whole(q, k, v, mask):
+    """Return attention with all weights at once."""
     logits = jnp.einsum("bhdq,bhdk->bhqk", q, k) * q.shape[2] ** -0.5
     weights = jax.nn.softmax(jnp.where(mask[:, None, None], logits, -1e30), axis=-1)
     return jnp.einsum("bhqk,bhdk->bhdq", weights, v)
 
 
 def library(q, k, v, mask, implementation=None, dtype=jnp.float32, least_dim=1):
-    """Ours has the stars last; the library's (batch, stars, heads, head)."""
+    """Return the attention of jax.nn, whose axes are (batch, stars, heads, head), with our axes."""
     dim = q.shape[2]
     fill = ((0, 0), (0, 0), (0, 0), (0, max(least_dim - dim, 0)))
     q, k, v = (jnp.pad(x.transpose(0, 3, 1, 2).astype(dtype), fill) for x in (q, k, v))
-    # Filled slots are the first ones: said by their number, the mask costs no memory in cuDNN.
-    filled = {"query_seq_lengths": jnp.full(len(q), q.shape[1]), "key_value_seq_lengths": mask.sum(axis=1)}
-    attended = jax.nn.dot_product_attention(q, k, v, scale=dim**-0.5, implementation=implementation, **filled)
+    # The stars are the first positions. Given as their number, the mask takes no memory in cuDNN.
+    lengths = {"query_seq_lengths": jnp.full(len(q), q.shape[1]), "key_value_seq_lengths": mask.sum(axis=1)}
+    attended = jax.nn.dot_product_attention(
+        q, k, v, scale=dim**-0.5, implementation=implementation, **lengths
+    )
     return attended[..., :dim].transpose(0, 2, 3, 1).astype(jnp.float32)
 
 
 def contenders() -> dict:
+    """Return the implementations by name."""
     found = {
         "ours": attention,
         "whole": whole,
@@ -59,7 +64,7 @@ def contenders() -> dict:
 
 
 def exponentials_per_s() -> float:
-    """What a device makes of them where nothing else holds it up."""
+    """Return the exponentials per second that a device computes if nothing else limits it."""
     num_each = 32
     x = jnp.linspace(-1, 0, 2**16 if jax.default_backend() == "cpu" else 2**26)
     options = devices.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
@@ -68,13 +73,14 @@ def exponentials_per_s() -> float:
 
 
 def flops() -> float:
-    """Operations a second of a product of matrices."""
+    """Return the floating-point operations per second of a product of matrices."""
     x = jnp.ones((2048, 2048))
     product = jax.jit(lambda x: jnp.matmul(x, x, precision="highest"))
     return 2 * len(x) ** 3 / report.median_seconds(lambda: product(x))
 
 
 def measure(name, function, shape, exp_per_s: float, flop_per_s: float) -> dict:
+    """Return a row of the table."""
     num_batch, num_head, dim, num_star = shape
     rng = np.random.default_rng(0)
     q, k, v = (
@@ -86,12 +92,12 @@ def measure(name, function, shape, exp_per_s: float, flop_per_s: float) -> dict:
         return (function(q, k, v, mask) ** 2).sum()
 
     num_weight = num_batch * num_head * num_star**2
-    # Each weight is an exponential twice; seven products of two operations for each and each dimension: two forward,
-    # five backward.
+    # Each weight takes two exponentials, one forward and one backward, and for each dimension seven products
+    # of two operations: two forward and five backward.
     num_exp, num_flop = 2 * num_weight, 2 * 7 * dim * num_weight
     row = {"stars": num_star, "heads": num_head, "size_of_a_head": dim, "batch": num_batch, "attention": name}
     if function is not attention and 4 * num_weight > MOST_BYTES:
-        return row | {"note": "not tried"}
+        return row | {"note": "too large"}
     options = devices.CPU_COMPILER_OPTIONS if jax.default_backend() == "cpu" else None
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2)), compiler_options=options).lower(q, k, v).compile()
     seconds = report.median_seconds(lambda: compiled(q, k, v))
@@ -106,7 +112,7 @@ def measure(name, function, shape, exp_per_s: float, flop_per_s: float) -> dict:
 
 def main() -> None:
     parser = report.parser(__doc__)
-    parser.add_argument("--scale", type=int, help="batches so many times larger [CPU: 1, else 64]")
+    parser.add_argument("--scale", type=int, help="factor on the batches [CPU: 1, else 64]")
     options = parser.parse_args()
     scale = options.scale or (1 if jax.default_backend() == "cpu" else 64)
     limits = exponentials_per_s(), flops()

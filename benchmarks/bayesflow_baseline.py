@@ -1,10 +1,10 @@
-"""BayesFlow's Set Transformer on the JAX backend of Keras, trained by Keras: samples/s.
+"""Measure the training throughput of the Set Transformer of BayesFlow, on the JAX backend of Keras.
 
     python -m benchmarks.bayesflow_baseline --case='Set Transformer (6, 2 heads, 1 SAB)'
 
-Called by benchmarks.train_step, in a process of its own, where BayesFlow is installed (`pip install bayesflow`; it is in
-no extra). Width, heads and blocks are those of the case. In its favour: the samples are drawn beforehand, from a normal
-distribution, and it knows no masks, so that every slot holds a star.
+benchmarks.train_step starts it in a process of its own if BayesFlow is installed (`pip install bayesflow`; no
+extra contains it). Width, heads and blocks are those of the case. Two things are in its favour: the samples
+are drawn in advance, from a normal distribution, and there is no mask, so that every position is a star.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks import cases
 
 
 class Rates(keras.callbacks.Callback):
-    """Samples/s of every epoch."""
+    """Record the samples per second of each epoch."""
 
     def __init__(self, num_sample: int):
         super().__init__()
@@ -36,7 +36,7 @@ class Rates(keras.callbacks.Callback):
 
 
 def measure(case: str, num_run: int, max_step: int, batch_size: int | None) -> dict:
-    """Samples/s of `num_run` epochs of `max_step` steps each, after one that is not counted."""
+    """Return the samples per second of `num_run` epochs of `max_step` steps, after a warm-up epoch."""
     config = cases.config(case, batch_size)
     model, optim = config.model, config.optim
     network = bayesflow.networks.SetTransformer(

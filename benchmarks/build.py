@@ -1,10 +1,10 @@
-"""The build of a data set, against a bare joblib.load of the same caches with as many processes.
+"""Measure the build of a data set, relative to a bare joblib.load of the same caches.
 
     python -m benchmarks.build --caches=DIR --num_copy=8
 
-The caches below DIR are copied under new run ids to make a larger set. Each of the two is a process of
-its own, timed from outside as a whole; the pair with the median ratio is given, and the peak memory of the build's
-largest process.
+The caches below DIR are copied under new names to make a larger data set. Build and joblib.load use the same
+number of processes, and are timed from outside as a whole. The table has the pair with the median ratio, and
+the peak memory of the largest process of the build.
 """
 
 import json
@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Seconds that a command takes, and the peak memory [MB] of the largest of its processes."""
+    """Return the seconds that a command takes, and the peak memory [MB] of its largest process."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -39,7 +39,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 
 def copies(caches: Path, folder: Path, num_copy: int) -> list[str]:
-    """Copies every obs cache `num_copy` times; returns the run ids."""
+    """Copy each obs cache `num_copy` times, and return the ids of the simulations."""
     run_ids = []
     for path in sorted(caches.glob("*-obs.joblib")):
         for number in range(num_copy):
@@ -82,7 +82,7 @@ def main() -> None:
             ratio, built, bare, peak = sorted(pairs)[len(pairs) // 2]
             rows.append(
                 {
-                    "runs": len(run_ids),
+                    "simulations": len(run_ids),
                     "joblib.load_s": bare,
                     "build_s": built,
                     "ratio": ratio,

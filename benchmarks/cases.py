@@ -1,4 +1,4 @@
-"""The models that are measured, by the names that the tables give them."""
+"""The models of the benchmarks, by their names in the tables."""
 
 import math
 
@@ -6,9 +6,9 @@ from ml_collections import ConfigDict
 
 from starjax.configs import common
 
-# Steps of an epoch at least, and training snapshots of the packaged sample.
+# Smallest number of steps of an epoch, and number of training snapshots of the packaged sample.
 NUM_STEP, NUM_SNAPSHOT = 38, 1221
-# Model, and hyperparameters beside the defaults.
+# Model, and hyperparameters that are not defaults.
 CASES = {
     "summary statistics (8, 4)": ("summary_stats", {}),
     "Deep Sets (8, 4)/(8, 4)": ("deep_sets", {}),
@@ -21,7 +21,7 @@ CASES = {
 
 
 def config(case: str, batch_size: int | None = None) -> ConfigDict:
-    """The config of a case, on the packaged sample; an epoch has some steps, whatever the batch."""
+    """Return the config of a case on the packaged sample; an epoch has at least NUM_STEP steps."""
     model, hparams = CASES[case]
     found = common.get_config(model)
     found.model.update(hparams)

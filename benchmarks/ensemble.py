@@ -1,4 +1,4 @@
-"""Many members at once against one: the time of an epoch.
+"""Measure the time of an epoch of many ensemble members, relative to one.
 
 python -m benchmarks.ensemble --size 8 32 --out=ensemble.json
 """
@@ -13,7 +13,7 @@ from starjax.runtime import devices
 def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--case", nargs="+", default=list(cases.CASES)[:3], choices=cases.CASES)
-    parser.add_argument("--size", type=int, nargs="+", default=[8, 32], help="members, beside one")
+    parser.add_argument("--size", type=int, nargs="+", default=[8, 32], help="numbers of members, beside one")
     parser.add_argument("--num_run", type=int, default=5)
     options = parser.parse_args()
     devices.use_cores(512)
@@ -25,9 +25,8 @@ def main() -> None:
             config.ensemble.size = size
             trainings[size] = training_lib.set_up(config)
         found = {size: [] for size in trainings}
-        for run in range(
-            options.num_run + 1
-        ):  # in turns, so that a change of the machine's speed meets all of them
+        # In turns, so that changes of the speed of the machine affect all of them.
+        for run in range(options.num_run + 1):
             for size, training in trainings.items():
                 [seconds] = report.seconds(lambda t=training, r=run: t.epoch(r), num_run=1)
                 found[size].append(seconds)
@@ -47,7 +46,7 @@ def main() -> None:
                     "mesh": " x ".join(map(str, trainings[size].trainer.mesh.devices.shape)),
                 }
             )
-    report.show("ensembles: seconds an epoch of all members", rows, options.out)
+    report.show("ensembles: time of an epoch of all members", rows, options.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Whole epochs as the command trains them: steps, validation, records and a checkpoint, and what each has of the time.
+"""Measure whole epochs of the command: training steps, validation, logs and checkpoint.
 
 python -m benchmarks.epoch --out=epoch.json
 """
 
 import itertools
+import re
 import statistics
 import subprocess
 import sys
@@ -20,10 +21,10 @@ CONFIGS = ("summary_stats", "deep_sets", "set_transformer")
 
 
 def lines_of(name: str, base: str, *options: str) -> Iterator[tuple[float, str]]:
-    """What the command prints, line by line, and how many seconds after its start.
+    """Yield each line that the command prints, with the seconds since its start.
 
     Raises:
-      RuntimeError: it failed.
+      RuntimeError: the command failed.
     """
     command = [sys.executable, "-m", "starjax.main", f"--config={name}", "--config.resume=False"]
     command += [f"--config.output_base={base}", *options]
@@ -36,26 +37,33 @@ def lines_of(name: str, base: str, *options: str) -> Iterator[tuple[float, str]]
 
 
 def run_directory(line: str) -> Path | None:
-    """The run directory, from the line that tells it."""
+    """Return the run directory, if the line names it."""
     return Path(line.split()[-1]) if line.startswith("run directory") else None
 
 
+def epoch_number(line: str) -> int | None:
+    """Return the number of the epoch that the line reports, if it reports one."""
+    match = re.search(r" epoch +(\d+)/", line)
+    return int(match[1]) if match else None
+
+
 def measure(name: str, num_epoch: int) -> dict:
+    """Return a row of the table."""
     ends, directory = [], None
     with tempfile.TemporaryDirectory() as base:
         options = (f"--config.train.max_epochs={num_epoch}", f"--config.train.patience={num_epoch}")
         for seconds, line in lines_of(name, base, *options):
-            ends += [seconds] if line.startswith("epoch") else []
+            ends += [seconds] if epoch_number(line) else []
             directory = directory or run_directory(line)
         timing = pd.read_csv(directory / "timing.csv")
-    # Without the first epoch, which also compiles what validation takes.
+    # Without the first epoch, which also compiles the validation.
     epoch_s = statistics.median(b - a for a, b in itertools.pairwise(ends))
     steps_s = statistics.median(timing["seconds"][1:])
     return {
         "config": name,
         "epoch_s": epoch_s,
         "training_steps_s": steps_s,
-        "share_of_validation_records_and_checkpoint": 1 - steps_s / epoch_s,
+        "share_of_validation_logs_and_checkpoint": 1 - steps_s / epoch_s,
     }
 
 

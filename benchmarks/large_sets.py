@@ -1,8 +1,8 @@
-"""Training with many stars a sample, and large batches: time and temporary memory.
+"""Measure time and temporary memory of training with large samples, and with large batches.
 
     python -m benchmarks.large_sets --out=large_sets.json
 
-The stars are drawn anew: 64 clusters of 5,000 stars.
+The stars are random: 64 clusters of 5,000 stars.
 """
 
 import dataclasses
@@ -16,11 +16,12 @@ from starjax.datasets import shard
 from starjax.runtime import devices
 from starjax.training import prepare
 
-# Samples that a GPU takes at a time.
+# Samples of a micro-batch on a GPU.
 ACCELERATOR_MICRO_BATCH = 2048
 
 
 def clusters(num_snapshot: int, num_star: int, keys: tuple[str, ...]) -> shard.Shard:
+    """Return a shard of random clusters."""
     rng = np.random.default_rng(0)
     ptr = np.arange(num_snapshot + 1) * num_star
     feature = rng.normal(size=(ptr[-1], len(keys))).astype(np.float32)
@@ -28,11 +29,12 @@ def clusters(num_snapshot: int, num_star: int, keys: tuple[str, ...]) -> shard.S
 
 
 def measure(case: str, num_star: int, batch_size: int, max_seconds: float) -> dict:
+    """Return a row of the table."""
     config = cases.config(case, batch_size)
     config.data.num_star_per_sample = num_star
     config.data.num_sample_per_snapshot = -(-batch_size // 64)
     if jax.default_backend() != "cpu":
-        # So that what is asked of the largest batch, a step in 4 GiB, is tried.
+        # Small enough that a step of the largest batch fits into 4 GiB.
         config.train.micro_batch_size = str(min(batch_size, ACCELERATOR_MICRO_BATCH))
     run = training_lib.new_run(config)
     stars = clusters(64, 5000, tuple(config.data.feature_keys))
@@ -65,7 +67,7 @@ def main() -> None:
     plan = [(name, num_star, 64) for name in names[1:3] for num_star in (128, 512, 2048, 4096)]
     plan += [(names[3], 128, 20480)]
     rows = [measure(*of_case, max_seconds=3) for of_case in plan]
-    report.show("many stars a sample, and a large batch", rows, options.out)
+    report.show("large samples, and a large batch", rows, options.out)
 
 
 if __name__ == "__main__":

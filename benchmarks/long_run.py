@@ -1,9 +1,9 @@
-"""A long run of a toy: whether memory, on the host and on the devices, grows with the number of epochs.
+"""Measure whether the memory of host and devices grows during a long run of a small model.
 
     python -m benchmarks.long_run --out=long_run.json
 
-Trained as the command trains, with validation, records and checkpoints, in short epochs so that there are many; and
-twice, which has to give the same parameters to the bit.
+The run is that of the command, with validation, logs and checkpoints, and has many short epochs. It is done
+twice, which must give the same parameters to the bit.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from starjax.runtime import devices
 from starjax.training import loop
 
 BATCH_SIZE = 32
-# Of the epochs; what is compiled and kept for later calls is there by then.
+# Fraction of the run after which all programs are compiled and all caches filled.
 WARM_UP = 0.2
 MEASURED = ("host_MiB", "objects", "device_buffers", "device_MiB")
 
 
 class MeasuringLogger(MetricsLogger):
-    """A logger that also notes, every so many epochs, what memory is in use.
+    """A logger that also records the memory in use, every `interval` epochs.
 
     Attributes:
-      notes: a row each time, of losses and memory.
+      notes: a row for each of these epochs, with losses and memory.
     """
 
     def __init__(self, *arguments, interval: int):
@@ -66,7 +66,7 @@ class MeasuringLogger(MetricsLogger):
 
 
 def toy(output_base: str) -> ConfigDict:
-    """Deep Sets on 32 stars of each snapshot of the packaged sample, once an epoch."""
+    """Return the config of Deep Sets on one sample of 32 stars of each snapshot."""
     config = common.get_config("deep_sets")
     config.name, config.output_base = "long-run", output_base
     config.data.num_star_per_sample, config.data.num_sample_per_snapshot = 32, 1
@@ -75,35 +75,35 @@ def toy(output_base: str) -> ConfigDict:
 
 
 def one_run(num_step: int, num_note: int) -> tuple[list[dict], dict]:
-    """Trains a toy for so many steps and the rest of an epoch; what was noted `num_note` times, and the last parameters."""
+    """Train for `num_step` steps and the rest of an epoch; return `num_note` notes and the parameters."""
     with tempfile.TemporaryDirectory() as base, open(os.devnull, "w") as nowhere:
         config = toy(base)
         num_step_per_epoch = math.ceil(cases.NUM_SNAPSHOT / BATCH_SIZE)
         num_epoch = math.ceil(num_step / num_step_per_epoch)
         config.train.max_epochs = config.train.patience = num_epoch
-        setup, place = training.set_up(config).setup, locate_run(config)
-        create_record(place, config, setup.data, setup.layout)
+        setup, run_dir = training.set_up(config).setup, locate_run(config)
+        create_record(run_dir, config, setup.data, setup.layout)
         num_sample = setup.data.shards["train"].num_snapshot
         interval = max(1, num_epoch // num_note)
-        recorder = MeasuringLogger(place, num_epoch, num_sample, True, interval=interval)
+        logger = MeasuringLogger(run_dir, num_epoch, num_sample, True, interval=interval)
         with (
-            Checkpoints(place.checkpoints) as checkpoints,
-            Checkpoints(place.interrupted) as interrupted,
-            recorder,
+            Checkpoints(run_dir.checkpoints) as checkpoints,
+            Checkpoints(run_dir.interrupted) as interrupted,
+            logger,
             contextlib.redirect_stdout(nowhere),
         ):
-            trained = loop.fit(config, setup, loop.Storage(checkpoints, interrupted, recorder))
-        notes = [{"steps": row["epoch"] * num_step_per_epoch, **row} for row in recorder.notes]
+            trained = loop.fit(config, setup, loop.Storage(checkpoints, interrupted, logger))
+        notes = [{"steps": row["epoch"] * num_step_per_epoch, **row} for row in logger.notes]
         return notes, jax.device_get(trained.arrays["state"]["params"])
 
 
 def growth(notes: list[dict], name: str) -> dict:
-    """What is noted as `name` after the warm-up and at the end, and what it grows by, by least squares."""
+    """Return a quantity of the notes after the warm-up and at the end, and its growth by least squares."""
     later = [row for row in notes if row["steps"] > WARM_UP * notes[-1]["steps"]]
     line = scipy.stats.linregress([row["steps"] / 1000 for row in later], [row[name] for row in later])
     ends = {"after_warm_up": later[0][name], "at_the_end": later[-1][name]}
     return {
-        "what": name,
+        "quantity": name,
         **ends,
         "per_1000_steps": float(line.slope),
         "standard_error": float(np.nan_to_num(line.stderr)),
@@ -121,7 +121,7 @@ def main() -> None:
     is_same = jax.tree.all(jax.tree.map(np.array_equal, first, second))
     rows = [{"run": i, **row} for i, (notes, _) in enumerate(runs) for row in notes]
     is_finite = all(np.isfinite([row["loss"], row["validation_loss"]]).all() for row in rows)
-    title = f"a long run, twice; losses finite: {is_finite}; the same parameters to the bit: {is_same}"
+    title = f"a long run, twice; losses are finite: {is_finite}; the same parameters to the bit: {is_same}"
     report.show(title, rows, options.out)
     found = [{"run": i, **growth(notes, name)} for i, (notes, _) in enumerate(runs) for name in MEASURED]
     report.show("growth after the warm-up", found, None)

@@ -1,11 +1,11 @@
-"""Age and mass as a distribution on the packaged sample: accuracy and intervals over seeds.
-
-Beside them a mass by least squares, and by how much the test runs are harder or easier to tell than those trained on.
+"""Measure accuracy and coverage of the posterior of age and mass on the packaged sample, over seeds.
 
     python -m benchmarks.posterior --out=posterior.json
 
-The test snapshots of whole commands; runs that are finished already are read, and not timed. Of shares two errors are told: that of
-a bootstrap over test runs, and by how much such a share scatters about its level (see `starjax.coverage`).
+For comparison it fits a mass by least squares, and measures how much harder the test simulations are than
+those of training. The figures are those of the test snapshots of whole commands. Finished runs are read, and
+not timed. Coverage has two errors: that of a bootstrap over the test simulations, and the expected scatter
+about the nominal level (see `starjax.evaluation.coverage`).
 """
 
 import time
@@ -29,19 +29,20 @@ from starjax.training.run import train_and_test
 CONFIGS = {"posterior": posterior, "posterior_incomplete": posterior_incomplete}
 TARGETS = posterior.get_config().data.target_keys
 MASS = "total_mass_within_2x_r_tidal"
-# Between deciles of the training stars' luminosities; and of the bright, which are few and weigh much [log10 Lsun].
+# Bins of luminosity [log10 Lsun]: deciles of the training stars, and bins of bright stars, which are few and
+# massive.
 DECILES, BRIGHT, DARK = np.linspace(0, 1, 11)[1:-1], (1.0, 1.5, 2.0, 2.5), -9.0
 
 
 def one_run(name: str, seed: int, base: str) -> list[dict]:
-    """Trains and tests a config; a row a target."""
+    """Train and test a config, and return a row per target."""
     config = CONFIGS[name].get_config()
     config.output_base, config.seed, config.name = base, seed, f"{name}-{seed}"
     is_finished = (Path(base) / "experiments" / config.name / "test_metrics.json").exists()
     start = time.perf_counter()
-    place = train_and_test(config)
+    run_dir = train_and_test(config)
     seconds = None if is_finished else time.perf_counter() - start
-    snapshots, coverage = pd.read_parquet(place.snapshots), pd.read_csv(place.coverage)
+    snapshots, coverage = pd.read_parquet(run_dir.snapshots), pd.read_csv(run_dir.coverage)
     rows = []
     for target in TARGETS:
         of_target = snapshots[snapshots["target_key"] == target]
@@ -58,14 +59,14 @@ def one_run(name: str, seed: int, base: str) -> list[dict]:
 
 
 def scores(predicted, truth) -> dict[str, float]:
-    """R², of one unit or another that is linear in it."""
+    """Return R², which is the same in all units that are linear in each other."""
     return {"r2": float(1 - np.sum((predicted - truth) ** 2) / np.sum((truth - np.mean(truth)) ** 2))}
 
 
 def least_squares() -> list[dict]:
-    """A mass for each bin of luminosity, fitted to how many stars of the training clusters are in it.
+    """Fit a mean stellar mass for each bin of luminosity to the star counts of the training clusters.
 
-    Non-negative, on the relative error. Once more with the metallicity known, by a factor each.
+    Masses are non-negative, and minimize the relative error. A second fit has a factor for each metallicity.
     """
     loaded = {
         split: shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", split)) for split in ("train", "test")
@@ -89,9 +90,10 @@ def least_squares() -> list[dict]:
 
 
 def how_hard_the_test_is() -> list[dict]:
-    """What trees on quantiles of the stars say of runs that they were not fitted to: in folds, and of the test's.
+    """Measure the errors of trees on quantiles of the features: in cross-validation, and on the test.
 
-    `p_value`: how often the mean error of as many runs, drawn from those of the folds, is as far from theirs as the test's is.
+    `p_value`: how often the mean error of as many simulations, drawn from the cross-validation, differs from
+    its mean by as much as that of the test.
     """
     config = posterior.get_config().data
     seen = [key for key in config.feature_keys if key not in config.hidden_keys]
@@ -100,28 +102,30 @@ def how_hard_the_test_is() -> list[dict]:
     train, test = data.shards["train"], data.shards["test"]
     described = [out_of_distribution.describe_all(one, seen, config.feature_clip) for one in (train, test)]
     trees = ExtraTreesRegressor(400, min_samples_leaf=3, random_state=0, n_jobs=-1)
-    told = (
+    predicted = (
         cross_val_predict(trees, described[0], train.target, cv=PredefinedSplit(data.fold_N)),
         trees.fit(described[0], train.target).predict(described[1]),
     )
     error = [
         np.abs(np.subtract(*(data.target_scalers.inverse(x.astype(np.float64), TARGETS) for x in pair)))
-        for pair in zip(told, (train.target, test.target), strict=True)
+        for pair in zip(predicted, (train.target, test.target), strict=True)
     ]
     rows = []
     for i, target in enumerate(TARGETS):
         in_folds, in_test = (float(one[:, i].mean()) for one in error)
-        drawn = _means_of_runs(error[0][:, i], train.run_id, len(np.unique(test.run_id)))
+        drawn = _means_of_simulations(error[0][:, i], train.run_id, len(np.unique(test.run_id)))
         p_value = np.mean(np.abs(drawn - in_folds) >= abs(in_test - in_folds))
         row = {"what": "trees", "target": target, "mae_in_folds": in_folds, "mae": in_test}
         rows.append(row | {"p_value": float(p_value)})
     return rows
 
 
-def _means_of_runs(values, run_id, num_run: int) -> np.ndarray:
-    """Means of the values over `num_run` runs, drawn with replacement many times."""
-    by_run = pd.Series(values).groupby(run_id).agg(["sum", "size"]).to_numpy()
-    drawn = by_run[np.random.default_rng(0).integers(len(by_run), size=(10_000, num_run))].sum(axis=1)
+def _means_of_simulations(values, run_id, num_simulation: int) -> np.ndarray:
+    """Return means of the values over `num_simulation` simulations, drawn with replacement many times."""
+    by_simulation = pd.Series(values).groupby(run_id).agg(["sum", "size"]).to_numpy()
+    drawn = by_simulation[
+        np.random.default_rng(0).integers(len(by_simulation), size=(10_000, num_simulation))
+    ].sum(axis=1)
     return drawn[:, 0] / drawn[:, 1]
 
 
@@ -130,7 +134,7 @@ def _luminosity(one: shard.Shard) -> np.ndarray:
 
 
 def _counts(one: shard.Shard, edges: np.ndarray) -> np.ndarray:
-    """Stars of each snapshot in each bin."""
+    """Return the number of stars of each snapshot in each bin."""
     snapshot = np.repeat(np.arange(one.num_snapshot), np.diff(one.ptr))
     counts = np.zeros((one.num_snapshot, len(edges) + 1))
     np.add.at(counts, (snapshot, np.digitize(_luminosity(one), edges)), 1)
@@ -141,7 +145,9 @@ def run_command() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--configs", nargs="*", default=list(CONFIGS), choices=CONFIGS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 10, 20])
-    parser.add_argument("--base", default="output/benchmarks", help="where runs lie, and stay [%(default)s]")
+    parser.add_argument(
+        "--base", default="output/benchmarks", help="folder where runs are kept [%(default)s]"
+    )
     arguments = parser.parse_args()
     devices.use_cores(64)
     rows = [

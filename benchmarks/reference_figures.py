@@ -1,10 +1,10 @@
-"""Accuracy on the packaged sample at the settings that the reference figures were taken with.
+"""Measure the accuracy on the packaged sample with the settings of the reference figures.
 
     python -m benchmarks.reference_figures --out=figures.json
 
-Every model at its default size, for mass and for age, over seeds; test R² in scaled units of the best
-epoch. Two figures each: `whole`, as starjax tests (all drawn stars kept), and `dropped`, on test samples
-that lose stars as training samples do, which is how the reference was tested.
+Each model has its default size, and is trained for mass and for age, with several seeds. The figures are the
+test R² in scaled units of the best epoch: `whole`, as starjax tests, with all drawn stars; and `dropped`, on
+test samples from which stars are dropped as in training, as the reference was tested.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from starjax.training.run import train_and_test
 
 CONFIGS = {"summary_stats": summary_stats, "deep_sets": deep_sets, "set_transformer": set_transformer}
 TARGETS = ("total_mass_within_2x_r_tidal", "time")
-# R² of the PyTorch framework that starjax re-creates, one run each, tested with dropped stars.
+# R² of the PyTorch framework that starjax reimplements, one run each, tested with dropped stars.
 REFERENCE = {
     ("summary_stats", "total_mass_within_2x_r_tidal"): 0.679,
     ("deep_sets", "total_mass_within_2x_r_tidal"): 0.690,
@@ -37,7 +37,7 @@ REFERENCE = {
 
 
 class DroppingEvaluator(Evaluator):
-    """Draws test samples as training draws its own."""
+    """Evaluates on samples from which stars are dropped as in training."""
 
     @property
     def sample_config(self):
@@ -45,17 +45,17 @@ class DroppingEvaluator(Evaluator):
 
 
 def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -> list[dict]:
-    """Trains and tests a model of each seed, all at once; R² and MAE on whole and on dropped test samples."""
+    """Train and test a model with each seed, all at once; return metrics on whole and on dropped samples."""
     config = CONFIGS[name].get_config()
     config.output_base, config.data.target_keys, config.ensemble.size = base, (target,), num_seed
     config.model.dtype = dtype
     start = time.perf_counter()
-    place = train_and_test(config)
+    run_dir = train_and_test(config)
     seconds = time.perf_counter() - start
 
     setup = training.set_up(config).setup
     state = setup.trainer.initial_state
-    with Checkpoints(place.checkpoints, is_read_only=True) as checkpoints:
+    with Checkpoints(run_dir.checkpoints, is_read_only=True) as checkpoints:
         saved = checkpoints.restore_last({"state": state, "best": state["params"]})
     arrays, progress = saved.arrays, member_progress.from_checkpoint(saved.content)
     found = {}
@@ -78,14 +78,15 @@ def one_ensemble(name: str, target: str, num_seed: int, dtype: str, base: str) -
 
 
 def run(models: list[str], targets: list[str], num_seed: int, dtype: str) -> list[dict]:
-    """All runs, in a temporary folder."""
+    """Train and test all models in a temporary folder."""
     with tempfile.TemporaryDirectory() as base:
         return [row for t in targets for m in models for row in one_ensemble(m, t, num_seed, dtype, base)]
 
 
 def table_of(rows: list[dict]) -> str:
     lines = [
-        "model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | R² of the mean prediction | MAE whole, physical | s for all seeds"
+        "model | target | reference R² | R² dropped, mean (each) | R² whole, mean (each) | "
+        "R² of the mean prediction | MAE whole, physical | s for all seeds"
     ]
     for (name, target), reference in REFERENCE.items():
         mine = [row for row in rows if (row["model"], row["target"]) == (name, target)]

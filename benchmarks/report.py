@@ -1,4 +1,4 @@
-"""A table for people and JSON for machines, with what the figures depend on."""
+"""Print the results of a benchmark as a table, and write them as JSON with machine and versions."""
 
 import argparse
 import datetime
@@ -21,7 +21,7 @@ _PACKAGES = ("starjax", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "bay
 
 
 def machine() -> dict:
-    """Where and with what a figure was measured."""
+    """Return the machine and the versions that figures depend on."""
     device = jax.devices()[0]
     return {
         "date": datetime.date.today().isoformat(),
@@ -52,7 +52,7 @@ def _processor() -> str:
 
 
 def show(title: str, rows: list[dict], out: str | None) -> None:
-    """Prints rows as one table, and writes them to `out`, if given, with the machine."""
+    """Print rows as a table, and write them to `out`, if given, with the machine."""
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
@@ -62,9 +62,8 @@ def show(title: str, rows: list[dict], out: str | None) -> None:
         table.add_row(*(_text(row.get(name)) for name in columns))
     Console(width=150).print(table)
     found = machine()
-    print(
-        f"{found['num_device']} {found['device']} device(s), {found['processor']}, jax {found['versions']['jax']}"
-    )
+    devices, version = f"{found['num_device']} {found['device']} device(s)", found["versions"]["jax"]
+    print(f"{devices}, {found['processor']}, jax {version}")
     if out:
         files.write_json(Path(out), {"title": title, "machine": found, "rows": rows})
 
@@ -78,7 +77,7 @@ def _text(value) -> str:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the option that every benchmark has."""
+    """Return a parser with the option that all benchmarks have."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,7 +86,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def seconds(function: Callable[[], object], num_run: int = 5) -> list[float]:
-    """How long each of some calls takes until what it returns is there, after one that is not counted."""
+    """Return the seconds of some calls, until their results are computed, after a warm-up call."""
     jax.block_until_ready(function())
     found = []
     for _ in range(num_run):
@@ -98,4 +97,5 @@ def seconds(function: Callable[[], object], num_run: int = 5) -> list[float]:
 
 
 def median_seconds(function: Callable[[], object], num_run: int = 5) -> float:
+    """Return the median of `seconds`."""
     return statistics.median(seconds(function, num_run))

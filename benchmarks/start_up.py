@@ -1,4 +1,4 @@
-"""From the command to the first step, with nothing compiled before and with everything; and how long devices wait.
+"""Measure the time from the command to the first step, with a cold and a warm cache.
 
 python -m benchmarks.start_up --out=start_up.json
 """
@@ -11,12 +11,12 @@ from benchmarks import epoch, report
 
 
 def one_run(name: str, base: str, *options: str) -> tuple[dict, Path]:
-    """Seconds until the first step begins, until the first epoch is done, until the command ends; the run directory."""
+    """Return the seconds until the first step, the first epoch and the end; and the run directory."""
     found, directory = {}, None
     for seconds, line in epoch.lines_of(name, base, "--config.train.max_epochs=3", *options):
         if " parameters, " in line:
             found["first_step_s"] = seconds
-        elif line.startswith("epoch   1/"):
+        elif epoch.epoch_number(line) == 1:
             found["first_epoch_s"] = seconds
         directory = directory or epoch.run_directory(line)
         found["three_epochs_and_test_s"] = seconds
@@ -33,7 +33,7 @@ def main() -> None:
                 rows.append({"config": name, "compilation_cache": kind, **seconds})
             _, traced = one_run(name, base, "--config.profile=2")
             idle = json.loads((traced / "profile" / "idle.json").read_text())
-        rows[-1]["share_of_its_training_steps_that_devices_wait"] = idle["idle_share"]
+        rows[-1]["share_of_training_steps_that_devices_wait"] = idle["idle_share"]
     report.show("from the command to the first step", rows, options.out)
 
 

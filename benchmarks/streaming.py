@@ -1,12 +1,12 @@
-"""Training on stars that are streamed from disk, against the same stars on the device.
+"""Measure training on stars that are streamed from disk, relative to stars on the device.
 
     python -m benchmarks.streaming --out=streaming.json
-    python -m benchmarks.streaming --gibibytes=12 --memory_gibibytes=4     # larger than the memory allowed
+    python -m benchmarks.streaming --gibibytes=12 --memory_gibibytes=4     # larger than the allowed memory
 
-Generated clusters of 100 stars with 11 features, in the proportions of a full data set (300 million stars: 13 GB).
-Each run is a process of its own, and each epoch begins with the files out of the system's cache (where it can be told so).
-With --memory_gibibytes only the streamed run is made, by a process that may not allocate more than that (RLIMIT_DATA,
-what of the files stays in its cache, the system decides).
+The data set consists of random clusters of 100 stars with 11 features, in the proportions of a full data set
+(300 million stars: 13 GB). Each run is a process of its own. Before each epoch the files are dropped from the
+page cache, where the system allows it. With --memory_gibibytes only the streamed run is measured, in a
+process that cannot allocate more (RLIMIT_DATA; the page cache does not count). It needs Linux or macOS.
 """
 
 import concurrent.futures
@@ -34,7 +34,7 @@ PART_BYTES = 2**30
 
 
 def generate(folder: Path, num_byte: int) -> None:
-    """Writes scaled shards of about as many bytes, in parts, and the sample's scalers beside them."""
+    """Write scaled shards of about `num_byte` bytes in several files, and the scalers of the sample."""
     target_key = cases.config(next(iter(cases.CASES))).data.target_keys
     rng = np.random.default_rng(0)
     most = PART_BYTES // (4 * NUM_STAR * len(KEYS))
@@ -52,7 +52,7 @@ def generate(folder: Path, num_byte: int) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Lets the system drop what it keeps of the files in memory."""
+    """Ask the system to drop the files from the page cache."""
     if hasattr(os, "posix_fadvise"):  # not on macOS
         for path in folder.glob("*.npz"):
             with open(path, "rb") as file:
@@ -61,7 +61,7 @@ def forget(folder: Path) -> None:
 
 
 def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int | None) -> dict:
-    """Samples/s over whole epochs, and the most memory of this process, which may allocate so many bytes."""
+    """Return samples per second over whole epochs, and the peak memory of this process, which is limited."""
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     devices.use_cores(512)
@@ -90,10 +90,10 @@ def measure(case: str, folder: Path, placement: str, num_epoch: int, limit: int 
 def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--case", nargs="+", default=list(cases.CASES)[1:2], choices=cases.CASES)
-    parser.add_argument("--gibibytes", type=float, default=0.5, help="of the generated data set")
-    parser.add_argument("--memory_gibibytes", type=float, help="that the process may allocate")
+    parser.add_argument("--gibibytes", type=float, default=0.5, help="size of the generated data set")
+    parser.add_argument("--memory_gibibytes", type=float, help="memory that the process may allocate")
     parser.add_argument("--num_epoch", type=int, default=3)
-    parser.add_argument("--folder", help="for the data set; a temporary one if not given")
+    parser.add_argument("--folder", help="folder for the data set [a temporary one]")
     options = parser.parse_args()
     limit = int(options.memory_gibibytes * 2**30) if options.memory_gibibytes else None
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -107,7 +107,7 @@ def main() -> None:
                     rows.append(
                         process.submit(measure, case, folder, where, options.num_epoch, limit).result()
                     )
-    devices.use_cores(512)  # as they had
+    devices.use_cores(512)  # as the measured processes
     report.show("streamed from disk", rows, options.out)
 
 

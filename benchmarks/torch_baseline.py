@@ -1,9 +1,10 @@
-"""The usual PyTorch way to the same training: a Dataset that draws one sample, a DataLoader with workers, nn modules.
+"""Measure the training throughput of the usual PyTorch way: a Dataset, a DataLoader with workers, nn modules.
 
     python -m benchmarks.torch_baseline --case='Deep Sets (8, 4)/(8, 4)'
 
-Called by benchmarks.train_step, in a process of its own. It needs the extra `benchmark`. The models are those
-of starjax, to the number of parameters; nothing of starjax is imported but the cases and the packaged sample.
+benchmarks.train_step starts it in a process of its own. It needs the extra `benchmark`. The models are those
+of starjax, with the same number of parameters; only the cases and the packaged sample are imported from
+starjax.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from starjax.datasets.load import load_dataset
 
 
 class Clusters(Dataset):
-    """Random subsets of the stars of a snapshot: what `starjax.data.sampler` draws, in numpy."""
+    """Random subsets of the stars of a snapshot, drawn like those of `starjax.sampling.sampler`, in numpy."""
 
     def __init__(self, shard, config):
         self.shard, self.config = shard, config
@@ -30,22 +31,22 @@ class Clusters(Dataset):
         return self.shard.num_snapshot * self.config.num_sample_per_snapshot
 
     def __getitem__(self, index):
-        if self.rng is None:  # one a worker process
+        if self.rng is None:  # one per worker process
             self.rng = np.random.default_rng(torch.initial_seed() % 2**63)
-        config, num_slot = self.config, self.config.num_star_per_sample
+        config, size = self.config, self.config.num_star_per_sample
         snapshot = index // config.num_sample_per_snapshot
         first, last = self.shard.ptr[snapshot], self.shard.ptr[snapshot + 1]
         num_kept = last - first
         rows = np.arange(first, last)
-        if num_kept >= num_slot:
-            rows = first + self.rng.permutation(last - first)[:num_slot]
-            num_kept = num_slot
+        if num_kept >= size:
+            rows = first + self.rng.permutation(last - first)[:size]
+            num_kept = size
             if self.rng.random() < config.drop_probability:
                 ratio = self.rng.uniform(*config.drop_ratio_range)
-                num_kept = num_slot - min(round(ratio * num_slot), num_slot - 1)
-        features = np.zeros((num_slot, self.shard.feature.shape[1]), np.float32)
+                num_kept = size - min(round(ratio * size), size - 1)
+        features = np.zeros((size, self.shard.feature.shape[1]), np.float32)
         features[:num_kept] = self.shard.feature[rows[:num_kept]]
-        mask = np.arange(num_slot) < num_kept
+        mask = np.arange(size) < num_kept
         return features, mask, self.shard.target[snapshot]
 
 
@@ -137,7 +138,7 @@ MODELS = {"summary_stats": SummaryStats, "deep_sets": DeepSets, "set_transformer
 
 
 def measure(case: str, num_run: int, max_step: int, num_worker: int, batch_size: int | None) -> dict:
-    """Samples/s of `num_run` runs of at most `max_step` steps each, after a warm-up of as many."""
+    """Return the samples per second of `num_run` runs of `max_step` steps, after a warm-up run."""
     torch.manual_seed(0)
     config = cases.config(case, batch_size)
     shards = load_dataset(config.data.dataset, config.data.feature_keys, config.data.target_keys).shards

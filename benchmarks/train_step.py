@@ -1,10 +1,10 @@
-"""Training throughput, sampler and optimizer included, beside PyTorch's in the same run.
+"""Measure the training throughput, with sampler and optimizer, beside that of PyTorch.
 
     python -m benchmarks.train_step --out=train_step.json
 
-Runs of many steps on the packaged sample, 128 stars a sample; the medians are given. Ours, PyTorch's
-(`benchmarks.torch_baseline`) and BayesFlow's (`benchmarks.bayesflow_baseline`), where they are there, take turns, so that a
-machine of changing speed is the same for all.
+The table has medians of runs of many steps on the packaged sample, with 128 stars per sample. Ours, PyTorch
+(`benchmarks.torch_baseline`) and BayesFlow (`benchmarks.bayesflow_baseline`), if they are installed, take
+turns, so that changes of the speed of the machine affect all of them.
 """
 
 import collections
@@ -22,26 +22,28 @@ from benchmarks import cases, report
 from benchmarks import training as training_lib
 from starjax.runtime import devices
 
-# Of a run of ours: many steps of a fast device.
+# Shortest time of one of our runs: many steps of a fast device.
 LEAST_SECONDS = 0.5
-# Samples of a step where a CPU computes, and elsewhere.
+# Samples of a step on a CPU, and on other devices.
 CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 512, 16384
 
 
 def rates_of(baseline: str, case: str, *options: str) -> list[float]:
-    """Samples/s of some runs of `benchmarks.<baseline>`, in a process of its own."""
+    """Return the samples per second of some runs of a baseline, in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.{baseline}", f"--case={case}", "--num_run=3", *options]
-    # Of a GPU jax would take all memory that this process has left.
+    # jax would otherwise allocate all memory of the GPU that this process has left.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])["samples_per_s"]
 
 
 def has(package: str) -> bool:
+    """Return whether a package is installed."""
     return importlib.util.find_spec(package) is not None
 
 
 def our_rates(training: training_lib.Training, num_step: int, num_run: int) -> list[float]:
+    """Return the samples per second of some runs, after a warm-up run."""
     rates = []
     for run in range(num_run + 1):
         start, num_sample = time.perf_counter(), 0.0
@@ -52,6 +54,7 @@ def our_rates(training: training_lib.Training, num_step: int, num_run: int) -> l
 
 
 def measure(case: str, options) -> dict:
+    """Return a row of the table."""
     is_cpu = jax.default_backend() == "cpu"
     batch_size = options.batch_size or (CPU_BATCH_SIZE if is_cpu else ACCELERATOR_BATCH_SIZE)
     config = cases.config(case, batch_size)
@@ -61,7 +64,7 @@ def measure(case: str, options) -> dict:
     ours, theirs = [], collections.defaultdict(list)
     batch = [f"--batch_size={batch_size}"]
     steps = [f"--max_step={options.torch_step}"]
-    for _ in range(options.num_turn):
+    for _ in range(options.num_round):
         ours += our_rates(training, options.max_step, 5)
         for num_worker in options.num_worker if has("torch") else []:
             name = f"PyTorch_{num_worker}_workers"
@@ -89,11 +92,15 @@ def measure(case: str, options) -> dict:
 def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--case", nargs="+", default=list(cases.CASES), choices=cases.CASES)
-    parser.add_argument("--num_turn", type=int, default=3, help="turns of ours and PyTorch's")
-    parser.add_argument("--max_step", type=int, default=38, help="our steps of a run, at most an epoch")
-    parser.add_argument("--torch_step", type=int, default=12, help="PyTorch's and BayesFlow's steps of a run")
+    parser.add_argument("--num_round", type=int, default=3, help="rounds of ours and PyTorch")
+    parser.add_argument("--max_step", type=int, default=38, help="steps of one of our runs, at most an epoch")
+    parser.add_argument("--torch_step", type=int, default=12, help="steps of a run of PyTorch or BayesFlow")
     parser.add_argument(
-        "--num_worker", type=int, nargs="*", default=[0, 2], help="PyTorch's workers; none: ours alone"
+        "--num_worker",
+        type=int,
+        nargs="*",
+        default=[0, 2],
+        help="numbers of PyTorch workers; none: only ours",
     )
     parser.add_argument("--batch_size", type=int, help="samples of a step [CPU: 512, else 16,384]")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])

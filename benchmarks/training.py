@@ -1,4 +1,4 @@
-"""A run whose parts can be timed."""
+"""A run for benchmarks, whose parts can be timed."""
 
 import dataclasses
 import time
@@ -17,10 +17,10 @@ from starjax.training.trainer import Trainer
 
 @dataclasses.dataclass
 class Training:
-    """A run that can be timed, and the state that it is in.
+    """A run that can be timed, and its current state.
 
     Attributes:
-      compile_seconds: for placing the stars, models, optimizer and compiled steps.
+      compile_seconds: time for placing the stars and compiling the training steps.
     """
 
     setup: prepare.Setup
@@ -32,7 +32,7 @@ class Training:
         return self.setup.trainer
 
     def steps(self, num_step: int, epoch: int = 0) -> dict:
-        """Does some steps of the first chunk of an epoch; what is summed over them, once it is there."""
+        """Do some steps of the first chunk of an epoch, and return their sums."""
         trainer = self.trainer
         members = devices.shard_members(trainer.members.arrays(), trainer.mesh)
         stars, num_in_chunk = next(iter(self.setup.source.chunks(epoch)))
@@ -41,7 +41,7 @@ class Training:
         return jax.tree.map(devices.gather, sums)
 
     def epoch(self, epoch: int) -> list[dict]:
-        """A whole epoch as a run does it."""
+        """Train a whole epoch as a run does."""
         members = [True] * len(self.trainer.members)
         begun = EpochState(epoch + 1, self.state)
         done = train_epoch(self.trainer, begun, self.setup.source, members, lambda num: None, lambda: False)
@@ -50,12 +50,12 @@ class Training:
 
 
 def new_run(config: ConfigDict) -> prepare.RunContext:
-    """Return a run that begins, with its data set."""
+    """Return a new run with its data set."""
     return prepare.RunContext(config, inspect(locate_run(config)), prepare.read_dataset(config))
 
 
 def set_up(config: ConfigDict) -> Training:
-    """Sets a run up as starjax.main does."""
+    """Set up a run as starjax.training.run does."""
     run = new_run(config)
     start = time.perf_counter()
     setup = prepare.prepare(run)
