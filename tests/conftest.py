@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little. Those of
-# the mathematics ask for `all_optimizations`.
+# Before jax is imported, and for the commands that tests start too: tests compile a lot and compute little.
+# Tests of the mathematics ask for `all_optimizations`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Commands print as those of users do, who seldom set this.
 os.environ.pop("PYTHONUNBUFFERED", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import starjax
 
 PACKAGE = Path(starjax.__file__).parent
-# From the top down; folders of one line do not import from each other. `configs` are files that commands read.
+# From the top down; folders of one line do not import from each other. Commands read the files in `configs`.
 LAYERS = (
     {"__main__", "main", "__init__"},
     {"commands"},
