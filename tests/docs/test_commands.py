@@ -68,6 +68,8 @@ def run(block: Block, folder: Path, variables: dict[str, str]) -> None:
     else:
         argv = ["bash", "-c", f"{SHORTER}\n{text}\nenv -0 > .variables"]
     environment = os.environ | variables | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    # Unlike most tests, these compute more than they compile.
+    environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
     done = subprocess.run(
         argv, cwd=folder, env=environment, capture_output=True, encoding="utf8", timeout=1200
     )
