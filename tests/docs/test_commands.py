@@ -86,7 +86,8 @@ def test_each_block_says_whether_it_is_run(page):
             assert re.fullmatch(r"run|run: install|not run: .+", block.mark), f"{page}: {block.text}"
 
 
-@pytest.mark.slow
+# They train: together they take half an hour on two cores.
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(block.mark == "run" for block in blocks(page))],
