@@ -227,7 +227,7 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
             "data.dataset='/nowhere': there is no folder /nowhere",
         ),
         (["--config=set_transformer", "--config.model.num_heads=4"], "model.num_heads=4"),
-        (["--config=deep_sets", "--config.output_base=README.md"], "README.md is no folder"),
+        (["--config=deep_sets", "--config.output_base=README.md"], "README.md is not a folder"),
         (["--config=deep_sets", "--config.data.target_keys=a,b"], """'("a", "b")'"""),
         (["--config=/dev/null"], "--config=/dev/null: the file defines no get_config()"),
         (
