@@ -75,9 +75,8 @@ class Parser(argparse.ArgumentParser):
             return self._parse_options(argv)
         config_options, others = _split_config_options(argv)
         arguments = self._parse_options(others)
-        from starjax.commands import (
-            config_flag,
-        )  # imports ml_collections and absl, which --help does not need
+        # Imports ml_collections and absl, which --help does not need.
+        from starjax.commands import config_flag
 
         arguments.config = config_flag.load(config_options, self.config)
         return arguments
