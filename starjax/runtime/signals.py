@@ -118,7 +118,7 @@ def stop_message(kept: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[DeferredStop]:
-    """Only note signals within this block, in the `number` of the handler that it yields."""
+    """Defer signals within this block: the first one is noted in the `number` of the handler that it yields."""
     handler = DeferredStop()
     with _handled(handler):
         yield handler

@@ -55,7 +55,7 @@ class Source:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the first axis of the stars is shares, each with its own stars."""
+        """Return whether the first axis of the stars is shares, each with its own stars."""
         return self.placement != "replicated"
 
     @property
