@@ -118,7 +118,7 @@ def stop_message(kept: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[DeferredStop]:
-    """Defer signals within this block: the first one is noted in the `number` of the handler that it yields."""
+    """Defer signals within this block: the `number` of what it yields is that of the first one."""
     handler = DeferredStop()
     with _handled(handler):
         yield handler
