@@ -40,6 +40,7 @@ def of_member(place, member):
     return table[table["member"] == member].reset_index(drop=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend", "where"),
     [
@@ -68,6 +69,7 @@ def test_a_member_equals_a_run_of_its_own(config, monkeypatch, name, backend, wh
     pd.testing.assert_frame_equal(rows, pd.read_csv(lone_place.metrics), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_differ_only_in_their_seeds(config):
     place = train_and_test(together(config))
     predictions = [of_member(place, i)["prediction_scaled"] for i in range(4)]
@@ -104,6 +106,7 @@ def test_a_member_stops_when_its_patience_is_over(config):
     np.testing.assert_allclose(of_member(place, 1)["prediction_scaled"], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     best = int(pd.read_csv(place.members)["member"].iloc[0])
@@ -138,6 +141,7 @@ def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     assert train_and_test(config).test_metrics.exists()
 
 
+@pytest.mark.slow
 def test_the_best_member_of_another_sweep_is_not_replaced(config):
     place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     shutil.rmtree(place.path)
@@ -147,6 +151,7 @@ def test_the_best_member_of_another_sweep_is_not_replaced(config):
     assert not place.path.exists()
 
 
+@pytest.mark.slow
 def test_the_last_active_member_may_diverge(config):
     """The others have stopped before, and are kept."""
     config.train.max_epochs, config.train.patience = 8, 1

@@ -117,6 +117,7 @@ def test_an_invalid_part_is_refused(text):
         parse_part(text)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_skipped_and_a_failed_run_does_not_stop_the_others(tiny, capsys, monkeypatch):
     first, second = grid.grid_configs(tiny)
     # Another run's record in the directory of the first.
