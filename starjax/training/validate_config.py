@@ -155,7 +155,7 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
             raise ConfigError(f"config.sweep.{name}={values!r} should be {kind}")
         if values and len(values) != size:
             raise ConfigError(
-                f"config.sweep.{name}={values!r} has {len(values)} value(s), and "
+                f"config.sweep.{name}={values!r} has {len(values)} value(s) where "
                 f"config.ensemble.size={size}: give one for each member"
             )
         bounds = sweep.log_uniform[name] if name in run_config.HPARAMS else ()
