@@ -163,7 +163,7 @@ def test_the_last_active_member_may_diverge(config):
 def test_a_diverging_member_is_left_out(config, capsys):
     place = train_and_test(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
     printed = capsys.readouterr().out
-    assert "member 1 is left out from here on, its learning rate was 1e+30: the loss is not finite" in printed
+    assert "member 1 is left out from now on, its learning rate was 1e+30: the loss is not finite" in printed
     members = pd.read_csv(place.members)
     assert members["is_failed"].tolist() == [False, False, False, True]
     assert members["member"].iloc[-1] == 1
@@ -218,10 +218,10 @@ def test_drawn_hyperparameters_are_within_their_bounds_and_reproducible(config):
     ("fields", "message"),
     [
         ({"ensemble.size": 0}, r"config.ensemble.size=0 should be at least 1"),
-        ({"sweep.seed": (1, 2)}, r"config.sweep.seed=\(1, 2\) has 2 value\(s\) where config.ensemble.size=1"),
+        ({"sweep.seed": (1, 2)}, r"config.sweep.seed=\(1, 2\) has 2 value\(s\), and config.ensemble.size=1"),
         (
             {"ensemble.size": 3, "sweep.dropout": (0.1, 0.2)},
-            r"config.sweep.dropout=.* has 2 value\(s\) where config.ensemble.size=3",
+            r"config.sweep.dropout=.* has 2 value\(s\), and config.ensemble.size=3",
         ),
         (
             {"ensemble.size": 2, "sweep.dropout": (0.1, 1.2)},
