@@ -218,10 +218,10 @@ def test_drawn_hyperparameters_are_within_their_bounds_and_reproducible(config):
     ("fields", "message"),
     [
         ({"ensemble.size": 0}, r"config.ensemble.size=0 should be at least 1"),
-        ({"sweep.seed": (1, 2)}, r"config.sweep.seed=\(1, 2\) has 2 value\(s\), and config.ensemble.size=1"),
+        ({"sweep.seed": (1, 2)}, r"config.sweep.seed=\(1, 2\) has 2 value\(s\) where config.ensemble.size=1"),
         (
             {"ensemble.size": 3, "sweep.dropout": (0.1, 0.2)},
-            r"config.sweep.dropout=.* has 2 value\(s\), and config.ensemble.size=3",
+            r"config.sweep.dropout=.* has 2 value\(s\) where config.ensemble.size=3",
         ),
         (
             {"ensemble.size": 2, "sweep.dropout": (0.1, 1.2)},
