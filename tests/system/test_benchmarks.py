@@ -36,7 +36,7 @@ def test_implementations_of_attention_agree(name):
     ("module", "arguments"),
     [
         (sampler, []),
-        (train_step, ["--num_worker", "--num_rotation=1", "--max_step=2", f"--case={CASE}"]),
+        (train_step, ["--num_worker", "--num_round=1", "--max_step=2", f"--case={CASE}"]),
         pytest.param(ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"], marks=pytest.mark.weekly),
     ],
 )
