@@ -17,8 +17,10 @@ class AstrometryError(errors.StarjaxError):
     """Stars that are not one cluster."""
 
 
-# A star enters a fit within this many standard deviations.
+# A star enters a fit within this many standard deviations. Stars between this and `membership.MEMBER_WITHIN`
+# remain members, but do not pull the fit.
 _FIT_WITHIN = 4.0
+# Fits converge in a few iterations, but may alternate between two sets of stars forever.
 _MAX_ITERATIONS = 50
 # The radial velocity from perspective is used only if its standard error is below this [km/s].
 MAX_PERSPECTIVE_ERROR_KMS = 5.0
@@ -86,6 +88,7 @@ def combine_parallaxes(
         cluster_error=cluster_error,
         num_used=num_used,
         spread=float(np.sqrt(depth)),
+        # A negative parallax counts in the mean, but gives a star no distance.
         star=np.where(star > 0, star, cluster),
         star_error=np.sqrt(depth * (1 - weight)),
         deviation=(measured - cluster) / np.sqrt(depth + error**2),
@@ -96,6 +99,7 @@ def _mean_parallax(values: np.ndarray, variances: np.ndarray, dispersion: float)
     """Return the mean parallax without outliers, its standard error, and the number of stars in it."""
     mean, used = float(np.median(values)), np.zeros(len(values), bool)
     for _ in range(_MAX_ITERATIONS):
+        # The depth in mas, and with it the variance, changes with the mean.
         total = variances + (mean * dispersion) ** 2
         now = np.abs(values - mean) < _FIT_WITHIN * np.sqrt(total)
         if not now.any():
@@ -176,6 +180,7 @@ def fit_motion(
             return measured
     if is_precise:
         return Motion(velocity, "perspective", error, 0)
+    # With 0 the perspective of the unknown radial motion is not removed.
     return Motion(_least_squares(stars, 0.0)[0], "unknown", 0.0, 0)
 
 
@@ -184,9 +189,11 @@ def _fit_with_radial(stars: Tangential, radial: np.ndarray, radial_error: np.nda
     known = np.isfinite(radial)
     line_of_sight, values, errors = stars.axes[known, 0], radial[known], radial_error[known]
     mean_radial = np.median(values)
+    # Each component enters the other by perspective: they are fitted in turn.
     for _ in range(_MAX_ITERATIONS):
         velocity, _ = _least_squares(stars, mean_radial)
-        # The radial velocity of the centre by each star, without the projected tangential motion.
+        # The radial velocity of the cluster that each star implies: its own, without the projected tangential
+        # motion.
         at_centre = (values - line_of_sight[:, 1:] @ velocity[1:]) / line_of_sight[:, 0]
         deviation = np.abs(at_centre - np.median(at_centre))
         used = deviation < _FIT_WITHIN * np.sqrt(errors**2 + _scatter(at_centre) ** 2)

@@ -13,7 +13,9 @@ from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
 from starjax.catalogs.photometry import Luminosities
 
+# A table from the Gaia archive has some 150 columns.
 _MAX_COLUMNS_NAMED = 12
+# Features that depend on how deep in the cluster a star is.
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
@@ -64,11 +66,11 @@ def describe_luminosities(
     is_measured = ~is_listed & np.isfinite(luminosities.log_luminosity)
     notes = []
     if is_listed.any():
-        notes.append(f"Luminosities as listed, of {_stars(int(is_listed.sum()))}.")
+        notes.append(f"Luminosities of {_stars(int(is_listed.sum()))} as listed.")
     if is_measured.any():
         notes.append(
-            f"Luminosities from G and BP-RP with an extinction A_V of {view.extinction_v_mag:g} mag, of "
-            f"{_stars(int(is_measured.sum()))}."
+            f"Luminosities of {_stars(int(is_measured.sum()))} from G and BP-RP, with an extinction A_V of "
+            f"{view.extinction_v_mag:g} mag."
         )
     elif view.extinction_v_mag:
         notes.append(
@@ -99,6 +101,7 @@ def describe_geometry(
         notes += [_describe_radial_velocity(stars, motion), *_describe_broadening(geometry)]
     depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
     error = float(np.median(geometry.star_distance_error))
+    # With errors beyond half of the depth, the order of the stars along the line of sight is mostly noise.
     if any(key in _ALONG_SIGHT for key in keys) and error > depth / 2:
         notes.append(
             f"Distances of single stars are uncertain by {error:.1f} pc (median) in a cluster {depth:.1f} pc "
@@ -121,7 +124,7 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
     else:
         notes = [
             f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from "
-            f"{_stars(parallaxes.num_used)} and a zero point of parallaxes of "
+            f"{_stars(parallaxes.num_used)} with a parallax zero point of "
             f"{view.parallax_zero_point_mas:g} mas."
         ]
     if stars["distance"].notna().any() and stars["distance_error"].isna().all():
@@ -140,7 +143,7 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
 
 def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:
     num_listed = int(stars["radial_velocity"].notna().sum())
-    listed = f"more precise than that listed of {_stars(num_listed)}" if num_listed else "none is listed"
+    listed = f"more precise than the listed ones of {_stars(num_listed)}" if num_listed else "none is listed"
     value = f"Radial velocity {motion.velocity[0]:.2f}"
     return {
         "given": f"{value} km/s (given).",
@@ -148,7 +151,7 @@ def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:
         "perspective": f"{value} ± {motion.radial_error:.2g} km/s, from the convergence of proper motions: "
         f"{listed}. An expansion or contraction of the cluster itself would count as radial velocity.",
         "unknown": "Radial velocity unknown: proper motions do not constrain it, and none is listed or "
-        "given. If the cluster approaches or recedes, the apparent expansion by that was not removed.",
+        "given. If the cluster approaches or recedes, its apparent expansion or contraction remains.",
     }[motion.source]
 
 
@@ -162,6 +165,7 @@ def _describe_broadening(geometry: Geometry) -> list[str]:
     residual = geometry.tangential.residual(geometry.mean_velocity)[has_motion]
     # A normal distribution has a standard deviation of 1.4826 times its median absolute deviation.
     scatter = float(np.sqrt(np.mean(np.median(np.abs(residual), axis=0) ** 2)) * 1.4826)
+    # Half of the scatter is a quarter of the variance.
     if error <= scatter / 2:
         return []
     return [

@@ -87,6 +87,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     stars, view = use_shared_distance(stars, view)
     geometry, stars, non_members = select_members(stars, view)
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
+    # After the geometry, which gives the distances of the stars.
     magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
     luminosities = photometry.estimate_luminosities(
         magnitude, colour, derived["dist_pc"], view.extinction_v_mag
@@ -95,6 +96,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     members = stars.assign(**_prefer_listed(stars, derived))
     _check_line_of_sight(members, geometry, keys)
     members, outliers = _drop_radial_outliers(members, keys, view)
+    # Last, since stars without a listed value are as good as others to determine distance and motion.
     members, incomplete = _drop_incomplete(members, keys, unused)
     check_num_stars(members, "are left with all that the features need")
     dropped = (*unusable, non_members, outliers, *incomplete)
@@ -149,7 +151,7 @@ def _is_galactic(keys: tuple[str, ...]) -> bool:
 def _usable_stars(
     table: Table, keys: tuple[str, ...], unused: str
 ) -> tuple[pd.DataFrame, tuple[Dropped, ...]]:
-    """Return the stars once each that have a position, and a proper motion if the features need it."""
+    """Return each star once that has a position, and a proper motion if the features need it."""
     stars, no_position = dropped_stars.drop_without_position(_data_frame(table))
     check_num_stars(stars, "have a position")
     stars, same_id = dropped_stars.drop_repeated_ids(stars)
@@ -179,7 +181,7 @@ def _data_frame(table: Table) -> pd.DataFrame:
 
 
 def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
-    """Return positions and velocities as features, and their errors."""
+    """Return positions and velocities as features, and their errors, by column (n,)."""
     tangential, distance, axes = geometry.tangential, geometry.star_distance, geometry.axes
     tangential_residual = tangential.residual(geometry.mean_velocity)
     radial_residual = stars["radial_velocity"].to_numpy() - axes[:, 0] @ geometry.mean_velocity
@@ -189,6 +191,7 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
     if is_galactic:
         tilt = sky_frames.galactic_tilt(geometry.centre)
         position = position @ tilt.T
+        # Velocities were measured along the axes at each star, which differ from those at the centre.
         rotation = np.einsum("ij,nkj->nik", tilt, axes)
         velocity = np.einsum("nik,nk->ni", rotation, velocity)
         velocity_error = np.sqrt(np.einsum("nik,nk->ni", rotation**2, velocity_error**2))
@@ -242,7 +245,10 @@ def _check_line_of_sight(stars: pd.DataFrame, geometry: Geometry, keys: tuple[st
 def _drop_radial_outliers(
     stars: pd.DataFrame, keys: tuple[str, ...], view: View
 ) -> tuple[pd.DataFrame, Dropped]:
-    """Leave out binaries by their radial velocities, if the features need these and `view.clip`."""
+    """Leave out binaries by their radial velocities, if the features need these and `view.clip`.
+
+    Otherwise they stay: their proper motions and positions are close to those of the cluster.
+    """
     is_outlier = np.zeros(len(stars), bool)
     if _radial_keys(keys) and view.clip:
         error = fill_errors(stars, ("radial_velocity_error",))[:, 0]

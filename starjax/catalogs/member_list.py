@@ -40,7 +40,7 @@ EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.
 # Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360.
 _ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
 _MAX_ROWS_NAMED = 5
-# Characters of a name; names of clusters become names of files.
+# Characters of a name; names of clusters become names of files, for which most file systems allow as many.
 _MAX_NAME = 255
 # Half of the stars of any cluster lie farther than this from its median declination.
 _NARROWEST_PC = 0.1
@@ -157,6 +157,7 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
             f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
             f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
+    # A column that is named takes precedence over one that happens to have our name.
     wanted = {ours: ours for ours in known} | dict(columns)
     required = [*columns.values(), wanted["ra"], wanted["dec"]]
     absent = [theirs for theirs in required if theirs not in table.colnames]
@@ -241,9 +242,8 @@ def _check_values(ours: str, values: np.ndarray, where: str) -> None:
     if ours == "distance" or ours.endswith("_error"):
         bad = np.flatnonzero(values <= 0 if ours == "distance" else values < 0)
         if len(bad):
-            raise CatalogError(
-                f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should be positive"
-            )
+            should = "be positive" if ours == "distance" else "not be negative"
+            raise CatalogError(f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should {should}")
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
@@ -252,13 +252,15 @@ def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> No
     Radians that are taken for degrees make clusters 57 times too small.
     """
     distances = [table[name] for name in ("parallax", "distance") if name in table.colnames][:1]
+    # A stated unit was converted, and numpy warns of medians without values.
     if stated["ra"] is not None or any(
         np.isnan(column).all() for column in (table["ra"], table["dec"], *distances)
     ):
         return
     ra, dec = np.asarray(table["ra"]), np.asarray(table["dec"])
     if "parallax" in table.colnames:
-        distance = 1000 / np.nanmedian(np.asarray(table["parallax"]))
+        parallax = np.nanmedian(np.asarray(table["parallax"]))
+        distance = 1000 / parallax if parallax > 0 else np.inf
     elif "distance" in table.colnames:
         distance = np.nanmedian(np.asarray(table["distance"]))
     else:
@@ -277,7 +279,8 @@ def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> No
 def _identities(column: Column, where: str) -> Column:
     """Return whole numbers as int64, anything else as text."""
     missing = _is_missing(column)
-    if column.dtype.kind in "iu":
+    # Unsigned numbers may exceed int64.
+    if column.dtype.kind == "i":
         return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
     texts = _texts(column, missing, where)
     missing |= texts.str.lower().isin(tables.MISSING).to_numpy()
@@ -293,7 +296,10 @@ def _identities(column: Column, where: str) -> Column:
 
 
 def _short(texts: pd.Series, where: str) -> np.ndarray:
-    """Return texts as an array; the longest sets the memory of all, so that it is limited."""
+    """Return texts as an array.
+
+    numpy pads all texts of an array to the longest, so that one long text could take all memory.
+    """
     bad = np.flatnonzero(texts.str.len() > _MAX_NAME)
     if len(bad):
         raise CatalogError(

@@ -12,7 +12,8 @@ from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.member_list import CatalogError
 from starjax.quantities import MIN_STARS
 
-# Stars that differ from the rest by more standard deviations in motion or parallax count as non-members.
+# Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
+# thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
 # Parallaxes that are more standard deviations below zero, and those of exactly zero, count as missing.
 _BELOW_ZERO_WITHIN = 4.0
@@ -159,25 +160,30 @@ def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFr
             break
         rows += stars.loc[deviates, "row"].tolist()
         stars = stars[~deviates]
+    # Only now: while non-members are left, the fit may be absurd.
     _check_plausible(geometry)
     return geometry, stars, Dropped(Reason.NON_MEMBER, tuple(sorted(rows)))
 
 
 def use_shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame, View]:
-    """Return the stars and the view, with a distance that all stars share in the view instead.
+    """Return the stars and the view, with a distance that the stars share in the view instead.
 
-    Such a distance is that of the cluster, and has no information on its depth. A distance that the view has
-    already stays.
+    If most stars have a distance, and all of them the same, it is that of the cluster, and has no information
+    on its depth. A distance that the view has already stays.
     """
     known = stars["distance"].dropna()
-    if len(known) < 2 or known.nunique() > 1:
+    if len(known) <= len(stars) / 2 or known.nunique() > 1:
         return stars, view
     stars = stars.assign(distance=np.nan, distance_error=np.nan)
     return stars, view if view.distance_pc else dataclasses.replace(view, distance_pc=float(known.iloc[0]))
 
 
 def check_num_stars(stars: pd.DataFrame, what: str) -> None:
-    """Raise if there are fewer than `MIN_STARS` stars that `what`, a verb with its object."""
+    """Raise if there are fewer than `MIN_STARS` stars.
+
+    Args:
+      what: what is true of these stars, a verb with its object: "have a position".
+    """
     if len(stars) < MIN_STARS:
         raise CatalogError(
             f"only {len(stars)} {'star' if len(stars) == 1 else 'stars'} {what}; at least {MIN_STARS} are "
@@ -194,9 +200,10 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
     value = stars["parallax"] - view.parallax_zero_point_mas
     error = stars["parallax_error"]
     if error.isna().all() and value.notna().any():
-        # Without listed errors, the scatter beyond the depth of the cluster counts as error.
+        # Without listed errors, the scatter beyond the depth of the cluster counts as the error of all stars.
         variance = mad_std(value.dropna()) ** 2 - (value.median() * _dispersion(stars, view)) ** 2
         error = error.fillna(math.sqrt(max(variance, 0)))
+    # Most listed distances were derived from the same parallaxes: to use both would count these twice.
     has_distance = stars["distance"].notna()
     error_of_distance = 1000 * stars["distance_error"].fillna(0) / stars["distance"] ** 2
     value = value.mask(has_distance, 1000 / stars["distance"])
@@ -243,6 +250,7 @@ def _fit_geometry(stars: pd.DataFrame, view: View) -> Geometry:
     errors_ra_dec = fill_errors(stars, ("pmra_error", "pmdec_error"))
     proper_motion_error = np.sqrt(np.einsum("nij,nj->ni", rotation**2, errors_ra_dec**2))
     axes = sky_frames.local_axes(lon, lat)
+    # Without a motion at first: it is fitted to the tangential velocities of this geometry.
     geometry = Geometry(centre, lon, lat, axes, parallaxes, proper_motion, proper_motion_error, None)
     has_motion = geometry.has_motion
     if has_motion.sum() < MIN_STARS:

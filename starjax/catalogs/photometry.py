@@ -10,7 +10,8 @@ import dataclasses
 
 import numpy as np
 
-MAGNITUDE_OF_SUN = 4.74  # bolometric, IAU 2015 resolution B2
+# Bolometric, of one nominal solar luminosity (IAU 2015 resolution B2).
+MAGNITUDE_OF_SUN = 4.74
 
 # BP-RP, M_G, M_bol [mag] of B9 A0 A2 A5 A7 F0 F2 F5 F8 G0 G2 G5 G8 K0 K2 K3 K4 K5 K6 K7 M0 M1 M2 M2.5 M3 M3.5
 # M4 M4.5 M5 M5.5 M6 M7 dwarfs. The table ends where colours are not listed or no longer increase, since
@@ -80,7 +81,7 @@ def estimate_luminosities(
 ) -> Luminosities:
     """Return the luminosities of stars (n,) of apparent magnitude G and colour BP-RP [mag], as observed.
 
-    A missing colour (NaN) is replaced by that of a dwarf of the same magnitude.
+    A missing colour (NaN) is replaced by that of a dwarf of the same magnitude: most members are dwarfs.
     """
     lacks_colour = np.isnan(bp_rp)
     dwarf_colour = colour_on_main_sequence(magnitude_g, distance_pc, extinction_v_mag)
@@ -101,14 +102,26 @@ def bolometric_correction(bp_rp: np.ndarray) -> np.ndarray:
 
 def intrinsic_colour(bp_rp: np.ndarray, extinction_v_mag: float) -> np.ndarray:
     """Return BP-RP [mag] without the reddening of an extinction A_V."""
-    return bp_rp - (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
+    return bp_rp - _reddening(extinction_v_mag)
+
+
+def _reddening(extinction_v_mag: float) -> float:
+    """Return what an extinction A_V adds to BP-RP [mag]."""
+    return (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
+
+
+def _absolute_magnitude(
+    magnitude_g: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float
+) -> np.ndarray:
+    """Return M_G [mag] without extinction."""
+    return magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
 
 
 def log_luminosity(
     magnitude_g: np.ndarray, bp_rp: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
 ) -> np.ndarray:
     """Return the bolometric luminosity [log10 Lsun] at an observed magnitude and colour [mag]."""
-    absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
+    absolute_g = _absolute_magnitude(magnitude_g, distance_pc, extinction_v_mag)
     bolometric = absolute_g + bolometric_correction(intrinsic_colour(bp_rp, extinction_v_mag))
     return (MAGNITUDE_OF_SUN - bolometric) / 2.5
 
@@ -117,9 +130,8 @@ def colour_on_main_sequence(
     magnitude_g: np.ndarray, distance_pc: np.ndarray, extinction_v_mag: float = 0.0
 ) -> np.ndarray:
     """Return the reddened BP-RP [mag] of dwarfs of apparent G [mag]; constant beyond the sequence."""
-    absolute_g = magnitude_g - 5 * np.log10(distance_pc / 10) - EXTINCTION_G * extinction_v_mag
-    reddening = (EXTINCTION_BP - EXTINCTION_RP) * extinction_v_mag
-    return np.interp(absolute_g, _MAGNITUDE_G, _COLOUR) + reddening
+    absolute_g = _absolute_magnitude(magnitude_g, distance_pc, extinction_v_mag)
+    return np.interp(absolute_g, _MAGNITUDE_G, _COLOUR) + _reddening(extinction_v_mag)
 
 
 def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

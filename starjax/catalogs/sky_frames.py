@@ -23,6 +23,8 @@ def median_centre(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
     """
     stars = SkyCoord(ra, dec, unit="deg").galactic.cartesian.xyz.value.T
     centre = np.median(stars, axis=0)
+    # The median of offsets depends on the frame that they are measured in, which is therefore moved until its
+    # origin is the median.
     for _ in range(50):
         (axes,) = local_axes(*_angles(centre[None]))
         offset = np.median(_angles(stars @ axes.T), axis=1, keepdims=True)
@@ -41,6 +43,7 @@ def _angles(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _offset_frame(centre: SkyCoord):
+    """Return the offset frame of a centre as one of astropy's."""
     return SkyCoord(centre.galactic.l, centre.galactic.b, frame="galactic").skyoffset_frame()
 
 
@@ -48,6 +51,7 @@ def offsets(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tup
     """Return `lon` and `lat` [rad] of ICRS positions [deg] in the offset frame of `centre` [deg]."""
     frame = _offset_frame(SkyCoord(*centre, unit="deg"))
     offset = SkyCoord(ra, dec, unit="deg").transform_to(frame)
+    # Small offsets to both sides; astropy counts longitudes from 0 to 360 degrees.
     return offset.lon.wrap_at("180d").rad, offset.lat.rad
 
 

@@ -189,7 +189,7 @@ def test_columns_by_other_names(tmp_path):
         ("ra,dec\n1,2\n500,5\n", "column ra is 500 in row 2"),
         ("ra,dec\n1,2\n-inf,5\n", "column ra is infinite in row 2"),
         ("ra,dec,distance\n1,2,5\n3,4,-7\n", "column distance is -7 in row 2: it should be positive"),
-        ("ra,dec,pmra_error\n1,2,5\n3,4,-7\n", "column pmra_error is -7 in row 2"),
+        ("ra,dec,pmra_error\n1,2,5\n3,4,-7\n", "pmra_error is -7 in row 2: it should not be negative"),
         ("ra,dec,ra\n1,2,5\n", r"list\.csv: has more than one column 'ra'"),
         ("ra,dec\n1,2\n4,5,6\n", "has 3 values in row 2"),
         ("ra,dec\n", "has no stars"),
@@ -268,6 +268,13 @@ def test_identities_may_be_names(tmp_path):
     assert found["source_id"].tolist() == ["HD 1", None]
 
 
+def test_unsigned_identities_beyond_64_bits_with_a_sign_stay_as_they_are():
+    table = stars()
+    table["source_id"] = np.arange(12, dtype=np.uint64) + np.uint64(2**63)
+    found = member_list.check_member_list(table, "here")["source_id"]
+    assert found.tolist() == [str(2**63 + i) for i in range(12)]
+
+
 def test_clusters_are_in_the_order_of_the_catalogue(tmp_path):
     text = "ra,dec,cluster\n1,2,Pleiades\n3,4,Hyades\n5,6,Pleiades\n"
     found = member_list.split_clusters(member_list.read_member_list(csv(tmp_path, text)))
@@ -288,3 +295,25 @@ def test_columns_need_one_number_per_star(values):
     table["pmra"] = values
     with pytest.raises(member_list.CatalogError, match="column pmra holds"):
         member_list.check_member_list(table, "here")
+
+
+def test_radians_are_noticed():
+    random = np.random.default_rng(0)
+    ra, dec = random.normal(67, 5, 200), random.normal(17, 5, 200)
+    parallax = np.full(200, 21.0)
+    radians = Table({"ra": np.radians(ra), "dec": np.radians(dec), "parallax": parallax})
+    with pytest.raises(member_list.CatalogError, match="hyades: columns ra and dec seem to be in radians"):
+        member_list.check_member_list(radians, "hyades")
+    by_distance = Table({"ra": radians["ra"], "dec": radians["dec"], "distance": 1000 / parallax})
+    with pytest.raises(member_list.CatalogError, match="seem to be in radians"):
+        member_list.check_member_list(by_distance, "hyades")
+    radians["ra"].unit = radians["dec"].unit = u.rad
+    np.testing.assert_allclose(member_list.check_member_list(radians, "hyades")["ra"], ra)
+    # As many degrees as that make sense: a cluster at 1 kpc near the equinox.
+    near = Table(
+        {"ra": random.normal(3, 0.2, 200), "dec": random.normal(0, 0.2, 200), "parallax": parallax / 21}
+    )
+    np.testing.assert_array_equal(member_list.check_member_list(near, "equinox")["ra"], near["ra"])
+    # Parallaxes of zero count as missing later.
+    unknown = Table({"ra": radians["ra"].value, "dec": radians["dec"].value, "parallax": np.zeros(200)})
+    assert len(member_list.check_member_list(unknown, "here")) == 200

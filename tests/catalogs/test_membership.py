@@ -221,7 +221,7 @@ def test_few_radial_velocities_do_not_overrule_a_better_perspective(make_cluster
     members = derive(cluster.table, View())
     np.testing.assert_allclose(members.space_velocity, cluster.velocity, atol=1)
     (note,) = (note for note in members.notes if note.startswith("Radial velocity"))
-    assert "more precise than that listed of" in note
+    assert "more precise than the listed ones of" in note
 
 
 @pytest.mark.parametrize("distance", [300.0, 3000.0])
@@ -242,6 +242,13 @@ def test_a_distance_that_all_stars_share_is_that_of_the_cluster(make_cluster):
     np.testing.assert_array_equal(members.feature, stated.feature)
     assert "Distance 47 pc (given)." in members.notes
     assert derive(table, View(distance_pc=50.0)).distance_pc == 50
+
+
+def test_a_distance_of_few_stars_is_not_that_of_the_cluster(make_cluster):
+    table = make_cluster(**HYADES, parallax_error=0.05, motion_error=0.1).table
+    plain = derive(table, View())
+    table["distance"] = np.where(np.arange(len(table)) < 2, 60.0, np.nan)
+    np.testing.assert_allclose(derive(table, View()).distance_pc, plain.distance_pc, rtol=0.01)
 
 
 def test_one_radial_velocity_is_enough_without_other_constraints(make_cluster):
