@@ -82,6 +82,6 @@ def _check(feature_keys: Sequence[str], scalers: ScalerBundle) -> None:
         reason = (
             f"starjax does not know how to rotate {', '.join(unknown)}"
             if unknown
-            else f"{', '.join(logarithmic)} can change sign, but has a logarithmic scaler"
+            else f"{', '.join(logarithmic)} can change sign, which a logarithmic scaler does not allow"
         )
         raise ConfigError(f"config.data.random_rotations=True: {reason}; set it to False")

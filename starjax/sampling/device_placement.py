@@ -25,9 +25,9 @@ from starjax.sampling.sampler import MAX_STAR, SamplerConfig, Stars
 # Samples of an epoch that 32-bit integers can number, with room for an incomplete last batch.
 MAX_SAMPLE = 2**31 - 2**24
 PLACEMENTS = ("replicated", "sharded", "streamed")
-# Fraction of the free memory of a device that `auto` lets the stars take.
+# Fraction of the free memory of a device that `auto` lets the stars take; the training step needs the rest.
 SHARE = 0.25
-# Size of a chunk that is sent to a device.
+# Size of a chunk that is sent to a device; four times as much was slower (docs/explanation/performance.md).
 CHUNK_BYTES = 2**25
 # Consecutive snapshots that stay together when they are shuffled, so that the disk is read in large pieces.
 BLOCK = 64
@@ -55,7 +55,7 @@ class Source:
 
     @property
     def is_sharded(self) -> bool:
-        """Return whether the first axis of the stars is shares, each with its own stars."""
+        """True if the first axis of the stars' arrays is shares, each with its own stars."""
         return self.placement != "replicated"
 
     @property
@@ -65,12 +65,13 @@ class Source:
 
 
 def num_bytes(shard: Shard) -> int:
-    """Return the memory that the stars of a shard take on a device."""
+    """Return the bytes that the stars of a shard take on a device."""
+    # Values of four bytes. `identity` is about as long as `ptr`.
     return 4 * (shard.feature.shape[0] * shard.feature.shape[1] + shard.target.size + 2 * len(shard.ptr))
 
 
 def choose(shards: dict[str, Shard], num_device: int, free_bytes: int) -> str:
-    """Return the first of PLACEMENTS with which the stars take at most a quarter of the free memory.
+    """Return the first of PLACEMENTS with which the stars take at most SHARE of the free memory.
 
     Args:
       shards: by split.
@@ -119,6 +120,7 @@ def place_training_stars(
     num_share = devices.num_share(mesh)
     plan = _plan(shard, num_share, chunk_bytes)
     num_local = batch_size // num_share
+    # All devices take as many steps as the one with the most snapshots; the others fill up with padding.
     num_step = [
         math.ceil(
             max(plan.num_snapshot(c, d) for d in range(num_share))

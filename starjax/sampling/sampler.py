@@ -17,11 +17,10 @@ from starjax.datasets.shard import Shard, ShardError
 from starjax.ops import random
 from starjax.sampling import centering, survey_selection
 
-# Stars that 32-bit integers can number.
+# Stars that 32-bit integers can number; by default jax has no longer ones.
 MAX_STAR = 2**31
 
-
-# On the device, or about to be sent there.
+# On a device, or in the memory of the host on its way there.
 Array = jax.Array | np.ndarray
 
 
@@ -98,7 +97,8 @@ def num_sample(stars: Stars, config: SamplerConfig):
     return num_snapshot * config.num_sample_per_snapshot
 
 
-# The purposes of random draws of a run; each has its own key.
+# The purposes of random draws of a run; each has its own key. It is made from the position of the purpose, so
+# that new ones belong at the end.
 PURPOSES = ("order", "train", "val", "test", "predict")
 
 
@@ -114,7 +114,7 @@ def order_key(run_key_data: jax.Array, stars: Stars) -> jax.Array:
 
 
 def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
-    """Return the key of a draw."""
+    """Return the key of one sample of a snapshot in an epoch, from the key of its purpose."""
     for identity in (epoch, snapshot, sample):
         key = jax.random.fold_in(key, identity)
     return key
@@ -122,6 +122,7 @@ def sample_key(key: jax.Array, epoch, snapshot, sample) -> jax.Array:
 
 def num_kept(n: jax.Array, key: jax.Array, config: SamplerConfig) -> jax.Array:
     """Return the number of stars in a sample of a snapshot of `n` stars, before survey selection."""
+    # The first of the three keys is that of `draw`.
     _, whether_key, ratio_key = jax.random.split(key, 3)
     size = config.num_star_per_sample
     low, high = config.drop_ratio_range
@@ -141,21 +142,24 @@ def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
       features: float32 (K, F), zeros at padded positions.
       mask: bool (K,), True for stars, which are the first positions.
     """
-    order_key, *_ = jax.random.split(key, 3)
+    shuffle_key, *_ = jax.random.split(key, 3)
     start = stars.ptr[snapshot]
     n = stars.ptr[snapshot + 1] - start
     size = config.num_star_per_sample
     position = jnp.arange(size, dtype=n.dtype)
     # The stars are in random order, so that dropping the last ones drops random ones.
     mask = position < num_kept(n, key, config)
-    # Smaller snapshots are taken as a whole and not shuffled.
-    shuffled = random.permute(order_key, position, jnp.maximum(n, size)).astype(n.dtype)
+    # Smaller snapshots are taken as a whole and not shuffled; the permutation needs K elements all the same.
+    shuffled = random.permute(shuffle_key, position, jnp.maximum(n, size)).astype(n.dtype)
     row = start + jnp.where(mask, jnp.where(n < size, position, shuffled), 0)
     return jnp.where(mask[:, None], stars.feature[row], 0), mask
 
 
 def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig) -> jax.Array:
-    """Return an upper bound (B,) on the number of stars in the samples that `draw_batch` draws."""
+    """Return an upper bound (B,) on the number of stars in the samples that `draw_batch` draws.
+
+    It is exact without survey selection. Nothing is drawn but these numbers, so that it costs little.
+    """
 
     def count_one(snapshot, sample):
         draw_key, *_ = _sample_keys(stars, key, epoch, snapshot, sample)
@@ -193,6 +197,7 @@ def draw_batch(
     def draw_one(snapshot, sample):
         draw_key, rotation_key, rest_key, selection_key = _sample_keys(stars, key, epoch, snapshot, sample)
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
+        # Before the centring: an observer takes the median of the stars that the survey lists.
         if config.selection is not None:
             mask_K = survey_selection.select_stars(selection_key, features_KxF, mask_K, config.selection)
             features_KxF = jnp.where(mask_K[:, None], features_KxF, 0)
@@ -200,9 +205,10 @@ def draw_batch(
             features_KxF = jnp.where(mask_K, rotate(rotation_key, features_KxF.T), 0).T
         if config.centred:
             features_KxF = _centred(features_KxF, mask_K, config)
+        # After the rotation, which may need components that the sample does not show.
         if config.columns is not None and len(config.columns) < features_KxF.shape[1]:
             features_KxF = features_KxF[:, np.array(config.columns)]
-        # After the rotation, which needs the true positions.
+        # Last, since rotation and centring need the true values.
         return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
 
     features_BxKxF, mask_BxK, rest_key_B = jax.vmap(draw_one)(snapshot, sample)
@@ -210,7 +216,7 @@ def draw_batch(
 
 
 def _centred(features_KxF, mask_K, config: SamplerConfig):
-    """Return a sample measured from its median star; padded positions stay zero."""
+    """Return a sample (K, F) measured from its median star; padded positions stay zero."""
     columns = np.array(config.centred)
     chosen_KxC = features_KxF[:, columns]
     shift_C = np.array(config.zeros, np.float32) - centering.sample_median(chosen_KxC, mask_K)
@@ -224,7 +230,9 @@ def _sample_keys(stars: Stars, key, epoch, snapshot, sample):
 
 
 def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax.Array:
-    """Return the (snapshot, sample) pairs at some positions of an epoch, which is a permutation of all pairs.
+    """Return the pairs at some positions of an epoch, which is a permutation of all pairs.
+
+    A pair is a snapshot and the number of one of its samples, as one number (see `draw_batch`).
 
     Args:
       key: for the order (see `order_key`).
@@ -235,5 +243,5 @@ def shuffled_pair(key: jax.Array, epoch, position: jax.Array, num_sample) -> jax
     Returns:
       int32 (B,), in [0, num_sample); 0 if there are no samples.
     """
-    order_key = jax.random.fold_in(key, epoch)
-    return random.permute(order_key, position, jnp.maximum(num_sample, 1)).astype(jnp.int32)
+    epoch_key = jax.random.fold_in(key, epoch)
+    return random.permute(epoch_key, position, jnp.maximum(num_sample, 1)).astype(jnp.int32)

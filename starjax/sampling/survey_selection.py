@@ -57,7 +57,10 @@ def select_stars(key: jax.Array, feature_KxF, mask_K, selection: SurveySelection
 
 
 def _smallest(value_K, mask_K, num):
-    """Return the mask of the `num` stars with the smallest values; at least MIN_STARS, or all."""
+    """Return the mask of the `num` stars with the smallest values, at least MIN_STARS, or all.
+
+    Stars whose values equal the largest of these are selected, too.
+    """
     num = jnp.minimum(jnp.maximum(num, quantities.MIN_STARS), mask_K.sum())
     ascending_K = sorting.sort(jnp.where(mask_K, value_K, jnp.inf)[:, None])[:, 0]
     return mask_K & (value_K <= ascending_K[jnp.maximum(num - 1, 0)])
@@ -108,7 +111,7 @@ def apply_to_shard(
     whole = shard.take(snapshots)
     features, find_seen = [], jax.jit(select_stars, static_argnames="selection")
     for i, feature_NxF in zip(snapshots.tolist(), np.split(whole.feature, whole.ptr[1:-1]), strict=True):
-        # Padded to a power of two, since jax compiles a program for each length.
+        # Padded to at least 256 and to a power of two, since jax compiles a program for each length.
         size = max(256, 1 << (len(feature_NxF) - 1).bit_length())
         padded_KxF = np.pad(feature_NxF, [(0, size - len(feature_NxF)), (0, 0)])
         mask_K = np.arange(size) < len(feature_NxF)

@@ -75,13 +75,13 @@ def test_drop_probability_and_ratio():
     many = Stars(jnp.ones((500, 1)), jnp.asarray([0, 500], jnp.int32), jnp.ones((1, 1)))
     config = SamplerConfig(100, 1, drop_probability=0.6, drop_ratio_range=(0.1, 0.9))
     _, mask = draws(many, 0, config, num)
-    lost = 1 - mask.mean(axis=1)
-    assert abs((lost > 0).mean() - 0.6) < 5 * (0.24 / num) ** 0.5
-    lost = lost[lost > 0]
-    assert lost.min() >= 0.1 - 1e-6
-    assert lost.max() <= 0.9 + 1e-6
+    dropped = 1 - mask.mean(axis=1)
+    assert abs((dropped > 0).mean() - 0.6) < 5 * (0.24 / num) ** 0.5
+    dropped = dropped[dropped > 0]
+    assert dropped.min() >= 0.1 - 1e-6
+    assert dropped.max() <= 0.9 + 1e-6
     assert (
-        scipy.stats.kstest(lost, "uniform", args=(0.1, 0.8)).statistic < 0.02
+        scipy.stats.kstest(dropped, "uniform", args=(0.1, 0.8)).statistic < 0.02
     )  # fractions are multiples of 0.01
 
 

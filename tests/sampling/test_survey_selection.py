@@ -18,7 +18,7 @@ from starjax.sampling.sampler import SamplerConfig, Stars
 from starjax.sampling.survey_selection import SurveySelection
 from starjax.training import prepare
 
-NUM_SLOT = 64
+NUM_POSITION = 64
 
 
 @jax.jit
@@ -28,18 +28,20 @@ def seen_of(seed, feature, mask, faint_limit_range, missing_fraction_range):
     )
 
 
-def seen(luminosity, losses, seed=0):
+def seen(luminosity, selection, seed=0):
     """Return which stars are selected, in a sample with padding."""
-    padded = np.zeros((NUM_SLOT, 2), np.float32)
+    padded = np.zeros((NUM_POSITION, 2), np.float32)
     padded[: len(luminosity), 1] = luminosity
-    mask = np.arange(NUM_SLOT) < len(luminosity)
-    found = np.asarray(seen_of(seed, padded, mask, losses.faint_limit_range, losses.missing_fraction_range))
+    mask = np.arange(NUM_POSITION) < len(luminosity)
+    found = np.asarray(
+        seen_of(seed, padded, mask, selection.faint_limit_range, selection.missing_fraction_range)
+    )
     assert not found[~mask].any()
     return found[: len(luminosity)]
 
 
 @hypothesis.given(
-    num=strategies.integers(0, NUM_SLOT),
+    num=strategies.integers(0, NUM_POSITION),
     seed=strategies.integers(0, 1000),
     limit=strategies.floats(-2, 2),
     ratio=strategies.floats(0, 1),
@@ -55,18 +57,20 @@ def test_selected_stars_are_the_configured_fraction_of_those_brighter_than_the_l
 
 
 def test_limits_and_fractions_are_uniform_in_their_ranges():
-    luminosity = np.linspace(-4, 0, NUM_SLOT)
+    luminosity = np.linspace(-4, 0, NUM_POSITION)
     only_faint = [seen(luminosity, SurveySelection(1, (-3.0, -2.0), (0.0, 0.0)), seed) for seed in range(200)]
     faintest = np.array([luminosity[found].min() for found in only_faint])
     assert -3 <= faintest.min() < -2.9
     assert -2.1 < faintest.max() <= -1.9
-    only_lost = [seen(luminosity, SurveySelection(1, (-9.0, -9.0), (0.2, 0.6)), seed) for seed in range(200)]
-    ratio = 1 - np.array([found.mean() for found in only_lost])
+    only_missing = [
+        seen(luminosity, SurveySelection(1, (-9.0, -9.0), (0.2, 0.6)), seed) for seed in range(200)
+    ]
+    ratio = 1 - np.array([found.mean() for found in only_missing])
     assert 0.19 < ratio.min() < 0.25
     assert 0.55 < ratio.max() < 0.61
-    # Every star is as likely to be lost.
-    lost = 1 - np.mean(only_lost, axis=0)
-    assert np.abs(lost - 0.4).max() < 5 * np.sqrt(0.4 * 0.6 / 200)
+    # Every star is as likely to be missing.
+    missing = 1 - np.mean(only_missing, axis=0)
+    assert np.abs(missing - 0.4).max() < 5 * np.sqrt(0.4 * 0.6 / 200)
 
 
 @pytest.fixture
@@ -84,20 +88,20 @@ def draw(stars, config, epoch=0):
 
 
 def test_each_sample_has_its_own_selection_and_zeros_for_missing_stars(stars):
-    losses = SurveySelection(1, (-0.5, 0.5), (0.0, 0.5))
-    whole, whole_mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
-    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 3, selection=losses))
+    selection = SurveySelection(1, (-0.5, 0.5), (0.0, 0.5))
+    whole, whole_mask = draw(stars, SamplerConfig(NUM_POSITION, 3))
+    features, mask = draw(stars, SamplerConfig(NUM_POSITION, 3, selection=selection))
     assert len(np.unique(mask, axis=0)) == len(mask)
     assert (mask <= whole_mask).all()
     np.testing.assert_array_equal(features[mask], whole[mask])
     assert (features[~mask] == 0).all()
-    _, later = draw(stars, SamplerConfig(NUM_SLOT, 3, selection=losses), epoch=1)
+    _, later = draw(stars, SamplerConfig(NUM_POSITION, 3, selection=selection), epoch=1)
     assert (later != mask).any()
 
 
 def test_validation_samples_have_no_selection(stars):
-    config = SamplerConfig(NUM_SLOT, 3, selection=SurveySelection(1, (0.0, 0.0), (0.5, 0.5)))
-    whole, mask = draw(stars, SamplerConfig(NUM_SLOT, 3))
+    config = SamplerConfig(NUM_POSITION, 3, selection=SurveySelection(1, (0.0, 0.0), (0.5, 0.5)))
+    whole, mask = draw(stars, SamplerConfig(NUM_POSITION, 3))
     features, found_mask = draw(stars, config.without_drop())
     np.testing.assert_array_equal(features, whole)
     np.testing.assert_array_equal(found_mask, mask)
@@ -107,8 +111,10 @@ def test_samples_are_centred_on_the_selected_stars():
     """The median is that of the selected stars, not of all."""
     feature = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     stars = Stars(jnp.asarray(feature), jnp.array([0, 60]), jnp.zeros((1, 1)))
-    losses = SurveySelection(1, (0.3, 0.3), (0.0, 0.0))
-    features, mask = draw(stars, SamplerConfig(NUM_SLOT, 1, selection=losses, centred=(0,), zeros=(0.0,)))
+    selection = SurveySelection(1, (0.3, 0.3), (0.0, 0.0))
+    features, mask = draw(
+        stars, SamplerConfig(NUM_POSITION, 1, selection=selection, centred=(0,), zeros=(0.0,))
+    )
     assert MIN_STARS < mask.sum() < 40
     assert np.median(features[mask][:, 0]) == pytest.approx(0, abs=1e-6)
 
@@ -143,14 +149,14 @@ def test_validation_and_test_have_the_same_selection_in_every_run():
         assert 0.2 < num.sum() / num_complete.sum() < 0.6
         np.testing.assert_array_equal(found.target, complete.target)
         np.testing.assert_array_equal(found.run_id, complete.run_id)
-        # Each list has stars of its own cluster, in their order.
+        # Each catalogue has stars of its own cluster, in their order.
         for i in (0, 7):
             own = complete.feature[slice(*complete.ptr[i : i + 2])]
             listed = found.feature[slice(*found.ptr[i : i + 2])]
             is_listed = (own[:, None] == listed[None]).all(axis=2)
             assert (is_listed.sum(axis=0) == 1).all()
             assert (np.diff(is_listed.argmax(axis=0)) > 0).all()
-    # Lists of all folds are calibrated on together: they are not to end at the same magnitudes one by one.
+    # Calibration pools the catalogues of all folds: those with the same number must not have the same limit.
     shares = []
     for number in (0, 1):
         config.data.fold = (number, 5, 0)
