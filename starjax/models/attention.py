@@ -29,7 +29,7 @@ def attention(q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK, mask_BxK):
     Args:
       q_BxHxDxQ, k_BxHxDxK, v_BxHxDxK: queries, keys and values of H heads of size D, the stars last.
       mask_BxK: True for stars, False for padded positions. A sample without stars gets the mean of its
-        values; the caller decides what an empty set means.
+        values, and finite gradients that are not those of a mean: the caller has to replace its result.
 
     Returns:
       (B, H, D, Q).
@@ -106,7 +106,10 @@ def _map(function, arrays, num_sample):
 
 
 def _blocks(x, size):
-    """Split the last axis: (..., Q) -> (number of blocks, ..., size), padded with zeros."""
+    """Split the last axis: (..., Q) -> (number of blocks, ..., size), padded with zeros.
+
+    Queries of zeros are harmless: their results are cut off, and their gradients are zero.
+    """
     num = -(-x.shape[-1] // size)
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, num * size - x.shape[-1])])
     return jnp.moveaxis(x.reshape(*x.shape[:-1], num, size), -2, 0)
@@ -125,13 +128,14 @@ def _logits(q_HxDxQ, k_HxDxK, bias_K):
 def _forward_tile(q_HxDxQ, k_HxDxK, v_HxDxK, bias_K):
     """Return the attended values, and the logarithm of the sum of exponentials of each query."""
     logits_HxQxK = _logits(q_HxDxQ, k_HxDxK, bias_K)
-    most_HxQ = logits_HxQxK.max(axis=-1)
+    # Less the largest logit, so that no exponential overflows.
+    max_HxQ = logits_HxQxK.max(axis=-1)
     # Without the barrier XLA fuses the exponentials into each sum that reads them, and computes them
     # repeatedly.
-    weight_HxQxK = lax.optimization_barrier(jnp.exp(logits_HxQxK - most_HxQ[..., None]))
+    weight_HxQxK = lax.optimization_barrier(jnp.exp(logits_HxQxK - max_HxQ[..., None]))
     sum_HxQ = weight_HxQxK.sum(axis=-1)
     total_HxDxQ = _product("hdk,hqk->hdq", v_HxDxK, weight_HxQxK)
-    return (total_HxDxQ / sum_HxQ[:, None]).astype(v_HxDxK.dtype), most_HxQ + jnp.log(sum_HxQ)
+    return (total_HxDxQ / sum_HxQ[:, None]).astype(v_HxDxK.dtype), max_HxQ + jnp.log(sum_HxQ)
 
 
 def _backward_tile(k_HxDxK, v_HxDxK, bias_K, q_HxDxQ, attended_HxDxQ, log_sum_HxQ, gradient_HxDxQ):
@@ -139,6 +143,7 @@ def _backward_tile(k_HxDxK, v_HxDxK, bias_K, q_HxDxQ, attended_HxDxQ, log_sum_Hx
     weight_HxQxK = lax.optimization_barrier(
         jnp.exp(_logits(q_HxDxQ, k_HxDxK, bias_K) - log_sum_HxQ[..., None])
     )
+    # The mean of `d_weight` over the stars, without a sum over the stars: the values average to `attended`.
     mean_HxQ = (attended_HxDxQ * gradient_HxDxQ).sum(axis=1, dtype=_sum_dtype(gradient_HxDxQ))
     d_weight_HxQxK = _product("hdq,hdk->hqk", gradient_HxDxQ, v_HxDxK)
     d_logit_HxQxK = lax.optimization_barrier(weight_HxQxK * (d_weight_HxQxK - mean_HxQ[..., None]))

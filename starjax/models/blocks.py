@@ -14,7 +14,8 @@ from starjax.models.attention import attention
 class MultiHeadAttention(nnx.Module):
     """Multi-head attention with input projections and an output projection, all of width D.
 
-    Initialized as in Vaswani et al. 2017 (arXiv:1706.03762): Xavier-uniform input projections, zero biases.
+    Source: Vaswani et al. 2017 (arXiv:1706.03762). Initialized like `torch.nn.MultiheadAttention`, as the
+    reference models are: Xavier-uniform input projections, zero biases.
     """
 
     def __init__(self, dim: int, num_heads: int, *, rngs: nnx.Rngs, dtype=None):
@@ -53,7 +54,8 @@ class MultiheadAttentionBlock(nnx.Module):
 
     def __call__(self, x_BxFxQ, y_BxFxK, mask_BxK, key=None):
         """Map (B, num_query, Q) and (B, num_key, K) to (B, dim, Q)."""
-        # Two linear maps in a row are one: a single product gives the queries, another one keys and values.
+        # Two linear maps in a row are one: a single product gives residual and queries, another one keys and
+        # values.
         h_BxDxQ, q_BxDxQ = self._project([self.fc_q.arrays(), self.mha.query.after(self.fc_q)], x_BxFxQ)
         k_BxDxK, v_BxDxK = self._project(
             [self.mha.key.after(self.fc_k), self.mha.value.after(self.fc_v)], y_BxFxK

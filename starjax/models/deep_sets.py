@@ -58,6 +58,7 @@ class DeepSets(nnx.Module):
         stars_BxFxK = jnp.where(real_Bx1xK, jnp.moveaxis(features_BxKxF, 1, 2), 0)
         encoded_BxDxK = self.phi(stars_BxFxK, phi_key)
         sum_dtype = jnp.promote_types(encoded_BxDxK.dtype, jnp.float32)
+        # Again, since the biases of phi encode padded positions as something else than zero.
         pooled_BxD = jnp.where(real_Bx1xK, encoded_BxDxK, 0).sum(axis=2, dtype=sum_dtype)
         if self.pooling == "mean":
             pooled_BxD = pooled_BxD / jnp.maximum(real_Bx1xK.sum(axis=2), 1)

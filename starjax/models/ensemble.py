@@ -40,6 +40,7 @@ class EnsembleMembers:
 
     @functools.cached_property
     def _keys(self) -> np.ndarray:
+        # The first key of each pair initializes the parameters of the member.
         keys = [jax.random.split(jax.random.key(seed))[1] for seed in self.seeds]
         return np.stack([jax.random.key_data(key) for key in keys])
 

@@ -79,6 +79,7 @@ def create_model(
     def new(key: jax.Array) -> nnx.Module:
         return create_module(name, num_feature, head.num_output, key, **hparams)
 
+    # Shapes are enough for the function; weights are drawn when a member starts.
     _, apply = split_module(nnx.eval_shape(lambda: new(jax.random.key(0))))
     return Model(new, apply, head)
 
@@ -97,6 +98,7 @@ def split_module(module: nnx.Module) -> tuple[dict, Callable]:
     def apply(params, features_BxKxF, mask_BxK, key_B=None, dropout=None):
         module = nnx.merge(graphdef, params)
         if dropout is not None:
+            # Sets the rate of all submodules that have one.
             module.set_attributes(dropout=dropout)
         return module(features_BxKxF, mask_BxK, key_B)
 
@@ -114,6 +116,7 @@ def num_params(model: Mapping, num_feature: int, num_output: int) -> int:
     return _num_params(num_feature, num_output, tuple(model.items()))
 
 
+# A table of runs and a grid ask for the same few architectures again and again.
 @functools.cache
 def _num_params(num_feature: int, num_output: int, items: tuple) -> int:
     def params():

@@ -27,7 +27,7 @@ SHAPE_SHARE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class PointHead:
-    """The outputs are the targets, trained with the Huber loss."""
+    """A value for each target, trained with the Huber loss."""
 
     num_target: int
     loss_name = "Huber loss [scaled units]"
@@ -168,6 +168,7 @@ class MixtureHead:
         del sigma_T
         log_weight_BxC, mean_BxCxT, scale_BxCxT, lower_BxCxL = parameters
         xp = log_weight_BxC.__array_namespace__()
+        # Float32 outputs are exact weights only within rounding: they are normalized again below.
         weight_BxC = xp.exp(log_weight_BxC)
         width = [xp.sqrt(1 + (lower**2).sum(axis=-1)) for lower in _rows(lower_BxCxL, self.num_target)]
         return (
@@ -182,7 +183,7 @@ def _expected(log_weight_BxC, mean_BxCxT):
 
 
 def _rows(lower, num_target: int):
-    """Return the rows of U below its diagonal: row i has i entries, from 0."""
+    """Return the rows of U left of its diagonal; row i, counted from 0, has i entries."""
     return [lower[..., i * (i - 1) // 2 : i * (i + 1) // 2] for i in range(num_target)]
 
 

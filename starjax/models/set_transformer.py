@@ -51,6 +51,7 @@ class SetTransformer(nnx.Module):
             [MultiheadAttentionBlock(n, n, hidden_dim, num_heads, **block) for n in inputs[:-1]]
         )
         self.pool = MultiheadAttentionBlock(hidden_dim, inputs[-1], hidden_dim, num_heads, **block)
+        # Seeds of about unit length for any width.
         seed_init = jax.nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
         self.seeds = nnx.Param(seed_init(rngs.params(), (num_seeds, hidden_dim)))
         self.decoder = mlp.MLP(num_seeds * hidden_dim, output_hidden_dims, num_output, **options)
@@ -64,6 +65,7 @@ class SetTransformer(nnx.Module):
         num_sample = features_BxKxF.shape[0]
         seeds_BxDxS = jnp.broadcast_to(self.seeds[...].T, (num_sample, *self.seeds.shape[::-1]))
         pooled_BxDxS = self.pool(seeds_BxDxS, h_BxDxK, mask_BxK, pool_key)
+        # Without stars, attention returns the mean of padded positions.
         pooled_BxDxS = jnp.where(mask_BxK.any(axis=1)[:, None, None], pooled_BxDxS, 0)
         concatenated_BxI = jnp.moveaxis(pooled_BxDxS, 1, 2).reshape(num_sample, -1)
         return self.decoder.of_sets(concatenated_BxI, decoder_key)

@@ -78,6 +78,7 @@ class SoftGroups(nnx.Module):
         gate_BxDxK = self.gate(jnp.moveaxis(star_BxKxF, 1, 2)).astype(star_BxKxF.dtype)
         logit_BxGxK, term_BxSxK = jnp.split(gate_BxDxK, [self.num_groups], axis=1)
         share_BxGxK = jax.nn.softmax(logit_BxGxK, axis=1)
+        # With terms of zero the sum is the number of stars.
         sums_BxS, number_Bx1 = (log_sum(x, mask_BxK) for x in (term_BxSxK, jnp.zeros_like(term_BxSxK[:, :1])))
         extensive = jnp.concatenate([sums_BxS, number_Bx1], axis=1)
         intensive = jnp.concatenate([pool(star_BxKxF, share_BxGxK, mask_BxK), sums_BxS - number_Bx1], axis=1)

@@ -35,8 +35,8 @@ def together(config, **swept):
     return config
 
 
-def of_member(place, member):
-    table = pd.read_parquet(place.test_table_of_members)
+def of_member(run_dir, member):
+    table = pd.read_parquet(run_dir.test_table_of_members)
     return table[table["member"] == member].reset_index(drop=True)
 
 
@@ -57,45 +57,47 @@ def test_a_member_equals_a_run_of_its_own(config, monkeypatch, name, backend, wh
     monkeypatch.setattr(device_placement, "CHUNK_BYTES", 6 * 4 * 600)
     config.data.placement = where
     config.model = ConfigDict({"name": name, **factory.hyperparameters(name)})
-    place = train_and_test(together(config, seed=(3, 1, 4, 1), **SWEPT))
-    history = pd.read_csv(place.metrics)
+    run_dir = train_and_test(together(config, seed=(3, 1, 4, 1), **SWEPT))
+    history = pd.read_csv(run_dir.metrics)
     member = 2
     alone = ConfigDict(run_config.member_config(config, member).to_dict())
     alone.name = "alone"
-    lone_place = train_and_test(alone.lock())
-    expected = pd.read_parquet(lone_place.test_table)["prediction_scaled"]
-    np.testing.assert_allclose(of_member(place, member)["prediction_scaled"], expected, rtol=1e-3, atol=1e-3)
+    lone_run_dir = train_and_test(alone.lock())
+    expected = pd.read_parquet(lone_run_dir.test_table)["prediction_scaled"]
+    np.testing.assert_allclose(
+        of_member(run_dir, member)["prediction_scaled"], expected, rtol=1e-3, atol=1e-3
+    )
     rows = history[history["member"] == member].assign(member=0).reset_index(drop=True)
-    pd.testing.assert_frame_equal(rows, pd.read_csv(lone_place.metrics), rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(lone_run_dir.metrics), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_members_of_an_ensemble_differ_only_in_their_seeds(config):
-    place = train_and_test(together(config))
-    predictions = [of_member(place, i)["prediction_scaled"] for i in range(4)]
+    run_dir = train_and_test(together(config))
+    predictions = [of_member(run_dir, i)["prediction_scaled"] for i in range(4)]
     assert all(np.abs(a - b).max() > 1e-2 for i, a in enumerate(predictions) for b in predictions[:i])
-    table = pd.read_parquet(place.test_table)
+    table = pd.read_parquet(run_dir.test_table)
     np.testing.assert_allclose(table["prediction_scaled"], np.mean(predictions, axis=0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         table["spread_scaled"], np.std(predictions, axis=0, ddof=1), rtol=1e-4, atol=1e-6
     )
-    physical = [of_member(place, i)["prediction_physical"] for i in range(4)]
+    physical = [of_member(run_dir, i)["prediction_physical"] for i in range(4)]
     np.testing.assert_allclose(table["spread_physical"], np.std(physical, axis=0, ddof=1), rtol=1e-6)
-    members = pd.read_csv(place.members)
+    members = pd.read_csv(run_dir.members)
     assert sorted(members["seed"]) == [0, 1, 2, 3]
     assert members["val_loss"].is_monotonic_increasing
-    history = pd.read_csv(place.metrics)
+    history = pd.read_csv(run_dir.metrics)
     best = history.groupby("member")["val_loss"].min()
     np.testing.assert_allclose(members["val_loss"], best[members["member"]], rtol=1e-5)
-    assert not place.path.with_name("together-best").exists()  # none was looked for
+    assert not run_dir.path.with_name("together-best").exists()  # none was looked for
 
 
 @pytest.mark.weekly
 def test_a_member_stops_when_its_patience_is_over(config):
     config.train.max_epochs, config.train.patience = 8, 2
-    place = train_and_test(together(config, learning_rate=(1e-2, 1e-12, 1e-2, 1e-12)))
-    history = pd.read_csv(place.metrics)
-    members = pd.read_csv(place.members).set_index("member")
+    run_dir = train_and_test(together(config, learning_rate=(1e-2, 1e-12, 1e-2, 1e-12)))
+    history = pd.read_csv(run_dir.metrics)
+    members = pd.read_csv(run_dir.members).set_index("member")
     counts = history.groupby("member").size()
     assert counts.to_dict() == members["epochs"].to_dict()
     assert counts[0] > counts[1]
@@ -103,13 +105,13 @@ def test_a_member_stops_when_its_patience_is_over(config):
     alone = ConfigDict(run_config.member_config(config, 1).to_dict())
     alone.name = "alone"
     expected = pd.read_parquet(train_and_test(alone.lock()).test_table)["prediction_scaled"]
-    np.testing.assert_allclose(of_member(place, 1)["prediction_scaled"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(of_member(run_dir, 1)["prediction_scaled"], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
-    place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
-    best = int(pd.read_csv(place.members)["member"].iloc[0])
+    run_dir = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
+    best = int(pd.read_csv(run_dir.members)["member"].iloc[0])
     printed = capsys.readouterr().out
     assert "members by validation loss" in printed
     assert "together-best, a run of its own" in printed
@@ -118,7 +120,7 @@ def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     again = train_and_test(alone.lock())
     assert "finished: nothing to do" in capsys.readouterr().out
     np.testing.assert_array_equal(
-        pd.read_parquet(again.test_table)["prediction_scaled"], of_member(place, best)["prediction_scaled"]
+        pd.read_parquet(again.test_table)["prediction_scaled"], of_member(run_dir, best)["prediction_scaled"]
     )
     assert json.loads(again.test_metrics.read_text())["members"] == 1
     assert len(pd.read_csv(again.metrics)) == 4
@@ -130,25 +132,25 @@ def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     again.config.unlink()
     with pytest.raises(RunDirectoryError, match=r"together-best.*config\.json.*restore"):
         train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
-    assert place.test_metrics.exists()
+    assert run_dir.test_metrics.exists()
 
 
 def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     config.sweep.log_uniform.learning_rate = (1e-3, 1e-2)
-    place = train_and_test(config)
+    run_dir = train_and_test(config)
     assert "best member" not in capsys.readouterr().out
-    assert not place.path.with_name(f"{place.name}-best").exists()
+    assert not run_dir.path.with_name(f"{run_dir.name}-best").exists()
     assert train_and_test(config).test_metrics.exists()
 
 
 @pytest.mark.slow
 def test_the_best_member_of_another_sweep_is_not_replaced(config):
-    place = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
-    shutil.rmtree(place.path)
+    run_dir = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
+    shutil.rmtree(run_dir.path)
     config.sweep.learning_rate = tuple(reversed(SWEPT["learning_rate"]))
     with pytest.raises(RunDirectoryError, match=r"together-best is the best member of another"):
         train_and_test(config)
-    assert not place.path.exists()
+    assert not run_dir.path.exists()
 
 
 @pytest.mark.slow
@@ -156,20 +158,20 @@ def test_the_last_active_member_may_diverge(config):
     """The others have stopped before, and are kept."""
     config.train.max_epochs, config.train.patience = 8, 1
     config.optim.warmup_epochs = 3
-    place = train_and_test(together(config, learning_rate=(1e-12, 1e-12, 1e-12, 1e30)))
-    assert json.loads(place.test_metrics.read_text())["members"] == 3
+    run_dir = train_and_test(together(config, learning_rate=(1e-12, 1e-12, 1e-12, 1e30)))
+    assert json.loads(run_dir.test_metrics.read_text())["members"] == 3
 
 
 def test_a_diverging_member_is_left_out(config, capsys):
-    place = train_and_test(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
+    run_dir = train_and_test(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
     printed = capsys.readouterr().out
     assert "member 1 is left out from now on, its learning rate was 1e+30: the loss is not finite" in printed
-    members = pd.read_csv(place.members)
+    members = pd.read_csv(run_dir.members)
     assert members["is_failed"].tolist() == [False, False, False, True]
     assert members["member"].iloc[-1] == 1
-    assert set(pd.read_parquet(place.test_table_of_members)["member"]) == {0, 2, 3}
-    assert json.loads(place.test_metrics.read_text())["members"] == 3
-    assert np.isfinite(pd.read_parquet(place.test_table)["prediction_physical"]).all()
+    assert set(pd.read_parquet(run_dir.test_table_of_members)["member"]) == {0, 2, 3}
+    assert json.loads(run_dir.test_metrics.read_text())["members"] == 3
+    assert np.isfinite(pd.read_parquet(run_dir.test_table)["prediction_physical"]).all()
 
 
 def test_a_run_ends_if_all_members_diverge(config):
