@@ -31,6 +31,7 @@ def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray
         scaled = shard.feature[shard.ptr[i] : shard.ptr[i + 1]][:, column].astype(np.float64)
         stars_4xN = scalers.inverse(scaled, keys).T
         if keys == SKY and distance_pc is not None:
+            # All stars at the distance of the cluster, and flat: clusters are small on the sky.
             pc_per_deg = distance_pc[i] * np.pi / 180
             kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * distance_pc[i]
             stars_4xN = stars_4xN * np.repeat([pc_per_deg, kms_per_mas_yr], 2)[:, None]

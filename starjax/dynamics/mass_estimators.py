@@ -24,6 +24,7 @@ from starjax.errors import StarjaxError
 # Gravitational constant [pc (km/s)² / Msun].
 G = constants.G.to_value(units.pc * (units.km / units.s) ** 2 / units.Msun)
 PLUMMER_ETA = 32 / np.pi
+# With fewer stars not even the standard errors are meaningful. Predictions need more, `quantities.MIN_STARS`.
 MIN_STARS = 5
 # Pairs closer than this fraction of R_h are binaries, and do not trace the potential of the cluster.
 CLOSEST_PAIR = 0.01
@@ -243,6 +244,7 @@ def _half_radius(position: np.ndarray) -> tuple[Estimate, np.ndarray]:
     half = float(np.median(radius))
     # Standard error of a median: Maritz & Jarrett 1978, J. Am. Stat. Assoc. 73, 194.
     error = float(mjci(radius, prob=[0.5])[0])
+    # The influence of a star on a median is of equal size for all; this size gives the standard error above.
     return Estimate(half, error), np.sqrt(len(radius)) * error * np.sign(radius - half)
 
 
@@ -277,8 +279,9 @@ def _stack_columns(columns: dict[str, np.ndarray | None]) -> np.ndarray:
         is_bad = ~np.isfinite(array) | (name.endswith("_error") & (array < 0))
         if is_bad.any():
             rows = np.flatnonzero(is_bad)
+            is_what = "negative or not finite" if name.endswith("_error") else "not finite"
             raise MassEstimatorError(
-                f"{name} is not a finite {'error' if name.endswith('_error') else 'value'} for {len(rows)} "
-                f"stars, the first in row {rows[0]}: leave these stars out"
+                f"{name} is {is_what} for {len(rows)} of {num} stars, the first at index {rows[0]}: leave "
+                "these out"
             )
     return np.stack(list(arrays.values()), axis=1)

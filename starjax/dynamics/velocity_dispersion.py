@@ -8,6 +8,7 @@ from scipy.special import expit, logit
 # The smallest standard deviation of the background, in units of that of the members with their errors. A
 # smaller one would take the tails of the members for background.
 MIN_BACKGROUND_WIDTH = 4.0
+# Where the iteration starts.
 _FIRST_BACKGROUND_WIDTH = 10.0
 _FIRST_BACKGROUND_FRACTION = 0.05
 # With a larger fraction, members and background could swap their roles.
@@ -43,7 +44,7 @@ class Dispersion:
 def geometric_median(points: np.ndarray) -> np.ndarray:
     """Return the point (2,) with the least summed distance to `points` (n, 2), by Weiszfeld's iteration.
 
-    Outliers may be up to half of the points. Unlike the median of each component, it rotates with the points.
+    Up to half of the points may be outliers. Unlike the median of each component, it rotates with the points.
 
     Source: Weiszfeld 1937, Tohoku Math. J. 43, 355.
     """
@@ -111,6 +112,7 @@ def fit_dispersion(velocity: np.ndarray, error: np.ndarray) -> Dispersion:
         before, variance = variance, max(float((weight * excess).sum() / weight.sum()), 0.0)
         if abs(variance - before) <= _TOLERANCE * max(variance, floor):
             break
+    # Of the sum that is zero at the fixed point; the weights count as constants.
     influence = len(velocity) * (weight * (excess - variance)).sum(axis=1) / weight.sum()
     variance = variance if variance > floor else 0.0
     return Dispersion(variance, centre, membership, weight, influence, standard_error(influence))
@@ -134,6 +136,7 @@ def _membership(chi_square: np.ndarray, fraction: float, width: float) -> np.nda
       chi_square: squared distances from the centre (n,) [s²].
       fraction, width: of the background [s].
     """
+    # In two dimensions the background has a density that is lower by the square of its width.
     log_odds = logit(1 - fraction) + 2 * np.log(width)
     return expit(log_odds - chi_square / 2 * (1 - width**-2))
 
@@ -142,5 +145,6 @@ def _background(chi_square: np.ndarray, membership: np.ndarray) -> tuple[float, 
     """Return fraction and width [s] of the background."""
     outside = 1 - membership
     num = outside.sum()
+    # The mean of χ² is 2 for the two components of members, and 2 w² for those of the background.
     width = np.sqrt((outside @ chi_square) / (2 * num)) if num > 0 else MIN_BACKGROUND_WIDTH
     return min(num / len(outside), _MAX_BACKGROUND_FRACTION), max(width, MIN_BACKGROUND_WIDTH)

@@ -259,8 +259,11 @@ def test_stars_with_equal_positions_or_velocities(rows, note):
     ("change", "message"),
     [
         ({"vy": [0.0] * 5}, r"should all be \(6,\)"),
-        ({"z": [0, 1, np.nan, 3, np.inf, 5]}, "z is not a finite value for 2 stars, the first in row 2"),
-        ({"vz_error": [1, 1, 1, -1, 1, 1]}, "vz_error is not a finite error for 1 stars, the first in row 3"),
+        ({"z": [0, 1, np.nan, 3, np.inf, 5]}, "z is not finite for 2 of 6 stars, the first at index 2"),
+        (
+            {"vz_error": [1, 1, 1, -1, 1, 1]},
+            "vz_error is negative or not finite for 1 of 6 stars, the first at index 3",
+        ),
     ],
 )
 def test_impossible_columns_are_refused(change, message):
