@@ -43,9 +43,10 @@ LEVELS = (0.68, 0.95)
 # Levels and bounds of intervals as the columns of tables name them: in per cent, and as percentiles.
 LEVEL_NAMES = tuple(f"{100 * level:.0f}" for level in LEVELS)
 PERCENTILES = tuple((f"p{100 * (1 - level) / 2:.3g}", f"p{100 * (1 + level) / 2:.3g}") for level in LEVELS)
-# Draws of one snapshot per simulation, and their seed.
+# Draws of one snapshot per simulation, and their seed, so that a calibration is reproducible.
 NUM_DRAW, SEED = 1000, 0
-# Subsets of the simulations, each tested with a calibration on all others, and draws of such a calibration.
+# Subsets of the simulations, each tested with a calibration on all others, and draws of such a calibration:
+# fewer, as it is repeated for every subset.
 NUM_SUBSET, NUM_DRAW_OF_SUBSET = 20, 100
 
 
@@ -129,6 +130,7 @@ def conformity_score(predictive: Mixture, target_N: np.ndarray, level: float) ->
     """Return the factors (N,) that stretch the intervals about their medians to reach the true values."""
     median_N = predictive.quantile(0.5)
     low_N, high_N = (predictive.quantile(end) for end in _ends(level))
+    # Each error is measured by the half of the interval on its side of the median.
     error_N = target_N - median_N
     return error_N / np.where(error_N < 0, low_N - median_N, high_N - median_N)
 
@@ -149,9 +151,8 @@ def coverage_error(level: float, correlation: float, size_G: np.ndarray) -> floa
 def _correlation(score_N: np.ndarray, group_N: np.ndarray, level: float) -> float:
     """Return the correlation of coverage between snapshots of one simulation.
 
-    Each subset of the simulations is tested with intervals that were calibrated on the others: tested on
-      their own
-    calibration set, intervals would cover too evenly.
+    Each subset of the simulations is tested with intervals that were calibrated on the others. Tested on
+    their own calibration set, intervals would cover too evenly.
     """
     from sklearn.model_selection import GroupKFold  # slow to import, and needed after training only
 
@@ -169,6 +170,7 @@ def _correlation(score_N: np.ndarray, group_N: np.ndarray, level: float) -> floa
         return 0.0
     # The sum over all pairs of a group is the square of its sum, less the squares of its values.
     covariance = (np.sum(sum_G**2) - np.sum(excess_N**2)) / num_pair
+    # Few simulations may give an estimate that no correlation can have.
     return float(np.clip(covariance / (level * (1 - level)), 0, 1))
 
 
@@ -192,9 +194,10 @@ def quantile_of_groups(
     order_N = np.argsort(number_N, kind="stable")
     size_G = np.bincount(number_N)
     first_G = np.cumsum(size_G) - size_G
+    # Made anew in each call, so that the result depends on the arguments alone.
     rng = np.random.default_rng(SEED)
-    member_DxG = (rng.random((num_draw, len(size_G))) * size_G).astype(int)
-    drawn_DxG = score_N[order_N[first_G + member_DxG]]
+    snapshot_DxG = (rng.random((num_draw, len(size_G))) * size_G).astype(int)
+    drawn_DxG = score_N[order_N[first_G + snapshot_DxG]]
     rank_DxG = np.argsort(drawn_DxG, axis=1)
     weight_DxG = size_G[rank_DxG].cumsum(axis=1)
     weight_of_new = (size_G**2).sum() / size_G.sum()
@@ -253,8 +256,8 @@ def load(path: Path, target_keys: Sequence[str]) -> Calibration:
             np.array([[_number(one[name][str(level)]) for one in targets] for level in LEVELS])
             for name in ("stretch", "correlation", "level_error")
         )
-        if not np.isfinite(stretch).all():
-            raise ValueError("a stretch is not finite")
+        if not (np.isfinite(sigma).all() and np.isfinite(stretch).all()):
+            raise ValueError("a value of sigma or stretch is not finite")
         return Calibration(sigma, stretch, correlation, level_error, int(_number(content["num_simulation"])))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CalibrationError(

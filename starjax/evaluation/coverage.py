@@ -77,7 +77,7 @@ def bins(values: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
 
 def coverage_row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> dict:
     """Return the columns of `coverage_table` for some snapshots and the `target`-th target."""
-    # Without simulations' names, every snapshot counts as a simulation.
+    # Without names of simulations, every snapshot counts as one.
     group = rows["run_id"] if "run_id" in rows else rows["snapshot_id"]
     size = group.value_counts()
     columns: dict[str, float] = {"num_snapshot": len(rows), "num_simulation": len(size)}
@@ -88,6 +88,7 @@ def coverage_row(rows: pd.DataFrame, calibrated: Calibration, target: int) -> di
         )
         columns[f"coverage_{name}"] = is_within.mean()
         expected = calibration.coverage_error(level, calibrated.correlation[i, target], size.to_numpy())
+        # The test set and the calibration set scatter independently.
         columns[f"coverage_{name}_error"] = np.hypot(expected, calibrated.level_error[i, target])
         columns[f"coverage_{name}_error_of_test"] = error_of_test
         truth = rows["target_scaled"]

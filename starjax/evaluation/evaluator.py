@@ -105,7 +105,7 @@ class Evaluator:
         """Return the outputs (E, n, O) for the samples of some snapshots."""
         num_sample = int(sampler.num_sample(stars, self.config))
         num_step = math.ceil(num_sample / self.batch_size)
-        # Calls of equal length, so that one compiled program serves all.
+        # Calls of equal length, so that one compiled program serves all; the last may run over the end.
         num_call = math.ceil(num_step / MAX_STEPS_PER_CALL)
         step_S = np.arange(math.ceil(num_step / num_call))
         predicted = [
@@ -173,4 +173,5 @@ class Evaluator:
         return {"snapshot_id": snapshot, "sample_id": sample}
 
     def _physical(self, scaled: np.ndarray) -> np.ndarray:
+        # In float64: the inverse of a logarithmic scaler enlarges rounding errors.
         return self.scalers.inverse(scaled.astype(np.float64), self.target_keys)

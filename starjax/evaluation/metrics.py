@@ -50,8 +50,8 @@ def of_snapshots(rows: pd.DataFrame, units: str) -> dict[str, float]:
 
     Returns:
       `mae mse rmse r2` (see `regression`); `pearson` and `spearman`, the correlation of prediction and true
-      value; `bias`, the mean of prediction - true value; `median_error` and `error_90`, the median and the 90
-      % quantile of the absolute error; `spread`, the standard deviation of the predictions from one
+      value; `bias`, the mean of prediction - true value; `median_error` and `error_90`, the median and the
+      90 % quantile of the absolute error; `spread`, the standard deviation of the predictions from one
       snapshot's samples, averaged over snapshots; `spread_error_spearman`, the rank correlation of a
       snapshot's spread and its absolute error. NaN where undefined, such as a correlation with a constant.
     """

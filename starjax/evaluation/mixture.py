@@ -22,9 +22,8 @@ class ScoringError(StarjaxError):
 class Mixture:
     """Predictive distributions of n scalars, each a mixture of C Gaussians.
 
-    `cdf` and `quantile` also take mixtures of jax arrays, whose values are not checked: jax cannot raise on
-      traced
-    values.
+    `cdf` and `quantile` also work for mixtures of jax arrays, whose values are not checked: jax cannot raise
+    on traced values.
 
     Attributes:
       weight, mean, sigma: (n, C), converted to float64 unless they are jax arrays; weights are non-negative
@@ -41,6 +40,7 @@ class Mixture:
     def __post_init__(self):
         if array_functions.is_jax(self.weight):
             return
+        # The class is frozen for everybody else.
         for name in ("weight", "mean", "sigma"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
         shape = self.weight.shape
@@ -93,6 +93,7 @@ class Mixture:
             return xp.where(is_below, middle, low), xp.where(is_below, high, middle)
 
         bracket = ends.min(axis=1), ends.max(axis=1)
+        # A fixed number of steps, since jax cannot trace a loop that ends when it has converged.
         low, high = array_functions.repeat(bisect, _NUM_BISECTION, bracket)
         return low + (high - low) / 2
 

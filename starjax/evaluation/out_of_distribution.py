@@ -23,10 +23,12 @@ from starjax.io import files, npz
 from starjax.sampling import centering
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+# More than one, so that a single odd training cluster does not make others like it familiar.
 NUM_NEIGHBOUR = 5
 # Fraction of clusters of held-out simulations whose score exceeds 1.
 FALSE_ALARMS = 0.05
-# Most training clusters that a run keeps for comparison.
+# Most training clusters that a run keeps for comparison. A prediction reads them all, and an exported program
+# compares with each.
 MAX_REFERENCE = 4096
 
 
@@ -79,7 +81,7 @@ def describe(
 
     Args:
       stars_NxF: scaled features, of a numpy or a jax array.
-      feature_keys: their names, which tell the features that are measured from the centre.
+      feature_keys: their names, by which features are centred.
       feature_clip: the model clips scaled features beyond this magnitude.
       mask_N: True for stars, False for padded positions; None if all are stars.
 
@@ -93,6 +95,7 @@ def describe(
     ascending_NxF = xp.sort(stars_NxF, axis=0)
     is_centred_F = np.isin(np.arange(len(feature_keys)), centering.centred_columns(feature_keys))
     shift_F = xp.where(is_centred_F, _median(ascending_NxF, num), 0)
+    # Clipping keeps the order, so that the quantiles are those of what the model sees.
     clipped_NxF = xp.clip(ascending_NxF - shift_F[None], -feature_clip, feature_clip)
     return xp.concatenate([xp.atleast_1d(xp.log(num)), _quantiles(clipped_NxF, num).ravel()])
 
@@ -170,6 +173,7 @@ def fit_reference(
         if fold_N is None
         else _distance_to_other_folds(known, held_out, fold_N[chosen_val])
     )
+    # By simulation, since the snapshots of one are alike (see `calibration`).
     threshold = calibration.quantile_of_groups(distance, val.group[chosen_val], 1 - FALSE_ALARMS)
     target, target_of_all = (
         target_scalers.inverse(one.target.astype(np.float64), one.target_keys) for one in (train, whole)

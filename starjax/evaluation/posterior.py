@@ -61,6 +61,7 @@ class MemberOutputs:
             by_cluster = xp.moveaxis(x.reshape(num_member, num_cluster, num_sample, -1), 1, 0)
             return by_cluster.reshape(num_cluster, -1)
 
+        # A pool with equal weights of mixtures is a mixture of all their components.
         each = marginals(self.head, self.output.reshape(-1, num_output), sigma_T)
         return [Mixture(regroup(m.weight) / num_pooled, regroup(m.mean), regroup(m.sigma)) for m in each]
 
@@ -168,9 +169,8 @@ def table_with_truth(
 
     Returns:
       beside the columns of `posterior_table`: `target_scaled`, `target_physical`; `is_within_68` and so on,
-        whether the
-      calibrated interval of each level covers the true value; `pit`, the probability integral transform,
-      `crps_scaled` and `log_score_scaled` (see `Mixture`), all three before calibration.
+      whether the calibrated interval of each level covers the true value; `pit`, the probability integral
+      transform, `crps_scaled` and `log_score_scaled` (see `Mixture`), all three before calibration.
     """
     predictive = outputs.pool(calibrated.sigma)
     table = posterior_table(outputs, predictive, calibrated, target_keys, scalers)

@@ -123,12 +123,14 @@ def test_a_written_calibration_is_read_back_and_a_damaged_one_is_an_error(tmp_pa
     whole = path.read_text()
     assert '"0.95": 1.25' in whole
     without_stretch = [whole.replace('"0.95": 1.25', f'"0.95": {value}') for value in ("null", "Infinity")]
+    assert '"sigma": 0.25' in whole
     for content in (
         "{",
         "{}",
         "[]",
         '{"num_simulation": 3, "targets": {"a": {"sigma": "x"}}}',
         *without_stretch,
+        whole.replace('"sigma": 0.25', '"sigma": null'),
     ):
         path.write_text(content)
         with pytest.raises(calibration.CalibrationError, match=r"calibration\.json.*restore"):

@@ -90,13 +90,13 @@ def test_ranges_are_those_of_all_training_clusters(sample, reference, monkeypatc
     raw = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", "train")).select(KEYS, TARGETS)
     # With a survey selection, of some of them: neighbours are among these, ranges are those of all.
     train = sample.shards["train"]
-    losses = survey_selection.SurveySelection(KEYS.index("log_L_L_sol"), (-9.0, -9.0), (0.3, 0.3))
-    listed = survey_selection.apply_to_shard(train, jax.random.key(0), losses, np.arange(100, 150))
-    of_lists = out_of_distribution.fit_reference(
-        listed, sample.shards["val"], sample.target_scalers, KEYS, 10.0, whole=train
+    selection = survey_selection.SurveySelection(KEYS.index("log_L_L_sol"), (-9.0, -9.0), (0.3, 0.3))
+    selected = survey_selection.apply_to_shard(train, jax.random.key(0), selection, np.arange(100, 150))
+    of_selected = out_of_distribution.fit_reference(
+        selected, sample.shards["val"], sample.target_scalers, KEYS, 10.0, whole=train
     )
-    assert of_lists.known.shape == (50, 36)
-    for found in (few, of_lists, reference):
+    assert of_selected.known.shape == (50, 36)
+    for found in (few, of_selected, reference):
         assert found.range_of("num_star") == (np.diff(raw.ptr).min(), np.diff(raw.ptr).max())
         assert found.range_of("distance_pc") == (50, 600)
         for i, key in enumerate(TARGETS):
@@ -123,15 +123,15 @@ def test_with_folds_the_threshold_is_from_distances_to_other_folds(sample, monke
     whole = folds.all_folds(sample, 3, seed=0)
     train = whole.shards["train"]
     some = out_of_distribution.reference_snapshots(train.num_snapshot)
-    listed = survey_selection.apply_to_shard(
+    selected = survey_selection.apply_to_shard(
         train, jax.random.key(0), survey_selection.SurveySelection(4, (-9.0, -9.0), (0.0, 0.0)), some
     )
     arguments = (train, sample.target_scalers, KEYS, 10.0)
-    of_all, of_listed = (
+    of_all, of_selected = (
         out_of_distribution.fit_reference(known, *arguments, whole=train, fold_N=whole.fold_N)
-        for known in (train, listed)
+        for known in (train, selected)
     )
-    assert of_listed.threshold == pytest.approx(of_all.threshold)
+    assert of_selected.threshold == pytest.approx(of_all.threshold)
     # Distances to all other snapshots are smaller: those of the same simulation are near.
     nearest = np.sort(np.linalg.norm(of_all.known[:, None] - of_all.known, axis=-1), axis=1)
     among_all = nearest[:, 1 : 1 + out_of_distribution.NUM_NEIGHBOUR].mean(axis=1)
