@@ -103,12 +103,10 @@ def errors_by_property(snapshots: pd.DataFrame) -> Figure:
         error, label = _error(rows, key)
         for axes, name in zip(axes_of_target, against, strict=True):
             _error_panel(axes, np.asarray(_values(by_target, name)), error)
-            if axes is panels[-1][against.index(name)]:
-                known = quantities.get(name)
-                axes.set_xlabel(
-                    f"true {known.axis_label()}" if known.kind == "target" else known.axis_label()
-                )
         axes_of_target[0].set_ylabel(label)
+    for axes, name in zip(panels[-1], against, strict=True):
+        known = quantities.get(name)
+        axes.set_xlabel(f"true {known.axis_label()}" if known.kind == "target" else known.axis_label())
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -119,6 +117,7 @@ def _values(by_target: dict, name: str):
     first = next(iter(by_target.values()))
     if name in by_target:
         return by_target[name]["target_physical"]
+    # Also where `time` is no target: data sets have the time of a snapshot in a column of another name.
     column = "time_myr" if name == "time" else name
     return first[column] if column in first.columns else None
 
@@ -144,6 +143,7 @@ def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
         middle.append(np.median(values[inside]))
         for values_of_bins, percentile in ((low, 16), (median, 50), (high, 84)):
             values_of_bins.append(np.percentile(error[inside], percentile))
+    # matplotlib takes lengths of error bars, not their ends.
     bars = np.abs(np.array([low, high]) - median)
     axes.errorbar(
         middle,
@@ -169,9 +169,9 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """
     by_target = dict(list(snapshots.groupby("target_key", sort=False)))
     figure = Figure(figsize=(0.6 + 3.9 * len(by_target), 4.3), layout="constrained")
-    for axes, (key, rows) in zip(
-        np.atleast_1d(figure.subplots(1, len(by_target))), by_target.items(), strict=True
-    ):
+    (panels,) = figure.subplots(1, len(by_target), squeeze=False)
+    for axes, (key, rows) in zip(panels, by_target.items(), strict=True):
+        # The empirical distribution function shows all values; a histogram would depend on its bins.
         pit = np.sort(rows["pit"].to_numpy())
         share = np.arange(1, len(pit) + 1) / len(pit)
         axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="ideal")

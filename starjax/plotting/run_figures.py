@@ -24,6 +24,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     labels = {"train": "training (stars dropped, dropout on)", "val": "validation"}
+    # Thin lines, so that those of many members can be told apart.
     width = 1.5 if len(best_epochs) == 1 else 0.6
     for split, colour in (("train", "0.6"), ("val", "black")):
         for _, rows in metrics.groupby("member"):
@@ -32,7 +33,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
                 rows[f"{split}_loss"],
                 color=colour,
                 linewidth=width,
-                label=labels.pop(split, None),
+                label=labels.pop(split, None),  # of the first member only
             )
     is_best = metrics["epoch"] == metrics["member"].map(dict(enumerate(best_epochs)))
     label = f"best epoch, {best_epochs[0]}" if len(best_epochs) == 1 else "best epochs"
@@ -53,6 +54,7 @@ def architectures(table: pd.DataFrame) -> Figure:
     Args:
       table: see `run_tables.read_runs`.
     """
+    # All panels have the same models, so that one has the same marker everywhere.
     models, targets = sorted(table["model"].unique()), sorted(table["target"].unique())
     columns = sorted(table[["data_set", "features"]].drop_duplicates().itertuples(index=False, name=None))
     figure = Figure(figsize=(1 + 3.2 * len(columns), 0.8 + 2.9 * len(targets)), layout="constrained")
@@ -67,6 +69,7 @@ def architectures(table: pd.DataFrame) -> Figure:
                 path = table.loc[table["data_set"] == data_set, "config.data.dataset"].iloc[0]
                 name = f"{features}\n{Path(path).name}, {data_set}"
             axes.set_title(f"{name}\n{'no run' if rows.empty else f'best: {_best_label(rows)}'}", fontsize=9)
+        # A run table names a target by its set in a grid, or by its key.
         (key,) = quantities.sets("target").get(target, (target,))
         axes_of_target[0].set_ylabel(f"{quantities.get(key).label}: R² per snapshot\n(scaled units)")
     for axes in panels[-1]:
@@ -99,5 +102,6 @@ def _dots_by_model(axes, rows: pd.DataFrame, models: list[str]) -> None:
 
 def _best_label(rows: pd.DataFrame) -> str:
     """Return architecture and R² of the best run."""
+    # pandas finds no maximum if all values are NaN.
     best = rows.loc[rows["snapshot_scaled_r2"].fillna(-np.inf).idxmax()]
     return f"{best['architecture']}, {style.signed(best['snapshot_scaled_r2'], 2)}"
