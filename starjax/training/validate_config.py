@@ -18,6 +18,7 @@ def check_config(config: ConfigDict, num_device: int) -> None:
     Raises:
       ConfigError: names the field, its value and the allowed values.
     """
+    # A config of another command, such as a grid or a build, lacks all or most of them.
     parts = ("seed", "data", "model", "head", "mixture", "optim", "ensemble", "sweep", "train")
     missing = [name for name in parts if name not in config]
     if missing:
@@ -26,11 +27,12 @@ def check_config(config: ConfigDict, num_device: int) -> None:
             "needed"
         )
     for field, value in flax.traverse_util.flatten_dict(config.to_dict(), sep=".").items():
+        # `type`, since True is an int as well. A seed is unsigned, and has a rule of its own.
         if type(value) is int and field != "seed" and abs(value) >= 2**31:
             raise ConfigError(
                 f"config.{field}={value} should be less than 2**31 (devices use 32-bit numbers)"
             )
-    factory.model_class(config.model.name)
+    factory.model_class(config.model.name)  # raises for an unknown name
     rules = _rules(config, num_device) | _model_rules(config.model)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
@@ -53,12 +55,12 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",
         ),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
-        "data.feature_keys": (_is_distinct(data.feature_keys), "at least one name, none twice"),
+        "data.feature_keys": (_are_names(data.feature_keys), "at least one name, none twice"),
         "data.hidden_keys": (
             set(data.hidden_keys) < set(data.feature_keys),
             f"some of data.feature_keys={tuple(data.feature_keys)!r}, not all",
         ),
-        "data.target_keys": (_is_distinct(data.target_keys), "at least one name, none twice"),
+        "data.target_keys": (_are_names(data.target_keys), "at least one name, none twice"),
         "data.feature_clip": (data.feature_clip > 0, "positive"),
         "data.num_star_per_sample": (data.num_star_per_sample >= 1, "at least 1"),
         "data.num_sample_per_snapshot": (data.num_sample_per_snapshot >= 1, "at least 1"),
@@ -135,6 +137,7 @@ def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
                 "whole numbers from 1 on",
             )
     if "dropout" in model:
+        # What is kept is divided by 1 - dropout, which must not be 0.
         rules["model.dropout"] = (0 <= model.dropout <= 0.99, "from 0 to 0.99")
     return rules
 
@@ -164,13 +167,13 @@ def _check_members(config: ConfigDict, num_device: int) -> None:
                 f"config.sweep.{name}={values!r} and config.sweep.log_uniform.{name}={bounds!r}: give one of "
                 "them"
             )
-        is_pair = len(bounds) == 2 and all(_is_number(bound, (int, float)) for bound in bounds)
-        if bounds and not (is_pair and 0 < bounds[0] <= bounds[1]):
+        if bounds and not (_is_ascending(bounds) and bounds[0] > 0):
             raise ConfigError(
                 f"config.sweep.log_uniform.{name}={bounds!r} should be two positive numbers, the lower first"
             )
     if "dropout" not in config.model and (sweep.dropout or sweep.log_uniform.dropout):
         raise ConfigError(f"config.sweep.dropout: {config.model.name} has no dropout")
+    # Each by itself: a swept value may be out of range, and the best member becomes a run of its own.
     for member in range(size):
         try:
             check_config(run_config.member_config(config, member), num_device)
@@ -196,8 +199,9 @@ def _is_range(bounds) -> bool:
 
 
 def _is_ascending(bounds) -> bool:
-    return len(bounds) == 2 and bounds[0] <= bounds[1]
+    is_pair = len(bounds) == 2 and all(_is_number(bound, (int, float)) for bound in bounds)
+    return is_pair and bounds[0] <= bounds[1]
 
 
-def _is_distinct(keys) -> bool:
-    return len(keys) > 0 and len(set(keys)) == len(keys)
+def _are_names(keys) -> bool:
+    return len(keys) > 0 and all(isinstance(key, str) for key in keys) and len(set(keys)) == len(keys)
