@@ -52,6 +52,7 @@ def read_fold(run: RunContext) -> TrainedFold:
     """
     config, layout = run.config, run.state.finished_record()["layout"]
     data = split_dataset(config, run.stored)
+    # Finished, perhaps long ago: the calibration pairs its outputs with the simulations left out now.
     run.state.check_left_out(config, data)
     mesh = make_mesh(config, layout["placement"])
     with Checkpoints(run.run_dir.checkpoints, is_read_only=True) as checkpoints:
@@ -102,7 +103,7 @@ def combine_folds(run: RunContext, folds: list[TrainedFold]) -> None:
         "val": np.concatenate([fold.output_MxNxO["val"] for fold in folds], axis=1),
         "test": np.concatenate([fold.output_MxNxO["test"] for fold in folds]),
     }
-    data = split_dataset(config, run.stored)  # validated on all folds
+    data = split_dataset(config, run.stored)  # 'val' is all folds
     evaluator = make_evaluator(config, data, layout["placement"], layout["micro_batch_size"])
     write_results.write_tested(
         run_dir,

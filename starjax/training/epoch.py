@@ -56,7 +56,7 @@ class EpochState:
         """Return means over the samples for each member; NaN for inactive members."""
         totals = dict(self.sums)
         num_sample = totals.pop("num_sample")
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # 0 / 0
             means = {name: values / num_sample for name, values in totals.items()}
         return [{name: float(values[i]) for name, values in means.items()} for i in range(len(num_sample))]
 
@@ -79,6 +79,7 @@ def train_epoch(
       stop_requested: asked after each call.
     """
     start = time.perf_counter()
+    # An argument of the steps, so that a member that ends does not change the compiled program.
     members = trainer.members.arrays() | {"is_active": np.asarray(is_active, np.int32)}
     members = devices.shard_members(members, trainer.mesh)
     state, num_call, num_step = epoch.state, epoch.num_call, 0

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from starjax import errors, quantities
 from starjax.datasets.load import load_dataset
 from starjax.errors import ConfigError
-from starjax.models import factory, naming
+from starjax.models import naming
 from starjax.reports.ranking import summarize
 from starjax.runs.config_record import config_digest
 from starjax.runs.directory import locate_run
@@ -81,6 +81,7 @@ def _sizes(config: ConfigDict, model: str) -> list[dict]:
 def _cell(base: ConfigDict, model: dict, features: tuple[str, ...], targets: tuple[str, ...]) -> ConfigDict:
     """Return `base` with the model, features and targets of one run, and a name made of them."""
     cell = ConfigDict(base.to_dict())
+    # Not fields of a grid: each run has a directory of its own, and resumes there.
     cell.workdir, cell.resume = "", True
     cell.data.feature_keys, cell.data.target_keys = features, targets
     cell.model = ConfigDict(model)
@@ -103,7 +104,6 @@ def check_grid(cells: Sequence[ConfigDict], num_device: int) -> None:
     for cell in cells:
         try:
             check_config(cell, num_device)
-            factory.num_params(cell.model, len(cell.data.feature_keys), len(cell.data.target_keys))
         except ConfigError as error:
             raise ConfigError(f"{cell.name}: {error}") from error
 
@@ -127,6 +127,7 @@ def run_grid(config: ConfigDict, part: tuple[int, int] = (1, 1)) -> None:
     """
     cells = grid_configs(config)
     check_grid(cells, jax.device_count())
+    # Runs of an earlier version of the data set count as not finished.
     fingerprint = _fingerprint(cells)
     own = grid_part(cells, part)
     failed = {}

@@ -121,8 +121,10 @@ def _restore_interrupted(trainer: Trainer, storage: Storage, number: int) -> Epo
     try:
         saved = storage.interrupted.restore({"state": trainer.initial_state})
     except CheckpointError as error:
+        # Only part of an epoch is lost, so this does not end the run.
         log.warning(f"{error}; the epoch starts again")
         return None
+    # A state of another epoch was left by an earlier interruption.
     if saved is None or saved.content["number"] != number:
         return None
     epoch = EpochState.from_checkpoint(saved.arrays["state"], saved.content)
@@ -131,9 +133,10 @@ def _restore_interrupted(trainer: Trainer, storage: Storage, number: int) -> Epo
 
 
 def _save_interrupted(trainer: Trainer, storage: Storage, epoch: EpochState) -> None:
+    # Numbered by all steps of the run, so that the latest state has the largest number.
     num_step = (epoch.number - 1) * trainer.num_step + epoch.num_step
     storage.interrupted.save(num_step, {"state": epoch.state}, epoch.to_checkpoint())
-    storage.interrupted.wait()
+    storage.interrupted.wait()  # the process ends next
 
 
 def _stop_requests(deferred: signals.DeferredStop, checkpoints: Checkpoints) -> Callable[[], bool]:
@@ -157,6 +160,7 @@ def _end_epoch(
     trainer, max_epochs, patience = setup.trainer, config.train.max_epochs, config.train.patience
     averaged, train_metrics = trainer.average(epoch.state), epoch.means()
     val_metrics = _validate(config, setup, averaged)
+    # Inactive members are validated like the others, but make no progress.
     progress = tuple(
         p if p.is_over(max_epochs, patience) else _after(p, train, val)
         for p, train, val in zip(before.progress, train_metrics, val_metrics, strict=True)

@@ -3,6 +3,7 @@
 import optax
 from jax.flatten_util import ravel_pytree
 
+# Learning rate at the last step, relative to its peak.
 FINAL_LEARNING_RATE_RATIO = 1e-3
 
 
@@ -12,7 +13,7 @@ def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
     Linear rise from 0 to 1 over `num_warmup_step`, then a cosine down to 1e-3 at `num_step`.
     """
     return optax.warmup_cosine_decay_schedule(
-        init_value=1.0 if num_warmup_step == 0 else 0.0,
+        init_value=0.0,
         peak_value=1.0,
         warmup_steps=num_warmup_step,
         decay_steps=num_step,
@@ -62,6 +63,6 @@ def average(opt_state: optax.OptState, decay: float, params: dict) -> dict:
 
     Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838, with weights that fall by `decay` per step.
     """
-    *_, state = opt_state
+    *_, state = opt_state  # that of `_averaging`, the last of the chain
     _, unravel = ravel_pytree(params)
     return unravel(optax.tree.bias_correction(state.ema, decay, state.count))

@@ -97,6 +97,7 @@ def prepare(run: RunContext) -> Setup:
         placement = device_placement.choose(data.shards, jax.device_count(), _free_bytes())
     source = place_stars(config, data, placement)
     run.state.check_layout(source.layout)
+    # A limit, and not the size: with less memory than before, the run resumes with smaller micro-batches.
     max_micro_batch_size = record["layout"]["micro_batch_size"] if record else None
     trainer = create_trainer(config, data, source, max_micro_batch_size)
     evaluator = make_evaluator(config, data, placement, trainer.micro_batch_size)
@@ -112,6 +113,7 @@ def _requested_placement(config: ConfigDict, record: dict | None) -> str:
 
 
 def _free_bytes() -> int:
+    """Return the free memory of a device: the least of all processes, so that they choose alike."""
     return devices.min_over_processes(memory.free_bytes(jax.local_devices()[0]))
 
 

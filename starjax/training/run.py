@@ -50,6 +50,7 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     Args:
       stored: its data set, if already read (see `prepare.read_dataset`).
     """
+    # Everything that may refuse the run comes before the first write: a refused run stays as it was.
     states = _inspect(config, run_dir)
     state, status = states[0], _status(states)
     if status is RunStatus.DAMAGED:
@@ -63,12 +64,14 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     is_writer = devices.is_main_process()
     if status is RunStatus.FINISHED:
         if is_writer:
+            # Left by a process that was killed after it marked the run as finished.
             directory_lock.remove_stale(run_dir.path)
         devices.log_on_main_process(f"{run_dir.path} holds this run, finished: nothing to do")
         return
+    # The main process holds the lock for all processes of the run.
     with directory_lock.locked(run_dir.path) if is_writer else contextlib.nullcontext():
         if is_writer:
-            # Another process may have worked here before this one got the lock.
+            # Another run may have worked here before this one got the lock.
             if _inspect(config, run_dir) != states:
                 raise RunDirectoryError(
                     f"{run_dir.path} was changed by another process in the meantime: start again"
@@ -130,9 +133,8 @@ def _check_rebuildable(config: ConfigDict, states: list[RunState]) -> None:
 
 def _train_folds(run: RunContext) -> None:
     """Train the run of each fold, and put them together."""
-    from starjax.training import (
-        cross_validation,
-    )  # imports matplotlib and astropy, which training does not need
+    # Not at the top: it imports matplotlib and astropy, which training does not need.
+    from starjax.training import cross_validation
 
     config, num_fold = run.config, run.config.ensemble.num_fold
     run.state.write_record(config, run.stored, layout=None)
@@ -154,6 +156,7 @@ def _train(run: RunContext) -> None:
         "before"
     )
     setup = prepare(run)
+    # Not before the steps are compiled, which determines the micro-batch size in the record.
     run.state.write_record(config, setup.data, setup.layout)
     devices.log_on_main_process(_describe(config, setup))
     num_sample = setup.data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
@@ -165,9 +168,11 @@ def _train(run: RunContext) -> None:
     ):
         trained = loop.fit(config, setup, loop.Storage(checkpoints, interrupted, metrics))
     if is_writer:
+        # Only a run that was stopped within an epoch needs it.
         shutil.rmtree(run_dir.interrupted)
     with signals.stop_message("the model is trained and saved, its test is not finished"):
-        from starjax.training import write_results  # imports matplotlib and astropy
+        # Not at the top: it imports matplotlib and astropy, which training does not need.
+        from starjax.training import write_results
 
         write_results.test_and_write(run, setup, trained)
 

@@ -18,7 +18,9 @@ from starjax.sampling import sampler
 
 # Sums over the samples of an epoch.
 SUMS = ("loss", "mae", "mse", "num_sample")
-# Lengths to which samples of few stars may be padded on a CPU, relative to a whole sample.
+# Lengths to which samples of few stars may be padded on a CPU, relative to a whole sample. These leave 0.70
+# of the attention weights of the packaged sample (docs/explanation/performance.md); more of them would take
+# longer to compile.
 CPU_PADDED_SHARES = (0.5, 0.75, 1)
 
 
@@ -107,7 +109,9 @@ def _train_member(spec: StepSpec, state, member, stars, epoch, first_step, num_s
         state, step_sums = train_step(spec, hparams, state, samples, number)
         return state, sums + step_sums
 
+    # Like parameters, so that shard_map knows the sums to vary over members, as they do after a step.
     zeros = jnp.zeros_like(jax.tree.leaves(state["params"])[0], shape=len(SUMS))
+    # A bound, and not a condition on each step: an inactive member costs nothing.
     last_step = first_step + num_step * member["is_active"]
     state, sums = jax.lax.fori_loop(first_step, last_step, step, (state, zeros))
     return state, dict(zip(SUMS, sums, strict=True))
@@ -132,7 +136,8 @@ def train_step(spec: StepSpec, hparams: dict, state: dict, samples: "_EpochSampl
 def accumulate_gradients(spec: StepSpec, hparams: dict, params: dict, samples: "_EpochSamples", number):
     """Return the gradient of the mean loss over the samples of a step, and SUMS over them.
 
-    The gradient is added up as one vector (P,), first over the micro-batches of a device, then over devices.
+    The gradient is added up as one vector (P,), first over the micro-batches of a device, then over devices,
+    which exchange that one array instead of one for each parameter.
     """
     params_P, unravel = ravel_pytree(params)
     own_params = unravel(devices.copy_per_device(params_P))
@@ -194,6 +199,7 @@ class _EpochSamples:
         position_NxM = jnp.where(self.row_NxM < 0, -1, number * self.num_row + self.row_NxM)
         num_sample = sampler.num_sample(self.stars, self.spec.sampler)
         is_real_NxM = (position_NxM >= 0) & (position_NxM < num_sample)
+        # Rows of padding draw a sample like any other, whose loss then has no weight.
         position_NxM = jnp.where(is_real_NxM, position_NxM, num_sample)
         pair_NxM = sampler.shuffled_pair(self.order_key, self.epoch, position_NxM, num_sample)
         if len(self.spec.lengths) == 1:
@@ -203,9 +209,10 @@ class _EpochSamples:
     def _sorted(self, pair_NxM: jax.Array, is_real_NxM: jax.Array) -> _MicroBatches:
         pair, is_real = pair_NxM.ravel(), is_real_NxM.ravel()
         count = sampler.count_batch(self.stars, self.sample_key, self.epoch, pair, self.spec.sampler)
+        # Rows of padding come first, so that they do not lengthen a micro-batch.
         count = jnp.where(is_real, count, 0)
         order = jnp.argsort(count)
-        largest_N = count[order].reshape(pair_NxM.shape)[:, -1]
+        largest_N = count[order].reshape(pair_NxM.shape)[:, -1]  # the last one, since they are sorted
         pair_NxM, is_real_NxM = (x[order].reshape(pair_NxM.shape) for x in (pair, is_real))
         return _MicroBatches(
             pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(self.spec.lengths), largest_N)
@@ -229,6 +236,7 @@ def _gradient(loss: Callable, params, batch, lengths: tuple[int, ...], choice):
         cut = (features_MxKxF[:, :length], mask_MxK[:, :length], *rest)
         return jax.grad(loss, has_aux=True)(params, cut)
 
+    # A branch for each length, since shapes within a program are fixed.
     return jax.lax.switch(choice, [functools.partial(with_length, length) for length in lengths])
 
 
@@ -241,7 +249,7 @@ def _loss(spec: StepSpec, hparams: dict, is_real_M, params, batch):
         spec.head.loss(output_MxO, target_MxT, hparams["huber_delta"]),
         jnp.abs(error_MxT).mean(axis=-1),
         (error_MxT**2).mean(axis=-1),
-        jnp.ones_like(error_MxT[:, 0]),
+        jnp.ones_like(error_MxT[:, 0]),  # counts the samples
     )
     sums = jnp.stack([jnp.where(is_real_M, x, 0).sum() for x in by_sample])
     return sums[0], sums

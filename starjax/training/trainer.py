@@ -88,11 +88,12 @@ def create_trainer(
     """Initialize models and optimizer for the training samples of `source`, and compile the steps.
 
     Args:
-      max_micro_batch_size: upper limit for `config.train.micro_batch_size='auto'`.
+      max_micro_batch_size: upper limit for `config.train.micro_batch_size='auto'`; None: none.
     """
     steps = make_steps(config, data, source)
     micro_batch_size, train_steps = _compile(config, source.mesh, steps, max_micro_batch_size)
     members, schedule = run_config.members(config), _schedule(config, source.num_step)
+    # For the log: the optimizer computes its own rates on the devices.
     peak_E = np.array(members.each("learning_rate", config.optim.learning_rate))
     return Trainer(
         members=members,
@@ -123,7 +124,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
             functools.partial(step.train_steps, own_spec),
             mesh,
             arguments=("members", "members", stars, "same", "same", "same"),
-            donate_argnums=0,
+            donate_argnums=0,  # the new state takes the memory of the old one
         )
 
     optimizer = spec.create_optimizer(spec.hparams)
@@ -136,7 +137,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
 def abstract_arrays(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict:
     """Return shapes and shardings of the arrays in the checkpoints of a run (see `loop.TrainState`)."""
     # The schedule does not change the shapes of the optimizer's state.
-    optimizer = _create_optimizer(config, num_step_per_epoch=1)(_shared_hparams(config))
+    optimizer = _optimizer_of_hparams(config, num_step_per_epoch=1)(_shared_hparams(config))
     seeds = run_config.members(config).seeds
     state = jax.eval_shape(lambda: _initial_state(run_config.model(config).new, optimizer, seeds))
     sharding = devices.member_sharding(mesh)
@@ -151,7 +152,7 @@ def _step_spec(config: ConfigDict, data: Dataset, source: device_placement.Sourc
     return step.StepSpec(
         apply=model.apply,
         head=model.head,
-        create_optimizer=_create_optimizer(config, source.num_step),
+        create_optimizer=_optimizer_of_hparams(config, source.num_step),
         sampler=run_config.sampler(config, data.feature_scalers),
         batch_size=config.train.batch_size,
         hparams=_shared_hparams(config),
@@ -166,7 +167,7 @@ def _schedule(config: ConfigDict, num_step_per_epoch: int) -> optax.Schedule:
     )
 
 
-def _create_optimizer(config: ConfigDict, num_step_per_epoch: int) -> Callable:
+def _optimizer_of_hparams(config: ConfigDict, num_step_per_epoch: int) -> Callable:
     """Return `(hparams) -> optimizer`."""
     schedule = _schedule(config, num_step_per_epoch)
     return lambda hparams: create_optimizer(
@@ -197,11 +198,12 @@ def _initial_state(new_model: Callable, optimizer: optax.GradientTransformation,
 
     # One after another, so that a member starts from the same bits whatever members there are beside it.
     of_members = jax.jit(lambda keys: jax.lax.map(of_member, keys))
+    # The other half of a seed's key draws the samples of the member (see `EnsembleMembers.arrays`).
     return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
 
 
 def _compile(config: ConfigDict, mesh: jax.sharding.Mesh, steps: Steps, limit: int | None):
-    """Return the micro-batch size, and the steps compiled for it."""
+    """Return the micro-batch size, at most `limit` if it is chosen here, and the steps compiled for it."""
     if config.train.micro_batch_size == "auto":
         return memory.largest_micro_batch(steps.compiled, steps.max_micro_batch_size, mesh, limit)
     micro_batch_size = min(int(config.train.micro_batch_size), steps.max_micro_batch_size)

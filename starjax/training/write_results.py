@@ -37,11 +37,12 @@ def test_and_write(run: RunContext, setup: Setup, trained: TrainState) -> None:
     table = members_table(config, evaluator, output_ExNxO["val"], progress)
     snapshots = snapshot_evaluator(config, setup.data, evaluator)
     if run_config.is_sweep(config) and len(progress) > 1:
+        # Before the results of the sweep: a finished sweep has its best member.
         best_dir = run.run_dir.best_member
         with directory_lock.locked(best_dir.path) if devices.is_main_process() else contextlib.nullcontext():
             _write_best_member(run, setup, trained, snapshots, output_ExNxO, table)
-    has_finished = [not member.is_failed for member in progress]
-    output_ExNxO = {split: output[has_finished] for split, output in output_ExNxO.items()}
+    has_succeeded = [not member.is_failed for member in progress]
+    output_ExNxO = {split: output[has_succeeded] for split, output in output_ExNxO.items()}
     write_tested(run.run_dir, snapshots, output_ExNxO, table, progress)
 
 
@@ -182,7 +183,7 @@ def _write_best_member(
         metrics_log.write_rows(
             best_dir.metrics, [row | {"member": 0} for row in rows if row["member"] == best]
         )
-    own = slice(best, best + 1)
+    own = slice(best, best + 1)  # keeps the axis of members
     arrays = jax.tree.map(lambda x: devices.gather(x)[own], trained.arrays)
     with Checkpoints(best_dir.checkpoints) as checkpoints:
         content = member_progress.to_checkpoint([progress])
