@@ -13,8 +13,8 @@ from starjax.runtime import environment
 def get_config(model: str = "set_transformer") -> ConfigDict:
     """Return the locked config of a model with its default hyperparameters."""
     config = ConfigDict()
-    # Seed of everything random: initial parameters, samples, their order, dropout. An integer from 0 to 2**32
-    # - 1.
+    # Seed of everything random: initial parameters, samples, their order, dropout. An integer from 0 to
+    # 2**32 - 1.
     config.seed = 0
     # Folder of all results. By default the environment variable OUTPUT_BASE, if it is set.
     config.output_base = environment.default("OUTPUT_BASE", "output")
@@ -41,11 +41,11 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.mixture = ConfigDict()
     # Number of Gaussians of the mixture, each with a full covariance over the targets; at least 1.
     config.mixture.num_component = 3
-    # Smallest scale of a Gaussian, in scaled units; positive. Without a bound the likelihood could grow for
-    # ever.
+    # Smallest scale of a Gaussian, in scaled units; positive. Without a bound a Gaussian could shrink onto
+    # one target, and the likelihood grow without limit.
     config.mixture.min_scale = 0.02
-    # Loss of the expected targets: 'likelihood', like everything else of the mixture, or 'huber', as for
-    # points.
+    # Loss of the expected targets: 'likelihood', like everything else of the mixture, or 'huber', as for the
+    # head 'point'.
     config.mixture.means = "likelihood"
 
     config.optim = ConfigDict()
@@ -75,9 +75,9 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.ensemble.num_fold = 0
 
     # Values in which ensemble members differ: for each of these hyperparameters a value per member, or () to
-    # share one.
+    # share one value.
     config.sweep = ConfigDict({"seed": (), **dict.fromkeys(run_config.HPARAMS, ())})
-    # Instead of such values, two positive bounds between which one is drawn per member, uniformly in its
+    # Instead of such values, two positive bounds between which one is drawn for each member, uniformly in its
     # logarithm; or ().
     config.sweep.log_uniform = ConfigDict(dict.fromkeys(run_config.HPARAMS, ()))
 
@@ -120,8 +120,8 @@ def _data() -> ConfigDict:
     data.num_star_per_sample = 128
     # Samples of each snapshot per epoch, at least 1.
     data.num_sample_per_snapshot = 16
-    # Probability that stars are dropped from a training sample of a snapshot of at least num_star_per_sample
-    # stars.
+    # Probability that stars are dropped from a training sample, if its snapshot has at least
+    # num_star_per_sample stars.
     data.drop_probability = 0.6
     # Lower and upper bound of the fraction of stars that is then dropped, drawn uniformly; from 0 to 1.
     data.drop_ratio_range = (0.1, 0.9)

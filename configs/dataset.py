@@ -12,6 +12,7 @@ from starjax.runtime import environment
 
 
 def get_config() -> ConfigDict:
+    """Return the locked config of a build."""
     config = ConfigDict()
     # Folder with files <run_id>-obs.joblib (or -raw.joblib), also in subfolders, one per simulation; empty:
     # scale the raw shards that are in `out`.
@@ -25,8 +26,8 @@ def get_config() -> ConfigDict:
     config.feature_keys = quantities.default_keys("feature")
     # Targets, properties of the cluster: `time` [Myr], or scalars in the header of a snapshot.
     config.target_keys = quantities.default_keys("target")
-    # Groups (keys, method): the columns of a group share one scale (methods:
-    # starjax/datasets/scalers/scaler.py).
+    # Groups (keys, method): the columns of a group share one scale. starjax/datasets/scalers/scaler.py lists
+    # the methods.
     config.feature_scalers = quantities.scaler_groups(config.feature_keys, "feature")
     config.target_scalers = quantities.scaler_groups(config.target_keys, "target")
 

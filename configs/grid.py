@@ -13,7 +13,7 @@ from starjax.configs import common
 def get_config() -> ConfigDict:
     """Return the locked config of the grid."""
     config = ConfigDict()
-    # Fields that all runs share: those of configs/common.py, except for those that the grid sets for each
+    # Fields that all runs share: those of configs/common.py, except for the ones that the grid sets for each
     # run.
     config.base = common.get_config()
     with config.base.unlocked():

@@ -14,8 +14,7 @@ def get_config() -> ConfigDict:
     """Return the locked config."""
     config = common.get_config("soft_groups")
     config.head = "mixture"
-    # x and vx are along the line of sight: training samples are rotated with them, and then shown without
-    # them.
+    # x and vx are along the line of sight: training samples are rotated with them, but shown without them.
     config.data.feature_keys = ("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol")
     config.data.hidden_keys = ("x", "vx")
     config.data.centred = True
@@ -40,5 +39,6 @@ def get_config() -> ConfigDict:
     # Small, so that clusters of few stars are computed with little padding.
     config.train.micro_batch_size = "4"
     config.train.max_epochs = 40
+    # No early stopping: the best of all epochs is chosen.
     config.train.patience = 40
     return config

@@ -24,6 +24,7 @@ class Box:
     def svg(self) -> str:
         """Return the box as SVG."""
         lines = self.text.split("\n")
+        # Lines are 15 apart, and SVG places the baseline of a text, 4 below its middle.
         first = self.y + self.height / 2 - (len(lines) - 1) * 7.5 + 4
         middle = self.x + self.width / 2
         text = "".join(
@@ -40,7 +41,7 @@ def arrow(start: Box, end: Box) -> str:
     """Return an arrow from the right side of a box to the left of another, or from its bottom to a top."""
     if end.x >= start.x + start.width:
         x1, y1 = start.x + start.width, start.y + start.height / 2
-        x2, y2 = end.x - 2, end.y + end.height / 2
+        x2, y2 = end.x - 2, end.y + end.height / 2  # short of the box, for the tip
         middle = (x1 + x2) / 2
         path = f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
     else:
@@ -123,7 +124,7 @@ def soft_groups() -> str:
 
 
 def data_flow() -> str:
-    """Return the diagram of the flow from caches and catalogues to answers."""
+    """Return the diagram of the flow from caches and catalogues to predictions."""
     caches = Box(12, 12, "simulation\ncaches", width=100, height=48)
     shards = Box(150, 12, "shards and\nscalers", width=100, height=48)
     sampler = Box(288, 12, "sampler on\nthe device", "network", 100, 48)
@@ -132,10 +133,9 @@ def data_flow() -> str:
     catalogue = Box(12, 112, "member\ncatalogue", width=100, height=48)
     features = Box(150, 112, "the same features\nand scalers", "network", 238, 48)
     predict = Box(426, 112, "predict\nor export", "network", 100, 48)
-    answer = Box(564, 112, "posterior,\nscore, flags", "result", 100, 48)
-    top, bottom = [caches, shards, sampler, model, run], [catalogue, features, predict, answer]
-    arrows = [*_chain(top), *_chain(bottom), (Box(426, 12, "", width=238, height=48), predict)]
-    return picture([*top, *bottom], [*arrows[:-1], (run, predict)])
+    prediction = Box(564, 112, "posterior,\nscore, flags", "result", 100, 48)
+    top, bottom = [caches, shards, sampler, model, run], [catalogue, features, predict, prediction]
+    return picture([*top, *bottom], [*_chain(top), *_chain(bottom), (run, predict)])
 
 
 DIAGRAMS = {

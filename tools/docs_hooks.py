@@ -30,11 +30,12 @@ preprocessors.ExecutePreprocessor = ExecutePreprocessor
 
 def on_files(files, config):
     """Add the pages that are written from the code, and the list of changes."""
-    # Their defaults are those of a user without these variables.
+    # The defaults on these pages are those of a user who has not set these variables.
     for name in ("OUTPUT_BASE", "JOBLIB_ROOT", "SPLIT_MFT_JSON"):
         os.environ.pop(name, None)
     for path, page in reference_pages.PAGES.items():
         files.append(File.generated(config, path, content=page()))
+    # At the root of the repository, where MkDocs does not look.
     changes = (ROOT / "CHANGELOG.md").read_text()
     files.append(File.generated(config, "about/changes.md", content=changes))
     return files
@@ -86,6 +87,7 @@ def broken_links(site: Path) -> list[tuple[str, str]]:
                 continue
             target = (path.parent / urllib.parse.unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
+            # Files other than pages have no anchors.
             has_anchor = target not in pages or parts.fragment in {"", *pages[target].anchors}
             if not target.exists() or not has_anchor:
                 broken.append((str(path.relative_to(site)), link))

@@ -1,8 +1,8 @@
 """Make the packaged example catalogue: a simulated cluster as Gaia would list it.
 
-    python -m tools.make_example_catalog --out=members.ecsv
+The packaged file, `starjax/catalogs/example/members.ecsv`, is what this command makes:
 
-reproduces `starjax/catalogs/example/members.ecsv`.
+    python -m tools.make_example_catalog --out=members.ecsv
 """
 
 import argparse
@@ -20,7 +20,7 @@ from starjax.datasets.load import SAMPLE_DIRECTORY
 from starjax.datasets.shard_files import shard_path
 from starjax.io import files
 
-# A snapshot of a test simulation.
+# A snapshot of a test simulation, so that no packaged config has learned from it.
 SPLIT, RUN_ID, TIME_MYR = "test", "Rad08-zmet0006-M6-0023", 103.7941
 # Galactic coordinates of the cluster [deg], and its velocity (U, V, W) relative to the Sun [km/s].
 LONGITUDE, LATITUDE, VELOCITY = 150.0, -15.0, (-15.0, -20.0, -8.0)
@@ -28,8 +28,9 @@ SEED = 0
 
 # Approximate limits of Gaia for stars and for radial velocities, and the fraction of stars with the latter.
 _FAINTEST_MAG, _FAINTEST_RADIAL_MAG, _RADIAL_FRACTION = 20.5, 14.0, 0.9
-# Remnants have a luminosity of -10 in the simulations.
+# Remnants have a log10 luminosity of -10 in the simulations, and are not seen.
 _DARK_LOG_L = -9.0
+# Real catalogues lack values, and the example should show what happens then.
 _NO_COLOUR_FRACTION, _NUM_WITHOUT_MOTION = 0.02, 3
 # Decimal places of the columns; magnitudes and values in mas have four.
 _DIGITS = dict.fromkeys(member_list.GAIA_UNITS, 4) | {
@@ -53,6 +54,7 @@ def make_example(random: np.random.Generator) -> Table:
     table = _measure(sky[order], magnitude[order], bp_rp[order], random)
     table["bp_rp"].mask |= random.random(len(table)) < _NO_COLOUR_FRACTION
     faint = np.argsort(table["phot_g_mean_mag"])[-len(table) // 4 :]
+    # Gaia has sources with positions only, most of them faint.
     without = random.choice(faint, _NUM_WITHOUT_MOTION, replace=False)
     for name in ("parallax", "parallax_error", "pmra", "pmra_error", "pmdec", "pmdec_error"):
         table[name].mask[without] = True
@@ -74,6 +76,7 @@ def _snapshot() -> tuple[np.ndarray, float]:
 
 def _merge_binaries(stars: np.ndarray) -> np.ndarray:
     """Return the stars with both components of close binaries as one, by their common position."""
+    # The simulations list close binaries as two stars at one position; Gaia does not resolve them.
     merged, which = np.unique(stars[:, :6], axis=0, return_inverse=True)
     luminosity = np.bincount(which, 10 ** stars[:, 6])
     return np.column_stack([merged, np.log10(luminosity)])
@@ -91,6 +94,7 @@ def _observe(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> 
 
 def astrometric_error_mas(magnitude: np.ndarray) -> np.ndarray:
     """Return standard errors of parallaxes [mas], by the performance pages of Gaia DR3 (cosmos.esa.int)."""
+    # The pages define z this way; brighter than 13 mag, errors no longer fall.
     z = 10 ** (0.4 * (np.maximum(magnitude, 13.0) - 15.0))
     return np.sqrt(40 + 800 * z + 30 * z**2) / 1000
 

@@ -74,6 +74,7 @@ def meaning(name: str, comments: Mapping[str, str]) -> str:
       KeyError: neither has a comment.
     """
     parts = name.split(".")
+    # From the field itself to ever larger groups.
     for length in range(len(parts), 0, -1):
         if ".".join(parts[:length]) in comments:
             return comments[".".join(parts[:length])]
@@ -103,7 +104,7 @@ def config_page() -> str:
             for name, value in fields.items()
             if (name.partition(".")[0] if "." in name else "") == group
         }
-        if group == "model":
+        if group == "model":  # a section for each model, below
             continue
         lines += [f"### `config.{group}`" if group else "### The run", ""]
         lines += _definitions(own, comments)
@@ -186,6 +187,7 @@ def _ready_made(defaults: Mapping[str, object]) -> list[str]:
         if path.stem in ("common", "dataset", "grid"):
             continue
         fields = flatten(module.get_config())
+        # Compared with the defaults of its own model, not with those of the default model.
         with_model = defaults | {
             f"model.{key}": value for key, value in factory.hyperparameters(fields["model.name"]).items()
         }
@@ -265,6 +267,7 @@ def columns_page() -> str:
 
 
 def _describe(one: quantities.Quantity) -> str:
+    # Labels are math text of matplotlib, which Markdown does not show.
     label = re.sub(r"\$r_\{\\rm tidal\}\$", "the tidal radius", one.label).replace("2 the", "twice the")
     kinds = [label, one.description]
     kinds += ["mirrored in the Galaxy's plane"] if one.is_mirrored else []
