@@ -54,7 +54,7 @@ dry_run_prefix='# '
 # Refuses values with which the manifest would mean something else than it seems to.
 check() {
     local name chips
-    [[ -n $IMAGE ]] || fail "IMAGE is not set: export IMAGE=… (launch/README.md says how to build one)"
+    [[ -n $IMAGE ]] || fail "IMAGE is not set: export IMAGE=… (launch/Dockerfile says how to build one)"
     check_counts HOSTS
     check_numbers CHIPS_PER_HOST MAX_RESTARTS
     for name in IMAGE CLAIM TPU_ACCELERATOR TPU_TOPOLOGY; do
