@@ -32,17 +32,20 @@ def decompress(content: bytes) -> bytes:
       OSError, EOFError, zlib.error: the content is damaged.
     """
     limit = max_decompressed(len(content))
+    # One byte more than is allowed, to tell a result of just that size from one that was cut off.
     if content[:2] == b"\x1f\x8b":
+        # GzipFile and not zlib, which would stop after the first of several members.
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             decompressed = file.read(limit + 1)
     else:
         stream = zlib.decompressobj()
         decompressed = stream.decompress(content, limit + 1)
+        # zlib returns what there is of truncated content, without an error.
         if len(decompressed) <= limit and not stream.eof:
             raise EOFError("the compressed content is truncated")
     if len(decompressed) > limit:
         raise DecompressError(
-            f"its {len(content)} bytes expand to more than {limit}, which no real data does: do not use it "
-            "unless you trust its source, and then decompress it first"
+            f"its {len(content)} bytes expand to more than {limit}, which real data never do: do not use "
+            "it unless you trust its source, and then decompress it first"
         )
     return decompressed

@@ -14,7 +14,7 @@ from starjax import errors
 
 # The digests of the files of a folder, in the format of sha256sum: `sha256sum -c SHA256SUMS` checks them.
 SUMS = "SHA256SUMS"
-NOTHING: Mapping[Path, str] = types.MappingProxyType({})
+_NO_DIGESTS: Mapping[Path, str] = types.MappingProxyType({})
 # What to do about errors of the file system.
 REMEDIES = {
     errno.ENOENT: "find out what has removed it, or name another folder",
@@ -87,7 +87,8 @@ def temporary_name(path: Path) -> Path:
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as indented JSON."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json_text(content))
+        # Windows would write another line end, and the digest of `json_text` would not be that of the file.
+        temporary.write_text(json_text(content), encoding="utf-8", newline="\n")
 
 
 def check_regular(path: Path) -> None:
@@ -123,12 +124,17 @@ def read_json(path: Path, **options):
 
 
 def json_text(content: dict) -> str:
-    """Return the text that `write_json` writes."""
+    """Return the text that `write_json` writes; it is ASCII."""
     return json.dumps(content, indent=2) + "\n"
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file, in hexadecimal digits."""
+    """Return the SHA-256 digest of a file, in hexadecimal digits.
+
+    Raises:
+      NotAFileError, OSError: it cannot be read.
+    """
+    check_regular(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -140,7 +146,7 @@ def sha256_of_all(paths: Sequence[Path]) -> list[str]:
 
 
 def combine_digests(digests: Iterable[str]) -> str:
-    """Return one SHA-256 digest for a sequence of files with these digests."""
+    """Return one SHA-256 digest for a sequence of files with these digests; it depends on their order."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -154,7 +160,7 @@ def changed_files(digests: Mapping[Path, str]) -> list[Path]:
     return [path for path, digest in digests.items() if not has_digest(path, digest)]
 
 
-def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = NOTHING) -> None:
+def write_sums(folder: Path, paths: Iterable[Path], known: Mapping[Path, str] = _NO_DIGESTS) -> None:
     """Write the digests of files in a folder to its `SUMS`.
 
     Args:
@@ -175,6 +181,7 @@ def read_sums(folder: Path) -> dict[Path, str]:
     path = folder / SUMS
     if not path.is_file():
         return {}
+    # A line without two spaces is one value instead of two, and a ValueError below.
     lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
     if not lines:
         raise ValueError("it is empty")
@@ -193,6 +200,9 @@ def damaged_files(folder: Path) -> list[Path]:
 
 
 def file_version(path: Path) -> list[int]:
-    """Return the size [bytes] and the time of the last change [ns], which differ between versions."""
+    """Return the size [bytes] and the time of the last change [ns], which differ between versions.
+
+    Unlike a digest this takes no time for large files, and need not notice damage.
+    """
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]

@@ -45,6 +45,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     files.check_regular(path)
     with zipfile.ZipFile(path) as archive:
         members = [name for name in archive.namelist() if name.removesuffix(".npy") in names]
+        # zipfile reads the last of them, other readers the first.
         if len(set(members)) < len(members):
             raise ValueError("it has more than one member of the same name")
         entries = {name: archive.getinfo(f"{name}.npy") for name in names if f"{name}.npy" in members}
@@ -55,6 +56,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    # numpy allocates as much as the header declares, before it looks for the values.
     with archive.open(entry) as file:
         shape, _, dtype = read_header(file, entry.filename)
         if file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
@@ -72,6 +74,7 @@ def read_header(file, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     Raises:
       one of DAMAGE: it is something else.
     """
+    # Version 3 is for field names of structured arrays, which are not read anyway.
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name} is in an unknown format {version}")
@@ -80,6 +83,7 @@ def read_header(file, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
         shape, is_fortran, dtype = numpy_read_header(file)
     except MemoryError as error:  # of Python's parser, which numpy uses
         raise ValueError(f"{name} has too many brackets in its header") from error
+    # Values of no bytes, such as texts of length 0, would allow any shape in a small file.
     if dtype.kind not in "biufU" or not dtype.itemsize or any(length < 0 for length in shape):
         raise ValueError(f"{name} is {dtype} of shape {shape}, not numbers or text")
     return shape, is_fortran, dtype

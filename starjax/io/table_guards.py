@@ -20,9 +20,11 @@ from starjax.io import decompress
 MAX_COLUMNS = 4096
 # Nesting of elements in VOTables and headers; genuine files have fewer than ten levels.
 _MAX_DEPTH = 64
-# Rows that astropy allocates memory for at once.
+# Rows that astropy allocates memory for at once, even if there are fewer.
 _ROWS_AT_ONCE = 512
-# Values of optional attributes in VOTables.
+# Size of the blocks of a FITS file [bytes]; headers and data fill whole ones.
+_FITS_BLOCK = 2880
+# Values of attributes that an element of a VOTable leaves out.
 _VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1", "unit": ""}
 # YAML tags that astropy writes to the headers of ECSV and Parquet.
 _YAML_TAGS = (
@@ -58,10 +60,9 @@ def check_memory(num_byte: int, content: bytes) -> None:
 
 def check_unit(text: str) -> None:
     """Raise FileError for units that astropy would never finish computing, such as 10**99999999 m."""
+    # Digits after a point are harmless: they belong to scales such as 0.00001, not to powers.
     if len(text) > 100 or re.search(r"(?<![\d.])\d{5,}", text):
-        raise FileError(
-            f"has a unit {text!r:.60}, which is none: give a short one, with numbers of at most four digits"
-        )
+        raise FileError(f"has a unit {text!r:.60}: give a short one, with numbers of at most four digits")
 
 
 def check_fits(content: bytes) -> int:
@@ -85,7 +86,9 @@ def check_fits(content: bytes) -> int:
         values = math.prod(axes) if axes else 0
         num_more = _natural(header, "PCOUNT") if "PCOUNT" in header else 0
         num_group = _natural(header, "GCOUNT") if "GCOUNT" in header else 1
+        # FITS standard 4.0, equation 2.
         size = _bits_per_value(header) // 8 * num_group * (num_more + values)
+        # Each axis by itself as well: beside an axis of length 0, any number of rows would take no byte.
         if max([size, *axes]) > max(len(content) - file.tell(), 0):
             raise FileError(
                 f"is truncated or forged: a header declares {max([size, *axes])} bytes or rows to follow"
@@ -95,10 +98,11 @@ def check_fits(content: bytes) -> int:
             if num_column > 999:
                 raise FileError(f"declares {num_column} columns")
             for i in range(1, num_column + 1):
+                # The arrays of all rows may be the same part of the file, which would be copied for each.
                 if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
                     raise FileError(f"has arrays of varying length in column {i}: remove that column")
-            return file.tell() + -(-size // 2880) * 2880
-        file.seek(file.tell() + -(-size // 2880) * 2880)
+            return file.tell() + -(-size // _FITS_BLOCK) * _FITS_BLOCK
+        file.seek(file.tell() + -(-size // _FITS_BLOCK) * _FITS_BLOCK)
     return len(content)
 
 
@@ -140,10 +144,12 @@ def check_votable(content: bytes) -> None:
                 f"has its data elsewhere ({attributes['href']!r:.80}), which is not fetched: save it with "
                 "the data"
             )
+        # The alternatives include gzip, which would be decompressed without a limit.
         if name == "STREAM" and attributes["encoding"].strip() != "base64":
             raise FileError(
                 f"has its data encoded as {attributes['encoding']!r:.40}: save it as TABLEDATA or in base64"
             )
+        # Astropy allocates memory for as many rows; each takes at least a byte of the file.
         if name == "TABLE" and not 0 <= int(attributes["nrows"]) <= len(content):
             raise FileError(f"declares {attributes['nrows']!r:.40} rows, in a file of {len(content)} bytes")
         if name == "FIELD":
@@ -164,6 +170,7 @@ def check_votable(content: bytes) -> None:
     parser.Parse(content, True)
     if num_field > MAX_COLUMNS:
         raise FileError(f"has {num_field} columns, more than {MAX_COLUMNS}")
+    # 16 bytes: a complex number in double precision, the largest type of a value.
     check_memory(16 * num_value * max(num_row, _ROWS_AT_ONCE), content)
 
 
@@ -178,6 +185,7 @@ def check_yaml(text: str) -> None:
             tag = getattr(event, "tag", None)
             if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
                 raise FileError(f"has {tag!r:.80} in its header, which no member catalogue needs")
+            # The scalar after the key `unit` is a unit. With an alias for either it would not be recognized.
             value = getattr(event, "value", "")
             is_alias = isinstance(event, yaml.AliasEvent)
             if (value == "unit" and getattr(event, "anchor", None)) or (key == "unit" and is_alias):
@@ -196,6 +204,7 @@ def check_yaml(text: str) -> None:
 
 def check_lines(lines: Sequence[str], content: bytes) -> None:
     """Raise FileError if one line is far longer than the others: astropy pads all to the longest."""
+    # 4 bytes: a character in an array of text.
     check_memory(4 * len(lines) * max(map(len, lines), default=0), content)
 
 
@@ -219,6 +228,8 @@ def check_parquet(content) -> None:
         for i in range(len(file.schema))
         if file.schema.column(i).physical_type == "BYTE_ARRAY"
     ]
+    # Metadata may be forged, and a repeated text is stored only once: the content is counted as well. Read as
+    # dictionaries, texts take the memory of the file, and their total length follows without copying them.
     file = parquet.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
     total = 0
     for batch in file.iter_batches():

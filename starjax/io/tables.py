@@ -54,15 +54,15 @@ def load_table(path: Path) -> tuple[Table, str]:
     """
     kind = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     if kind.lower() not in _READERS:
-        raise FileError(
-            f"files of kind {kind or 'without an ending'} are not known; known are {', '.join(_READERS)}"
-        )
+        which = f"of kind {kind}" if kind else "without a file extension"
+        raise FileError(f"files {which} are not known; known are {', '.join(_READERS)}")
     try:
         stored = files.read_bytes(path)
         content = decompress.decompress(stored) if path.suffix.lower() == ".gz" else stored
         with warnings.catch_warnings():
             # Unknown units matter only in columns that are used, where they raise an error later.
             warnings.simplefilter("ignore", AstropyWarning)
+            # Of a FITS file that ends too early astropy would return what there is.
             warnings.filterwarnings("error", ".*may have been truncated.*")
             return _READERS[kind.lower()](content), hashlib.sha256(stored).hexdigest()
     except FileNotFoundError as error:
@@ -116,6 +116,7 @@ def _csv(content: bytes) -> Table:
 
 
 def _ecsv(content: bytes) -> Table:
+    # The header is YAML in comments; the first line after it is the column names.
     text = content.decode("utf-8-sig")
     lines = text.splitlines()
     data = [line for line in lines if line and not line.startswith("#")]
@@ -129,6 +130,7 @@ def _ecsv(content: bytes) -> Table:
 
 def _fits(content: bytes) -> Table:
     end = table_guards.check_fits(content)
+    # What follows the first table has not been checked, and is cut off.
     with fits.open(io.BytesIO(content[:end])) as units:
         tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
         if not tables:

@@ -52,6 +52,11 @@ _UNUSED = [
 
 
 class _Unpickler(numpy_pickle.NumpyUnpickler):
+    """Joblib's unpickler, with a check in every opcode that calls, creates or changes an object.
+
+    It is the one of pickle that is written in Python, whose opcodes are methods that can be replaced.
+    """
+
     def __init__(
         self, file, path: Path, allowlist: unpickle_arrays.Allowlist, budget: unpickle_arrays.Budget
     ):
@@ -59,6 +64,7 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
         self.allowlist, self.budget = allowlist, budget
 
     def find_class(self, module, name):
+        """Return the stand-in for a name of the allowlist; nothing is imported."""
         if (module, name) not in self.allowlist:
             raise ForbiddenGlobalError(
                 f"it asks for {module:.80}.{name:.80}, which no data file needs: nothing in it was run. "
@@ -101,6 +107,8 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(self.budget.check_count(length))))
 
+    # In the next four methods pickle would take other objects than lists and dicts, and call their methods.
+
     def load_append(self):
         value = self.stack.pop()
         unpickle_arrays.require(type(self.stack[-1]) is list, "list")
@@ -131,7 +139,7 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def load_unused(self):
-        raise ForbiddenGlobalError("it contains what no data file does: a set or an instance of a class")
+        raise ForbiddenGlobalError("it contains what no data file contains: a set or an instance of a class")
 
     dispatch: ClassVar = {
         **numpy_pickle.NumpyUnpickler.dispatch,
@@ -178,6 +186,7 @@ def load_pickle(path: Path, allowlist: unpickle_arrays.Allowlist):
 def loads_pickle(content: bytes, path: Path, allowlist: unpickle_arrays.Allowlist):
     """Read the content of a joblib file (see `load_pickle`); `path` is the name in errors."""
     try:
+        # The first bytes of zlib and of gzip; a pickle begins with others.
         if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
             content = decompress.decompress(content)
         budget = unpickle_arrays.Budget(len(content))

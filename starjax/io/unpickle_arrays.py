@@ -34,7 +34,9 @@ class Budget:
 
     def __init__(self, size: int):
         self.size = size
+        # A margin for copies, and a MiB for small files, whose objects are large compared with them.
         self._left = 4 * size + 2**20
+        # By id, since arrays and frames cannot be hashed; the values keep the ids from being used again.
         self._incomplete: dict[int, object] = {}
 
     def check_count(self, number) -> int:
@@ -132,6 +134,7 @@ def _bytearray(budget, content=b""):
 
 
 def _bytes(budget):
+    """Return no bytes, which protocol 2 spells as a call without arguments."""
     return b""
 
 
@@ -155,10 +158,12 @@ def _dtype(budget, name, align=False, copy=True):
         type(name) is str and re.fullmatch(r"[biufc]\d{1,2}|[SU]\d{1,9}|O8?", name) is not None,
         "type of an array",
     )
+    # A copy, since the pickle sets its byte order: numpy's own instances are shared by all arrays.
     return budget.begin(np.dtype(name, copy=True))
 
 
 def _reconstruct(budget, kind, shape, code):
+    # These arguments are always the same; shape, type and values follow as the state.
     require(kind is NDARRAY and shape == (0,) and code == b"b", "array")
     return budget.begin(np.empty(0, np.int8))
 
@@ -185,6 +190,7 @@ def _frombuffer(budget, buffer, dtype, shape, order):
 
 
 def set_array(budget, array, version, shape, dtype, is_fortran, values):
+    """Set the state of an array, once shape, type and values fit together."""
     num = _check_shape(budget, shape, dtype)
     if dtype.hasobject:
         require(type(values) is list and len(values) == num, "array of objects")
@@ -197,6 +203,7 @@ def set_array(budget, array, version, shape, dtype, is_fortran, values):
 
 
 def set_dtype(budget, dtype, version, order, *rest):
+    """Set the byte order of a dtype; the rest of its state is numpy's and not the file's."""
     require(order in ("<", ">", "|", "=") and rest[:3] == (None, None, None), "type of an array")
     dtype.__setstate__(dtype.newbyteorder(order).__reduce__()[2])
 
@@ -213,6 +220,7 @@ def check_wrapper(budget, state: dict, num_byte_left: int) -> dict:
     )
     if "numpy_array_alignment_bytes" in state:  # absent in joblib <= 1.1
         require(type(state["numpy_array_alignment_bytes"]) is int, "description of an array")
+    # The file is in memory, where there is nothing to map.
     return state | {"subclass": np.ndarray, "allow_mmap": False}
 
 

@@ -24,6 +24,7 @@ def _set_frame(budget, frame, state):
 
     unpickle_arrays.require(type(state) is dict and type(state["_mgr"]) is BlockManager, "data frame")
     flags = {"allows_duplicate_labels": True}
+    # Only the columns are the file's; what else pandas keeps in a frame are its defaults.
     frame.__setstate__(
         {"_mgr": state["_mgr"], "_typ": "dataframe", "_metadata": [], "attrs": {}, "_flags": flags}
     )
@@ -53,6 +54,7 @@ def _block(budget, values, placement, num_axis):
     from pandas.arrays import ArrowStringArray
 
     budget.require_complete(values)
+    # The positions of the columns in the frame: consecutive ones are a slice.
     if type(placement) is slice:
         unpickle_arrays.require(placement.step is None or placement.step > 0, "data frame")
         num = len(range(placement.start, placement.stop, placement.step or 1))
@@ -145,7 +147,7 @@ def _arrow_array(budget, parts):
         array = pa.Array.from_buffers(
             kind, budget.check_count(length), buffers, offset=budget.check_count(offset)
         )
-        array.validate(full=True)
+        array.validate(full=True)  # offsets beyond the buffers, which pyarrow would follow
     except pa.ArrowException as error:
         raise unpickle_arrays.UnpickleError(
             f"it contains a forged or damaged column of text ({error!s:.200})"

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from starjax.nbody6 import caches
         ("pipe.npz", lambda path: npz.read_npz(path, ["ptr"])),
         ("pipe.joblib", lambda path: unpickle.load_pickle(path, unpickle.PLAIN)),
         ("pipe.csv", member_list.read_member_list),
+        ("pipe.dat", files.sha256),
     ],
 )
 def test_pipes_and_devices_are_not_waited_for(tmp_path, name, read):
@@ -35,6 +37,17 @@ def test_a_pipe_is_not_a_cache(tmp_path):
     os.mkfifo(tmp_path / "a-obs.joblib")
     with pytest.raises(caches.CacheError, match="contains no cache"):
         caches.find_caches(tmp_path)
+
+
+def test_json_has_the_same_bytes_on_every_system(tmp_path, monkeypatch):
+    """The digest of a result is written before the result is."""
+
+    def write_as_on_windows(path, text, encoding=None, errors=None, newline=None):
+        path.write_bytes(text.replace("\n", "\r\n" if newline is None else newline).encode())
+
+    monkeypatch.setattr(Path, "write_text", write_as_on_windows)
+    files.write_json(tmp_path / "a.json", {"epoch": 1})
+    assert (tmp_path / "a.json").read_bytes() == files.json_text({"epoch": 1}).encode()
 
 
 def test_content_and_name_are_on_the_disk_in_this_order(tmp_path, monkeypatch):

@@ -5,6 +5,12 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from starjax.catalogs import member_list
+from starjax.io import tables
+
+
+def test_a_file_needs_a_known_extension(tmp_path):
+    with pytest.raises(tables.FileError, match="files without a file extension are not known"):
+        tables.load_table(tmp_path / "members")
 
 
 @pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
