@@ -10,6 +10,7 @@ from starjax.datasets.scalers import bundle
 
 # Prefix of the names of data sets in the format of TensorFlow Datasets (see `tfds_reader`).
 TFDS = "tfds:"
+# The record of a build: settings, counts and digests.
 CONFIG_FILE = "dataset_config.json"
 BUNDLES = {"feature": "feature_scaler_bundle.joblib", "target": "target_scaler_bundle.joblib"}
 
@@ -50,6 +51,7 @@ def prepare_shard(
       kind: 'raw' or 'scaled'.
       keys, scalers: of the features and of the targets.
     """
+    # Before columns are selected: `time` need not be one of the targets.
     time_myr = _time_myr(whole, kind, scalers[1])
     chosen = dataclasses.replace(whole.select(*keys), time_myr=time_myr)
     return scale_shard(chosen, *scalers) if kind == "raw" else chosen

@@ -13,6 +13,7 @@ import numpy as np
 from starjax.datasets import shard
 from starjax.datasets.dataset import Dataset, DatasetError
 
+# Names of the two shards in errors.
 _NAMES = ("the training split", "the validation split")
 
 
@@ -65,5 +66,6 @@ def _partition(both: shard.Shard, num_fold: int, seed: int) -> list[tuple[np.nda
             f"training and validation have {num_simulation} simulations, too few for {num_fold} folds: lower "
             "config.ensemble.num_fold (or the second number of config.data.fold)"
         )
+    # Whole simulations: their snapshots are correlated, and would be predicted by models that know others.
     folds = GroupKFold(num_fold, shuffle=True, random_state=seed)
     return list(folds.split(both.target, groups=both.run_id))

@@ -33,6 +33,7 @@ def load_dataset(
         return tfds_reader.load_tfds(name, feature_keys, target_keys)
     folder = dataset_directory(name)
     kinds, paths = find_dataset_files(name)
+    # The first of the paths, in the order of BUNDLES.
     feature_scalers, target_scalers = (bundle.load_bundle(path) for path in paths[: len(BUNDLES)])
     shards = {}
     for split, kind in kinds.items():
@@ -65,6 +66,7 @@ def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
     paths = [folder / file for file in BUNDLES.values()]
     for split, kind in kinds.items():
         found = shard_files.find_shard_files(folder, kind, split)
+        # If there is none, the name of the single file, for the message below.
         paths += found or [shard_files.shard_path(folder, kind, split)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:

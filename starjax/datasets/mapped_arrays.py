@@ -116,6 +116,7 @@ def map_member(path: Path, entry: zipfile.ZipInfo) -> MappedArray:
 
 
 def _version(file) -> tuple[int, int, int]:
+    # The inode as well: a file that was replaced by a rename may have the same size and time.
     status = os.fstat(file.fileno())
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -168,6 +169,7 @@ class MappedColumns:
             number = bisect.bisect_right(self._ends, start + done)
             array = self.arrays[number]
             first = start + done - (self._ends[number] - len(array))
+            # At most to the end of this array, from where the next round goes on.
             piece = array[first : first + len(values) - done]
             self._copy(piece, values[done : done + len(piece)], self.names[number], first)
             done += len(piece)
@@ -175,7 +177,8 @@ class MappedColumns:
 
     def _copy(self, piece, values, name, first) -> None:
         is_whole = self.column == tuple(range(piece.shape[1]))
-        values[:] = piece if is_whole else piece[:, self.column]
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite: see below
+            values[:] = piece if is_whole else piece[:, self.column]
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0]
             raise ShardError(

@@ -180,10 +180,12 @@ def join_shards(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
                     f"{path}: {name} are {', '.join(getattr(shard, name))}; in {paths[0]} they are "
                     f"{', '.join(getattr(first, name))}: build the data set again"
                 )
+        # The file itself where possible: columns of columns would copy each slice twice.
         is_file = isinstance(shard.feature, MappedColumns) and shard.feature.is_one_array
         arrays.append(shard.feature.arrays[0] if is_file else shard.feature)
         ptr.append(num_star + shard.ptr[1:])
         num_star += len(shard.feature)
+    # Known only if it is for every snapshot.
     known = [name for name in PROVENANCE if all(getattr(shard, name) is not None for shard in shards)]
     concatenated: dict[str, Any] = {
         name: np.concatenate([getattr(shard, name) for shard in shards]) for name in ("target", *known)
@@ -200,6 +202,7 @@ def join_shards(paths: Sequence[Path | str], shards: Iterable[Shard]) -> Shard:
 def is_mappable(path: Path) -> bool:
     """Return whether the features in a file are uncompressed; False if it is not a shard."""
     try:
+        files.check_regular(path)
         with zipfile.ZipFile(path) as file:
             return file.getinfo("feature.npy").compress_type == zipfile.ZIP_STORED
     except npz.DAMAGE:
@@ -217,13 +220,14 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
       ShardError: the file is damaged, not a shard, or too large for the memory.
     """
     names = [name for name in (*ARRAYS, *PROVENANCE) if name != "feature" or not mapped]
+    # What the archive contains is believed only after `check_shard`: it may be from another tool.
     try:
         arrays: dict[str, Any] = dict(npz.read_npz(path, names))
         if mapped:
             with zipfile.ZipFile(path) as file:
                 feature = map_member(path, file.getinfo("feature.npy"))
             arrays["feature"] = MappedColumns([feature], [str(path)], tuple(range(feature.shape[1])))
-    except FileNotFoundError:
+    except FileNotFoundError:  # not damage, although an OSError
         raise
     except MemoryError as error:
         raise ShardError(
@@ -241,6 +245,9 @@ def load_shard(path: Path, *, mapped: bool = False) -> Shard:
         if keys.dtype.kind != "U" or keys.ndim != 1:
             raise ShardError(f"{path}: {name} should be text, got {keys.dtype} of shape {keys.shape}")
         arrays[name] = tuple(map(str, keys))
+        # Columns are found by their name.
+        if len(set(arrays[name])) < len(arrays[name]):
+            raise ShardError(f"{path}: {name} has a name more than once: {', '.join(arrays[name])}")
     shard = Shard(**arrays)
     check_shard(path, shard)
     return dataclasses.replace(shard, ptr=shard.ptr.astype(np.int64, copy=False))

@@ -79,6 +79,7 @@ def cut_shard(whole: shard.Shard, max_bytes: int) -> list[slice]:
     bytes_per_snapshot = whole.ptr.itemsize + 4 * whole.target.shape[1]
     bytes_per_snapshot += sum(column.itemsize for column in columns if column is not None)
     bytes_before = 4 * whole.feature.shape[1] * whole.ptr + bytes_per_snapshot * np.arange(len(whole.ptr))
+    # Greedily, by a search for the last snapshot that ends before the limit.
     edges = [0]
     while edges[-1] < whole.num_snapshot:
         limit = bytes_before[edges[-1]] + max_bytes - HEADER_BYTES
@@ -88,6 +89,7 @@ def cut_shard(whole: shard.Shard, max_bytes: int) -> list[slice]:
 
 def write_shards(directory: Path, kind: str, split: str, whole: shard.Shard, max_bytes: int) -> list[Path]:
     """Write a split to as many files as needed, then remove other files that an earlier build left of it."""
+    # The number of files is part of their names, so that all cuts come first.
     cuts = cut_shard(whole, max_bytes)
     files = [shard_path(directory, kind, split, i + 1, len(cuts)) for i in range(len(cuts))]
     for file, snapshots in zip(files, cuts, strict=True):

@@ -54,6 +54,7 @@ def version_directory(name: str) -> Path:
       DatasetError: it is not the name of a data set of TFDS.
     """
     given = name.removeprefix(TFDS)
+    # No name of a data set begins like this.
     if given.startswith(("/", "~", ".")):
         return Path(given).expanduser()
     parts = _NAME.fullmatch(given)
@@ -113,6 +114,7 @@ def verified_digests(name: str, folder: Path, paths: Sequence[Path]) -> list[str
             f"{folder / files.SUMS} is damaged ({error}): restore it; or remove it, and no file of the data "
             "set is verified"
         ) from error
+    # All published files have to be there, also those that are not read now.
     lost = sorted({path for path in {*paths, *sums} if not path.is_file()})
     found = [] if lost else files.sha256_of_all(paths)
     changed = [path for path, digest in zip(paths, found, strict=False) if sums and sums.get(path) != digest]
@@ -154,7 +156,7 @@ def open_version(name: str, folder: Path):
         unknown = sorted(one for one in classes if not str(one).startswith(_KNOWN_FEATURES))
         if unknown:
             raise DatasetError(
-                f"{folder / FEATURES} names {unknown[0]!r:.80}, which is no feature of TFDS: nothing was "
+                f"{folder / FEATURES} names {unknown[0]!r:.80}, which is not a feature of TFDS: nothing was "
                 "imported"
             )
         return tfds.builder_from_directory(str(folder))
@@ -208,6 +210,7 @@ def record_files(name: str, builder, splits: Iterable[str]) -> list[Path]:
     """Return the files of records of some splits, which must be in the directory of the version."""
     with translated_errors(f"data.dataset={name!r}: {INFO} does not list the files of the splits"):
         paths = [Path(path) for split in splits for path in builder.info.splits[split].filepaths]
+    # A file elsewhere would escape the digests of this directory.
     outside = [path for path in paths if path.parent != Path(builder.data_dir)]
     if outside:
         raise DatasetError(f"data.dataset={name!r}: {INFO} names a file in another folder, {outside[0]}")

@@ -64,7 +64,7 @@ def publish_dataset(
     """
     tfds = tfds_directory.import_tfds()
     _check_names(source, name, version)
-    find_dataset_files(source)
+    find_dataset_files(source)  # raises what is missing, before anything is read
     out = data_dir / name / version
     _check_new(out)
     folder = dataset_directory(source)
@@ -93,6 +93,7 @@ def publish_dataset(
             if (folder / file).exists():
                 shutil.copyfile(folder / file, version_folder / file)
         files.write_sums(version_folder, version_folder.iterdir())
+        # Again, since a process that had the lock before this one may have published it.
         _check_new(out)
         version_folder.rename(out)
         shutil.rmtree(staging)
@@ -130,6 +131,7 @@ def _read_source(source: str) -> tuple[dict[str, shard.Shard], dict]:
         raise DatasetError(
             f"{folder} lacks {', '.join(missing)}, which are needed, since raw values are published"
         )
+    # Raises if a raw shard was changed; the fingerprint above is that of the files that training reads.
     dataset_fingerprint(folder, [path for found in raw_paths.values() for path in found])
     raw = {split: shard_files.load_split(folder, "raw", split, mapped=True) for split in SPLITS}
     for split, one in raw.items():

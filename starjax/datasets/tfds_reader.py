@@ -41,6 +41,7 @@ def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, 
     """
     folder = tfds_directory.find_version(name)
     digests = tfds_directory.verified_digests(name, folder, sorted(folder.glob("*.json")))
+    # TFDS opens nothing before the digests of the descriptions are verified, and no records before theirs.
     scalers = _stored_scalers(folder)
     builder = tfds_directory.open_version(name, folder)
     split_names = tfds_directory.find_splits(name, builder)

@@ -55,6 +55,7 @@ def test_select_orders_columns_as_named():
         ({"ptr": np.array([0, 6, 5], np.uint64)}, "ptr should rise"),
         ({"target_keys": np.array("mass"), "target": np.ones((2, 2), np.float32)}, "target should be"),
         ({"ptr": np.array([1, 3, 5])}, "ptr should rise"),
+        ({"feature_keys": np.array(["x", "x"])}, "feature_keys has a name more than once: x, x"),
         ({"ptr": np.array([0.0, 3.0, 5.0])}, "ptr should be"),
         ({"run_id": np.array(["a"])}, "run_id should be"),
         (

@@ -1,6 +1,7 @@
 """A split in several files reads the same as in one; missing, left-over and damaged files are named."""
 
 import dataclasses
+import os
 import shutil
 import tracemalloc
 import zipfile
@@ -127,6 +128,18 @@ def test_a_file_that_changes_in_use_is_noticed(four):
     four[3].unlink()
     with pytest.raises(shard.ShardError, match=r"00004-of-00004.*cannot be read any more"):
         feature[:]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "raw-train-shard.npz")
+    with pytest.raises(shard.ShardError, match="is a pipe or a device"):
+        load_split(tmp_path, "raw", "train", mapped=True)
+
+
+def test_a_value_beyond_float32_is_named():
+    columns = mapped_arrays.MappedColumns([np.array([[1e300]])], ["a.npz"], (0,))
+    with pytest.raises(shard.ShardError, match=r"a\.npz: feature 0 is inf in row 0"):
+        columns[:]
 
 
 def test_a_value_that_is_not_finite_is_named_with_its_row(four):

@@ -181,13 +181,17 @@ def _not_a_bundle(path: Path, error: Exception) -> scaler.ScalerError:
 
 
 def _check_params(params: dict) -> None:
-    """Raise TypeError unless all numbers are finite, the scale is not zero and quantiles increase."""
+    """Raise TypeError unless they are finite numbers, the scale not 0, and quantiles an increasing list."""
     if type(params) is not dict:
         raise TypeError("the parameters of a scaler should be a dict")
     for name, value in params.items():
+        if (type(value) is list) != (name == "quantiles"):
+            raise TypeError(f"{name!r:.40} should be {'a list' if name == 'quantiles' else 'a number'}")
         values = value if type(value) is list else [value]
+        # An int of any size is finite, but may be too large for a float.
         if not values or not all(type(one) in (int, float) and abs(one) < _LARGEST for one in values):
             raise TypeError(f"{name!r:.40} should be finite numbers")
+        # Equal ones are allowed: many values may be the same.
         if type(value) is list and any(after < before for before, after in itertools.pairwise(values)):
             raise TypeError(f"{name!r:.40} should increase")
         if name == "scale" and 0 in values:

@@ -14,8 +14,10 @@ from starjax.datasets.scalers import scaler, streaming_quantiles
 
 # scikit-learn is slow to import, and not needed to apply a scaler: it is imported where it is used.
 
+# As in scikit-learn's QuantileTransformer.
 NUM_QUANTILE = 1000
-# The exponent of `power` is fitted to at most about this many values.
+# The exponent of `power` is fitted to at most about this many values, since they are all kept in memory
+# (32 MiB).
 MAX_FOR_EXPONENT = 2**22
 
 
@@ -44,6 +46,7 @@ class StandardFit:
         self._scaler.partial_fit(values.astype(np.float64, copy=False).reshape(-1, 1))
 
     def end_pass(self) -> dict:
+        # `scale_` is 1 instead of 0 if all values are equal.
         return {"center": float(self._scaler.mean_[0]), "scale": float(self._scaler.scale_[0])}
 
 
@@ -59,6 +62,7 @@ class MinMaxFit:
         self._scaler.partial_fit(values.astype(np.float64, copy=False).reshape(-1, 1))
 
     def end_pass(self) -> dict:
+        # scikit-learn's `scale_` is a factor, and here it is a divisor.
         return {"center": float(self._scaler.data_min_[0]), "scale": float(1 / self._scaler.scale_[0])}
 
 
@@ -76,7 +80,8 @@ class RobustFit:
 
         if not self._quantiles.end_pass():
             return None
-        # The quartiles and the median of these five numbers are those of all values.
+        # The quartiles and the median of these five numbers are those of all values. By scikit-learn, which
+        # replaces an interquartile range of 0.
         fitted = RobustScaler().fit(self._quantiles.result()[:, None])
         return {"center": float(fitted.center_[0]), "scale": float(fitted.scale_[0])}
 
@@ -162,6 +167,7 @@ class ScalerFit:
 
     def add(self, values: np.ndarray) -> None:
         """Add a block of any shape; each value once per pass."""
+        # float32 is kept where there is no curve: quantiles then take half as many passes.
         values = values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
             curved = (

@@ -12,6 +12,8 @@ _QUANTILE_EDGE = 1e-7
 
 def yeo_johnson(xp, x, exponent):
     """Apply the power transform of Yeo & Johnson 2000, Biometrika 87, 954, equation 2.1."""
+    # Both branches are computed for all values, each 0 where the other one applies: no `where`, whose
+    # unused branch could be NaN.
     positive, negative = xp.maximum(x, 0), xp.minimum(x, 0)
 
     def branch(value, power):

@@ -32,7 +32,7 @@ def test_a_bundle_passes_through_json_unchanged(tables):
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, "1", float("nan"), float("inf"), 10**400, [], [2, 1], {"a": 1}]
+    "value", [None, True, "1", float("nan"), float("inf"), 10**400, [], [2, 1], [1, 2], {"a": 1}]
 )
 def test_invalid_numbers_in_json_are_refused(value):
     params = {"center": 0.0, "scale": value}

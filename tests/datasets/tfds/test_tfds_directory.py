@@ -112,9 +112,9 @@ CHANGES = {
     "code": (
         "features.json",
         lambda c: _name(c, "antigravity.Fun"),
-        "'antigravity.Fun', which is no feature of TFDS",
+        "'antigravity.Fun', which is not a feature of TFDS",
     ),
-    "no code": ("features.json", lambda c: _name(c, 3), "3, which is no feature of TFDS"),
+    "no code": ("features.json", lambda c: _name(c, 3), "3, which is not a feature of TFDS"),
     "features": ("features.json", lambda c: c.pop("featuresDict"), "cannot be read"),
     "stars": (
         "features.json",
