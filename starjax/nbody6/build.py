@@ -59,6 +59,7 @@ def build_dataset(config: ConfigDict) -> Path:
     match state.status:
         case BuildStatus.FINISHED:
             log.info(f"{out} already contains this data set: nothing to do")
+            # Left by a process that was killed after it had written the record.
             shutil.rmtree(out / PARTS, ignore_errors=True)
             directory_lock.remove_stale(out)
             return out
@@ -74,7 +75,9 @@ def build_dataset(config: ConfigDict) -> Path:
             raise BuildError(f"{out} was changed by another process meanwhile: start again")
         (out / PARTS).mkdir(parents=True, exist_ok=True)
         counts = {} if is_raw_given else _build_raw(config, out, sources)
+        # The counts of a build from caches take precedence: they also contain what was left out.
         counts = _scale(config, out) | counts
+        # Last, since the record marks the data set as finished.
         build_state.write_record(out, settings, counts)
         shutil.rmtree(out / PARTS, ignore_errors=True)
     return out
@@ -157,7 +160,10 @@ def _cache_sources(config: ConfigDict) -> dict:
 
 
 def _cache_version(path: Path) -> list:
-    """Return what identifies a version of a cache, without reading it."""
+    """Return what identifies a version of a cache, without reading it.
+
+    The name tells an obs cache from a raw one; without the folder, caches can be moved.
+    """
     return [path.name, *files.file_version(path)]
 
 
@@ -191,6 +197,7 @@ def _build_raw(config: ConfigDict, out: Path, sources: dict) -> dict:
         ) from error
     counts: dict[str, Any] = {"splits": {}, "skipped": [], "num_snapshot_with_too_few_stars": 0}
     for split, run_ids in sources["split_manifest"].items():
+        # Sorted, so that the order of the ids in the manifest does not change the data set.
         usable = [parts[run_id] for run_id in sorted(run_ids) if not parts[run_id].error]
         if not usable:
             raise BuildError(f"no simulation is left in {split}: {parts[run_ids[0]].error}")

@@ -65,8 +65,7 @@ def inspect(out: Path, settings: dict) -> BuildState:
         return BuildState(BuildStatus.ABSENT)
     problem = (
         f"{out} contains {', '.join(path.name for path in found)}, which no unfinished build wrote: name "
-        "another config.out, "
-        "or remove them"
+        "another config.out, or remove them"
         + ("" if is_raw_given else "; to scale raw shards that are there, set config.caches=")
     )
     return BuildState(BuildStatus.OCCUPIED, problem=problem)
@@ -84,6 +83,7 @@ def _inspect_finished(out: Path, settings: dict, version: list[int]) -> BuildSta
             "remove it"
         )
         return BuildState(BuildStatus.OCCUPIED, version, problem=problem)
+    # Settings first: the files of another data set need not be read.
     given = _flat(settings)
     different = sorted(key for key in {*given, *recorded} if given.get(key) != recorded.get(key))
     if different:

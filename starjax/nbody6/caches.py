@@ -21,8 +21,9 @@ from starjax.io import decompress, unpickle
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
 MEMBER_FLAG = "is_within_2x_r_tidal"
-# A snapshot takes at least this many bytes in a cache.
+# A snapshot takes at least this many bytes in a cache: three entries, one of which is a data frame.
 _MIN_BYTES = 256
+# Beyond it, values would be infinite in a shard.
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -65,7 +66,8 @@ class CachedSimulation:
 
     Attributes:
       shard: its snapshots.
-      num_too_few: number of snapshots that were left out for too few stars or a missing membership flag.
+      num_too_few: number of snapshots that were left out for too few stars, a missing membership flag, or no
+        member.
       skipped: why unusable snapshots were left out (with `on_bad='skip'`).
     """
 
@@ -83,6 +85,7 @@ def find_caches(root: Path) -> dict[str, Path]:
     if not Path(root).is_dir():
         raise CacheError(f"{root} is not a folder")
     found: dict[str, Path] = {}
+    # obs caches last, so that they replace raw ones of the same simulation.
     for suffix in reversed(SUFFIXES):
         of_kind: dict[str, Path] = {}
         for path in sorted(filter(Path.is_file, Path(root).rglob(f"*{suffix}"))):
@@ -128,7 +131,7 @@ def _max_bytes(path: Path) -> int:
 def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
     import pandas as pd  # slow to import, and not needed by a process that only lists caches
 
-    kinds = {"time": numbers.Real, "header": dict, "stars": pd.DataFrame}
+    kinds = {"time": (numbers.Real, "number"), "header": (dict, "dict"), "stars": (pd.DataFrame, "DataFrame")}
     if not isinstance(cache, dict):
         raise CacheError(f"{path} is not a cache: it contains a {type(cache).__name__} instead of a dict")
     is_observed = path.name.endswith(SUFFIXES[0])
@@ -138,14 +141,15 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
             raise CacheError(f"{path}: a position should be three numbers [pc], got {_shown(position)}")
         if not isinstance(times, dict):
             raise CacheError(
-                f"{path}: {_shown(position)} has a {type(times).__name__} instead of a dict of snapshots"
+                f"{path}: position {_shown(position)} has a {type(times).__name__} instead of a dict of "
+                "snapshots"
             )
         for time, snapshot in times.items():
             content = snapshot if isinstance(snapshot, dict) else {}
-            for key, kind in kinds.items():
+            for key, (kind, name) in kinds.items():
                 if not isinstance(content.get(key), kind):
                     raise CacheError(
-                        f"{path}: the snapshot at {_shown(time)} Myr should have a {kind.__name__} as {key}, "
+                        f"{path}: the snapshot at {_shown(time)} Myr should have a {name} as {key}, "
                         f"has {type(content.get(key)).__name__}"
                     )
             if not _is_finite(content["time"]):
@@ -174,8 +178,8 @@ def _shown(value) -> str:
 def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimulation:
     """Read the snapshots of one cache that enter a data set.
 
-    A snapshot enters if its `stars` has at least `selection.min_stars` rows and the membership flag. Of its
-    stars, those within twice the tidal radius enter.
+    A snapshot enters if its `stars` has at least `selection.min_stars` rows, the membership flag, and a
+    member. Of its stars, the members enter, those within twice the tidal radius.
 
     Raises:
       CacheError: the cache is unusable, no snapshot is left, or (unless `selection.skip_bad`) a snapshot
@@ -200,6 +204,7 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
                 raise
             skipped.append(str(error))
             continue
+        # A pickle can also refer to one table from many snapshots, each of which is copied.
         num_bytes += feature.nbytes
         if num_bytes > _max_bytes(path):
             raise CacheError(f"{path} has the same table in many snapshots, too many for a file of its size")
@@ -227,6 +232,7 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
 
 
 def _may_have_members(flag: np.ndarray) -> bool:
+    """Return False if no star is a member; a flag that is not boolean is an error of `_read_snapshot`."""
     return flag.dtype != bool or bool(flag.any())
 
 

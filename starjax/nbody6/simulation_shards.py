@@ -77,6 +77,7 @@ def make_shard(
     sha256 = files.sha256(folder / shard_path.name)
     record |= {"sha256": sha256, "counts": counts, "skipped": simulation.skipped}
     files.write_json(folder / record_path.name, record)
+    # The record last: it describes a shard that is there.
     for target in (shard_path, record_path):
         os.replace(folder / target.name, target)
     return SimulationShard(shard_path, sha256, *counts, simulation.skipped)

@@ -37,6 +37,7 @@ def assign_splits(
       SplitError: an id does not match `categories`.
     """
     groups: dict[tuple, list[str]] = {}
+    # Sorted, so that a seed gives the same assignment whatever the order of the ids.
     for run_id in sorted(run_ids):
         match = re.search(categories, run_id)
         if match is None:
@@ -47,6 +48,7 @@ def assign_splits(
     assigned: dict[str, list[str]] = {split: [] for split in SPLITS}
     for group in rng.permutation(len(groups)):
         for run_id in rng.permutation(list(groups.values())[group]):
+            # Shares of a total that includes this simulation: of nothing, every share would be 0.
             deficit = shares * (counts.sum() + 1) - counts
             split = int(deficit.argmax())
             counts[split] += 1
@@ -66,7 +68,7 @@ def distances(
       {split: {label: distance}}, in units of the label's standard deviation over all simulations.
     """
     spread = np.concatenate(list(labels.values())).std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    spread = np.where(spread > 0, spread, 1.0)  # a label that does not vary has distance 0 anyway
     stacked = {
         split: np.concatenate([labels[run_id] for run_id in run_ids]) / spread
         for split, run_ids in assigned.items()
@@ -96,6 +98,7 @@ def make_manifest(labels, ratios, seed: int, categories: str = "", num_candidate
         )
     best, best_distance = None, np.inf
     for candidate in range(num_candidate):
+        # A stream for each, so that more candidates include all of fewer.
         rng = np.random.default_rng((seed, candidate))
         assigned = assign_splits(list(labels), ratios, rng, categories)
         if not all(assigned.values()):
@@ -153,6 +156,7 @@ def _labels_or_reason(path: Path, run_id: str, min_stars: int) -> np.ndarray | s
 
 def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
     """Return (time [Myr], log10 mass [Msun]) of the snapshots that enter a data set, (n_snapshot, 2)."""
+    # Single bad snapshots hardly change the distribution of labels; the build reports them.
     simulation = caches.read_simulation(
         path, run_id, caches.Selection((), ("time", quantities.MASS), min_stars, skip_bad=True)
     )

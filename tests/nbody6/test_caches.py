@@ -157,11 +157,11 @@ def test_a_bad_target_is_named(tmp_path, cache):
     ("content", "said"),
     [
         ([1, 2], "contains a list instead of a dict"),
-        ({(50, 0, 0): [1]}, "has a list instead of a dict of snapshots"),
+        ({(50, 0, 0): [1]}, r"position \(50, 0, 0\) has a list instead of a dict of snapshots"),
         ({(50, 0, 0): {1.0: {"time": 1.0}}}, "should have a dict as header, has NoneType"),
         ({(50, 0, 0): {1.0: {"time": 1.0, "header": {}, "stars": 3}}}, "should have a DataFrame as stars"),
-        ({(50, 0, 0): {1.0: {"time": None}}}, "should have a Real as time"),
-        ({(50, 0, 0): {1.0: 7}}, "should have a Real as time"),
+        ({(50, 0, 0): {1.0: {"time": None}}}, "should have a number as time"),
+        ({(50, 0, 0): {1.0: 7}}, "should have a number as time"),
         ({"near": {}}, "a position should be three numbers"),
         ({}, "no snapshot is left of 0"),
         (
