@@ -136,6 +136,7 @@ class Checkpoints:
           CheckpointError: it cannot be written.
         """
         with self._convert_errors():
+            # Polled, so that a `failure` is noticed at once (see `_Manager`).
             while self._manager.is_saving_in_progress() and not self._manager.failure:
                 time.sleep(0.01)
             if self._manager.failure:
@@ -177,7 +178,7 @@ class Checkpoints:
                 self._tidy_up(epoch)
                 return found
             reasons.append(found)
-            log.warning(f"{found}: the checkpoint before it is used, if there is one")
+            log.warning(f"{found}: the previous checkpoint is used, if there is one")
         if reasons:
             raise CheckpointError(f"{'; '.join(reasons)}: restore one, or remove {self._directory}")
         return None
@@ -203,6 +204,7 @@ class Checkpoints:
     def _read(self, epoch: int, like: dict) -> "Checkpoint | str":
         """Return a checkpoint, or a description of its damage."""
         folder = self._directory / str(epoch)
+        # Damaged for one process is damaged for all: they have to go on with the same checkpoint.
         damaged = files.damaged_files(folder)
         if not devices.min_over_processes(not damaged):
             return f"{damaged[0] if damaged else folder} is missing, or has changed since it was saved"
@@ -214,7 +216,7 @@ class Checkpoints:
             # With correct digests this is not damage, but an error to be seen.
             if (folder / files.SUMS).is_file() or processes.is_loss_of_a_process(error):
                 raise
-            return f"{folder} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.200})"
+            return f"{folder} cannot be read ({type(error).__name__}: {_first_line(error):.200})"
         return Checkpoint(epoch, restored["arrays"], restored["progress"])
 
     def _tidy_up(self, epoch: int) -> None:
@@ -247,8 +249,12 @@ class Checkpoints:
             if processes.is_loss_of_a_process(error):
                 raise
             self._without_digests = None
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"a checkpoint cannot be written to {self._directory} ({reason:.300}): make room there or "
-                "remove the cause, and give the command again; it resumes from the checkpoint before"
+                f"a checkpoint cannot be written to {self._directory} ({_first_line(error):.300}): make room "
+                "there or remove the cause, and give the command again; it resumes from the previous one"
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first of the many lines of a message of orbax; the kind of the error if it is empty."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -28,7 +28,10 @@ def config_to_record(config: ConfigDict) -> dict:
 
 
 def config_digest(config: ConfigDict) -> str:
-    """Return eight hexadecimal digits that identify a config, whatever its LOCATION_FIELDS."""
+    """Return eight hexadecimal digits that identify a config, whatever its LOCATION_FIELDS.
+
+    They are short, for names; a run is resumed only if the whole configs agree.
+    """
     return hashlib.sha256(json.dumps(config_to_record(config), sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -16,7 +16,8 @@ from starjax.runtime import environment
 
 # Format of the record and of the files beside it; other formats are refused.
 FORMAT = 8
-# File servers let clients believe for some time that a file which another client has made does not exist.
+# File servers let clients believe for some time that a file which another client has made does not exist: NFS
+# by default for up to 60 s.
 _SECONDS_UNTIL_VISIBLE = 90
 NOT_SHARED = "config.output_base (OUTPUT_BASE) should be a folder that all of them share"
 
@@ -26,7 +27,7 @@ class RunDirectoryError(errors.StarjaxError):
 
 
 class _Entry:
-    """The path of a file or folder of a run directory; `{name}` stands for the name of the directory."""
+    """The path of a file or folder of a run directory; `{name}` is replaced by the name of the directory."""
 
     def __init__(self, name: str):
         self._name = name

@@ -12,6 +12,7 @@ from starjax.runs.directory import RunDirectory
 def mark_finished(run_dir: RunDirectory, test_metrics: dict) -> None:
     """Write the digests of all results, and last the test metrics, which mark the run as finished."""
     existing = {path for path in _result_files(run_dir) if path.is_file() and path.name != files.SUMS}
+    # Known before the file is written: digests come first, and what marks the run as finished last.
     digest = hashlib.sha256(files.json_text(test_metrics).encode()).hexdigest()
     files.write_sums(run_dir.path, existing, {run_dir.test_metrics: digest})
     files.write_json(run_dir.test_metrics, test_metrics)
@@ -43,7 +44,8 @@ def damaged_files(run_dir: RunDirectory) -> tuple[Path, ...]:
 
 def describe_damage(run_dir: RunDirectory, damaged: Sequence[Path]) -> str:
     """Name damaged files: each of them if they are few, else their folders."""
-    names = [str(path.relative_to(run_dir.path)) for path in damaged]
+    names = [path.relative_to(run_dir.path).as_posix() for path in damaged]
+    # A checkpoint consists of many files, whose names are of no use to a reader.
     if len(names) > 3:
         names = sorted({name.split("/")[0] for name in names})
     return f"{', '.join(names)} missing or changed since the run ended ({files.SUMS})"

@@ -38,6 +38,7 @@ class EventWriter:
     def __init__(self, directory: Path, first_epoch: int):
         """Start a file in `directory`; readers ignore `first_epoch` and later ones in older files there."""
         directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads files with `tfevents` in their name, in the order of the names.
         self._path = directory / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._file = RecordWriter(str(self._path))
         self._write(file_version="brain.Event:2")
@@ -115,7 +116,7 @@ class MetricsLogger:
         try:
             self._timings = rows_until(self._run_dir.timing, epoch)
         except MetricsLogError as error:
-            log.warning(f"{error}; timings are no result, and start again")
+            log.warning(f"{error}; timings are not a result, and start again")
         self._events = EventWriter(self._run_dir.events, epoch + 1)
 
     def __enter__(self):
@@ -172,6 +173,7 @@ class MetricsLogger:
             "device_memory_bytes": memory.peak_bytes(),
         }
         self._timings.append(timing)
+        # Whole files, few and small: appending could leave part of a line.
         for path, table in ((self._run_dir.metrics, self._rows), (self._run_dir.timing, self._timings)):
             write_rows(path, table)
         self._write_events(epoch, rows, timing, len(progress))
@@ -191,6 +193,7 @@ class MetricsLogger:
         for row in rows:
             member = f"/member-{row['member']}" if num_member > 1 else ""
             flat = flatten_dict({"train": row["train"], "val": row["val"]}, sep="_")
+            # `val/loss`: TensorBoard groups charts by what is before the slash.
             scalars |= {f"{name.replace('_', '/', 1)}{member}": value for name, value in flat.items()}
             scalars[f"learning_rate{member}"] = row["learning_rate"]
         self._events.write(epoch, scalars)

@@ -26,6 +26,7 @@ def traced_epoch(directory: Path) -> Iterator[None]:
     options.python_tracer_level = 0  # tracing Python calls would slow down what is measured
     with jax.profiler.trace(str(directory), profiler_options=options), jax.profiler.TraceAnnotation(_SPAN):
         yield
+    # Earlier traces of the run stay beside it.
     newest = max(directory.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
     files.write_json(directory / "idle.json", idle(jax.profiler.ProfileData.from_file(str(newest))))
 
@@ -33,6 +34,7 @@ def traced_epoch(directory: Path) -> Iterator[None]:
 def idle(data: jax.profiler.ProfileData) -> dict[str, float]:
     """Return the duration of the block and the idle share of the devices, from a trace of `traced_epoch`."""
     host = next(plane for plane in data.planes if plane.name == "/host:CPU")
+    # The trace begins before the block and ends after it.
     [(start, end)] = _intervals(host, _SPAN)
     devices = [plane for plane in data.planes if _DEVICE.fullmatch(plane.name)]
     if devices:

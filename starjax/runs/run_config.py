@@ -79,6 +79,7 @@ def selection(
     limits = config.data.faint_limit_range
     if not limits or quantities.LUMINOSITY not in feature_keys:
         return None
+    # The sampler compares scaled values, as it has no others; scalers are monotonic.
     scaled = scalers.of(quantities.LUMINOSITY).transform(np.array(limits, np.float64))
     column = feature_keys.index(quantities.LUMINOSITY)
     return SurveySelection(column, tuple(scaled.tolist()), tuple(config.data.missing_fraction_range))
@@ -127,6 +128,7 @@ def fold_config(config: ConfigDict, number: int) -> ConfigDict:
     """Return the config of the run of those members that leave out a fold."""
     part, size = ConfigDict(config.to_dict()), size_of_fold(config)
     part.data.fold = (number, config.ensemble.num_fold, config.seed)
+    # The seeds that these members have in the whole ensemble.
     part.seed, part.ensemble.size, part.ensemble.num_fold = config.seed + number * size, size, 0
     return part.lock()
 
@@ -140,6 +142,7 @@ def member_config(config: ConfigDict, member: int) -> ConfigDict:
     for name, values in found.hparams.items():
         alone[HPARAMS[name]][name] = values[member]
     alone.ensemble.size = 1
+    # Its own values are now the shared ones, and a sweep would need one for each of several members.
     for name in ("seed", *HPARAMS):
         alone.sweep[name] = ()
     for name in HPARAMS:

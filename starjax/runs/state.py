@@ -24,7 +24,7 @@ from starjax.runtime import devices
 
 # Differing fields that a message names at most.
 _MAX_DIFFERENCES = 6
-# Limit of file systems.
+# Limit of most file systems, for the name of a file without its folder.
 _MAX_BYTES_OF_NAME = 255
 
 
@@ -105,6 +105,7 @@ class RunState:
                     "name another config.workdir"
                 )
             case RunStatus.ABSENT:
+                # The nearest folder that is there decides whether the others can be created in it.
                 existing = next(folder for folder in (path, *path.parents) if folder.exists())
                 if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
                     raise RunDirectoryError(
@@ -163,6 +164,7 @@ class RunState:
         Args:
           is_assembled: whether the run was put together from other runs, which have all but its config.
         """
+        # Everything else is computed again from these, a checkpoint and the data set.
         unique = [self.run_dir.config] if is_assembled else [self.run_dir.config, self.run_dir.metrics]
         lost = [path.name for path in unique if path in self.damaged]
         if not is_assembled and self._lost_all_checkpoints():
@@ -210,6 +212,7 @@ def inspect(run_dir: RunDirectory) -> RunState:
         record = read_record(run_dir)
     except RunDirectoryError as error:
         return RunState(run_dir, RunStatus.UNREADABLE, problem=str(error))
+    # Written last (see `integrity.mark_finished`).
     if not run_dir.test_metrics.exists():
         return RunState(run_dir, RunStatus.UNFINISHED, record)
     if damaged := integrity.damaged_files(run_dir):

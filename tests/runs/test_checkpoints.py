@@ -50,10 +50,22 @@ def test_an_older_checkpoint_is_used_if_both_of_the_last_two_are_damaged(folder,
         (folder / str(epoch) / "progress/metadata").write_text("{}")
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.restore(arrays(0)).epoch == 1
-        assert capsys.readouterr().out.count("the checkpoint before it is used") == 2
+        assert capsys.readouterr().out.count("the previous checkpoint is used") == 2
         checkpoints.save(2, arrays(2), {"epoch": 2})
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
     (folder / "1" / files.SUMS).write_text("")
     (folder / "2" / files.SUMS).write_text("")
     with Checkpoints(folder) as checkpoints, pytest.raises(CheckpointError, match="restore one, or remove"):
         checkpoints.restore(arrays(0))
+
+
+def test_an_error_without_a_message_is_named_by_its_kind(folder, monkeypatch):
+    def fail(*args, **options):
+        raise KeyError
+
+    with Checkpoints(folder) as checkpoints:
+        for epoch in (2, 3):
+            (folder / str(epoch) / files.SUMS).unlink()
+        monkeypatch.setattr(checkpoints._manager, "restore", fail)
+        with pytest.raises(CheckpointError, match=r"3 cannot be read \(KeyError: KeyError\)"):
+            checkpoints.restore(arrays(0))

@@ -245,4 +245,4 @@ def test_the_training_command_rebuilds_a_damaged_run_or_names_the_file(
     for result in RESULTS:
         assert (run_dir.path / result).read_bytes() == (expected.path / result).read_bytes()
     if name.startswith("checkpoints") and not name.endswith("SUMS"):
-        assert "the checkpoint before it is used" in capsys.readouterr().out
+        assert "the previous checkpoint is used" in capsys.readouterr().out
