@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-# The fewest stars that a prediction needs; the survey selection leaves at least as many.
+# The fewest stars that a prediction needs. The survey selection leaves at least as many, and a build by
+# default leaves out smaller snapshots, so that models are trained on sets of this size too.
 MIN_STARS = 10
 
 Kind = Literal["feature", "target", "snapshot"]
@@ -80,9 +81,11 @@ _CARTESIAN: dict[str, Any] = {
 }
 _POSITION = _CARTESIAN | {"unit": "pc", "scaler_group": "position"}
 _VELOCITY = _CARTESIAN | {"unit": "km/s", "scaler_group": "velocity", "is_velocity": True}
+# What an observer sees depends on where the observer is, so it does not rotate with the Galaxy.
 _SKY = _CARTESIAN | {"frame": "observer", "sets": ("sky", "sky+L")}
 _OFFSET = _SKY | {"unit": "deg", "scaler_group": "offset", "description": "from the centre of the cluster"}
 _PROPER_MOTION = _SKY | {"unit": "mas/yr", "scaler_group": "proper motion", "is_velocity": True}
+# Masses span orders of magnitude.
 _MASS: dict[str, Any] = {
     "kind": "target",
     "unit": "Msun",
@@ -90,6 +93,7 @@ _MASS: dict[str, Any] = {
     "scaler": "log10_standard",
 }
 
+# The order is that of the default features and targets of a build.
 _ROWS = (
     Quantity("x", **_POSITION, vector="position"),
     Quantity("y", **_POSITION, vector="position"),
@@ -155,6 +159,7 @@ SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
 
 def get(key: str) -> Quantity:
     """Return the quantity of a column; one without a unit if the table does not have it."""
+    # Of an unknown column the kind is not known either; readers of the result ask for everything but that.
     return QUANTITIES.get(key, Quantity(key, "target", label=key))
 
 
@@ -186,6 +191,7 @@ def scaler_groups(keys: Sequence[str], kind: Kind) -> tuple[tuple[tuple[str, ...
     groups: dict[str, list[str]] = {}
     for key in keys:
         groups.setdefault(get(key).scaler_group or key, []).append(key)
+    # Unlike targets, features have outliers, such as stars far from their cluster.
     unknown = Quantity("", kind, scaler="robust" if kind == "feature" else "standard")
     return tuple((tuple(group), QUANTITIES.get(group[0], unknown).scaler) for group in groups.values())
 

@@ -41,10 +41,12 @@ def permute(key: jax.Array, index: jax.Array, size: jax.Array) -> jax.Array:
     centre_R, salt_R = jax.random.bits(key, (2, NUM_ROUNDS), jnp.uint32)
     size = jnp.asarray(size).astype(jnp.uint32)
     centre_R = _scale(centre_R, size)
+    # For indices beyond the range, which callers mask, `size - x` below must not wrap around.
     x = jnp.minimum(jnp.asarray(index).astype(jnp.uint32), size - 1)
 
     def shuffle(x, round_key):
         centre, salt = round_key
+        # In this order no sum exceeds `size`, and 32 bits suffice.
         partner = jnp.where(x <= centre, centre - x, centre + (size - x))
         return jnp.where(_coin(jnp.maximum(x, partner) ^ salt), partner, x), None
 

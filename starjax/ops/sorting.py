@@ -15,6 +15,7 @@ def sort(x_KxN):
       x_KxN: without NaN; N may be several axes.
     """
     num_value, *rest = x_KxN.shape
+    # The network is for powers of two; infinities are sorted last and cut off.
     num_padded = 1 << (num_value - 1).bit_length()
     x = jnp.pad(x_KxN, [(0, num_padded - num_value)] + [(0, 0)] * len(rest), constant_values=jnp.inf)
 
@@ -51,6 +52,7 @@ def quantile(sorted_KxBxF, n_Bx1, q: float):
     """Return a quantile (B, F) of `sorted_stars`, linearly interpolated; 0 for an empty set."""
     rank_Bx1 = q * jnp.maximum(n_Bx1 - 1, 0).astype(sorted_KxBxF.dtype)
     low_Bx1 = jnp.floor(rank_Bx1).astype(n_Bx1.dtype)
+    # Not beyond the last star: the next value is infinite, and 0 times infinity is NaN.
     high_Bx1 = jnp.minimum(low_Bx1 + 1, n_Bx1 - 1)
     low_BxF, high_BxF = at_rank(sorted_KxBxF, n_Bx1, low_Bx1), at_rank(sorted_KxBxF, n_Bx1, high_Bx1)
     return low_BxF + (rank_Bx1 - low_Bx1) * (high_BxF - low_BxF)

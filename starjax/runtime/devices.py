@@ -44,6 +44,7 @@ def min_over_processes(number: int) -> int:
     """Return the smallest of the numbers that the processes pass."""
     if jax.process_count() == 1:
         return number
+    # As a float, since jax would cut an integer to 32 bits, and numbers of bytes have more.
     return int(multihost_utils.process_allgather(np.float64(number)).min())
 
 
@@ -75,9 +76,10 @@ def make_mesh(num_member: int = 1, devices: Sequence[jax.Device] | None = None) 
     """Return a mesh of all devices of all processes, or of those given.
 
     Args:
-      num_member: ensemble members. The mesh has as many rows as divide both them and the devices.
+      num_member: ensemble members.
     """
     devices = devices or jax.devices()
+    # As many rows as possible: members need no communication, whereas the shares of a batch are summed.
     num_row = math.gcd(num_member, len(devices))
     return jax.make_mesh(
         (num_row, len(devices) // num_row),
@@ -110,6 +112,7 @@ def member_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
 def _put(tree, sharding: NamedSharding):
     def put(x):
         array = np.asarray(x)
+        # Each process copies to its own devices only; `jax.device_put` would first compare all processes.
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
@@ -117,6 +120,7 @@ def _put(tree, sharding: NamedSharding):
 
 def local_positions(mesh: jax.sharding.Mesh) -> list[int]:
     """Return the numbers of the shares that this process has devices for."""
+    # A share is on all devices of a column, which may belong to several processes.
     is_own = [[device.process_index == jax.process_index() for device in row] for row in mesh.devices]
     return np.flatnonzero(np.any(is_own, axis=0)).tolist()
 
@@ -147,6 +151,7 @@ def _first_row(index: tuple[slice, ...] | None) -> int:
 
 def local_share(tree, is_sharded: bool):
     """Return, inside `on_mesh`, the device's own share of `place_shares`; a replicated tree unchanged."""
+    # Of the axis of the shares `shard_map` leaves each device one entry.
     return jax.tree.map(lambda x: x[0], tree) if is_sharded else tree
 
 
@@ -166,6 +171,7 @@ def local_rows(batch_size: int, size: int | None = None, *, is_sharded: bool = F
     first = 0 if is_sharded else jax.lax.axis_index(DATA_AXIS) * num_local
     # Each member draws its own samples at these rows, so shard_map must take them as varying over members.
     row = jax.lax.pcast(first + jnp.arange(num_local), MEMBER_AXIS, to="varying")
+    # The last micro-batch is filled up, since all have one shape; the numbers -1 mark rows that do not count.
     num_padding = -num_local % (size or num_local)
     row = jnp.pad(row, (0, num_padding), constant_values=-1).reshape(-1, size or num_local)
     return row, num_local if is_sharded else batch_size
@@ -175,7 +181,7 @@ def copy_per_device(tree):
     """Return, inside `on_mesh`, a copy of the values for each device, whose gradient is that device's alone.
 
     The gradient with respect to replicated values would already be summed over devices, once for each
-    micro-batch.
+    micro-batch; so it is once for each step (`sum_over_devices`).
     """
     return jax.lax.pcast(tree, DATA_AXIS, to="varying")
 
@@ -222,4 +228,5 @@ def gather(array: jax.Array) -> np.ndarray:
     """Return a sharded array as a whole, in every process."""
     if array.is_fully_addressable:
         return np.asarray(array)
+    # tiled: `array` is one whole in parts, and not one array for each process.
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -51,7 +51,7 @@ def use_compilation_cache(output_base: str) -> None:
         jax.config.update(
             "jax_compilation_cache_dir", str(Path(output_base).absolute() / "compilation-cache")
         )
-        # A run compiles many small programs, which jax by default does not keep.
+        # A run compiles many small programs, which jax by default does not keep (those of less than 1 s).
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

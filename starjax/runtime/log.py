@@ -22,6 +22,7 @@ class _Printer(logging.Handler):
         try:
             print(self.format(record), flush=True)
         except OSError as error:
+            # EIO: the terminal was closed, and the run goes on without it; or a file is on a failing disk.
             if error.errno == errno.EIO:
                 signals.detach_terminal()
                 sys.stdout.flush()  # raises again where the cause is a failing disk
@@ -30,6 +31,7 @@ class _Printer(logging.Handler):
                 raise
 
     def format(self, record: logging.LogRecord) -> str:
+        # One line each: messages of libraries, which errors quote, may have several.
         text = " ".join(record.getMessage().splitlines())
         # Only the main process logs events, but any process may log a warning.
         jax = sys.modules.get("jax")  # a command that has not imported jax is one process
@@ -51,6 +53,7 @@ def set_level(level: str) -> None:
     _LOGGER.setLevel(level.upper())
     if level == "debug":
         logging.basicConfig(format="%(name)s: %(message)s")
+        # absl has a level of its own, which hides the messages of orbax whatever that of `logging` is.
         absl.logging.set_verbosity(absl.logging.INFO)
     else:
         _silence_libraries()

@@ -9,7 +9,8 @@ import psutil
 
 from starjax.runtime import devices
 
-# Fraction of the free memory that the temporary arrays of a program may take.
+# Fraction of the free memory that the temporary arrays of a training step may take. The rest is left to what
+# is not there yet when it is measured: chunks of streamed stars, validation, checkpoints.
 TEMPORARY_SHARE = 0.5
 # Samples of a micro-batch on a CPU core: their activations, kept for the gradient, fit into its cache
 # (measured in docs/explanation/performance.md).
@@ -23,6 +24,7 @@ def free_bytes(device: jax.Device) -> int:
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
+    # Devices of a CPU share the memory of the host, and each may take its part of what is free.
     free = [psutil.virtual_memory().available, *_left_in_cgroups(), *_left_in_limits()]
     return max(min(free), 0) // jax.local_device_count()
 
@@ -90,6 +92,7 @@ def largest_micro_batch(
     size = min(num_local, most or (CPU_MICRO_BATCH if device.platform == "cpu" else num_local))
     limit = devices.min_over_processes(int(TEMPORARY_SHARE * free_bytes(device)))
     while True:
+        # How much memory a program needs is known only after its compilation.
         compiled = compiled_with(size)
         needed = compiled.memory_analysis().temp_size_in_bytes
         if needed <= limit or size == 1:

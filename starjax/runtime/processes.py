@@ -78,6 +78,7 @@ def _prepare_to_end() -> None:
     """Let this process, one of many, end with a message and without waiting for the others."""
     # absl enables it; it would print the stacks of all threads when jax aborts the process.
     faulthandler.disable()
+    # Started now: a process that jax aborts can no longer start anything.
     atexit.register(_watcher().communicate, b"\n")
     sys.excepthook = _leave_after_error
 
@@ -105,6 +106,7 @@ def _watcher() -> subprocess.Popen:
         "line of that one. The same command, started again for all processes, resumes from the last "
         "checkpoint"
     )
+    # Ctrl-C and the end of a batch job reach the shell as well, which has to outlive this process.
     script = """trap "" INT TERM; read -r _ || echo "$0" >&2"""
     return subprocess.Popen(["sh", "-c", script, message], stdin=subprocess.PIPE)
 
@@ -115,12 +117,14 @@ def is_loss_of_a_process(error: BaseException) -> bool:
     Collectives on CPUs raise at once. On GPUs and TPUs they wait: after 100 s without a process jax aborts
     the others.
     """
-    # There is no exception class for it; these words are in the messages of the various transports.
+    # There is no exception class for it; these words are in the messages of the various transports. Two lack
+    # their first letter, which some messages write in upper case.
     words = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "arrier", "oordination")
     return jax.process_count() > 1 and any(word in str(error) for word in words)
 
 
 def _is_in_cluster() -> bool:
+    """Return whether the environment is one in which jax finds the other processes of a run."""
     variables = os.environ
     is_step = all(name in variables for name in _SLURM_STEP) and int(variables["SLURM_NTASKS"]) > 1
     is_open_mpi = "OMPI_COMM_WORLD_SIZE" in variables and int(variables["OMPI_COMM_WORLD_SIZE"]) > 1

@@ -57,6 +57,7 @@ class ImmediateStop:
         # Progress bars hide the cursor.
         show_cursor = "\x1b[?25h" if os.isatty(2) else ""
         _write(f"{show_cursor}\n{reason}; {RESUMES}\n")
+        # No clean-up: it may wait for threads or other processes, and the time before the kill is short.
         os._exit(STATUS[signal.Signals(number)])
 
 
@@ -93,6 +94,7 @@ def _write(text: str) -> None:
 
 def detach_terminal() -> None:
     """Send standard output and error to the null device if their terminal is gone."""
+    # A write of no bytes fails on a terminal that is gone, and does nothing to a file or a pipe.
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")
