@@ -55,6 +55,7 @@ def print_counts(out: Path) -> None:
 def print_split_counts(splits: dict[str, dict]) -> None:
     """Print the numbers of simulations, snapshots and stars of each split."""
     for split, count in splits.items():
+        # Shards from another source may not name the simulations of their snapshots.
         simulations = "?" if count["simulations"] is None else count["simulations"]
         snapshots, stars = count["snapshots"], count["stars"]
         print(f"{split:<6}{simulations:>5} simulations {snapshots:>8} snapshots {stars:>10} stars")

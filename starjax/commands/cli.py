@@ -23,7 +23,7 @@ from starjax.runtime import log, signals
 
 # Exit status of a command whose options are wrong, as argparse has it.
 WRONG_USAGE = 2
-# What a shell reports of a process that SIGPIPE ended: 128 + 13.
+# What a shell reports of a process that SIGPIPE, signal 13, has ended: 128 + 13.
 _BROKEN_PIPE = 141
 _OUT_OF_MEMORY = (
     "not enough memory: use a machine with more of it. Training takes less with a lower "
@@ -82,6 +82,7 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def _parse_options(self, argv: Sequence[str]) -> argparse.Namespace:
+        # argparse would report an unknown option only after missing ones, and suggests no other.
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for name in (argument.split("=")[0] for argument in argv if argument.startswith("--")):
             if name not in known:
@@ -126,7 +127,7 @@ def run(command: ModuleType, argv: Sequence[str]) -> None:
     """
     _open_streams()
     signals.install_handlers()
-    # At exit the interpreter would collect garbage among everything imported: 0.3 s with scikit-learn.
+    # At exit the interpreter would search everything imported for garbage: 0.3 s with scikit-learn.
     atexit.register(gc.freeze)
     try:
         arguments = command.parser().parse(argv)
@@ -150,7 +151,7 @@ def run(command: ModuleType, argv: Sequence[str]) -> None:
 
 def _wait_for_processes() -> None:
     """Wait for the other processes of a run, if there are any, before this one ends."""
-    jax = sys.modules.get("jax")
+    jax = sys.modules.get("jax")  # a command that has not imported jax is one process
     if jax is not None and jax.distributed.is_initialized():
         from starjax.runtime import devices
 
@@ -161,10 +162,11 @@ def _wait_for_processes() -> None:
 
 def _end_on(error: Exception) -> None:
     """End the process with a line for an error that the user can correct or resume from; raise any other."""
+    # jax has no class of its own for a lack of memory.
     if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
         _end(f"error: {_OUT_OF_MEMORY} ({error!s:.200})", 1)
     if isinstance(error, OSError) and error.errno in files.REMEDIES:
-        path = error.filename2 or error.filename
+        path = error.filename2 or error.filename  # of a rename, the new name
         where = f"{path}: " if path else ""
         remedy = f"{files.REMEDIES[error.errno]}, and run the command again"
         _end(f"error: {where}{error.strerror}; everything finished before is kept: {remedy}", 1)

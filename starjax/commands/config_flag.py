@@ -32,6 +32,7 @@ def load(arguments: Sequence[str], example: str) -> ConfigDict:
     given = _with_own_configs(arguments)
     if not any(argument.startswith("--config=") for argument in given):
         raise ConfigError(f"name a config, such as --config={example}. There are {', '.join(own_configs())}")
+    # Flags of its own, since absl's global ones belong to a program that imports starjax.
     argv = ["starjax", *given]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
@@ -49,9 +50,8 @@ def load(arguments: Sequence[str], example: str) -> ConfigDict:
 
 def _check_file(argv: Sequence[str]) -> None:
     """Raise a ConfigError that names file, line and reason if the config file gives no config."""
-    path, *argument = (
-        [one for one in argv if one.startswith("--config=")][-1].removeprefix("--config=").split(":", 1)
-    )
+    chosen = [one for one in argv if one.startswith("--config=")][-1]  # of several, the last one counts
+    path, *argument = chosen.removeprefix("--config=").split(":", 1)
     if not path:
         raise ConfigError(f"--config is empty: choose one of {', '.join(own_configs())}, or your own file")
     try:
@@ -83,6 +83,7 @@ def _check_file(argv: Sequence[str]) -> None:
     except (AttributeError, KeyError, TypeError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "ml_collections" not in frame.filename]
+        # Raised by ml_collections, it is about a field; raised elsewhere, it is a bug of the file.
         if frames[-1] is own[-1]:
             raise
         raise ConfigError(

@@ -26,6 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     from starjax.runtime import log
 
     run = load_predictor(arguments.run)
+    # After loading, since the default is the name of the run and not of the path given, which may be `.`.
     out = Path(arguments.out or f"{export.run_name(run)}.jaxexport")
     if out.exists() and not arguments.overwrite:
         raise export.ExportError(f"{out} exists: name another --out, or add --overwrite")

@@ -46,6 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     part, config = parse_part(arguments.part), arguments.config
     grid.check_grid(grid.grid_configs(config), num_device=1)  # before connecting to other processes
     environment.use_compilation_cache(config.base.output_base)
+    # No options name the processes: a grid is divided among independent jobs by --part.
     if not processes.join_processes(None, None, None):
         devices.use_cores(config.base.train.batch_size)
     grid.run_grid(config, part)

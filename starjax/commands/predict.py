@@ -66,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
     run = load_predictor(arguments.run)
+    # The help states the default as a number, since reading it from there would import jax.
     num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
     prediction = run.predict(arguments.catalog, view, num_draws, columns)
     written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)

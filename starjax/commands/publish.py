@@ -58,6 +58,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     metadata = files.read_json(out / tfds_reader.METADATA)[tfds_reader.METADATA_KEY]
     print_split_counts(metadata["splits"])
+    # By name, if that is enough to find it again.
     is_found = data_dir.absolute() == tfds_directory.data_dir().absolute()
     name = f"{arguments.name}:{arguments.version}" if is_found else out.absolute()
     print(f"published {out}; to train from it: --config.data.dataset={TFDS}{name}")

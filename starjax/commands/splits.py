@@ -54,6 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     root = arguments.caches or environment.default("JOBLIB_ROOT", "")
     out = Path(arguments.out or environment.default("SPLIT_MFT_JSON", "split.json"))
+    # Checked first, since reading all caches takes minutes.
     if not root:
         raise SplitError("no folder of caches: give --caches=DIR, or set JOBLIB_ROOT")
     if arguments.num_candidate < 1:

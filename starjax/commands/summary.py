@@ -27,6 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise ranking.SummaryError(
             f"--runs={folder} is a run: name the folder that contains it, {folder.parent}"
         )
+    # Folders without a run are among them, and are reported as left out.
     directories = sorted(path for path in folder.iterdir() if path.is_dir())
     out = Path(arguments.out) if arguments.out else folder.resolve().parent / "summary"
     metrics = ranking.METRICS if arguments.metrics is None else tuple(arguments.metrics.split(","))
