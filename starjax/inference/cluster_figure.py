@@ -50,6 +50,7 @@ def _sky(axes: Axes, members: ClusterMembers, name: str) -> None:
     lon, lat = stars["lon_deg"].to_numpy(), stars["lat_deg"].to_numpy()
     motions = stars["pm_lon_coslat_mas_yr"].to_numpy(), stars["pm_lat_mas_yr"].to_numpy()
     typical = float(np.median(np.hypot(*motions)))
+    # At least a little, for a cluster whose stars are all at one place.
     half = 1.1 * max(np.abs(np.concatenate([lon, lat])).max(), 1e-6)
     axes.plot(lon, lat, ".", color=style.DARK, markersize=3)
     if typical > 0:
@@ -74,22 +75,20 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
     """Draw the density of a target and its calibrated intervals.
 
     The density is per scaled unit, over an axis in physical units: unlike a density per physical unit, it has
-      its
-    median in the middle of a logarithmic axis as well.
+    its median in the middle of a logarithmic axis as well.
 
     Args:
-      axes: the panel.
-      run: the run.
       key: the target.
       predictive: the distribution before calibration, repeated NUM_POINT times.
       row: the row of the posterior table.
     """
     scaler = run.target_scalers.of(key)
     narrowest, widest = PERCENTILES[0], PERCENTILES[-1]
+    # One width of the widest interval to either side, beyond which the density is hardly above zero.
     center, width = row["prediction_scaled"], row[f"{widest[1]}_scaled"] - row[f"{widest[0]}_scaled"]
     scaled = np.linspace(center - width, center + width, NUM_POINT)
     physical = scaler.inverse(scaled)
-    density = np.exp(-predictive.log_score(scaled))
+    density = np.exp(-predictive.log_score(scaled))  # the score is the negative logarithm of the density
     axes.plot(physical, density, color="black", linewidth=1.5)
     # The wide interval first, so that the narrow one is drawn over it.
     shades = zip(PERCENTILES[::-1], LEVEL_NAMES[::-1], ("0.88", "0.75"), strict=True)
@@ -104,6 +103,7 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
     scale = ", logarithmic" if quantities.get(key).is_logarithmic else ""
     axes.set_xlabel(f"{quantities.get(key).axis_label()}{scale}")
     axes.set(yticks=[], ylabel="probability density")
+    # With room for the legend. Ages and masses are not negative.
     axes.set(ylim=(0, 1.35 * density.max()), xlim=(max(physical.min(), 0), physical.max()))
     axes.set_title(
         f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {quantities.unit(key)}", fontsize=10

@@ -17,6 +17,7 @@ from starjax.inference import jax_function
 from starjax.inference.predictor import Predictor
 from starjax.io import files
 
+# All of them in one file, which any machine can call.
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -29,6 +30,7 @@ def exported(run: Predictor) -> jax.export.Exported:
     shape = jax.export.symbolic_shape("num_cluster, num_star")
     features = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key in run.feature_keys}
     function = jax_function.posterior_function(run)
+    # The program is named after its function. Names of runs may have characters that an identifier may not.
     function.__name__ = re.sub(r"\W", "_", f"starjax_{run_name(run)}")
     return jax.export.export(jax.jit(function), platforms=PLATFORMS)(
         features, jax.ShapeDtypeStruct(shape, jnp.bool)
@@ -48,6 +50,6 @@ def run_name(run: Predictor) -> str:
     return run.run_dir.path.resolve().name  # `.` has no name before it is resolved
 
 
-def output_names(exported: jax.export.Exported) -> list[str]:
+def output_names(program: jax.export.Exported) -> list[str]:
     """Return the names of the outputs of an exported program."""
-    return list(jax.tree.unflatten(exported.out_tree, exported.out_avals))
+    return list(jax.tree.unflatten(program.out_tree, program.out_avals))

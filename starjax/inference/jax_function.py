@@ -39,6 +39,7 @@ def posterior_function(run: Predictor) -> Callable:
     def posterior(features: dict, mask_BxN) -> dict:
         physical_BxNxF = jnp.stack([features[key] for key in run.feature_keys], axis=-1)
         scaled_BxNxF = run.feature_scalers.transform(physical_BxNxF, run.feature_keys)
+        # Not multiplied by the mask: padded positions may be NaN.
         stars_BxNxF = jnp.where(mask_BxN[..., None], scaled_BxNxF, 0).astype(jnp.float32)
         # Samples of a cluster that fits into one sample would all hold the same stars: one draw is enough.
         is_drawn = mask_BxN.sum(axis=1).max(initial=0) > config.num_star_per_sample
@@ -72,7 +73,8 @@ def _outputs(run: Predictor, config: sampler.SamplerConfig, num_draw: int, stars
     key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), "predict")
 
     def of_cluster(stars_NxF, mask_N):
-        # The sampler expects the stars of a snapshot in adjacent rows.
+        # The sampler expects the stars of a snapshot in adjacent rows. Their order is kept, so that it draws
+        # the same ones as `Predictor` does.
         adjacent_NxF = stars_NxF[jnp.argsort(~mask_N, stable=True)]
         ptr = jnp.stack([0, mask_N.sum(dtype=jnp.int32)])
         stars = sampler.Stars(adjacent_NxF, ptr, jnp.zeros((1, 1)))

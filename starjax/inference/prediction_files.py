@@ -12,7 +12,7 @@ from astropy.table import Table
 from rich.table import Table as ConsoleTable
 
 from starjax import errors, quantities
-from starjax.evaluation.calibration import PERCENTILES
+from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.inference import cluster_figure
 from starjax.inference.prediction_table import Prediction
 from starjax.inference.predictor import Predictor
@@ -74,6 +74,7 @@ def write_prediction(
     _check_catalog_is_kept(prediction.table, out, figure_names)
     # Before the table is replaced, which lists the clusters of the earlier prediction.
     outdated = _earlier_figures(out) - set(figure_names)
+    # Without an earlier prediction, a file of this name is none of ours.
     if not prediction.refused and (out / TABLES[0]).exists():
         outdated.add(REFUSED)
     paths = _write_tables(prediction, run.target_keys, out)
@@ -130,16 +131,18 @@ def _write_ecsv(table: Table, path: Path) -> None:
 
 
 def _with_units(table: pd.DataFrame, target_keys: Sequence[str]) -> Table:
-    """Return an astropy table whose columns have units, which their names tell."""
+    """Return an astropy table with the units of its columns, which follow from their names."""
     with_units = Table.from_pandas(table)
     for name in with_units.colnames:
         of_target = next((key for key in target_keys if name == key or name.startswith(f"{key}_")), None)
         unit = quantities.get(of_target).unit if of_target else None
         unit = unit or next(
-            (unit for ending, unit in (("_pc", "pc"), ("_kms", "km/s")) if ending in name), None
+            # Not only at the end: `_error` may follow.
+            (unit for part, unit in (("_pc", "pc"), ("_kms", "km/s")) if part in name),
+            None,
         )
         unit = "Msun" if name.startswith("mass_") else unit
-        if unit and with_units[name].dtype.kind == "f":
+        if unit and with_units[name].dtype.kind == "f":  # not text, such as notes
             with_units[name].unit = unit
     return with_units
 
@@ -162,13 +165,14 @@ def _earlier_figures(out: Path) -> set[str]:
     try:
         earlier = pd.read_parquet(out / TABLES[0], columns=["cluster"])
         return set(_figure_names(earlier["cluster"]))
+    # What pyarrow and pandas raise for damaged files.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
         return set()
 
 
 def print_prediction(prediction: Prediction, run: Predictor) -> None:
     """Print a short table, and the flags and notes of each cluster."""
-    summary = ConsoleTable(title=f"{run.run_dir.name}: 68 % intervals", title_justify="left")
+    summary = ConsoleTable(title=f"{run.run_dir.name}: {LEVEL_NAMES[0]} % intervals", title_justify="left")
     for column in (
         "cluster",
         "stars",

@@ -13,12 +13,14 @@ from starjax.evaluation.calibration import PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.evaluation.posterior import PREDICTION_COLUMNS, Posterior
 
-# Predictions are flagged beyond these limits. The fraction of the stars that lack values and are left out:
+# Predictions are flagged beyond these limits.
+# Fraction of the stars that are left out because values are missing: the mass lacks theirs.
 MAX_LEFT_OUT = 0.05
-# The fraction that is left out as non-members, by motion or distance.
+# Fraction of the stars that are left out as non-members, by motion or distance. More of them suggest two
+# clusters, or a wrong distance or velocity.
 MAX_NON_MEMBERS = 0.1
 # Velocity errors in units of the velocity dispersion. Beyond, intervals on test clusters of the packaged
-# sample cover less than their nominal level (docs/explanation/accuracy.md).
+# sample cover less than their nominal level (docs/explanation/out-of-distribution.md).
 MAX_VELOCITY_ERROR = 0.75
 
 
@@ -124,7 +126,7 @@ def _range_reasons(target_keys: Sequence[str], reference: TrainingReference, row
     low_bound, high_bound = PERCENTILES[0]
     for key in target_keys:
         low, high = reference.range_of(key)
-        # A range from zero, within rounding, is bounded by nature: it does not end where training does.
+        # A range that begins at zero, within rounding, begins there by nature, and not because training does.
         reaches_below = low > 1e-3 * high and row[f"{key}_{low_bound}"] < low
         if reaches_below or row[key] < low or row[f"{key}_{high_bound}"] > high:
             name, unit = quantities.short_name(key), quantities.unit(key)
@@ -137,6 +139,7 @@ def _range_reasons(target_keys: Sequence[str], reference: TrainingReference, row
 
 def _velocity_reasons(error_kms: float, sigma_1d_kms: float) -> list[str]:
     """Return the reason that concerns velocity errors; none if the dispersion is not known (NaN)."""
+    # Not `<=`, which would be False for NaN as well.
     if not error_kms > MAX_VELOCITY_ERROR * sigma_1d_kms:
         return []
     return [

@@ -113,7 +113,7 @@ class Predictor:
           columns: the catalogue's column names by ours, where they differ.
 
         Returns:
-          the predictions and the stars that they are based on; clusters that cannot be predicted are listed
+          The predictions and the stars that they are based on; clusters that cannot be predicted are listed
           with the reason.
 
         Raises:
@@ -125,6 +125,7 @@ class Predictor:
         else:
             table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
             stars = member_list.check_member_list(table, "the table", columns)
+        # One cluster that cannot be predicted does not stop the others.
         members, refused = {}, {}
         for name, cluster_stars in member_list.split_clusters(stars).items():
             try:
@@ -176,7 +177,7 @@ class Predictor:
         return Posterior(table, predictive)
 
     def _shard(self, features: Sequence[np.ndarray]) -> Shard:
-        """Return clusters as the snapshots of a scaled shard, with targets of zero."""
+        """Return clusters as the snapshots of a scaled shard; their targets are not known, and zero."""
         physical = np.concatenate(features).astype(np.float64)
         return Shard(
             feature=self.feature_scalers.transform(physical, self.feature_keys).astype(np.float32),
@@ -191,6 +192,7 @@ class Predictor:
         if np.diff(shard.ptr).max() <= self.config.data.num_star_per_sample:
             num_draws = 1  # all draws would be the same stars
         model = run_config.model(self.config)
+        # The batches are small: more devices would have nothing to do.
         mesh = devices.make_mesh(devices=jax.local_devices()[:1])
         sample_config = dataclasses.replace(
             run_config.sampler(self.config, self.feature_scalers, self.feature_keys),

@@ -44,7 +44,7 @@ def print_summary(run_dir: RunDirectory, best: RunDirectory | None = None) -> No
     ]
     if run_dir.members.exists():
         _print_members(console, pd.read_csv(run_dir.members), list(content["test"]))
-        paths[1:1] = [run_dir.test_table_of_members, run_dir.members]
+        paths[1:1] = [run_dir.test_table_of_members, run_dir.members]  # after the other test table
     console.print(table)
     _print_coverage(console, pd.read_csv(run_dir.coverage))
     print(f"run directory   {run_dir.path}")
@@ -96,6 +96,7 @@ def members_cells(table: pd.DataFrame, target_keys: Sequence[str]) -> tuple[list
         name = quantities.short_name(key)
         columns[f"val_{key}_physical_mae"] = f"MAE {name} [{quantities.unit(key)}]"
         columns[f"val_{key}_scaled_r2"] = f"R² {name} (scaled)"
+    # Runs without folds have no `fold`, and hyperparameters that members share no column.
     names = [name for name in columns if name in table]
     rows = []
     for row in table.to_dict("records"):

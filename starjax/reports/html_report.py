@@ -89,6 +89,7 @@ def html_page(run_dir: RunDirectory) -> str:
             _data_card(record, out_of_distribution.load(run_dir.training_set)),
         ]
     except (OSError, ValueError, KeyError) as error:
+        # They are ValueErrors as well, and name file and remedy already.
         if isinstance(error, errors.StarjaxError):
             raise
         raise ReportError(f"{run_dir.path}: {error}: restore the file, or train the run again") from error
@@ -98,6 +99,7 @@ def html_page(run_dir: RunDirectory) -> str:
         f"{record['versions']['starjax']}"
     )
     source = importlib.resources.files("starjax.reports").joinpath("report.html").read_text(encoding="utf-8")
+    # Escaped, since names of runs and data sets may contain markup; strict, so that no gap goes unnoticed.
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     return template.render(name=run_dir.name, summary=summary, sections=sections)
 
@@ -131,6 +133,7 @@ def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
     columns = ["target", "by", "range", "snapshots", "simulations", *level_columns, "MAE", "CRPS"]
     rows = []
     for row in coverage.to_dict("records"):
+        # The row of all snapshots has no range; a bin of equal values has one end.
         ends = [f"{row[end]:z,.0f}" for end in ("low", "high") if not np.isnan(row[end])]
         unit = quantities.unit(row["target_key"])
         cells = [
@@ -184,6 +187,7 @@ def _data_card(record: dict, reference: out_of_distribution.TrainingReference) -
         f"Data set {record['dataset']['name']}, fingerprint {record['dataset']['fingerprint'][:16]}…; ranges "
         "of the training clusters:"
     )
+    # The run may have been moved to a machine without it.
     directory = dataset_directory(record["dataset"]["name"])
     readme, build_config = directory / "README.md", directory / CONFIG_FILE
     card = ""

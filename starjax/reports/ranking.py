@@ -54,7 +54,7 @@ def percentiles(table: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.Dat
 
 
 def _is_larger_better(metric: str) -> bool:
-    """Return whether larger values of a metric are better."""
+    """Return whether larger values of a metric are better; its name ends with one of IS_LARGER_BETTER."""
     return next(is_better for name, is_better in IS_LARGER_BETTER.items() if metric.endswith(f"_{name}"))
 
 
@@ -75,7 +75,7 @@ def rank(table: pd.DataFrame) -> pd.DataFrame:
     ranking.insert(2, "max_params", runs["num_params"].max())
     ranking.insert(3, "tasks", by_task.groupby("architecture").size())
     ranking.insert(4, "runs", runs["run"].nunique())
-    # Equals are sorted by name, so that the order is reproducible.
+    # Ties are sorted by name, so that the order is reproducible.
     return ranking.reset_index().sort_values(
         ["percentile", "architecture"], ascending=[False, True], ignore_index=True
     )
@@ -90,7 +90,7 @@ def summarize(directories: Iterable[Path], out: Path, metrics: Sequence[str] = M
       metrics: the metrics to rank by.
 
     Returns:
-      the ranking (see `rank`).
+      The ranking (see `rank`).
 
     Raises:
       SummaryError: no run can be used, or a metric does not exist.

@@ -49,7 +49,7 @@ def read_run(directory: Path) -> pd.DataFrame:
     """Return one row per target of a run.
 
     Returns:
-      the description of the run, `run architecture model features target data_set num_params members
+      The description of the run, `run architecture model features target data_set num_params members
       best_epoch epochs`; `sample_<units>_<metric>`, the metrics of test samples in test_metrics.json;
       `snapshot_<units>_<metric>`, those of the mean prediction of each snapshot (see `metrics.of_snapshots`);
       `config.<field>`, every field of the config.
@@ -84,6 +84,7 @@ def read_run(directory: Path) -> pd.DataFrame:
 def _describe(run_dir: RunDirectory, record: dict) -> dict:
     """Return the description of a run from its record."""
     try:
+        # Its members have different hyperparameters: their mean is no result of any of them.
         if record["config"]["ensemble"]["size"] > 1 and run_config.is_sweep(ConfigDict(record["config"])):
             raise RunTableError(
                 f"{run_dir.path} is a sweep over hyperparameters; its best run is in {run_dir.path}-best"
@@ -97,6 +98,7 @@ def _describe(run_dir: RunDirectory, record: dict) -> dict:
                 f"{run_dir.config}: {model['name']} has no hyperparameter {', '.join(sorted(unknown))} in "
                 "this version"
             )
+        # A run of an earlier version may lack hyperparameters that were added since.
         hparams = factory.hyperparameters(model["name"]) | hparams
         return {
             "run": run_dir.name,
@@ -116,6 +118,7 @@ def _read_metrics(run_dir: RunDirectory) -> dict:
     """Return the content of test_metrics.json; raise RunTableError if an entry is missing."""
     try:
         content = files.read_json(run_dir.test_metrics)
+        # Conversions that fail, rather than checks, for what is missing or no number.
         for name in NUMBERS:
             int(content[name])
         for by_units in content["test"].values():
@@ -142,5 +145,5 @@ def _read_table(run_dir: RunDirectory) -> pd.DataFrame:
 
 
 def _plain(value):
-    """Return a value of a config as one that fits into a column."""
+    """Return a value of a config as one that fits into a column: a list as text."""
     return ", ".join(map(str, value)) if isinstance(value, list) else value
