@@ -7,7 +7,7 @@ import pandas as pd
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import member_list, photometry, sky_frames
+from starjax.catalogs import member_list, photometry
 from starjax.catalogs.astrometry import Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
@@ -159,7 +159,7 @@ def _describe_broadening(geometry: Geometry) -> list[str]:
     """Return a sentence if errors of distances make up much of the scatter of velocities."""
     has_motion = geometry.has_motion
     by_distance = (
-        sky_frames.KMS_PER_PC_MAS_YR * geometry.star_distance_error * np.hypot(*geometry.proper_motion.T)
+        quantities.KMS_PER_PC_MAS_YR * geometry.star_distance_error * np.hypot(*geometry.proper_motion.T)
     )
     error = float(np.median(by_distance[has_motion]))
     residual = geometry.tangential.residual(geometry.mean_velocity)[has_motion]

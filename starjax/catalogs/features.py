@@ -195,7 +195,7 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
         rotation = np.einsum("ij,nkj->nik", tilt, axes)
         velocity = np.einsum("nik,nk->ni", rotation, velocity)
         velocity_error = np.sqrt(np.einsum("nik,nk->ni", rotation**2, velocity_error**2))
-    proper_motion = tangential_residual / (sky_frames.KMS_PER_PC_MAS_YR * distance[:, None])
+    proper_motion = tangential_residual / (quantities.KMS_PER_PC_MAS_YR * distance[:, None])
     found = {
         "lon_deg": np.degrees(geometry.lon),
         "lat_deg": np.degrees(geometry.lat),

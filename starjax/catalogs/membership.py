@@ -10,7 +10,7 @@ from astropy.stats import mad_std
 from starjax.catalogs import astrometry, member_list, sky_frames
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.member_list import CatalogError
-from starjax.quantities import MIN_STARS
+from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
@@ -118,9 +118,9 @@ class Geometry:
     @property
     def tangential(self) -> astrometry.Tangential:
         """The tangential velocities, with the errors of proper motions and distances."""
-        kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * self.star_distance[:, None]
+        kms_per_mas_yr = KMS_PER_PC_MAS_YR * self.star_distance[:, None]
         by_motion = kms_per_mas_yr * self.proper_motion_error
-        by_distance = sky_frames.KMS_PER_PC_MAS_YR * self.star_distance_error[:, None] * self.proper_motion
+        by_distance = KMS_PER_PC_MAS_YR * self.star_distance_error[:, None] * self.proper_motion
         return astrometry.Tangential(
             self.axes, kms_per_mas_yr * self.proper_motion, np.hypot(by_motion, by_distance)
         )

@@ -9,9 +9,6 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 
-# Tangential velocity of 1 mas/yr at 1 pc [km/s].
-KMS_PER_PC_MAS_YR = (1 * u.AU / u.yr).to_value(u.km / u.s) / 1000
-
 # Stars beyond this many standard deviations of the core do not count as tails.
 _TAILS_WITHIN = 10.0
 

@@ -1,13 +1,18 @@
 """Classical mass estimates of simulated and observed clusters, from the stars that a model sees."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from starjax.catalogs import sky_frames
-from starjax.catalogs.features import ClusterMembers
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
 from starjax.dynamics import mass_estimators
-from starjax.quantities import PROJECTED, SKY
+from starjax.quantities import KMS_PER_PC_MAS_YR, PROJECTED, SKY
+
+if TYPE_CHECKING:  # it reads catalogues with astropy, which training does not need
+    from starjax.catalogs.features import ClusterMembers
 
 
 def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:
@@ -32,8 +37,9 @@ def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray
         stars_4xN = scalers.inverse(scaled, keys).T
         if keys == SKY and distance_pc is not None:
             # All stars at the distance of the cluster, and flat: clusters are small on the sky.
-            pc_per_deg = distance_pc[i] * np.pi / 180
-            kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * distance_pc[i]
+            distance = float(distance_pc[i])
+            pc_per_deg = distance * np.pi / 180
+            kms_per_mas_yr = KMS_PER_PC_MAS_YR * distance
             stars_4xN = stars_4xN * np.repeat([pc_per_deg, kms_per_mas_yr], 2)[:, None]
         found.append(mass_estimators.estimate_masses(*stars_4xN))
     return {
@@ -50,7 +56,7 @@ def masses_of_members(members: ClusterMembers) -> dict[str, float | str]:
     stars = members.table
     lon, lat = np.radians(stars["lon_deg"]), np.radians(stars["lat_deg"])
     position = stars["dist_pc"] * np.cos(lat) * np.sin(lon), stars["dist_pc"] * np.sin(lat)
-    kms_per_mas_yr = sky_frames.KMS_PER_PC_MAS_YR * stars["dist_pc"]
+    kms_per_mas_yr = KMS_PER_PC_MAS_YR * stars["dist_pc"]
     velocity = kms_per_mas_yr * stars["pm_lon_coslat_mas_yr"], kms_per_mas_yr * stars["pm_lat_mas_yr"]
     columns = np.stack([*position, *velocity, stars["v_lon_error"], stars["v_lat_error"]])
     columns = columns[:, np.isfinite(columns).all(axis=0)]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starjax.catalogs import sky_frames
+from starjax.quantities import KMS_PER_PC_MAS_YR
 
 CENTRES = st.tuples(st.floats(0, 359.9), st.floats(-89, 89))
 
@@ -104,3 +105,8 @@ def test_dispersion_includes_tails_but_not_outliers():
     np.testing.assert_allclose(sky_frames.angular_dispersion(lon, lat), expected, rtol=0.05)
     lon[-1000:] += 0.5
     np.testing.assert_allclose(sky_frames.angular_dispersion(lon, lat), expected, rtol=0.1)
+
+
+def test_the_velocity_of_a_proper_motion_is_that_of_astropy():
+    tangential = (1 * u.pc * u.mas / u.yr).to(u.km / u.s, equivalencies=u.dimensionless_angles())
+    assert pytest.approx(tangential.value, rel=1e-14) == KMS_PER_PC_MAS_YR
