@@ -13,8 +13,8 @@ from typing import Any, Literal
 # default leaves out smaller snapshots, so that models are trained on sets of this size too.
 MIN_STARS = 10
 
-# Tangential velocity of 1 mas/yr at 1 pc [km/s]: 1 au/yr in thousandths. A test compares it with astropy, whose
-# import would delay training by a second.
+# Tangential velocity of 1 mas/yr at 1 pc [km/s]: 1 au/yr in thousandths. A test compares it with astropy,
+# whose import would delay training by a second.
 KMS_PER_PC_MAS_YR = 0.004740470463533348
 
 Kind = Literal["feature", "target", "snapshot"]
