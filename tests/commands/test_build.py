@@ -31,6 +31,7 @@ def check_fails(command, said):
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_the_command_prints_counts_and_a_failure_has_status_1(build_config):
     done = subprocess.run(command(build_config), capture_output=True, text=True, check=True)
     assert "train     4 simulations       48 snapshots       9591 stars" in done.stdout

@@ -169,6 +169,7 @@ def test_output_that_is_closed_full_or_not_in_unicode(ending, status, printed, s
     assert len(done.stderr.splitlines()) == bool(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["np.zeros(2**50)", "jax.jit(lambda: jax.numpy.zeros(2**46), keep_unused=True)()"]
 )
@@ -206,6 +207,7 @@ def test_the_loss_of_a_process_is_recognized_whatever_jax_raises(
         assert "another process of this run ended" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
     diverging = command(small, tmp_path, "--config.optim.learning_rate=1e30")
     done = subprocess.run(diverging, capture_output=True, text=True, check=False)

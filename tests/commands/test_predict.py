@@ -95,6 +95,7 @@ def test_overwriting_removes_earlier_figures_and_tolerates_a_damaged_table(mixtu
         prediction_files._earlier_figures(tmp_path)  # does not raise
 
 
+@pytest.mark.slow
 def test_markup_in_names_is_not_interpreted(mixture, stars_named, tmp_path, capsys):
     """rich interprets brackets and colons, matplotlib dollar signs."""
     names = ["[/b]", "[fsr2007] 101", ":star:", r"$\frac{1}{$"]

@@ -74,6 +74,7 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path, change, said):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_files_are_refused(tmp_path):
     path = tmp_path / "s.npz"
     shard.save_shard(path, WHOLE)

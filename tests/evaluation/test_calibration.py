@@ -36,6 +36,7 @@ def test_coverage_on_new_groups_is_nominal():
     assert coverage(calibrated, *tested[:2]) == pytest.approx(calibration.LEVELS, abs=0.02)
 
 
+@pytest.mark.slow
 def test_mean_coverage_with_few_groups_is_at_least_nominal():
     """Nineteen groups, like the simulations of the packaged sample.
 

@@ -138,6 +138,7 @@ def test_clusters_of_one_catalogue_are_predicted_as_each_alone(mixture, stars):
             assert found.loc[name, column] == pytest.approx(alone[column], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_cluster_larger_than_a_sample_is_drawn_many_times(ensemble, stars):
     run = load_predictor(ensemble.path)
     assert len(run.epochs) == 2
@@ -152,6 +153,7 @@ def test_a_cluster_larger_than_a_sample_is_drawn_many_times(ensemble, stars):
     assert abs(many["time"] - row["time"]) < 4 * row["time_spread_draws"]
 
 
+@pytest.mark.slow
 def test_the_prediction_of_a_cluster_does_not_depend_on_the_others(ensemble, stars):
     """Also if its stars are drawn, since they are more than fit into a sample."""
     run = load_predictor(ensemble.path)

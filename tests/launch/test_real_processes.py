@@ -22,7 +22,7 @@ def arguments(small):
     return [word for word in own if not word.startswith("--config.output_base")]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_preempted_slurm_job_is_queued_again_and_resumes(slurm_job, arguments, tmp_path):
     job = slurm_job(PYTHON=sys.executable, CPUS_PER_TASK="1", OUTPUT_BASE=str(tmp_path))
     process = job.start(*arguments)

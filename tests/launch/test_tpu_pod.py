@@ -10,6 +10,7 @@ from tests.processes import wait_for
 AWKWARD = ['--config.data.target_keys=("time", "it\'s")', "$HOME `id`", "a\\b", "*", "", "--", "two\nlines"]
 
 
+@pytest.mark.slow
 def test_arguments_reach_the_workers_unchanged(pod, echoing_python):
     pod.environment["STUB_PYTHON"] = echoing_python
     pod.run("create")

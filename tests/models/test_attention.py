@@ -48,8 +48,8 @@ def value_and_gradients(attend, q, k, v, mask):
 TILES = (1, NUM_HEAD * NUM_KEY * 3, NUM_HEAD * NUM_KEY * NUM_QUERY, NUM_HEAD * NUM_KEY * NUM_QUERY * 2, 10**6)
 
 
-@pytest.mark.parametrize("head_dim", [1, 3, 8])
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("head_dim", [1, 3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tile", [pytest.param(TILES[0], marks=pytest.mark.slow), *TILES[1:]])
 def test_results_do_not_depend_on_the_tiles(head_dim, tile, monkeypatch):
     monkeypatch.setattr(attention, "CPU_TILE", tile)
     arrays = make(head_dim)
@@ -76,6 +76,7 @@ def test_a_set_without_stars_gets_the_mean_of_its_values_and_finite_gradients():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
+@pytest.mark.slow
 def test_float64_is_kept(float64):
     arrays = make(3, jnp.float64)
     jax.tree.map(

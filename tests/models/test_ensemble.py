@@ -135,6 +135,7 @@ def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     assert run_dir.test_metrics.exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     config.sweep.log_uniform.learning_rate = (1e-3, 1e-2)
     run_dir = train_and_test(config)
@@ -181,6 +182,7 @@ def test_a_run_ends_if_all_members_diverge(config):
         train_and_test(together(config, learning_rate=(1e30,) * 4))
 
 
+@pytest.mark.slow
 def test_an_ensemble_resumes_where_it_was_stopped(config, monkeypatch):
     whole = train_and_test(together(config))
     config.name = "in-two-parts"

@@ -16,8 +16,8 @@ CASES = (
     "deep_sets_mean",
     "deep_sets_sum",
     "set_transformer_default",
-    "set_transformer_no_norm",
-    "set_transformer_readme",
+    pytest.param("set_transformer_no_norm", marks=pytest.mark.slow),
+    pytest.param("set_transformer_readme", marks=pytest.mark.slow),
 )
 
 

@@ -60,6 +60,7 @@ def test_pooled_values_of_an_empty_set_are_zero():
     np.testing.assert_array_equal(pool(*make_set(0, 0))[0], 0)
 
 
+@pytest.mark.slow
 def test_doubling_the_stars_changes_outputs_of_all_sets_equally():
     """Outputs are linear in the logarithm of the number of stars; pooled values do not change."""
     model = factory.create_module("soft_groups", NUM_FEATURE, 2, jax.random.key(6))
@@ -101,6 +102,7 @@ def test_gradients_are_finite_for_equal_and_for_distant_stars(num_star, spread, 
         assert np.abs(found[1][1][0, :num_star]).max() > 0
 
 
+@pytest.mark.slow
 def test_initial_groups_differ_and_initial_outputs_are_of_order_one():
     """Stars are scaled like those of the packaged sample; no group is empty, no two are alike."""
     model = factory.create_module("soft_groups", 5, 2, jax.random.key(4))

@@ -14,6 +14,7 @@ def end_at_once(*_):
     os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_reported(config, monkeypatch):
     config.n_jobs = 2
     with monkeypatch.context() as patch:

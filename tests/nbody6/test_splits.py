@@ -108,6 +108,7 @@ def test_invalid_manifests_are_refused_by_name(tmp_path, content, said):
     assert "split.json" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_splits_real_caches(tmp_path, caches_folder):
     out = tmp_path / "split.json"
     command = [

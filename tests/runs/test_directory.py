@@ -54,13 +54,14 @@ def stop_after(monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_config_give_identical_files(config, uninterrupted, tmp_path):
     assert deterministic_files(train_and_test(config)) == uninterrupted
     config.output_base, config.seed = str(tmp_path / "other"), 1
     assert deterministic_files(train_and_test(config))["metrics.csv"] != uninterrupted["metrics.csv"]
 
 
-@pytest.mark.parametrize("num_epoch", [1, 3])
+@pytest.mark.parametrize("num_epoch", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_result(config, uninterrupted, stop_after, monkeypatch, num_epoch):
     killed = stop_after(num_epoch)
     with pytest.raises(killed):
@@ -72,7 +73,7 @@ def test_a_killed_run_resumes_to_the_same_result(config, uninterrupted, stop_aft
     assert deterministic_files(train_and_test(config)) == uninterrupted
 
 
-@pytest.mark.parametrize("num_call", [2, 3, 5])
+@pytest.mark.parametrize("num_call", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
 def test_a_run_asked_to_stop_keeps_the_steps_of_its_epoch(config, uninterrupted, monkeypatch, num_call):
     calls = itertools.count(1)
 
@@ -107,6 +108,7 @@ def test_a_run_asked_to_stop_keeps_the_steps_of_its_epoch(config, uninterrupted,
     assert not locate_run(config).interrupted.exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_placement(config, uninterrupted, stop_after, monkeypatch):
     killed = stop_after(2)
     with pytest.raises(killed):
@@ -137,6 +139,7 @@ def test_a_run_is_not_resumed_with_other_batches(config, stop_after, monkeypatch
         train_and_test(config)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_micro_batch_size(config, uninterrupted, stop_after, monkeypatch, capsys):
     killed = stop_after(2)
     with pytest.raises(killed):

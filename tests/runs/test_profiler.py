@@ -13,6 +13,7 @@ from starjax.runs import profiler
 from starjax.training.run import train_and_test
 
 
+@pytest.mark.slow
 def test_a_traced_epoch_is_reported_and_kept(config, capsys):
     config.profile = 2
     run_dir = train_and_test(config)

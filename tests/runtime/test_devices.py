@@ -75,6 +75,7 @@ def assert_trees_close(found, expected, rtol):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_optimizations")
 @every_model("set_transformer")
 def test_the_gradient_equals_that_of_one_device(name, stars):
@@ -101,6 +102,7 @@ def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
     assert_trees_close(jax.tree.map(lambda a, b: a - b, before, after), gradient, 2e-6)
 
 
+@pytest.mark.slow
 @every_model("set_transformer")
 def test_training_with_dropout_equals_that_on_one_device(name, stars):
     optimizer = optax.adamw(1e-3)
@@ -109,8 +111,17 @@ def test_training_with_dropout_equals_that_on_one_device(name, stars):
     assert_trees_close(together, alone, 1e-4)
 
 
+@pytest.mark.slow
 @every_model("set_transformer")
-@pytest.mark.parametrize(("num_device", "micro_batch_size"), [(1, 1), (1, 5), (2, 3), (4, 4)])
+@pytest.mark.parametrize(
+    ("num_device", "micro_batch_size"),
+    [
+        pytest.param(1, 1, marks=pytest.mark.weekly),
+        (1, 5),
+        pytest.param(2, 3, marks=pytest.mark.weekly),
+        (4, 4),
+    ],
+)
 def test_micro_batches_give_the_result_of_the_whole_batch(name, num_device, micro_batch_size, stars):
     _, at_once, sums = run_steps(name, 1, stars, optax.sgd(0.1))
     _, in_parts, sums_in_parts = run_steps(
@@ -120,6 +131,7 @@ def test_micro_batches_give_the_result_of_the_whole_batch(name, num_device, micr
     assert_trees_close(sums_in_parts, sums, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_optimizations")
 @every_model("set_transformer")
 def test_less_padding_gives_the_same_result(name, stars):
@@ -155,6 +167,7 @@ def test_steps_in_several_calls_equal_those_in_one_call(stars):
     jax.tree.map(np.testing.assert_array_equal, in_parts, at_once)
 
 
+@pytest.mark.slow
 @every_model("set_transformer")
 def test_predictions_are_the_same_on_any_number_of_devices(name, stars):
     params, apply = factory.split_module(factory.create_module(name, 3, 2, jax.random.key(1)))

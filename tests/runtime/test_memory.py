@@ -70,10 +70,10 @@ def test_limits_of_a_batch_job_and_of_the_groups_around_it_are_respected(tmp_pat
     ("cores", "batch_size", "variables", "num_device"),
     [
         (4, 512, {}, 4),
-        (6, 512, {}, 4),
-        (3, 512, {}, 2),
+        pytest.param(6, 512, {}, 4, marks=pytest.mark.slow),
+        pytest.param(3, 512, {}, 2, marks=pytest.mark.slow),
         (5, 7, {}, 1),
-        (4, 512, {"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        pytest.param(4, 512, {"JAX_NUM_CPU_DEVICES": "3"}, 3, marks=pytest.mark.slow),
     ],
 )
 def test_every_core_is_a_device(cores, batch_size, variables, num_device):

@@ -47,6 +47,7 @@ starjax.__main__.main()
     assert run_as_on_windows(program).startswith("usage: starjax predict")
 
 
+@pytest.mark.slow
 def test_all_modules_can_be_imported_and_the_free_memory_is_known():
     program = """
 import importlib

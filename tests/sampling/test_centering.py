@@ -19,6 +19,7 @@ from starjax.sampling.sampler import SamplerConfig, Stars
 KEYS = ("x", "vx", "log_L_L_sol")
 
 
+@pytest.mark.slow
 @hypothesis.given(num=strategies.integers(0, 40), seed=strategies.integers(0, 1000))
 @hypothesis.settings(deadline=None)
 def test_the_median_ignores_padded_positions(num, seed):

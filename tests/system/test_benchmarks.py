@@ -16,6 +16,7 @@ from starjax.models.attention import attention as ours
 CASE = "Deep Sets (8, 4)/(8, 4)"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_optimizations")
 @pytest.mark.parametrize("name", [name for name in attention.contenders() if name != "ours"])
 def test_implementations_of_attention_agree(name):
@@ -53,12 +54,14 @@ def test_a_benchmark_prints_a_table_and_writes_json(module, arguments, tmp_path,
     assert content["title"].split(";")[0] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_large_sets_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
 
 
+@pytest.mark.slow
 def test_memory_is_recorded_during_a_long_run():
     notes, params = long_run.one_run(num_step=117, num_note=3)
     assert [row["steps"] for row in notes] == [39, 78, 117]

@@ -185,6 +185,7 @@ def harmed(finished_run, tmp_path):
     return harm
 
 
+@pytest.mark.slow
 def test_all_files_of_a_run_are_damaged_here(finished_run):
     run_dir, _ = finished_run
     listed = {path for name in RUN_FILES for path in run_dir.path.glob(name)}
@@ -198,6 +199,7 @@ def test_all_files_of_a_run_are_damaged_here(finished_run):
     assert {path for path in listed if path.is_relative_to(run_dir.checkpoints)}
 
 
+@pytest.mark.slow
 @every_damage
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_damage_to_a_run_is_named_or_harmless(finished_run, harmed, name, damage):
@@ -221,7 +223,7 @@ REBUILT = [
         name,
         damage,
         id=f"{name}-{damage.__name__}",
-        marks=() if i % 9 == 0 and (i // 9 + j) % len(DAMAGES) == 0 else pytest.mark.chaos,
+        marks=pytest.mark.slow if i % 9 == 0 and (i // 9 + j) % len(DAMAGES) == 0 else pytest.mark.chaos,
     )
     for i, name in enumerate(RUN_FILES)
     for j, damage in enumerate(DAMAGES)

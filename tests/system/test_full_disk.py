@@ -133,6 +133,7 @@ def test_events_that_cannot_be_written_are_reported_and_do_not_hang(small_disk):
         written.close()
 
 
+@pytest.mark.slow
 def test_a_build_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room(
     caches_folder, golden_folder, tmp_path, small_disk
 ):

@@ -45,7 +45,8 @@ PLAIN = ("train.max_epochs=12", "train.patience=12")
     ("options", "numbers"),
     [
         # Each with two devices, so that the run goes on with others.
-        (PLAIN, (2, 4)),
+        (PLAIN, (2, 1)),
+        pytest.param(PLAIN, (2, 4), marks=pytest.mark.weekly),
         pytest.param(PLAIN, (4, 1, 2), marks=pytest.mark.weekly),
         pytest.param(
             ("train.max_epochs=3", "ensemble.size=4", "ensemble.num_fold=2"), (4,), marks=pytest.mark.weekly
@@ -108,6 +109,7 @@ def finished(small, tmp_path_factory):
     return base, [f"--config.{name}={value}" for name, value in fields.items()]
 
 
+@pytest.mark.slow
 def test_a_run_that_only_one_process_sees_is_refused_by_both(finished, small, tmp_path):
     base, options = finished
     with many_of(2, small, [base, tmp_path / "other"], *options) as pair:
@@ -135,6 +137,7 @@ runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_processes_asked_to_stop_while_the_main_one_prints_the_summary_end_with_it(finished, small):
     base, options = finished
     with many_of(2, small, base, *options, program=("-c", OTHER_SUMMARY.format("time.sleep(6)"))) as pair:

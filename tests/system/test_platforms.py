@@ -52,7 +52,13 @@ def lowered(function, *arguments):
 @pytest.mark.usefixtures("as_on_accelerators")
 @pytest.mark.parametrize(
     ("name", "placement"),
-    [*((name, "replicated") for name in CONFIGS), ("posterior", "sharded"), ("deep_sets", "streamed")],
+    [
+        *((name, "replicated") for name in ("summary_stats", "deep_sets", "set_transformer")),
+        pytest.param("posterior", "replicated", marks=pytest.mark.slow),
+        pytest.param("posterior_incomplete", "replicated", marks=pytest.mark.slow),
+        pytest.param("posterior", "sharded", marks=pytest.mark.slow),
+        ("deep_sets", "streamed"),
+    ],
 )
 def test_training_steps_of_every_config_can_be_lowered(name, placement, small):
     config, data, source = made_ready(name, small, placement)

@@ -26,6 +26,7 @@ from starjax.training import cross_validation, prepare
 from starjax.training.run import train_and_test
 from starjax.training.trainer import abstract_arrays
 
+pytestmark = pytest.mark.slow
 NUM_FOLD, SIZE = 2, 4
 
 

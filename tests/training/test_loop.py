@@ -33,7 +33,9 @@ def first_steps(config, small, num_step=3):
 
 
 @pytest.mark.parametrize("micro_batch_size", ["auto", "2"])
-@pytest.mark.parametrize("name", ["summary_stats", "deep_sets", "set_transformer"])
+@pytest.mark.parametrize(
+    "name", ["summary_stats", "deep_sets", pytest.param("set_transformer", marks=pytest.mark.slow)]
+)
 def test_three_golden_steps(name, small, micro_batch_size):
     """Mean loss of the first steps at seed 0; if it changed on purpose, note the new value and why.
 
@@ -46,12 +48,14 @@ def test_three_golden_steps(name, small, micro_batch_size):
     assert loss == pytest.approx(golden[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_random_rotations_can_be_switched_off(small):
     config = common.get_config("deep_sets")
     config.data.random_rotations = False
     assert abs(first_steps(config, small)[1] - first_steps(common.get_config("deep_sets"), small)[1]) > 1e-3
 
 
+@pytest.mark.slow
 def test_averaged_parameters_are_validated(small):
     config = common.get_config("deep_sets")
     config.optim.average_decay = 0.5
@@ -66,6 +70,7 @@ def test_averaged_parameters_are_validated(small):
     jax.tree.map(np.testing.assert_array_equal, average(state), state["params"])
 
 
+@pytest.mark.slow
 def test_training_stops_when_validation_does_not_improve(config, capsys):
     config.optim.learning_rate, config.train.max_epochs, config.train.patience = 1e-12, 30, 3
     config.optim.warmup_epochs = 0

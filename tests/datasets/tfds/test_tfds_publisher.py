@@ -66,6 +66,7 @@ def test_the_description_comes_from_the_readme(small, tmp_path):
     assert len(files.read_sums(out)) == len(list(out.iterdir())) - 1
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_results_as_from_the_directory(small_config, tmp_path):
     places = []
     for name in ("shards", "tfds"):
@@ -100,6 +101,7 @@ def test_folds_are_the_same_as_of_the_directory(small):
     )
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(small, tmp_path):
     """Neither publishing, nor reading, nor TFDS itself import it, even if it is installed."""
     (tmp_path / "tensorflow.py").write_text("raise AssertionError('tensorflow is imported')")
