@@ -31,7 +31,8 @@ def get_config() -> ConfigDict:
     config.feature_scalers = quantities.scaler_groups(config.feature_keys, "feature")
     config.target_scalers = quantities.scaler_groups(config.target_keys, "target")
 
-    # Minimum number of stars of a snapshot; smaller ones are left out.
+    # Minimum number of stars of a snapshot; smaller ones are left out. All stars count, although only the
+    # members enter.
     config.min_stars = 10
     # Maximum size of a file [bytes]; the shard of a larger split is written to several files, cut between
     # snapshots. With 2 GiB, a split of some hundred simulations is one file, and files stay quick to copy and

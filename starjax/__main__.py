@@ -23,19 +23,24 @@ _USAGE = "usage: starjax COMMAND [option ...]"
 def main() -> None:
     """Run the command that the first argument names."""
     name, *argv = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
+    if name in COMMANDS:
+        cli.run(importlib.import_module(f"starjax.commands.{name}"), argv)
+    elif name in ("-h", "--help"):
         lines = [_USAGE, "", "Infer the age and mass of star clusters from sets of member stars.", ""]
         lines += [f"  {command:<9}{description}" for command, description in COMMANDS.items()]
         lines += ["", "starjax COMMAND --help lists the options of a command."]
-        print("\n".join(lines))
+        _print("\n".join(lines))
     elif name == "--version":
-        print(f"starjax {starjax.__version__}")
-    elif name in COMMANDS:
-        cli.run(importlib.import_module(f"starjax.commands.{name}"), argv)
+        _print(f"starjax {starjax.__version__}")
     else:
         suggestion = cli.did_you_mean(name, list(COMMANDS))
         cli.print_last(f"error: starjax has no command {name}{suggestion} All commands: starjax --help")
         sys.exit(cli.WRONG_USAGE)
+
+
+def _print(text: str) -> None:
+    with cli.exit_on_errors():
+        print(text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -89,6 +89,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown option {name}{did_you_mean(name, known)}")
         return self.parse_args(argv)
 
+    def print_help(self, file=None) -> None:
+        """Print the help; raise OSError if it cannot be written, which argparse would not."""
+        print(self.format_help(), end="", file=file, flush=True)
+
     def error(self, message: str) -> NoReturn:
         """End the process with a line that says what is wrong and where the options are listed."""
         end = "" if message.endswith((".", "?")) else "."
@@ -118,7 +122,20 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def run(command: ModuleType, argv: Sequence[str]) -> None:
-    """Run a command, and end the process if it fails.
+    """Run a command, and end the process if it fails (see `exit_on_errors`)."""
+    signals.install_handlers()
+    # At exit the interpreter would search everything imported for garbage: 0.3 s with scikit-learn.
+    atexit.register(gc.freeze)
+    with exit_on_errors():
+        arguments = command.parser().parse(argv)
+        log.set_level(arguments.log_level)
+        command.main(arguments)
+        _wait_for_processes()
+
+
+@contextlib.contextmanager
+def exit_on_errors() -> Iterator[None]:
+    """End the process if this block fails.
 
     The last line says why the command ended, without a traceback. The exit status is 1 for errors that the
     user can correct (a StarjaxError, a full disk), 2 for wrong options, 75 (EX_TEMPFAIL) if the same command
@@ -126,14 +143,9 @@ def run(command: ModuleType, argv: Sequence[str]) -> None:
     of the output has closed it. A bug keeps its traceback.
     """
     _open_streams()
-    signals.install_handlers()
-    # At exit the interpreter would search everything imported for garbage: 0.3 s with scikit-learn.
-    atexit.register(gc.freeze)
     try:
-        arguments = command.parser().parse(argv)
-        log.set_level(arguments.log_level)
-        command.main(arguments)
-        _wait_for_processes()
+        yield
+        sys.stdout.flush()  # at exit, the interpreter would report a failure in its own words
     except errors.StarjaxError as error:
         _end(f"error: {error}", 1)
     except signals.StoppedError as stopped:

@@ -100,7 +100,7 @@ def _describe_field_error(error: Exception) -> tuple[str, str]:
     """Return what ml_collections reports about a field, and the field's name if it does not exist."""
     # The original message is quoted, with line breaks and a suggestion.
     message = " ".join(str(error.args[0]).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
-    unknown = re.match(r'(?:Key ")?(\w+)', message)
+    unknown = re.match(r"""(?:Key ")?(\w+)(?:['"]|$)""", message)
     if isinstance(error, TypeError) or unknown is None:
         return message, ""
     meant = re.search(r"Did you mean \W?(\w+)", message)
@@ -112,6 +112,11 @@ def _describe_option_error(error: Exception, argv: Sequence[str]) -> str:
     fields = [argument for argument in argv if re.match(r"--?(no)?config[.\[]", argument)]
     if isinstance(error, flags.Error):
         return str(error)
+    for field in fields:
+        name = field.split("=")[0]
+        if not re.fullmatch(r"--?(no)?config(\.\w+|\[\d+\])+", name):
+            meant = f", did you mean --{name.strip('-').replace('-', '_')}?" if "-" in name.strip("-") else ""
+            return f"{field}: names of fields have letters, digits and underscores{meant}"
     if isinstance(error, AttributeError | KeyError):
         message, name = _describe_field_error(error)
         named = [one for one in fields if re.match(rf"--?(no)?config\.([\w.]+\.)?{name}\b", one)]

@@ -1,10 +1,13 @@
 """Loading of data sets by name: a directory, the packaged sample, or a data set of TensorFlow Datasets."""
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from starjax.datasets import shard_files
 from starjax.datasets.dataset import BUNDLES, CONFIG_FILE, TFDS, Dataset, DatasetError, prepare_shard
 from starjax.datasets.scalers import bundle
+from starjax.datasets.shard import Shard
 from starjax.datasets.split_manifest import SPLITS
 from starjax.io import files
 
@@ -24,13 +27,22 @@ def load_dataset(
       mapped: leave the features of scaled shards on disk, except those of compressed files and of TFDS.
 
     Raises:
-      DatasetError: the directory or a file in it is missing.
+      DatasetError: the directory or a file in it is missing, or a simulation is in two splits.
       shard.ShardError, scaler.ScalerError: a file is damaged, or lacks a column.
     """
     if name.startswith(TFDS):
         from starjax.datasets import tfds_reader  # slow to import
 
-        return tfds_reader.load_tfds(name, feature_keys, target_keys)
+        dataset = tfds_reader.load_tfds(name, feature_keys, target_keys)
+    else:
+        dataset = _load_directory(name, feature_keys, target_keys, mapped)
+    _check_simulations(name, dataset.shards)
+    return dataset
+
+
+def _load_directory(
+    name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...], mapped: bool
+) -> Dataset:
     folder = dataset_directory(name)
     kinds, paths = find_dataset_files(name)
     # The first of the paths, in the order of BUNDLES.
@@ -42,6 +54,20 @@ def load_dataset(
             whole, kind, (feature_keys, target_keys), (feature_scalers, target_scalers)
         )
     return Dataset(shards, feature_scalers, target_scalers, dataset_fingerprint(folder, paths))
+
+
+def _check_simulations(name: str, shards: Mapping[str, Shard]) -> None:
+    """Raise DatasetError if a simulation is in two splits.
+
+    Its snapshots are correlated, so that the test metrics would reward overfitting.
+    """
+    for one, other in itertools.combinations(SPLITS, 2):
+        if shared := sorted(set(shards[one].simulations) & set(shards[other].simulations)):
+            more = " …" if len(shared) > 3 else ""
+            raise DatasetError(
+                f"data.dataset={name!r}: simulation {', '.join(shared[:3])}{more} is in {one} and in "
+                f"{other}, but all snapshots of a simulation belong to one split: build the data set again"
+            )
 
 
 def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:

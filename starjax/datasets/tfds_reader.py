@@ -11,7 +11,6 @@ units: `stars`, with one value per star, and `targets`; optionally also `run_id`
 `distance_pc`. Scalers are then fitted to the training split.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,24 +52,9 @@ def load_tfds(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, 
         raw = _read_split(f"{name}, {split_names[split]}", builder, split_names[split], wanted)
         scalers = scalers or _fit_scalers(name, raw)
         shards[split] = prepare_shard(raw, "raw", (feature_keys, target_keys), scalers)
-    _check_simulations(name, shards)
     assert scalers is not None  # SPLITS is not empty
     feature_scalers, target_scalers = scalers
     return Dataset(shards, feature_scalers, target_scalers, files.combine_digests(digests))
-
-
-def _check_simulations(name: str, shards: Mapping[str, shard.Shard]) -> None:
-    """Raise DatasetError if a simulation is in two splits.
-
-    Its snapshots are correlated, so that the test metrics would reward overfitting.
-    """
-    for one, other in itertools.combinations(SPLITS, 2):
-        if shared := sorted(set(shards[one].simulations) & set(shards[other].simulations)):
-            more = " …" if len(shared) > 3 else ""
-            raise DatasetError(
-                f"data.dataset={name!r}: simulation {', '.join(shared[:3])}{more} is in {one} and in "
-                f"{other}, but all snapshots of a simulation belong to one split: prepare the data set again"
-            )
 
 
 def _stored_scalers(folder: Path) -> tuple[bundle.ScalerBundle, bundle.ScalerBundle] | None:

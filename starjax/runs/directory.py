@@ -150,7 +150,8 @@ def _check_record(record: dict) -> None:
     """Raise KeyError or TypeError if an entry that readers rely on is missing."""
     if not isinstance(record["config"], dict):
         raise TypeError("no config")
-    record["dataset"]["fingerprint"]
+    [record["dataset"][name] for name in ("fingerprint", "left_out")]
+    record["versions"]["scikit-learn"]
     if not record["config"]["ensemble"]["num_fold"]:
         [record["layout"][name] for name in ("placement", "num_share", "num_step", "micro_batch_size")]
 

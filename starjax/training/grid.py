@@ -57,12 +57,17 @@ def grid_configs(config: ConfigDict) -> list[ConfigDict]:
 
 def _columns(field: str, given: Sequence, known: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the columns of every set, given by its name or as a tuple of columns."""
-    unknown = [entry for entry in given if not isinstance(entry, tuple) and entry not in known]
-    if unknown or not given:
+    if not given or not all(
+        _is_columns(entry) or (isinstance(entry, str) and entry in known) for entry in given
+    ):
         raise ConfigError(
             f"config.{field}={given!r} should hold some of {', '.join(known)}, or tuples of columns"
         )
     return [entry if isinstance(entry, tuple) else known[entry] for entry in given]
+
+
+def _is_columns(entry) -> bool:
+    return isinstance(entry, tuple) and len(entry) > 0 and all(isinstance(key, str) for key in entry)
 
 
 def _sizes(config: ConfigDict, model: str) -> list[dict]:

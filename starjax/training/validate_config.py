@@ -1,5 +1,6 @@
 """Check a training config once, before anything compiles; errors name field, value and allowed values."""
 
+import math
 import operator
 
 import flax.traverse_util
@@ -32,7 +33,12 @@ def check_config(config: ConfigDict, num_device: int) -> None:
             raise ConfigError(
                 f"config.{field}={value} should be less than 2**31 (devices use 32-bit numbers)"
             )
-    factory.model_class(config.model.name)  # raises for an unknown name
+    unknown = set(config.model) - {"name", *factory.hyperparameters(config.model.name)}
+    if unknown:
+        raise ConfigError(
+            f"config.model.name={config.model.name!r} has no hyperparameter {', '.join(sorted(unknown))}: "
+            f"start from a config of that model, such as --config=common:{config.model.name}"
+        )
     rules = _rules(config, num_device) | _model_rules(config.model)
     for field, (is_allowed, allowed) in rules.items():
         if not is_allowed:
@@ -92,10 +98,10 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         ),
         "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
         "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
-        "mixture.min_scale": (config.mixture.min_scale > 0, "positive"),
+        "mixture.min_scale": (0 < config.mixture.min_scale < math.inf, "positive and finite"),
         "mixture.means": (config.mixture.means in heads.MEANS, " or ".join(heads.MEANS)),
-        "optim.learning_rate": (optim.learning_rate > 0, "positive"),
-        "optim.weight_decay": (optim.weight_decay >= 0, "0 or positive"),
+        "optim.learning_rate": (0 < optim.learning_rate < math.inf, "positive and finite"),
+        "optim.weight_decay": (0 <= optim.weight_decay < math.inf, "0 or positive, and finite"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
         "optim.clip_norm": (optim.clip_norm > 0, "positive"),
         "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),

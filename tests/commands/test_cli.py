@@ -268,6 +268,15 @@ def test_errors_of_the_command_are_one_line(arguments, said, tmp_path, monkeypat
     assert not out.exists()
 
 
+@pytest.mark.parametrize("argument", [["--help"], ["--version"], ["train", "--help"]])
+def test_help_that_nobody_reads_ends_without_a_traceback(argument):
+    command_line = [sys.executable, "-m", "starjax", *argument]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 def test_a_closed_pipe_ends_a_command_without_a_traceback():
     program = (
         "from types import SimpleNamespace\nfrom starjax.commands import cli\n"

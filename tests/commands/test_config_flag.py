@@ -114,7 +114,12 @@ def test_a_bug_in_an_own_config_keeps_its_traceback(tmp_path, parse, new, error,
             r"^--config\.train\.max_epoch=3: the config has no field max_epoch, did you mean max_epochs\?$",
         ),
         (("--config.resume", "false"), r"^false is not an option"),
-        (("--config.optim.learning-rate=3",), r"^--config\.optim\.learning-rate=3: "),
+        (
+            ("--config.optim.learning-rate=3",),
+            r"^--config\.optim\.learning-rate=3: names of .*, did you mean --config\.optim\.learning_rate\?$",
+        ),
+        (("--config.train.=3",), r"^--config\.train\.=3: names of fields have .* underscores$"),
+        (("--config.train.patience.x=3",), r"^--config\.train\.patience\.x=3: .* lookup: train\.patience\.x"),
         (("--config.data.target_keys[0]=time",), r"^--config\.data\.target_keys\[0\]=time: "),
         (("--config.model=deep_sets",), r"^flag --config\.model=deep_sets: Failed to parse"),
         (

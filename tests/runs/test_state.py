@@ -18,6 +18,7 @@ RECORD = {
     "config": {"ensemble": {"num_fold": 2}},
     "dataset": {"fingerprint": "1", "left_out": None},
     "layout": None,
+    "versions": {"scikit-learn": "1.9"},
 }
 
 
@@ -66,6 +67,8 @@ def test_other_files_are_not_touched(run_dir):
         ("{", "is damaged"),
         ("[]", "is damaged"),
         (json.dumps(RECORD | {"dataset": {}}), "is damaged"),
+        (json.dumps(RECORD | {"dataset": {"fingerprint": "1"}}), "is damaged"),
+        (json.dumps(RECORD | {"versions": {}}), "is damaged"),
         (json.dumps(RECORD | {"format": 1}), "has format 1"),
     ],
 )

@@ -84,6 +84,8 @@ def test_a_grid_is_narrowed_by_names_and_by_columns(tiny):
         ("sizes.summary_stats", ((4,), (0,)), "model.hidden_dims=(0,)"),
         ("base.train.patience", 0, "config.train.patience=0"),
         ("target_sets", ("time", ("age",)), "age"),
+        ("feature_sets", (("x", 1),), "config.feature_sets=(('x', 1),) should hold some of"),
+        ("feature_sets", ((),), "config.feature_sets=((),) should hold some of"),
     ],
 )
 def test_an_invalid_cell_is_refused_before_any_run_starts(tiny, field, value, said, monkeypatch):

@@ -58,10 +58,13 @@ def test_an_unknown_field_is_refused():
         ("head", "gaussian", "point or mixture"),
         ("mixture.num_component", 0, "at least 1"),
         ("mixture.min_scale", 0.0, "positive"),
+        ("mixture.min_scale", float("inf"), "positive and finite"),
         ("mixture.means", "median", "likelihood or huber"),
         ("data.placement", "somewhere", "auto, replicated, sharded, streamed"),
         ("optim.learning_rate", 0.0, "positive"),
+        ("optim.learning_rate", float("inf"), "positive and finite"),
         ("optim.weight_decay", -1.0, "0 or positive"),
+        ("optim.weight_decay", float("inf"), "0 or positive, and finite"),
         ("optim.huber_delta", 0.0, "positive"),
         ("optim.clip_norm", 0.0, "positive"),
         ("optim.average_decay", 1.0, "below 1"),
@@ -77,6 +80,7 @@ def test_an_unknown_field_is_refused():
         ("train.patience", 0, "at least 1"),
         ("model.dropout", 1.0, "to 0.99"),
         ("model.name", "perceptron", "perceptron.*set_transformer"),
+        ("model.name", "deep_sets", "no hyperparameter .*num_heads.* --config=common:deep_sets"),
     ],
 )
 def test_an_invalid_value_is_refused_by_field(field, value, said):
