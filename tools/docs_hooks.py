@@ -54,6 +54,21 @@ def missing_in_repository(markdown: str) -> list[str]:
     return [path for path in re.findall(prefix + r"([^\s)\"#>]+)", markdown) if not (ROOT / path).exists()]
 
 
+def on_page_content(html, page, config, files):
+    """Keep short code, and a number and its percent sign, in one line."""
+    return keep_together(html)
+
+
+def keep_together(html: str) -> str:
+    """Mark inline code of at most 30 characters as `short`, and join numbers and percent signs."""
+    parts = re.split(r"(<pre.*?</pre>)", html, flags=re.DOTALL)
+    # Every second part is a block of code, which is left as it is.
+    for number in range(0, len(parts), 2):
+        text = re.sub(r"<code>(?=[^<]{1,30}</code>)", '<code class="short">', parts[number])
+        parts[number] = re.sub(r"(?<=\d) (?=%)", "&nbsp;", text)
+    return "".join(parts)
+
+
 def on_post_build(config):
     """Warn of links within the built site that lead nowhere; MkDocs does not look at those of notebooks."""
     for page, link in broken_links(Path(config.site_dir)):
