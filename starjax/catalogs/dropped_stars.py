@@ -13,9 +13,14 @@ import pandas as pd
 from astropy.coordinates import SkyCoord
 from scipy.spatial import cKDTree
 
+from starjax.catalogs import member_list
+
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.
 SAME_POSITION_ARCSEC = 0.1
+# Rows of one `source_id` are nearer than this [arcsec], whatever their epochs; what is written where the
+# identity is unknown, such as 0, is in rows anywhere.
+SAME_STAR_ARCSEC = 60
 
 
 class Reason(enum.Enum):
@@ -62,11 +67,30 @@ def drop_without_position(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
 
 
 def drop_repeated_ids(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
-    """Leave out stars with the `source_id` of an earlier row; missing ones are all different."""
+    """Leave out stars with the `source_id` of an earlier row; missing ones are all different.
+
+    Raises:
+      CatalogError: rows with the same `source_id` are not the same star.
+    """
     is_repeated = np.zeros(len(stars), bool)
     if "source_id" in stars:
         is_repeated = stars["source_id"].notna() & stars["source_id"].duplicated()
+        _check_same_stars(stars, is_repeated)
     return drop(stars, is_repeated, Reason.SAME_SOURCE_ID)
+
+
+def _check_same_stars(stars: pd.DataFrame, is_repeated: pd.Series) -> None:
+    """Raise CatalogError if a row is far from the earlier one whose `source_id` it has."""
+    later = stars[is_repeated]
+    earlier = stars.drop_duplicates("source_id").set_index("source_id").loc[later["source_id"]]
+    first, second = (SkyCoord(rows["ra"], rows["dec"], unit="deg") for rows in (earlier, later))
+    is_far = first.separation(second).arcsec > SAME_STAR_ARCSEC
+    if is_far.any():
+        raise member_list.CatalogError(
+            f"the same source_id, {later['source_id'][is_far].iloc[0]}, is in an earlier row and in "
+            f"{member_list.row_numbers(later['row'][is_far])}, more than {SAME_STAR_ARCSEC} arcsec away: "
+            "leave it empty where it is not known"
+        )
 
 
 def drop_repeated_positions(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:

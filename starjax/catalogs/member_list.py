@@ -37,8 +37,15 @@ GAIA_UNITS = {
 IDENTITIES = ("source_id", "cluster")
 # The name of the packaged catalogue, and its file.
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
-# Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360.
-_ALLOWED = {"ra": (-180, 360), "dec": (-90, 90)}
+# Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360. The others
+# contain all stars, and not what is written for missing values, such as 99.99 or -999.
+_ALLOWED = {
+    "ra": (-180, 360, "degrees"),
+    "dec": (-90, 90, "degrees"),
+    "phot_g_mean_mag": (-2, 40, "mag, without 0"),
+    "bp_rp": (-10, 20, "mag"),
+    "radial_velocity": (-990, 990, "km/s"),
+}
 _MAX_ROWS_NAMED = 5
 # Characters of a name; names of clusters become names of files, for which most file systems allow as many.
 _MAX_NAME = 255
@@ -96,7 +103,7 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
     return found
 
 
-def check_member_list(table: Table, name: str, columns: Mapping[str, str] = {}) -> Table:
+def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[str, str] = {}) -> Table:
     """Return a table in memory as a member catalogue.
 
     Args:
@@ -106,6 +113,7 @@ def check_member_list(table: Table, name: str, columns: Mapping[str, str] = {}) 
     Raises:
       CatalogError: as from `read_member_list`.
     """
+    table = _as_table(table, name)
     units = column_units()
     theirs_by_ours = _match_columns(table, name, columns, [*units, *IDENTITIES])
     if len(table) == 0:
@@ -128,6 +136,20 @@ def check_member_list(table: Table, name: str, columns: Mapping[str, str] = {}) 
             found[ours] = Column(values, unit=units[ours])
     _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
     return found
+
+
+def _as_table(table: Table | pd.DataFrame, name: str) -> Table:
+    if isinstance(table, pd.DataFrame):
+        try:
+            return tables.from_data_frame(table)
+        except tables.FileError as error:
+            raise CatalogError(f"{name} {error}") from error
+    if not isinstance(table, Table):
+        raise CatalogError(
+            f"{name} is a {type(table).__name__}: give the name of a file, an astropy Table, or a pandas "
+            "DataFrame"
+        )
+    return table
 
 
 def split_clusters(table: Table) -> dict[str, Table]:
@@ -232,12 +254,14 @@ def _check_values(ours: str, values: np.ndarray, where: str) -> None:
     if len(bad):
         raise CatalogError(f"{where} is infinite in {row_numbers(bad + 1)}: leave missing values empty")
     if ours in _ALLOWED:
-        low, high = _ALLOWED[ours]
-        bad = np.flatnonzero((values < low) | (values > high))
+        low, high, unit = _ALLOWED[ours]
+        # No star of a cluster is that bright.
+        is_placeholder = (values == 0) & (ours == "phot_g_mean_mag")
+        bad = np.flatnonzero((values < low) | (values > high) | is_placeholder)
         if len(bad):
             raise CatalogError(
                 f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}, not between {low} and {high} "
-                "degrees"
+                f"{unit}: leave missing values empty"
             )
     if ours == "distance" or ours.endswith("_error"):
         bad = np.flatnonzero(values <= 0 if ours == "distance" else values < 0)

@@ -59,6 +59,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise SplitError("no folder of caches: give --caches=DIR, or set JOBLIB_ROOT")
     if arguments.num_candidate < 1:
         raise SplitError(f"--num_candidate={arguments.num_candidate} should be at least 1")
+    if arguments.seed < 0:
+        raise SplitError(f"--seed={arguments.seed} should be 0 or positive")
     if arguments.n_jobs == 0:
         raise SplitError("--n_jobs=0 should be a number of processes, or -1 for one per core")
     if out.exists():

@@ -123,7 +123,6 @@ class Predictor:
         if isinstance(table, Path | str):
             stars = member_list.read_member_list(member_list.find_member_list(table), columns)
         else:
-            table = Table.from_pandas(table) if isinstance(table, pd.DataFrame) else table
             stars = member_list.check_member_list(table, "the table", columns)
         # One cluster that cannot be predicted does not stop the others.
         members, refused = {}, {}

@@ -23,6 +23,8 @@ __all__ = ["MISSING", "FileError", "load_table", "stem"]
 # What text tables write for a missing value, in lower case.
 MISSING = ("", "nan", "null", "none", "na", "n/a", "--", "-")
 _ECSV_MARK = b"# %ECSV"
+# Separators of text tables that are not read.
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # What the libraries raise for damaged files.
 _DAMAGE = (
     ArithmeticError,
@@ -93,15 +95,24 @@ def stem(path: Path) -> str:
 def _csv(content: bytes) -> Table:
     if content.lstrip(b"\xef\xbb\xbf").startswith(_ECSV_MARK):
         return _ecsv(content)
-    lines = itertools.dropwhile(
-        lambda line: line.startswith("#"), io.StringIO(content.decode("utf-8-sig"), newline="")
-    )
+    lines = itertools.dropwhile(lambda line: line.startswith("#"), io.StringIO(_decode(content), newline=""))
     # Everything as text: identifiers keep their digits, and messages can quote what is not a number.
     reader = csv.reader(lines, skipinitialspace=True, strict=True)
     rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
     names = [name.strip() for name in next(rows, [])]
     if not names:
         raise FileError("is empty")
+    separator = next((name for name in _SEPARATORS if name in names[0]), None) if len(names) == 1 else None
+    if separator:
+        raise FileError(
+            f"has columns separated by {_SEPARATORS[separator]}: write it with commas between the columns, "
+            "and points in the numbers"
+        )
+    if all(map(_is_number, filter(None, names))):
+        raise FileError(
+            "has numbers where the names of the columns should be: write these on a line of their own before "
+            "the first star, without #"
+        )
     table_guards.check_names(names)
     stars = []
     for number, row in enumerate(rows, start=1):
@@ -115,9 +126,27 @@ def _csv(content: bytes) -> Table:
     return Table({name: np.array([row[i] for row in stars], object) for i, name in enumerate(names)})
 
 
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"is not text in UTF-8 (byte {error.start + 1} is {content[error.start]:#x}): save it in that "
+            "encoding"
+        ) from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _ecsv(content: bytes) -> Table:
     # The header is YAML in comments; the first line after it is the column names.
-    text = content.decode("utf-8-sig")
+    text = _decode(content)
     lines = text.splitlines()
     data = [line for line in lines if line and not line.startswith("#")]
     table_guards.check_lines(data, content)
@@ -125,7 +154,8 @@ def _ecsv(content: bytes) -> Table:
     delimiter = "," if "delimiter: ','" in text else " "
     table_guards.check_names([name.strip('"') for name in (data or [""])[0].split(delimiter)])
     # Not as one text: without line breaks, it would be taken for the name of a file, or an address.
-    return Table.read(lines, format="ascii.ecsv")
+    # Gaia's own files write `null` for a missing value.
+    return Table.read(lines, format="ascii.ecsv", fill_values=[("", "0"), ("null", "0")])
 
 
 def _fits(content: bytes) -> Table:
@@ -144,6 +174,21 @@ def _votable(content: bytes) -> Table:
     table = votable.parse(io.BytesIO(content)).get_first_table()
     table_guards.check_names([field.name or field.ID for field in table.fields])
     return table.to_table(use_names_over_ids=True)
+
+
+def from_data_frame(frame: pd.DataFrame) -> Table:
+    """Return a data frame as a table; the levels of its index that have names are columns as well.
+
+    Raises:
+      FileError: two columns have the same name.
+    """
+    levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    frame = frame.reset_index(level=levels) if levels else frame
+    frame = frame.set_axis(frame.columns.map(str), axis=1)
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise FileError(f"has more than one column {', '.join(repeated.unique())}")
+    return Table.from_pandas(frame)
 
 
 def _parquet(content: bytes) -> Table:
@@ -165,7 +210,7 @@ def _parquet(content: bytes) -> Table:
             table_guards.check_yaml(header.decode())
             return Table.read(pa.BufferReader(buffer), format="parquet")
         # Nullable types keep all digits of identifiers if some are missing.
-        return Table.from_pandas(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
+        return from_data_frame(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
     except pa.ArrowException as error:
         raise FileError(f"is damaged ({error!s:.200})") from error
 

@@ -23,6 +23,8 @@ from starjax.io.unpickle_tables import TABLES
 
 __all__ = ["PLAIN", "TABLES", "ForbiddenGlobalError", "UnpickleError", "load_pickle", "loads_pickle"]
 
+# The first bytes of compressed files that are not read.
+_NOT_READ = {b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x5d\x00\x00": "lzma"}
 # What a damaged pickle raises besides UnpicklingError, according to the documentation of the pickle module,
 # and what numpy and pandas raise for invalid states.
 _DAMAGE = (
@@ -183,9 +185,17 @@ def load_pickle(path: Path, allowlist: unpickle_arrays.Allowlist):
     return loads_pickle(files.read_bytes(path), path, allowlist)
 
 
+def _check_compression(content: bytes) -> None:
+    """Raise UnpickleError for compressions of joblib that are not read."""
+    for start, name in _NOT_READ.items():
+        if content.startswith(start):
+            raise UnpickleError(f"it is compressed by {name}: write it again with compress=('zlib', 3)")
+
+
 def loads_pickle(content: bytes, path: Path, allowlist: unpickle_arrays.Allowlist):
     """Read the content of a joblib file (see `load_pickle`); `path` is the name in errors."""
     try:
+        _check_compression(content)
         # The first bytes of zlib and of gzip; a pickle begins with others.
         if content[:1] == b"\x78" or content[:2] == b"\x1f\x8b":
             content = decompress.decompress(content)

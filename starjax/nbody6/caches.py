@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from starjax import errors
+from starjax import errors, quantities
 from starjax.datasets.shard import Shard
 from starjax.io import decompress, unpickle
 
@@ -275,4 +275,9 @@ def _read_snapshot(path, snapshot, selection):
     for key in (*selection.target_keys, "time"):
         if not _is_finite(targets[key]):
             raise CacheError(f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header")
+        # A single mass of 0, of which the logarithm is taken, would spoil the scaler of all.
+        if key == quantities.MASS and targets[key] <= 0:
+            raise CacheError(
+                f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header, which should be positive"
+            )
     return feature, [targets[key] for key in selection.target_keys], targets["time"]

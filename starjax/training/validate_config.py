@@ -55,7 +55,10 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
     return {
         # First, since other rules refer to it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
-        "name": ("/" not in config.name and config.name not in (".", ".."), "a name of a folder, without /"),
+        "name": (
+            "/" not in config.name and config.name not in (".", "..") and config.name.isprintable(),
+            "a name of a folder, without / and without control characters",
+        ),
         "profile": (
             config.profile == 0 or (not config.ensemble.num_fold and 0 < config.profile <= train.max_epochs),
             "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",

@@ -188,6 +188,7 @@ def test_duplicates_and_missing_values_are_counted(cluster, view):
     table = cluster.table
     table["source_id"] = np.arange(400)
     table["source_id"][10] = 3
+    table["ra"][10], table["dec"][10] = table["ra"][3], table["dec"][3] + 5 / 3600
     table["ra"][20], table["dec"][20] = table["ra"][19], table["dec"][19] + 0.05 / 3600
     table["ra"][30], table["dec"][30] = table["ra"][29], table["dec"][29] + 0.2 / 3600
     table["dec"][40] = np.nan
@@ -210,6 +211,19 @@ def test_duplicates_and_missing_values_are_counted(cluster, view):
     ]
     # Repeated rows lack nothing.
     assert (members.num_left_out, members.num_non_member) == (3, 0)
+
+
+@pytest.mark.parametrize("placeholder", [0, -1, "unmatched"])
+def test_a_placeholder_instead_of_an_identity_is_named(cluster, view, placeholder):
+    table = cluster.table
+    table["source_id"] = 1 + np.arange(400)
+    if isinstance(placeholder, str):
+        table["source_id"] = table["source_id"].astype(f"<U{len(placeholder)}")
+    table["source_id"][[5, 6, 9]] = placeholder
+    with pytest.raises(
+        CatalogError, match=rf"same source_id, {placeholder}, .* rows 7, 10, .*leave it empty"
+    ):
+        derive_features(table, PROJECTED, view)
 
 
 def test_missing_identities_are_not_duplicates(cluster, view):

@@ -186,6 +186,10 @@ def test_columns_by_other_names(tmp_path):
         ),
         ("ra,dec,parallax\n1,2,x\n3,4,5\n5,6,x\n", "column parallax holds 'x' instead.* in rows 1, 3"),
         ("ra,dec\n1,2\n3,95\n", "column dec is 95 in row 2, not between -90 and 90"),
+        ("ra,dec,phot_g_mean_mag\n1,2,-999\n", "phot_g_mean_mag is -999 in row 1, not between -2 and 40 mag"),
+        ("ra,dec,phot_g_mean_mag\n1,2,0\n", "phot_g_mean_mag is 0 in row 1"),
+        ("ra,dec,bp_rp\n1,2,99.99\n", "bp_rp is 99.99 in row 1, not between"),
+        ("ra,dec,radial_velocity\n1,2,-999\n", "radial_velocity is -999 in row 1, not between"),
         ("ra,dec\n1,2\n500,5\n", "column ra is 500 in row 2"),
         ("ra,dec\n1,2\n-inf,5\n", "column ra is infinite in row 2"),
         ("ra,dec,distance\n1,2,5\n3,4,-7\n", "column distance is -7 in row 2: it should be positive"),
@@ -196,7 +200,7 @@ def test_columns_by_other_names(tmp_path):
         ("", "is empty"),
         ("# nothing else\n", "is empty"),
         ("ra,Dec\n1,2\n", "has no column dec; it has ra, Dec"),
-        ("ra;dec\n1;2\n", "has no column ra, dec; it has ra;dec"),
+        ("ra;dec\n1;2\n", "has columns separated by semicolons"),
         ("ra,dec,source_id\n1,2,4.61e18\n", "column source_id holds floating-point numbers"),
         ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
     ],
@@ -317,3 +321,26 @@ def test_radians_are_noticed():
     # Parallaxes of zero count as missing later.
     unknown = Table({"ra": radians["ra"].value, "dec": radians["dec"].value, "parallax": np.zeros(200)})
     assert len(member_list.check_member_list(unknown, "here")) == 200
+
+
+def test_named_levels_of_an_index_are_columns(tmp_path):
+    """As pandas keeps them after `set_index` or `groupby`, in memory and in a Parquet file."""
+    frame = pd.DataFrame({"cluster": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, 4.0]}).set_index("cluster")
+    frame.to_parquet(tmp_path / "index.parquet")
+    for found in (
+        member_list.check_member_list(frame, "here"),
+        member_list.read_member_list(tmp_path / "index.parquet"),
+    ):
+        assert found["cluster"].tolist() == ["a", "b"]
+
+
+def test_a_data_frame_with_a_repeated_column_is_an_error():
+    frame = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["ra", "dec", "ra"])
+    with pytest.raises(member_list.CatalogError, match="here has more than one column ra"):
+        member_list.check_member_list(frame, "here")
+
+
+def test_names_of_columns_that_are_not_text_are_shown():
+    frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_product([["gaia"], ["ra", "dec"]]))
+    with pytest.raises(member_list.CatalogError, match=r"no column ra, dec; it has \('gaia', 'ra'\)"):
+        member_list.check_member_list(frame, "here")

@@ -10,6 +10,7 @@ from astropy.table import Table
 
 import starjax
 from starjax.catalogs import member_list
+from starjax.catalogs.member_list import CatalogError
 from starjax.catalogs.membership import View
 from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
@@ -207,6 +208,12 @@ def test_the_example_in_the_docstring_is_right(mixture):
 def test_the_error_names_the_cluster(mixture, stars):
     with pytest.raises(PredictorError, match=r"cluster the table: only 8 stars .* 10"):
         load_predictor(mixture.path).predict(stars[:8])
+
+
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame.to_records, lambda frame: None])
+def test_a_catalogue_that_is_no_table_is_an_error(mixture, stars, kind):
+    with pytest.raises(CatalogError, match=r"the table is a .*: give the name of a file"):
+        load_predictor(mixture.path).predict(kind(stars.to_pandas()))
 
 
 @pytest.mark.parametrize(

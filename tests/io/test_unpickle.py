@@ -139,3 +139,10 @@ def test_flipped_bits_are_refused_or_change_nothing(tmp_path):
         except unpickle.UnpickleError:
             continue
         assert found == pickle.loads(content)  # the bit has no meaning
+
+
+@pytest.mark.parametrize("compress", ["bz2", "xz", "lzma"])
+def test_a_compression_that_is_not_read_is_named(tmp_path, compress):
+    joblib.dump({"a": 1}, tmp_path / "file.joblib", compress=(compress, 3))
+    with pytest.raises(unpickle.UnpickleError, match=rf"compressed by {compress}: write it again with"):
+        unpickle.load_pickle(tmp_path / "file.joblib", unpickle.PLAIN)

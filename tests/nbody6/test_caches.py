@@ -149,6 +149,9 @@ def test_a_bad_target_is_named(tmp_path, cache):
         read(path, targets=("r_tidal",))
     with pytest.raises(caches.CacheError, match=r"density_center=\("):
         read(path, targets=("density_center",))
+    cache[50, 0, 0][time]["header"]["total_mass_within_2x_r_tidal"] = 0.0
+    with pytest.raises(caches.CacheError, match=r"total_mass_within_2x_r_tidal=0\.0 .* should be positive"):
+        read(write(tmp_path, cache), targets=("total_mass_within_2x_r_tidal",))
     with pytest.raises(caches.CacheError, match="has no metallicity in its header"):
         read(path, targets=("metallicity",))
 

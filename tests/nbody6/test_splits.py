@@ -146,7 +146,7 @@ def test_a_damaged_cache_stops_the_split_or_is_left_out_and_named(tmp_path, cach
     assert damaged.name.removesuffix("-obs.joblib") not in run_ids
 
 
-@pytest.mark.parametrize("option", ["--num_candidate=0", "--n_jobs=0"])
+@pytest.mark.parametrize("option", ["--num_candidate=0", "--n_jobs=0", "--seed=-1"])
 def test_invalid_numbers_are_refused(option, tmp_path, caches_folder):
     arguments = [f"--caches={caches_folder}", f"--out={tmp_path / 'split.json'}", option]
     with pytest.raises(split_manifest.SplitError, match=option):

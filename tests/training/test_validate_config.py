@@ -74,6 +74,7 @@ def test_an_unknown_field_is_refused():
             "below train.max_epochs=14; for none, add --config.optim.warmup_epochs=0",
         ),
         ("name", "of/mine", "a name of a folder, without /"),
+        ("name", "windows\r", "without control characters"),
         ("train.batch_size", 510, "multiple of the 4 devices"),
         ("train.micro_batch_size", "0", "'auto' or a number from 1 on"),
         ("train.max_epochs", 0, "at least 1"),
