@@ -133,6 +133,10 @@ def _read_table(run_dir: RunDirectory) -> pd.DataFrame:
     """Return the test table; raise RunTableError if a column is missing, or a number is not finite."""
     try:
         table = pd.read_parquet(run_dir.test_table)
+    except FileNotFoundError as error:
+        raise RunTableError(
+            f"{run_dir.test_table} is missing: if the run directory was renamed, give it its old name again"
+        ) from error
     except (OSError, ValueError) as error:  # pyarrow's errors are among them
         raise RunTableError(f"{run_dir.test_table} cannot be read: {error}") from error
     missing = _TABLE_COLUMNS - set(table)

@@ -228,6 +228,7 @@ def test_directories_without_a_usable_run_are_left_out_with_the_reason(folder, t
         "holiday-pictures holds no run",
         "unfinished is not finished",
         "half-table-test.parquet cannot be read",
+        "no-table-test.parquet is missing: if the run directory was renamed",
         "other-table-test.parquet lacks",
         "nan-table-test.parquet contains values that are not finite",
         "'gnn' is not a model",
