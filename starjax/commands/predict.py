@@ -62,6 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_mag=arguments.extinction_v_mag,
         clip=not arguments.keep_outliers,
     )
+    for option in ("run", "catalog", "out"):
+        _check_encodable(option, getattr(arguments, option))
     out, columns = Path(arguments.out), _columns(arguments.columns)
     # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
@@ -80,7 +82,19 @@ def _columns(text: str) -> dict[str, str]:
     bad = [pair for pair in pairs if pair.count("=") != 1]
     if bad:
         raise PredictError(f"--columns={text}: {bad[0]} should be OURS=THEIRS, such as ra=RAJ2000")
+    ours = [pair.split("=")[0] for pair in pairs]
+    twice = next((name for name in ours if ours.count(name) > 1), None)
+    if twice:
+        raise PredictError(f"--columns={text} names {twice} twice: name each column once")
     return dict(pair.split("=") for pair in pairs)
+
+
+def _check_encodable(option: str, path: str) -> None:
+    """Raise PredictError for a path that tables, which are in UTF-8, cannot contain."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise PredictError(f"--{option}={path} is not in UTF-8: rename it, or give another path") from error
 
 
 def _centre(text: str | None) -> tuple[float, float] | None:
