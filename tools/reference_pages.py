@@ -89,7 +89,7 @@ def config_page() -> str:
         "# Config fields",
         "",
         "Set any field on the command line: "
-        "`starjax train --config=deep_sets --config.optim.learning_rate=1e-4`. "
+        "`starjax train --config=deep_sets --config.train.max_epochs=30`. "
         "An unknown field or an impossible value ends the command at once and is named. "
         "The defaults below are those of `--config=common:NAME`; "
         "the [ready-made configs](#ready-made-configs) change a few.",
