@@ -38,6 +38,7 @@ def test_the_command_prints_counts_and_a_failure_has_status_1(build_config):
     check_fails(command(build_config, "--config.min_stars=20"), "min_stars")
 
 
+@pytest.mark.slow
 def test_a_failure_of_a_worker_is_reported_in_one_line(build_config):
     for path in caches.find_caches(build_config.caches).values():
         path.write_bytes(path.read_bytes()[:100])

@@ -108,6 +108,7 @@ def test_jax_alone_predicts_what_the_run_predicts(run, clusters, is_large, tmp_p
     assert all(np.isfinite(found[name][-2]) for name in names - {"novelty"})
 
 
+@pytest.mark.slow
 def test_the_program_is_lowered_for_every_platform_and_names_its_arguments(run):
     made = export.exported(run)
     assert made.platforms == ("cpu", "cuda", "tpu")

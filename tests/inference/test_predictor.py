@@ -125,6 +125,7 @@ def test_the_order_of_the_rows_does_not_matter(mixture, stars):
     np.testing.assert_allclose(first, second, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_clusters_of_one_catalogue_are_predicted_as_each_alone(mixture, stars):
     run = load_predictor(mixture.path)
     few = stars[::2]
@@ -189,6 +190,7 @@ def test_given_properties_replace_those_of_the_catalogue(mixture, stars):
     assert (found["distance_pc"], found["radial_velocity_kms"]) == pytest.approx((250, 10))
 
 
+@pytest.mark.slow
 def test_a_run_trained_about_the_simulations_origin_flags_every_prediction(ensemble, mixture, stars):
     run = load_predictor(ensemble.path)
     assert run.caveats == ()

@@ -163,6 +163,7 @@ def test_the_last_active_member_may_diverge(config):
     assert json.loads(run_dir.test_metrics.read_text())["members"] == 3
 
 
+@pytest.mark.slow
 def test_a_diverging_member_is_left_out(config, capsys):
     run_dir = train_and_test(together(config, learning_rate=(1e-2, 1e30, 3e-3, 1e-3)))
     printed = capsys.readouterr().out

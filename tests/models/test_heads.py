@@ -72,6 +72,7 @@ def test_the_loss_and_its_gradient_are_finite_whatever_the_outputs(means, size, 
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_component", [1, 3])
 def test_means_can_be_trained_like_points_and_the_rest_with_the_likelihood(num_component, float64):
     head = heads.MixtureHead(2, num_component, 0.05, means="huber")

@@ -58,6 +58,7 @@ def test_all_values_are_equally_likely_at_every_position(size):
         assert chi_square_pvalue(np.bincount(images[:, place], minlength=size)) > TOO_UNLIKELY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 4, 5, 6, 10, 13, 31, 32, 37])
 def test_all_ordered_pairs_are_equally_likely(size):
     num = 200_000

@@ -34,6 +34,7 @@ def test_the_largest_micro_batch_takes_half_of_the_memory(num_local, bytes_per_s
     assert size == 1 or 1000 + size * bytes_per_sample <= 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "in_use"), [("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")])
 def test_limits_of_the_process_reduce_the_free_memory(limit, in_use):
     # Enough for the threads that are still to come, which end the process if they get none.

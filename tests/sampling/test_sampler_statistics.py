@@ -63,6 +63,7 @@ def assert_unrelated(first, second, num):
     assert scipy.stats.chi2_contingency(table).pvalue > TOO_UNLIKELY
 
 
+@pytest.mark.slow
 @SNAPSHOTS
 def test_all_stars_are_equally_frequent_at_every_position_and_distinct_in_a_sample(snapshot, star):
     row = star[snapshot].reshape(-1, NUM_POSITION)

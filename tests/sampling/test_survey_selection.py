@@ -133,6 +133,7 @@ def test_limits_are_in_physical_units():
     assert run_config.selection(config, ("z", "log_L_L_sol"), scalers) is None
 
 
+@pytest.mark.slow
 def test_validation_and_test_have_the_same_selection_in_every_run():
     config = posterior_incomplete.get_config()
     config.ensemble.num_fold = 0

@@ -182,6 +182,7 @@ def holder(tmp_path):
         process.join()
 
 
+@pytest.mark.slow
 def test_a_run_in_use_by_another_process_is_refused(small, tmp_path, holder):
     folder = tmp_path / "experiments/run"
     process = holder(folder)

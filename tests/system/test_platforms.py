@@ -53,11 +53,13 @@ def lowered(function, *arguments):
 @pytest.mark.parametrize(
     ("name", "placement"),
     [
-        *((name, "replicated") for name in ("summary_stats", "deep_sets", "set_transformer")),
+        ("set_transformer", "replicated"),
+        pytest.param("summary_stats", "replicated", marks=pytest.mark.slow),
+        pytest.param("deep_sets", "replicated", marks=pytest.mark.slow),
         pytest.param("posterior", "replicated", marks=pytest.mark.slow),
         pytest.param("posterior_incomplete", "replicated", marks=pytest.mark.slow),
         pytest.param("posterior", "sharded", marks=pytest.mark.slow),
-        ("deep_sets", "streamed"),
+        pytest.param("deep_sets", "streamed", marks=pytest.mark.slow),
     ],
 )
 def test_training_steps_of_every_config_can_be_lowered(name, placement, small):

@@ -32,7 +32,7 @@ def first_steps(config, small, num_step=3):
     return state, float(sums["loss"][0] / sums["num_sample"][0]), trainer.average
 
 
-@pytest.mark.parametrize("micro_batch_size", ["auto", "2"])
+@pytest.mark.parametrize("micro_batch_size", ["auto", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", ["summary_stats", "deep_sets", pytest.param("set_transformer", marks=pytest.mark.slow)]
 )
