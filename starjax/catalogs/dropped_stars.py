@@ -13,7 +13,7 @@ import pandas as pd
 from astropy.coordinates import SkyCoord
 from scipy.spatial import cKDTree
 
-from starjax.catalogs import member_list
+from starjax.catalogs import column_values
 
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.
@@ -86,9 +86,9 @@ def _check_same_stars(stars: pd.DataFrame, is_repeated: pd.Series) -> None:
     first, second = (SkyCoord(rows["ra"], rows["dec"], unit="deg") for rows in (earlier, later))
     is_far = first.separation(second).arcsec > SAME_STAR_ARCSEC
     if is_far.any():
-        raise member_list.CatalogError(
+        raise column_values.CatalogError(
             f"the same source_id, {later['source_id'][is_far].iloc[0]}, is in an earlier row and in "
-            f"{member_list.row_numbers(later['row'][is_far])}, more than {SAME_STAR_ARCSEC} arcsec away: "
+            f"{column_values.row_numbers(later['row'][is_far])}, more than {SAME_STAR_ARCSEC} arcsec away: "
             "leave it empty where it is not known"
         )
 

@@ -7,7 +7,7 @@ import pandas as pd
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import member_list, photometry
+from starjax.catalogs import column_values, photometry
 from starjax.catalogs.astrometry import Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
@@ -178,7 +178,7 @@ def _describe_broadening(geometry: Geometry) -> list[str]:
 def _counted(rows: Iterable[int]) -> str:
     """Return the number of stars, and their rows."""
     rows = list(rows)
-    return f"{_stars(len(rows))} ({member_list.row_numbers(rows)})"
+    return f"{_stars(len(rows))} ({column_values.row_numbers(rows)})"
 
 
 def _stars(num_star: int) -> str:

@@ -9,8 +9,8 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import dropped_stars, feature_notes, member_list, photometry, sky_frames
+from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
-from starjax.catalogs.member_list import CatalogError
 from starjax.catalogs.membership import (
     MEMBER_WITHIN,
     Geometry,

@@ -8,8 +8,8 @@ import pandas as pd
 from astropy.stats import mad_std
 
 from starjax.catalogs import astrometry, member_list, sky_frames
+from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
-from starjax.catalogs.member_list import CatalogError
 from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
@@ -24,7 +24,7 @@ _MAX_SPEED_KMS = 1000.0
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the user states about a cluster; None is estimated from the catalogue.
+    """Properties of a cluster that the user states; None is estimated from the catalogue.
 
     Attributes:
       centre: (ra, dec) [deg, ICRS].

@@ -55,7 +55,7 @@ class Evaluator:
 
     @property
     def sample_config(self) -> sampler.SamplerConfig:
-        """How samples are drawn here: with all stars."""
+        """Return the settings of the samples, which are drawn with all stars."""
         return self.config.without_drop()
 
     @functools.cached_property

@@ -32,7 +32,7 @@ class TrainingError(errors.StarjaxError):
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Where a run saves its state and logs its metrics.
+    """Checkpoints and logs of a run.
 
     Attributes:
       checkpoints: after each epoch.

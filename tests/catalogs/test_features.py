@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from starjax import quantities
 from starjax.catalogs import member_list
+from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.member_list import CatalogError
 from starjax.catalogs.membership import View
 from starjax.nbody6 import caches
 from starjax.quantities import Quantity

@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.io import votable
 from astropy.table import MaskedColumn, Table
 
-from starjax.catalogs import member_list
+from starjax.catalogs import column_values, member_list
 
 # Neighbouring identities that no float can tell apart.
 IDENTITIES = 4611686018427387905 + np.arange(12)
@@ -145,7 +145,7 @@ def test_units_of_another_kind_are_refused(tmp_path, name, unit, said):
         for line in path.read_text().splitlines()
     ]
     path.write_text("\n".join(lines))
-    with pytest.raises(member_list.CatalogError, match=said):
+    with pytest.raises(column_values.CatalogError, match=said):
         member_list.read_member_list(path)
 
 
@@ -168,11 +168,11 @@ def test_columns_by_other_names(tmp_path):
     np.testing.assert_allclose(found["ra"], table["RAJ2000"])
     np.testing.assert_array_equal(found["source_id"], IDENTITIES)
     with pytest.raises(
-        member_list.CatalogError, match=r"members\.csv has no column RA, dec; it has Gaia, RAJ2000"
+        column_values.CatalogError, match=r"members\.csv has no column RA, dec; it has Gaia, RAJ2000"
     ):
         member_list.read_member_list(path, {"ra": "RA"})
     with pytest.raises(
-        member_list.CatalogError, match="right_ascension is not a column of a member catalogue"
+        column_values.CatalogError, match="right_ascension is not a column of a member catalogue"
     ):
         member_list.read_member_list(path, {"right_ascension": "RAJ2000"})
 
@@ -206,12 +206,12 @@ def test_columns_by_other_names(tmp_path):
     ],
 )
 def test_errors_name_column_and_rows(tmp_path, text, said):
-    with pytest.raises(member_list.CatalogError, match=said):
+    with pytest.raises(column_values.CatalogError, match=said):
         member_list.read_member_list(csv(tmp_path, text))
 
 
 def test_many_rows_are_abbreviated(tmp_path):
-    with pytest.raises(member_list.CatalogError, match="rows 1, 2, 3, 4, 5 and 95 more"):
+    with pytest.raises(column_values.CatalogError, match="rows 1, 2, 3, 4, 5 and 95 more"):
         member_list.read_member_list(csv(tmp_path, "ra,dec\n" + "1,x\n" * 100))
 
 
@@ -223,16 +223,18 @@ def test_damaged_files_are_named(tmp_path, kind, share):
     if kind == ".fits":
         whole = whole[:-2880]
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(member_list.CatalogError, match=r"members\..*"):
+    with pytest.raises(column_values.CatalogError, match=r"members\..*"):
         member_list.read_member_list(path)
 
 
 def test_files_of_other_formats_are_refused(tmp_path):
-    with pytest.raises(member_list.CatalogError, match=r"gone\.csv: there is no such file"):
+    with pytest.raises(column_values.CatalogError, match=r"gone\.csv: there is no such file"):
         member_list.read_member_list(tmp_path / "gone.csv")
-    with pytest.raises(member_list.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.ecsv"):
+    with pytest.raises(
+        column_values.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.ecsv"
+    ):
         member_list.read_member_list(csv(tmp_path, "ra,dec\n", "list.xlsx"))
-    with pytest.raises(member_list.CatalogError, match=r"list\.fits: cannot be read as \.fits"):
+    with pytest.raises(column_values.CatalogError, match=r"list\.fits: cannot be read as \.fits"):
         member_list.read_member_list(csv(tmp_path, "ra,dec\n1,2\n", "list.fits"))
 
 
@@ -262,7 +264,7 @@ def test_identities_that_lost_digits_are_refused(tmp_path):
         tmp_path / "a.parquet"
     )
     with pytest.raises(
-        member_list.CatalogError, match=r"a\.parquet: column source_id holds floating-point numbers"
+        column_values.CatalogError, match=r"a\.parquet: column source_id holds floating-point numbers"
     ):
         member_list.read_member_list(tmp_path / "a.parquet")
 
@@ -297,7 +299,7 @@ def test_unused_columns_are_named():
 def test_columns_need_one_number_per_star(values):
     table = stars()
     table["pmra"] = values
-    with pytest.raises(member_list.CatalogError, match="column pmra holds"):
+    with pytest.raises(column_values.CatalogError, match="column pmra holds"):
         member_list.check_member_list(table, "here")
 
 
@@ -306,10 +308,10 @@ def test_radians_are_noticed():
     ra, dec = random.normal(67, 5, 200), random.normal(17, 5, 200)
     parallax = np.full(200, 21.0)
     radians = Table({"ra": np.radians(ra), "dec": np.radians(dec), "parallax": parallax})
-    with pytest.raises(member_list.CatalogError, match="hyades: columns ra and dec seem to be in radians"):
+    with pytest.raises(column_values.CatalogError, match="hyades: columns ra and dec seem to be in radians"):
         member_list.check_member_list(radians, "hyades")
     by_distance = Table({"ra": radians["ra"], "dec": radians["dec"], "distance": 1000 / parallax})
-    with pytest.raises(member_list.CatalogError, match="seem to be in radians"):
+    with pytest.raises(column_values.CatalogError, match="seem to be in radians"):
         member_list.check_member_list(by_distance, "hyades")
     radians["ra"].unit = radians["dec"].unit = u.rad
     np.testing.assert_allclose(member_list.check_member_list(radians, "hyades")["ra"], ra)
@@ -336,11 +338,11 @@ def test_named_levels_of_an_index_are_columns(tmp_path):
 
 def test_a_data_frame_with_a_repeated_column_is_an_error():
     frame = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["ra", "dec", "ra"])
-    with pytest.raises(member_list.CatalogError, match="here has more than one column ra"):
+    with pytest.raises(column_values.CatalogError, match="here has more than one column ra"):
         member_list.check_member_list(frame, "here")
 
 
 def test_names_of_columns_that_are_not_text_are_shown():
     frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_product([["gaia"], ["ra", "dec"]]))
-    with pytest.raises(member_list.CatalogError, match=r"no column ra, dec; it has \('gaia', 'ra'\)"):
+    with pytest.raises(column_values.CatalogError, match=r"no column ra, dec; it has \('gaia', 'ra'\)"):
         member_list.check_member_list(frame, "here")

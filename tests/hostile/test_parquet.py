@@ -50,13 +50,13 @@ def test_invalid_parquet_is_refused(refused, name):
 
 READ_AND_END = """
 import os, sys
-from starjax.catalogs import member_list
+from starjax.catalogs import column_values, member_list
 for _ in range(20):
     child = os.fork()
     if not child:
         try:
             member_list.read_member_list(sys.argv[1])
-        except member_list.CatalogError:
+        except column_values.CatalogError:
             sys.exit(3)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """

@@ -9,7 +9,7 @@ import pytest
 from astropy.table import Table
 from astropy.time import Time
 
-from starjax.catalogs import member_list
+from starjax.catalogs import column_values, member_list
 
 CELLS = "<TABLEDATA><TR><TD>60</TD><TD>10</TD></TR><TR><TD>61</TD><TD>11</TD></TR></TABLEDATA>"
 
@@ -261,7 +261,7 @@ def test_empty_columns_cause_no_warning(tmp_path):
 
 def test_a_column_of_times_is_refused():
     table = Table({"ra": [60.0, 61.0], "dec": Time(["2026-01-01", "2026-01-02"])})
-    with pytest.raises(member_list.CatalogError, match="column dec holds Time instead of numbers or text"):
+    with pytest.raises(column_values.CatalogError, match="column dec holds Time instead of numbers or text"):
         member_list.check_member_list(table, "here")
 
 

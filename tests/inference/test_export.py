@@ -14,6 +14,7 @@ from starjax.datasets.load import SAMPLE_DIRECTORY
 from starjax.datasets.shard_files import load_split
 from starjax.evaluation.posterior import PREDICTION_COLUMNS
 from starjax.inference import export
+from starjax.inference.predictor import Predictor
 from starjax.training.run import train_and_test
 from tests.processes import run_in_process
 
@@ -119,16 +120,19 @@ def test_the_program_is_lowered_for_every_platform_and_names_its_arguments(run):
     }
 
 
-def test_the_command_prints_what_it_wrote_and_replaces_a_file_only_with_overwrite(run, tmp_path, capsys):
+def test_the_command_prints_what_it_wrote_and_replaces_a_file_only_with_overwrite(
+    mixture, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "program"
-    arguments = [f"--run={run.run_dir.path}", f"--out={out}"]
+    arguments = [f"--run={mixture.path}", f"--out={out}"]
     out.write_bytes(b"of mine")
     with pytest.raises(export.ExportError, match="exists: name another --out, or add --overwrite"):
         run_in_process(export_command, *arguments)
     assert out.read_bytes() == b"of mine"
+    monkeypatch.setattr(Predictor, "caveats", ("not centred",))
     run_in_process(export_command, *arguments, "--overwrite")
     printed = capsys.readouterr()
     assert "features   y, z, vy, vz, log_L_L_sol" in printed.out
     assert "time_p16" in printed.out
-    assert ("should not be trusted" in printed.out + printed.err) == (not run.config.data.centred)
-    assert jax.export.deserialize(bytearray(out.read_bytes())).fun_name == "starjax_run"
+    assert "should not be trusted: not centred" in printed.out + printed.err
+    assert jax.export.deserialize(bytearray(out.read_bytes())).fun_name == "starjax_mixture"

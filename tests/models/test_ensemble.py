@@ -144,7 +144,7 @@ def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     assert train_and_test(config).test_metrics.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_best_member_of_another_sweep_is_not_replaced(config):
     run_dir = train_and_test(together(config, learning_rate=SWEPT["learning_rate"]))
     shutil.rmtree(run_dir.path)
@@ -176,6 +176,7 @@ def test_a_diverging_member_is_left_out(config, capsys):
     assert np.isfinite(pd.read_parquet(run_dir.test_table)["prediction_physical"]).all()
 
 
+@pytest.mark.slow
 def test_a_run_ends_if_all_members_diverge(config):
     with pytest.raises(
         errors.StarjaxError, match=r"not finite in epoch 1.*config\.sweep\.learning_rate \(here 1e\+30\)"

@@ -35,7 +35,7 @@ def assert_gradient(function, at, gradient=None):
     np.testing.assert_allclose(ravel_pytree(gradient)[0], expected, rtol=0, atol=CLOSE * max(1, largest))
 
 
-@pytest.mark.parametrize("number", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [1, pytest.param(0, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize("name", factory.MODELS)
 def test_with_respect_to_the_parameters_of_every_model(name, number, random_model, random_weights):
     """For sets of no, one, some and the largest number of stars; for every second model with dropout."""

@@ -18,7 +18,6 @@ from starjax.models import factory
 from starjax.runtime import devices
 
 NUM_SET, NUM_POSITION, NUM_PADDED, NUM_FEATURE = 8, 16, 24, 3
-NUM_MODEL = 2
 CLOSE = 3e-5
 pytestmark = pytest.mark.usefixtures("all_optimizations")
 
@@ -44,7 +43,7 @@ def compiled(random_model):
 def of_random_models(function):
     """Run a test of `(params, apply, apply_on_devices, features, mask, rng)` with random models."""
 
-    @pytest.mark.parametrize("number", range(NUM_MODEL))
+    @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("name", factory.MODELS)
     @settings(max_examples=15, deadline=None)
     @given(

@@ -120,6 +120,7 @@ def test_a_resumed_run_keeps_its_placement(config, uninterrupted, stop_after, mo
     assert deterministic_files(train_and_test(config)) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_other_batches(config, stop_after, monkeypatch):
     config.data.placement = "sharded"
     killed = stop_after(1)
@@ -161,6 +162,7 @@ def test_a_finished_run_is_left_alone(config, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_config_is_refused_naming_the_fields(config):
     config.name = "run"
     train_and_test(config)

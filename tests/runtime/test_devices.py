@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_the_mean_loss_of_the_batch(stars):
     assert_trees_close(jax.tree.map(lambda a, b: a - b, before, after), gradient, 2e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @every_model("set_transformer")
 def test_training_with_dropout_equals_that_on_one_device(name, stars):
     optimizer = optax.adamw(1e-3)
@@ -154,6 +154,7 @@ def test_an_epoch_counts_every_sample_once(stars):
     assert sums["num_sample"] == 33
 
 
+@pytest.mark.slow
 def test_steps_in_several_calls_equal_those_in_one_call(stars):
     mesh = mesh_of(1)
     params, apply = factory.split_module(factory.create_module("deep_sets", 3, 2, jax.random.key(1)))

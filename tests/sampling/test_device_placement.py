@@ -77,9 +77,9 @@ def sums_of_epoch(whole, name, num_device, epoch):
     return jax.tree.map(lambda *values: float(np.sum(values)), *found)
 
 
-@pytest.mark.parametrize("epoch", [3, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("epoch", [3, pytest.param(0, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize("num_device", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
-@pytest.mark.parametrize("name", ["sharded", "streamed"])
+@pytest.mark.parametrize("name", ["streamed", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_an_epoch_has_the_same_samples_with_every_placement(whole, small_chunks, name, num_device, epoch):
     expected = sums_of_epoch(whole, "replicated", 1, epoch)
     assert expected["num_sample"] == 37 * 3

@@ -124,6 +124,7 @@ def test_targets_go_with_their_snapshot(stars):
     np.testing.assert_array_equal(target[:, 0], np.repeat(np.arange(4), 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_device", [1, 2, 4, 8])
 def test_samples_are_the_same_on_any_number_of_devices(stars, num_device):
     mesh = devices.make_mesh(devices=jax.devices()[:num_device])

@@ -72,6 +72,7 @@ def test_all_stars_are_equally_frequent_at_every_position_and_distinct_in_a_samp
         assert_fair(np.bincount(row[:, position], minlength=COUNTS[snapshot]))
 
 
+@pytest.mark.slow
 @SNAPSHOTS
 def test_all_pairs_of_stars_are_equally_frequent(snapshot, star):
     count, row = COUNTS[snapshot], star[snapshot].reshape(-1, NUM_POSITION)

@@ -54,14 +54,14 @@ def test_a_benchmark_prints_a_table_and_writes_json(module, arguments, tmp_path,
     assert content["title"].split(";")[0] in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_large_sets_are_measured_in_time_and_memory():
     row = large_sets.measure(CASE, num_star=16, batch_size=64, max_seconds=0)
     assert row["temporary_MiB"] > 0
     assert row["samples_per_s"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_memory_is_recorded_during_a_long_run():
     notes, params = long_run.one_run(num_step=117, num_note=3)
     assert [row["steps"] for row in notes] == [39, 78, 117]
@@ -96,7 +96,7 @@ def test_a_mass_is_nearly_a_sum_over_stars_and_metallicity_improves_it():
     assert informed["mae"] < blind["mae"] < 5
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_ages_of_the_test_simulations_are_harder_than_most_and_masses_are_not():
     age, mass = posterior.how_hard_the_test_is()
     assert age["mae"] > 1.3 * age["mae_in_folds"]

@@ -139,7 +139,7 @@ def check_training(small, tmp_path, uninterrupted, model, num_kill, seed):
 
 @pytest.mark.slow
 def test_killed_training_ends_with_the_same_result(small, tmp_path, uninterrupted):
-    check_training(small, tmp_path, uninterrupted, "deep_sets", 9, seed=0)
+    check_training(small, tmp_path, uninterrupted, "deep_sets", 6, seed=0)
 
 
 @pytest.mark.chaos

@@ -32,7 +32,7 @@ def first_steps(config, small, num_step=3):
     return state, float(sums["loss"][0] / sums["num_sample"][0]), trainer.average
 
 
-@pytest.mark.parametrize("micro_batch_size", ["auto", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("micro_batch_size", ["auto", pytest.param("2", marks=pytest.mark.weekly)])
 @pytest.mark.parametrize(
     "name", ["summary_stats", "deep_sets", pytest.param("set_transformer", marks=pytest.mark.slow)]
 )
@@ -48,7 +48,7 @@ def test_three_golden_steps(name, small, micro_batch_size):
     assert loss == pytest.approx(golden[name], rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_random_rotations_can_be_switched_off(small):
     config = common.get_config("deep_sets")
     config.data.random_rotations = False

@@ -1,0 +1,165 @@
+"""Values of single columns of a member catalogue: read as numbers or text, converted, and checked.
+
+`where` names file and column for messages. Functions raise CatalogError if a value cannot be used.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from astropy import units as u
+from astropy.table import Column, MaskedColumn
+
+from starjax import errors, quantities
+from starjax.io import tables
+
+# Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360. The others
+# contain all stars, and not what is written for missing values, such as 99.99 or -999.
+_ALLOWED = {
+    "ra": (-180, 360, "degrees"),
+    "dec": (-90, 90, "degrees"),
+    "phot_g_mean_mag": (-2, 40, "mag, without 0"),
+    "bp_rp": (-10, 20, "mag"),
+    "radial_velocity": (-990, 990, "km/s"),
+}
+_MAX_ROWS_NAMED = 5
+# Characters of a name; names of clusters become names of files, for which most file systems allow as many.
+_MAX_NAME = 255
+
+
+class CatalogError(errors.StarjaxError):
+    """A member catalogue, or what is stated about its cluster, that cannot be used."""
+
+
+def row_numbers(numbers: Iterable[int]) -> str:
+    """Return row numbers as text, the first of many."""
+    numbers = [int(number) for number in numbers]
+    named = ", ".join(map(str, numbers[:_MAX_ROWS_NAMED]))
+    more = f" and {len(numbers) - _MAX_ROWS_NAMED} more" if len(numbers) > _MAX_ROWS_NAMED else ""
+    return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"
+
+
+def _is_missing(column: Column) -> np.ndarray:
+    return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
+
+
+def _texts(column: Column, missing: np.ndarray, where: str) -> pd.Series:
+    """Return the values of a column as text, empty where they are missing."""
+    values = np.asarray(column)
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"{where} holds text that is not in UTF-8 ({error})") from error
+    return pd.Series(
+        ["" if is_missing else str(value).strip() for value, is_missing in zip(values, missing, strict=True)],
+        dtype=object,
+    )
+
+
+def read_numbers(column: Column, where: str) -> np.ndarray:
+    """Return the values of a column as float64, NaN where they are missing."""
+    if column.ndim != 1:
+        raise CatalogError(f"{where} holds arrays of shape {column.shape[1:]} instead of one number per row")
+    missing = _is_missing(column)
+    if column.dtype.kind in "iuf":
+        return np.where(missing, np.nan, np.asarray(column).astype(np.float64))
+    if column.dtype.kind == "b":
+        raise CatalogError(f"{where} holds true and false instead of numbers")
+    texts = _texts(column, missing, where)
+    texts[texts.str.lower().isin(tables.MISSING)] = "nan"
+    values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
+    if len(bad):
+        raise CatalogError(
+            f"{where} holds {texts[bad[0]]!r:.80} instead of a decimal number in {row_numbers(bad + 1)}: "
+            "leave missing values empty"
+        )
+    return values
+
+
+def convert_unit(
+    values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str
+) -> np.ndarray:
+    """Return the values of column `ours` in its unit; logarithms and magnitudes stay as they are."""
+    if str(stated) == "":
+        return values
+    if unit in (u.mag, u.dimensionless_unscaled):
+        # Magnitudes and dex, also those of a unit: mag(AB), dex(Lsun).
+        logarithmic = u.mag if unit == u.mag else u.dex
+        if logarithmic in (stated, getattr(stated, "function_unit", None)):
+            return values
+    wanted = str(unit) or quantities.get(ours).unit or "a number without a unit"
+    refusal = CatalogError(f"{where} is in {stated!s:.80}, which cannot be converted to {wanted}")
+    if unit == u.dimensionless_unscaled:
+        raise refusal
+    try:
+        return (values * stated).to_value(unit)
+    except (ValueError, TypeError) as error:  # also of units that astropy does not know
+        raise refusal from error
+
+
+def check_values(ours: str, values: np.ndarray, where: str) -> None:
+    """Raise CatalogError if a value of column `ours` is impossible, or stands for a missing one."""
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        raise CatalogError(f"{where} is infinite in {row_numbers(bad + 1)}: leave missing values empty")
+    if ours in _ALLOWED:
+        low, high, unit = _ALLOWED[ours]
+        # No star of a cluster is that bright.
+        is_placeholder = (values == 0) & (ours == "phot_g_mean_mag")
+        bad = np.flatnonzero((values < low) | (values > high) | is_placeholder)
+        if len(bad):
+            raise CatalogError(
+                f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}, not between {low} and {high} "
+                f"{unit}: leave missing values empty"
+            )
+    if ours == "distance" or ours.endswith("_error"):
+        bad = np.flatnonzero(values <= 0 if ours == "distance" else values < 0)
+        if len(bad):
+            should = "be positive" if ours == "distance" else "not be negative"
+            raise CatalogError(f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should {should}")
+
+
+def read_identities(column: Column, where: str) -> Column:
+    """Return whole numbers as int64, anything else as text."""
+    missing = _is_missing(column)
+    # Unsigned numbers may exceed int64.
+    if column.dtype.kind == "i":
+        return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
+    texts = _texts(column, missing, where)
+    missing |= texts.str.lower().isin(tables.MISSING).to_numpy()
+    if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
+        raise CatalogError(
+            f"{where} holds floating-point numbers, which keep only 16 digits of an identity: write whole "
+            "numbers"
+        )
+    # 18 digits fit into 64 bits, and 19 digits if they begin with 1 to 8, as Gaia's do.
+    if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
+        return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
+    return MaskedColumn(_short(texts, where), mask=missing)
+
+
+def _short(texts: pd.Series, where: str) -> np.ndarray:
+    """Return texts as an array.
+
+    numpy pads all texts of an array to the longest, so that one long text could take all memory.
+    """
+    bad = np.flatnonzero(texts.str.len() > _MAX_NAME)
+    if len(bad):
+        raise CatalogError(
+            f"{where} holds more than {_MAX_NAME} characters in {row_numbers(bad + 1)}: shorten them"
+        )
+    return texts.to_numpy().astype(str)
+
+
+def read_cluster_names(column: Column, where: str) -> Column:
+    """Return the names of the clusters of all rows; raise CatalogError if one is missing."""
+    missing = _is_missing(column)
+    names = _texts(column, missing, where)
+    bad = np.flatnonzero(missing | names.str.lower().isin(tables.MISSING))
+    if len(bad):
+        raise CatalogError(
+            f"{where} is empty in {row_numbers(bad + 1)}: every star needs the name of its cluster"
+        )
+    return Column(_short(names, where))
