@@ -18,7 +18,7 @@ def parser() -> cli.Parser:
         "Predict age and mass of observed clusters. What is not given is estimated from the catalogue.",
         usage="--run=DIR --catalog=FILE [option ...]",
         epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
-        "and their _error; log_L_L_sol; cluster.",
+        "log_L_L_sol cluster, and errors such as pmra_error.",
     )
     add = options.add_argument
     add("--run", metavar="DIR", required=True, help="directory of a finished run")
