@@ -48,21 +48,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # head 'point'.
     config.mixture.means = "likelihood"
 
-    config.optim = ConfigDict()
-    # Peak learning rate of AdamW; positive. It falls along a cosine to 1e-3 of it at max_epochs.
-    config.optim.learning_rate = 3e-3
-    # Weight decay of AdamW, which it multiplies by the learning rate; 0 or positive.
-    config.optim.weight_decay = 1e-4
-    # Residual beyond which the Huber loss is linear, in scaled units; positive.
-    config.optim.huber_delta = 1.0
-    # Largest global norm of a gradient; longer gradients are rescaled to it. Positive.
-    config.optim.clip_norm = 0.5
-    # Decay per step of the exponential moving average of the parameters, from 0 to below 1; 0.98 averages
-    # over about 50 steps. The averages are validated, tested and used for predictions: the epoch with the
-    # best validation loss is then less likely to be a lucky one. 0 for no averaging.
-    config.optim.average_decay = 0.98
-    # Epochs over which the learning rate rises linearly from 0; 0 or more, and below max_epochs.
-    config.optim.warmup_epochs = 1
+    config.optim = _optim()
 
     config.ensemble = ConfigDict()
     # Number of ensemble members, models that are trained at once; at least 1. Their seeds are config.seed,
@@ -93,6 +79,26 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Epochs without a better validation loss after which training stops; at least 1.
     config.train.patience = 10
     return config.lock()
+
+
+def _optim() -> ConfigDict:
+    """Return the fields of the optimizer and the loss."""
+    optim = ConfigDict()
+    # Peak learning rate of AdamW; positive. It falls along a cosine to 1e-3 of it at max_epochs.
+    optim.learning_rate = 3e-3
+    # Weight decay of AdamW, which it multiplies by the learning rate; 0 or positive.
+    optim.weight_decay = 1e-4
+    # Residual beyond which the Huber loss is linear, in scaled units; positive.
+    optim.huber_delta = 1.0
+    # Largest global norm of a gradient; longer gradients are rescaled to it. Positive.
+    optim.clip_norm = 0.5
+    # Decay per step of the exponential moving average of the parameters, from 0 to below 1; 0.98 averages
+    # over about 50 steps. The averages are validated, tested and used for predictions: the epoch with the
+    # best validation loss is then less likely to be a lucky one. 0 for no averaging.
+    optim.average_decay = 0.98
+    # Epochs over which the learning rate rises linearly from 0; 0 or more, and below max_epochs.
+    optim.warmup_epochs = 1
+    return optim
 
 
 def _data() -> ConfigDict:

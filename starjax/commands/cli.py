@@ -163,8 +163,7 @@ def exit_on_errors() -> Iterator[None]:
 
 def _wait_for_processes() -> None:
     """Wait for the other processes of a run, if there are any, before this one ends."""
-    jax = sys.modules.get("jax")  # a command that has not imported jax is one process
-    if jax is not None and jax.distributed.is_initialized():
+    if signals.is_one_of_many():
         from starjax.runtime import devices
 
         # jax stops handling SIGTERM before it waits for all processes to end: a process that is still at work
@@ -225,8 +224,7 @@ def _end(message: str, status: int) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """End the process; one of many at once, since a normal exit may wait for others that wait for it."""
-    jax = sys.modules.get("jax")
-    if jax is not None and jax.distributed.is_initialized():
+    if signals.is_one_of_many():
         from starjax.runtime import processes
 
         processes.leave(status)

@@ -34,9 +34,8 @@ class _Printer(logging.Handler):
         # One line each: messages of libraries, which errors quote, may have several.
         text = " ".join(record.getMessage().splitlines())
         # Only the main process logs events, but any process may log a warning.
-        jax = sys.modules.get("jax")  # a command that has not imported jax is one process
-        if record.levelno > logging.INFO and jax is not None and jax.distributed.is_initialized():
-            text = f"process {jax.process_index()}: {text}"
+        if record.levelno > logging.INFO and signals.is_one_of_many():
+            text = f"process {sys.modules['jax'].process_index()}: {text}"
         if sys.stdout.isatty():
             return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
         return f"{logging.Formatter('%(asctime)s').format(record):.19} {record.levelname:<7} {text}"

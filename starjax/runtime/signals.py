@@ -118,6 +118,12 @@ def stop_message(kept: str) -> Iterator[None]:
         yield
 
 
+def is_one_of_many() -> bool:
+    """Return whether this process is one of several of a run, without importing jax for it."""
+    jax = sys.modules.get("jax")  # a command that has not imported jax is one process
+    return jax is not None and jax.distributed.is_initialized()
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[DeferredStop]:
     """Defer signals within this block: the `number` of what it yields is that of the first one."""
@@ -131,8 +137,7 @@ def _handled(handler) -> Iterator[None]:
     """Replace the handlers of `install_handlers`, if they are installed, within this block."""
     # In a notebook none are installed, and its own stay. With many processes jax handles SIGTERM: it tells
     # all of them that one was asked to stop, so that they save at the same step.
-    jax = sys.modules.get("jax")
-    numbers = () if jax is not None and jax.distributed.is_initialized() else SIGNALS
+    numbers = () if is_one_of_many() else SIGNALS
     replaced = {n: h for n in numbers if isinstance(h := signal.getsignal(n), ImmediateStop)}
     for number in replaced:
         signal.signal(number, handler)

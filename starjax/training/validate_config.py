@@ -51,7 +51,7 @@ def check_config(config: ConfigDict, num_device: int) -> None:
 
 def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
     """Return, for each field by name, whether its value is allowed, and the allowed values in words."""
-    data, optim, train = config.data, config.optim, config.train
+    optim, train = config.optim, config.train
     return {
         # First, since other rules refer to it.
         "train.max_epochs": (train.max_epochs >= 1, "at least 1"),
@@ -64,6 +64,47 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             "0, for none, up to train.max_epochs; 0 with config.ensemble.num_fold",
         ),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
+        **_data_rules(config),
+        "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
+        "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
+        "mixture.min_scale": (0 < config.mixture.min_scale < math.inf, "positive and finite"),
+        "mixture.means": (config.mixture.means in heads.MEANS, " or ".join(heads.MEANS)),
+        "optim.learning_rate": (0 < optim.learning_rate < math.inf, "positive and finite"),
+        "optim.weight_decay": (0 <= optim.weight_decay < math.inf, "0 or positive, and finite"),
+        "optim.huber_delta": (optim.huber_delta > 0, "positive"),
+        "optim.clip_norm": (optim.clip_norm > 0, "positive"),
+        "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
+        "optim.warmup_epochs": (
+            0 <= optim.warmup_epochs < train.max_epochs,
+            f"0 or more, and below train.max_epochs={train.max_epochs}; for none, add "
+            "--config.optim.warmup_epochs=0",
+        ),
+        "ensemble.size": (
+            1 <= config.ensemble.size <= 2**32 - config.seed,
+            "at least 1, and config.seed + config.ensemble.size at most 2**32",
+        ),
+        "ensemble.num_fold": (
+            config.ensemble.num_fold == 0 or _is_divisor(config.ensemble.num_fold, config.ensemble.size),
+            f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each "
+            "fold is left out by the same number of members",
+        ),
+        "train.batch_size": (
+            train.batch_size >= 1 and train.batch_size % num_device == 0,
+            f"a positive multiple of the {num_device} devices",
+        ),
+        "train.micro_batch_size": (
+            train.micro_batch_size == "auto"
+            or (train.micro_batch_size.isdecimal() and int(train.micro_batch_size) >= 1),
+            "'auto' or a number from 1 on, as text",
+        ),
+        "train.patience": (train.patience >= 1, "at least 1"),
+    }
+
+
+def _data_rules(config: ConfigDict) -> dict[str, tuple[bool, str]]:
+    """Return the rules of the fields of config.data, which are as those of `_rules`."""
+    data = config.data
+    return {
         "data.feature_keys": (_are_names(data.feature_keys), "at least one name, none twice"),
         "data.hidden_keys": (
             set(data.hidden_keys) < set(data.feature_keys),
@@ -99,39 +140,6 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
             data.placement in ("auto", *device_placement.PLACEMENTS),
             f"auto, {', '.join(device_placement.PLACEMENTS)}",
         ),
-        "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
-        "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
-        "mixture.min_scale": (0 < config.mixture.min_scale < math.inf, "positive and finite"),
-        "mixture.means": (config.mixture.means in heads.MEANS, " or ".join(heads.MEANS)),
-        "optim.learning_rate": (0 < optim.learning_rate < math.inf, "positive and finite"),
-        "optim.weight_decay": (0 <= optim.weight_decay < math.inf, "0 or positive, and finite"),
-        "optim.huber_delta": (optim.huber_delta > 0, "positive"),
-        "optim.clip_norm": (optim.clip_norm > 0, "positive"),
-        "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
-        "optim.warmup_epochs": (
-            0 <= optim.warmup_epochs < train.max_epochs,
-            f"0 or more, and below train.max_epochs={train.max_epochs}; for none, add "
-            "--config.optim.warmup_epochs=0",
-        ),
-        "ensemble.size": (
-            1 <= config.ensemble.size <= 2**32 - config.seed,
-            "at least 1, and config.seed + config.ensemble.size at most 2**32",
-        ),
-        "ensemble.num_fold": (
-            config.ensemble.num_fold == 0 or _is_divisor(config.ensemble.num_fold, config.ensemble.size),
-            f"0, for none, or from 2 on and a divisor of config.ensemble.size={config.ensemble.size}: each "
-            "fold is left out by the same number of members",
-        ),
-        "train.batch_size": (
-            train.batch_size >= 1 and train.batch_size % num_device == 0,
-            f"a positive multiple of the {num_device} devices",
-        ),
-        "train.micro_batch_size": (
-            train.micro_batch_size == "auto"
-            or (train.micro_batch_size.isdecimal() and int(train.micro_batch_size) >= 1),
-            "'auto' or a number from 1 on, as text",
-        ),
-        "train.patience": (train.patience >= 1, "at least 1"),
     }
 
 

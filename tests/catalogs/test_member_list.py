@@ -1,58 +1,14 @@
 """A catalogue is the same in every format; errors name file, columns and rows."""
 
-import gzip
-
 import numpy as np
 import pandas as pd
 import pytest
 from astropy import units as u
 from astropy.io import votable
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
 
 from starjax.catalogs import column_values, member_list
-
-# Neighbouring identities that no float can tell apart.
-IDENTITIES = 4611686018427387905 + np.arange(12)
-RADIAL = np.array([1.5, np.nan] * 6)
-
-
-def stars(*, missing=True):
-    """Return a small catalogue in our units."""
-    random = np.random.default_rng(1)
-    table = Table({"source_id": IDENTITIES})
-    table["ra"] = random.uniform(60, 70, 12) * u.deg
-    table["dec"] = random.uniform(10, 20, 12) * u.deg
-    table["parallax"] = random.normal(21, 1, 12) * u.mas
-    table["pmra"] = random.normal(100, 1, 12) * u.mas / u.yr
-    table["phot_g_mean_mag"] = random.normal(12, 1, 12) * u.mag
-    if missing:
-        table["radial_velocity"] = MaskedColumn(RADIAL, mask=np.isnan(RADIAL), unit=u.km / u.s)
-    table["name"] = [f"star {i}" for i in range(12)]
-    return table
-
-
-def write(table, path):
-    plain = path.with_suffix("") if path.suffix == ".gz" else path
-    if plain.suffix == ".parquet":
-        table.to_pandas().to_parquet(plain)
-    else:
-        formats = {
-            ".csv": "ascii.csv",
-            ".ecsv": "ascii.ecsv",
-            ".fits": "fits",
-            ".vot": "votable",
-            ".xml": "votable",
-        }
-        table.write(plain, format=formats[plain.suffix])
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(plain.read_bytes()))
-    return path
-
-
-def csv(tmp_path, text, name="list.csv"):
-    path = tmp_path / name
-    path.write_text(text)
-    return path
+from tests.catalogs.member_lists import IDENTITIES, RADIAL, csv, stars, write
 
 
 @pytest.mark.parametrize("kind", [".csv", ".ecsv", ".parquet", ".fits", ".vot", ".xml"])
@@ -83,32 +39,6 @@ def test_compressed(tmp_path, kind):
     assert list(member_list.split_clusters(member_list.read_member_list(path))) == ["members"]
 
 
-@pytest.mark.parametrize("kind", [".ecsv", ".fits", ".vot", ".parquet"])
-def test_units_are_converted(tmp_path, kind):
-    whole, other = stars(), stars()
-    units = {
-        "ra": u.rad,
-        "dec": u.arcmin,
-        "parallax": u.arcsec,
-        "pmra": u.deg / u.yr,
-        "radial_velocity": u.m / u.s,
-    }
-    for name, unit in units.items():
-        other[name] = MaskedColumn(
-            other[name].quantity.to_value(unit) if name != "radial_velocity" else RADIAL * 1e3
-        )
-        other[name].unit = unit
-        other[name].mask = np.isnan(np.asarray(whole[name]))
-    path = tmp_path / f"members{kind}"
-    if kind == ".parquet":
-        other.write(path, format="parquet")
-    else:
-        write(other, path)
-    found = member_list.read_member_list(path)
-    for name in units:
-        np.testing.assert_allclose(found[name], np.ma.filled(whole[name], np.nan), rtol=1e-10)
-
-
 def test_units_as_written_by_the_gaia_archive(tmp_path):
     table = stars()
     table["pmra"].unit, table["radial_velocity"].unit = None, None
@@ -122,41 +52,6 @@ def test_units_as_written_by_the_gaia_archive(tmp_path):
             field._unit = u.UnrecognizedUnit("log(cm.s**-2)")
     document.to_xml(str(tmp_path / "members.vot"))
     np.testing.assert_allclose(member_list.read_member_list(tmp_path / "members.vot")["pmra"], table["pmra"])
-
-
-@pytest.mark.parametrize(
-    ("name", "unit", "said"),
-    [
-        ("parallax", "km", r"members\.ecsv: column parallax is in km, which cannot be converted to mas"),
-        ("radial_velocity", "mas / yr", "column radial_velocity is in mas / yr.*km / s"),
-        ("phot_g_mean_mag", "Jy", "column phot_g_mean_mag is in Jy"),
-        ("log_L_L_sol", "solLum", "column log_L_L_sol is in solLum.*cannot be converted to log10 Lsun"),
-        ("pmra", "furlong", "column pmra is in furlong"),
-    ],
-)
-def test_units_of_another_kind_are_refused(tmp_path, name, unit, said):
-    table = stars()
-    table["log_L_L_sol"] = np.zeros(12)
-    path = write(table, tmp_path / "members.ecsv")
-    lines = [
-        f"# - {{name: {name}, unit: {unit}, datatype: float64}}"
-        if line.startswith(f"# - {{name: {name},")
-        else line
-        for line in path.read_text().splitlines()
-    ]
-    path.write_text("\n".join(lines))
-    with pytest.raises(column_values.CatalogError, match=said):
-        member_list.read_member_list(path)
-
-
-@pytest.mark.parametrize("unit", [u.dex, u.dex(u.solLum), u.dimensionless_unscaled])
-def test_logarithms_and_magnitudes_are_not_converted(unit):
-    table = stars()
-    table["log_L_L_sol"] = MaskedColumn(np.arange(12.0), unit=unit)
-    table["phot_g_mean_mag"].unit = u.mag(u.AB)
-    found = member_list.check_member_list(table, "here")
-    np.testing.assert_array_equal(found["log_L_L_sol"], np.arange(12))
-    np.testing.assert_array_equal(found["phot_g_mean_mag"], table["phot_g_mean_mag"])
 
 
 def test_columns_by_other_names(tmp_path):
@@ -210,11 +105,6 @@ def test_errors_name_column_and_rows(tmp_path, text, said):
         member_list.read_member_list(csv(tmp_path, text))
 
 
-def test_many_rows_are_abbreviated(tmp_path):
-    with pytest.raises(column_values.CatalogError, match="rows 1, 2, 3, 4, 5 and 95 more"):
-        member_list.read_member_list(csv(tmp_path, "ra,dec\n" + "1,x\n" * 100))
-
-
 @pytest.mark.parametrize("kind", [".csv.gz", ".ecsv", ".parquet", ".fits", ".vot"])
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_damaged_files_are_named(tmp_path, kind, share):
@@ -245,42 +135,6 @@ def test_comments_spaces_and_marks_of_missing_values(tmp_path):
     np.testing.assert_array_equal(found["ra"], [1, 3, 5, 7])
 
 
-@pytest.mark.parametrize("kind", [".csv", ".parquet", ".fits", ".ecsv"])
-def test_missing_identities_leave_the_others_exact(tmp_path, kind):
-    table = stars()
-    table["source_id"] = MaskedColumn(IDENTITIES, mask=np.arange(12) == 3)
-    path = tmp_path / f"members{kind}"
-    if kind == ".parquet":
-        table.to_pandas(use_nullable_int=True).to_parquet(path)
-    else:
-        write(table, path)
-    found = member_list.read_member_list(path)["source_id"]
-    assert found.mask.tolist() == (np.arange(12) == 3).tolist()
-    np.testing.assert_array_equal(found[~found.mask], np.delete(IDENTITIES, 3))
-
-
-def test_identities_that_lost_digits_are_refused(tmp_path):
-    pd.DataFrame({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [4.6e18, np.nan]}).to_parquet(
-        tmp_path / "a.parquet"
-    )
-    with pytest.raises(
-        column_values.CatalogError, match=r"a\.parquet: column source_id holds floating-point numbers"
-    ):
-        member_list.read_member_list(tmp_path / "a.parquet")
-
-
-def test_identities_may_be_names(tmp_path):
-    found = member_list.read_member_list(csv(tmp_path, "ra,dec,source_id\n1,2,HD 1\n3,4,\n"))
-    assert found["source_id"].tolist() == ["HD 1", None]
-
-
-def test_unsigned_identities_beyond_64_bits_with_a_sign_stay_as_they_are():
-    table = stars()
-    table["source_id"] = np.arange(12, dtype=np.uint64) + np.uint64(2**63)
-    found = member_list.check_member_list(table, "here")["source_id"]
-    assert found.tolist() == [str(2**63 + i) for i in range(12)]
-
-
 def test_clusters_are_in_the_order_of_the_catalogue(tmp_path):
     text = "ra,dec,cluster\n1,2,Pleiades\n3,4,Hyades\n5,6,Pleiades\n"
     found = member_list.split_clusters(member_list.read_member_list(csv(tmp_path, text)))
@@ -293,14 +147,6 @@ def test_unused_columns_are_named():
     table["RV"], table["BP-RP"] = 1.0, 0.5
     assert member_list.check_member_list(table, "here").meta["unused"] == ["name", "RV", "BP-RP"]
     assert member_list.check_member_list(table, "here", {"bp_rp": "BP-RP"}).meta["unused"] == ["name", "RV"]
-
-
-@pytest.mark.parametrize("values", [np.zeros((12, 2)), np.zeros(12, bool)])
-def test_columns_need_one_number_per_star(values):
-    table = stars()
-    table["pmra"] = values
-    with pytest.raises(column_values.CatalogError, match="column pmra holds"):
-        member_list.check_member_list(table, "here")
 
 
 def test_radians_are_noticed():
