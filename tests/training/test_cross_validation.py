@@ -26,7 +26,6 @@ from starjax.training import cross_validation, prepare
 from starjax.training.run import train_and_test
 from starjax.training.trainer import abstract_arrays
 
-pytestmark = pytest.mark.slow
 NUM_FOLD, SIZE = 2, 4
 
 
@@ -53,6 +52,19 @@ def splits(config):
     return prepare.split_dataset(config, prepare.read_dataset(config))
 
 
+def test_every_simulation_is_left_out_by_one_fold(config):
+    config.ensemble.size = config.ensemble.num_fold = 2
+    config.train.max_epochs, config.optim.warmup_epochs = 1, 0
+    run_dir = train_and_test(config)
+    left_out = [set(inspect(run_dir.fold(i)).record["dataset"]["left_out"]) for i in range(2)]
+    data = prepare.read_dataset(config)
+    known = {*data.shards["train"].simulations, *data.shards["val"].simulations}
+    assert left_out[0] | left_out[1] == known
+    assert not left_out[0] & left_out[1]
+    assert set(pd.read_parquet(run_dir.test_table_of_members)["member"]) == {0, 1}
+
+
+@pytest.mark.slow
 def test_each_fold_is_a_run_and_each_member_as_if_trained_alone(crossed_config, crossed):
     tested = pd.read_parquet(crossed.test_table_of_members)
     history = pd.read_csv(crossed.metrics)
@@ -77,6 +89,7 @@ def test_each_fold_is_a_run_and_each_member_as_if_trained_alone(crossed_config, 
     pd.testing.assert_frame_equal(rows, pd.read_csv(run_dir.metrics), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_intervals_are_calibrated_on_out_of_fold_outputs(crossed_config, crossed):
     outputs, targets, runs = [], [], []
     for number in range(NUM_FOLD):
@@ -95,6 +108,7 @@ def test_intervals_are_calibrated_on_out_of_fold_outputs(crossed_config, crossed
     np.testing.assert_allclose(stored.sigma, found.sigma, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_members_predict_together(crossed):
     run = starjax.load(crossed.path)
     assert len(run.epochs) == SIZE
@@ -110,6 +124,7 @@ def test_all_members_predict_together(crossed):
         assert members.set_index("member").loc[member, "best_epoch"] == epoch
 
 
+@pytest.mark.slow
 def test_all_simulations_are_known_and_the_threshold_is_from_other_folds(crossed_config, crossed):
     reference = out_of_distribution.load(crossed.training_set)
     data = splits(crossed_config)
@@ -135,6 +150,7 @@ def test_all_simulations_are_known_and_the_threshold_is_from_other_folds(crossed
     assert among_known.max() < max(away) / threshold
 
 
+@pytest.mark.slow
 def test_a_run_with_folds_resumes(crossed_config, crossed, capsys):
     train_and_test(crossed_config)
     assert "finished: nothing to do" in capsys.readouterr().out
@@ -159,6 +175,7 @@ def test_a_run_with_folds_resumes(crossed_config, crossed, capsys):
         train_and_test(other.lock())
 
 
+@pytest.mark.slow
 def test_a_damaged_whole_is_rebuilt_from_undamaged_folds(crossed_config, crossed, capsys):
     answering = starjax.load(crossed.path).params
     for path in (crossed.metrics, max(crossed.checkpoints.rglob("d/*"))):
@@ -193,6 +210,7 @@ def rewritten(run_dir, path, content):
             one.write_bytes(original)
 
 
+@pytest.mark.slow
 def test_a_fold_that_left_out_other_simulations_than_now_is_refused(crossed_config, crossed):
     config, run_dir = run_config.fold_config(crossed_config, 0), crossed.fold(0)
     record, data = json.loads(run_dir.config.read_text()), splits(config)
@@ -206,6 +224,7 @@ def test_a_fold_that_left_out_other_simulations_than_now_is_refused(crossed_conf
         read_fold(config, run_dir)
 
 
+@pytest.mark.slow
 def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
     config, run_dir = run_config.fold_config(crossed_config, 0), crossed.fold(0)
     last = max(run_dir.checkpoints.iterdir(), key=lambda folder: int(folder.name))
@@ -219,6 +238,7 @@ def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
         read_fold(config, run_dir)
 
 
+@pytest.mark.slow
 def test_a_prediction_of_a_fold_names_the_whole_run(crossed, capsys):
     for run_dir, is_part in ((crossed.fold(1), True), (crossed, False)):
         run = starjax.load(run_dir.path)
