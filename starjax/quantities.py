@@ -89,6 +89,9 @@ _VELOCITY = _CARTESIAN | {"unit": "km/s", "scaler_group": "velocity", "is_veloci
 _SKY = _CARTESIAN | {"frame": "observer", "sets": ("sky", "sky+L")}
 _OFFSET = _SKY | {"unit": "deg", "scaler_group": "offset", "description": "from the centre of the cluster"}
 _PROPER_MOTION = _SKY | {"unit": "mas/yr", "scaler_group": "proper motion", "is_velocity": True}
+_MAGNITUDE: dict[str, Any] = {"kind": "feature", "unit": "mag"}
+# Errors span orders of magnitude, too.
+_ERROR: dict[str, Any] = {"kind": "feature", "scaler": "log10_standard"}
 # Masses span orders of magnitude.
 _MASS: dict[str, Any] = {
     "kind": "target",
@@ -133,6 +136,26 @@ _ROWS = (
     Quantity("log_T_eff_K", "feature", "log10 K", "effective temperature"),
     Quantity("log_R_R_sol", "feature", "log10 Rsun", "stellar radius"),
     Quantity("dist_dc_pc", "feature", "pc", "from the density centre of the cluster"),
+    Quantity("abs_mag_g", **_MAGNITUDE, label=r"$M_G$", description="absolute, Gaia's G, no extinction"),
+    Quantity("abs_mag_rp", **_MAGNITUDE, label=r"$M_{RP}$", description="absolute, Gaia's RP, no extinction"),
+    Quantity("bp_rp_0", **_MAGNITUDE, label=r"$(BP-RP)_0$", description="intrinsic colour"),
+    Quantity("semi_major_axis_au", "feature", "AU", "of the binary that the star is in; 0 for single stars"),
+    Quantity(
+        "companion",
+        "feature",
+        description="of a binary: 1 for the brighter star, -1 for the fainter one, which is the next row; "
+        "0 for single stars",
+    ),
+    Quantity("v_error_kms", **_ERROR, unit="km/s", description="standard error of vy and vz"),
+    Quantity("abs_mag_g_error", **_ERROR, unit="mag", description="standard error of abs_mag_g"),
+    Quantity("bp_rp_0_error", **_ERROR, unit="mag", description="standard error of bp_rp_0"),
+    Quantity(
+        "membership_probability",
+        "feature",
+        description="as listed; 1 where a catalogue has none",
+        label="membership probability",
+        scaler="identity",
+    ),
     Quantity("time", "target", "Myr", label="age", short_name="age", is_default=True, sets=("time",)),
     Quantity("total_mass", **_MASS, label="total mass"),
     Quantity("total_mass_within_r_tidal", **_MASS, label=r"mass within $r_{\rm tidal}$"),
