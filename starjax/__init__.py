@@ -7,7 +7,8 @@ def load(run):
     """Return a finished run as a `starjax.inference.predictor.Predictor`.
 
     Args:
-      run: path of the run directory.
+      run: name of a packaged model, such as 'gaia', or path of a run directory. Text without a separator is a
+        directory only if no packaged model has this name; './gaia' and a `pathlib.Path` always are.
 
     Raises:
       starjax.errors.StarjaxError: the run does not exist, is not finished, or is damaged.

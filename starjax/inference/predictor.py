@@ -24,8 +24,8 @@ from starjax.evaluation.evaluator import Evaluator
 from starjax.evaluation.posterior import MemberOutputs, Posterior, posterior_table
 from starjax.inference import prediction_table
 from starjax.inference.prediction_table import Prediction
-from starjax.runs import member_progress, run_config
-from starjax.runs.checkpoints import Checkpoints
+from starjax.io import files
+from starjax.runs import best_params, pretrained, run_config
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory
 from starjax.runs.state import read_finished_record
@@ -54,7 +54,7 @@ class Predictor:
       run_dir: its run directory.
       record: its record (see `runs.directory.read_record`).
       config: its resolved config.
-      checkpoint: the checkpoint that its parameters are read from.
+      checkpoint: the checkpoint, or the file of a packaged model, that its parameters are read from.
       epochs: the best epoch of each ensemble member that has not failed.
       params: the parameters at these epochs, members along the first axis.
       feature_scalers, target_scalers: scalers of features and targets.
@@ -141,6 +141,8 @@ class Predictor:
             predictions = predictions.assign(catalog=str(table), catalog_sha256=stars.meta["sha256"])
         predictions = predictions.assign(
             run=str(self.run_dir.path),
+            # Of the digests of all files, so that it identifies the run wherever it lies.
+            run_sha256=files.sha256(self.run_dir.path / files.SUMS),
             checkpoint=str(self.checkpoint),
             epochs=", ".join(map(str, self.epochs)),
             versions=", ".join(
@@ -217,7 +219,10 @@ class Predictor:
 
 
 def load_predictor(run: Path | str) -> Predictor:
-    """Load a finished run.
+    """Load a finished run, or a packaged model.
+
+    Args:
+      run: its directory, or the name of a packaged model (see `runs.pretrained.find_run`).
 
     >>> run = starjax.load(run_directory)
     >>> prediction = run.predict(catalog_file)  # or an astropy Table, or a pandas DataFrame
@@ -228,43 +233,30 @@ def load_predictor(run: Path | str) -> Predictor:
     Left out because the proper motion is missing: 3 stars (rows 28, 103, 324).
 
     Raises:
-      RunDirectoryError, PredictorError, ScalerError, CalibrationError, OutOfDistributionError: the directory
-        holds no finished run, or one of its files cannot be used.
+      RunDirectoryError, PredictorError, BestParamsError, CheckpointError, ScalerError, CalibrationError,
+        OutOfDistributionError: the directory holds no finished run, or one of its files cannot be used.
     """
-    run_dir = RunDirectory(Path(run))
+    run_dir = pretrained.find_run(run)
     record = read_finished_record(run_dir)
     config = config_from_record(record["config"])
     if run_config.is_sweep(config) and config.ensemble.size > 1:
         raise PredictorError(
             f"{run_dir.path} is a sweep over hyperparameters: name its best run, {run_dir.path}-best"
         )
-    checkpoint, epochs, params = _best(run_dir, config)
+    mesh = devices.make_mesh(devices=jax.local_devices()[:1])
+    best = best_params.load_best(run_dir, abstract_arrays(config, mesh))
     return Predictor(
         run_dir,
         record,
         config,
-        checkpoint,
-        epochs,
-        params,
+        best.path,
+        best.epochs,
+        best.params,
         feature_scalers=_scalers(run_dir, BUNDLES["feature"]),
         target_scalers=_scalers(run_dir, BUNDLES["target"]),
         calibrated=calibration.load(run_dir.calibration, config.data.target_keys),
         reference=out_of_distribution.load(run_dir.training_set),
     )
-
-
-def _best(run_dir: RunDirectory, config: ConfigDict) -> tuple[Path, tuple[int, ...], dict]:
-    """Return the last checkpoint, and the best epoch and parameters of each member that has not failed."""
-    mesh = devices.make_mesh(devices=jax.local_devices()[:1])
-    if not run_dir.checkpoints.is_dir():
-        raise PredictorError(f"{run_dir.checkpoints} is missing: restore it, or train the run again")
-    with Checkpoints(run_dir.checkpoints, is_read_only=True) as checkpoints:
-        restored = checkpoints.restore_last(abstract_arrays(config, mesh))
-    progress = member_progress.from_checkpoint(restored.content)
-    has_succeeded = np.array([not member.is_failed for member in progress])
-    epochs = tuple(member.best_epoch for member in progress if not member.is_failed)
-    best = jax.tree.map(lambda x: np.asarray(x)[has_succeeded], restored.arrays["best"])
-    return run_dir.checkpoints / str(restored.epoch), epochs, best
 
 
 def _scalers(run_dir: RunDirectory, name: str) -> ScalerBundle:

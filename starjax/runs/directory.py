@@ -59,6 +59,9 @@ class RunDirectory:
     training_set = _Entry("training_set.npz")
     figures = _Entry("figures")
     test_metrics = _Entry("test_metrics.json")
+    # Of a packaged model: its best parameters, instead of checkpoints, and its card.
+    params = _Entry("params.npz")
+    card = _Entry("README.md")
 
     @property
     def name(self) -> str:

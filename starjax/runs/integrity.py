@@ -30,6 +30,7 @@ def _result_files(run_dir: RunDirectory) -> list[Path]:
         run_dir.calibration,
         run_dir.coverage,
         run_dir.training_set,
+        run_dir.params,
         *(run_dir.path / name for name in BUNDLES.values()),
     ]
     return [*results, *run_dir.figures.glob("*.png"), *run_dir.checkpoints.rglob("*")]
