@@ -160,6 +160,6 @@ def read_cluster_names(column: Column, where: str) -> Column:
     bad = np.flatnonzero(missing | names.str.lower().isin(tables.MISSING))
     if len(bad):
         raise CatalogError(
-            f"{where} is empty in {row_numbers(bad + 1)}: every star needs the name of its cluster"
+            f"{where} is empty in {row_numbers(bad + 1)}: every row needs the name of a cluster"
         )
     return Column(_short(names, where))

@@ -24,7 +24,7 @@ _MAX_SPEED_KMS = 1000.0
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Properties of a cluster that the user states; None is estimated from the catalogue.
+    """Properties of a cluster that the user states; None is not known, or estimated from the catalogue.
 
     Attributes:
       centre: (ra, dec) [deg, ICRS].
@@ -32,6 +32,7 @@ class View:
       radial_velocity_kms: radial velocity of the cluster.
       parallax_zero_point_mas: subtracted from all parallaxes; Gaia's is about -0.02 to -0.05.
       extinction_v_mag: extinction A_V in front of the cluster.
+      extinction_v_error_mag: standard error of the extinction; None if it is not known.
       clip: True to leave out non-members.
 
     Raises:
@@ -43,6 +44,7 @@ class View:
     radial_velocity_kms: float | None = None
     parallax_zero_point_mas: float = 0.0
     extinction_v_mag: float = 0.0
+    extinction_v_error_mag: float | None = None
     clip: bool = True
 
     def __post_init__(self):
@@ -53,6 +55,8 @@ class View:
             raise CatalogError(f"distance_pc={self.distance_pc} should be positive")
         if self.extinction_v_mag < 0:
             raise CatalogError(f"extinction_v_mag={self.extinction_v_mag} should not be negative")
+        if self.extinction_v_error_mag is not None and self.extinction_v_error_mag < 0:
+            raise CatalogError(f"extinction_v_error_mag={self.extinction_v_error_mag} should not be negative")
         if self.centre is not None and not -90 <= self.centre[1] <= 90:
             raise CatalogError(f"centre={self.centre} should be (ra, dec) in degrees")
 

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
             usage=usage and f"%(prog)s {usage}",
             description=description,
             epilog=epilog,
-            formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=27, width=80),
+            formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=31, width=80),
         )
         self.add_argument(
             "--log_level",

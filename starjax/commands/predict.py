@@ -15,7 +15,7 @@ def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser(
         "predict",
-        "Predict age and mass of observed clusters. What is not given is estimated from the catalogue.",
+        "Predict age and mass of clusters. What is not given is estimated from the stars.",
         usage="--run=DIR --catalog=FILE [option ...]",
         epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
         "log_L_L_sol cluster, and errors such as pmra_error.",
@@ -43,6 +43,8 @@ def parser() -> cli.Parser:
         default=0.0,
         help="extinction A_V of the cluster [%(default)s]",
     )
+    add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction")
+    add("--clusters", metavar="FILE", help="table: cluster ra dec and the 5 options above")
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     return options
@@ -60,20 +62,32 @@ def main(arguments: argparse.Namespace) -> None:
         radial_velocity_kms=arguments.radial_velocity_kms,
         parallax_zero_point_mas=arguments.parallax_zero_point_mas,
         extinction_v_mag=arguments.extinction_v_mag,
+        extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
     )
     for option in ("run", "catalog", "out"):
         _check_encodable(option, getattr(arguments, option))
+    views = {} if arguments.clusters is None else _views(arguments.clusters, view)
     out, columns = Path(arguments.out), _columns(arguments.columns)
     # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
     run = load_predictor(arguments.run)
     # The help states the default as a number, since reading it from there would import jax.
     num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
-    prediction = run.predict(arguments.catalog, view, num_draws, columns)
+    prediction = run.predict(arguments.catalog, view, num_draws, columns, views)
     written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)
     prediction_files.print_prediction(prediction, run)
     print(f"wrote {out} with {', '.join(path.name for path in written)}")
+
+
+def _views(path: str, default):
+    """Return the view of each cluster of a table, and print which of its columns are not used."""
+    from starjax.catalogs import cluster_table
+
+    table = cluster_table.read_cluster_table(Path(path))
+    if unused := table.meta["unused"]:
+        print(f"{path}: columns not used: {', '.join(unused)}")
+    return cluster_table.cluster_views(table, default)
 
 
 def _columns(text: str) -> dict[str, str]:

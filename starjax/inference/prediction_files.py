@@ -12,6 +12,7 @@ from astropy.table import Table
 from rich.table import Table as ConsoleTable
 
 from starjax import errors, quantities
+from starjax.catalogs import cluster_table
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.inference import cluster_figure
 from starjax.inference.prediction_table import Prediction
@@ -203,6 +204,8 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
             print(f"{row['cluster']}: {note}")
     for name, reason in prediction.refused.items():
         print(f"{name}, no prediction: {reason}")
+    if prediction.unmatched:
+        print(cluster_table.describe_unmatched(prediction.unmatched))
     print(NOTE_ON_CLASSICAL_MASSES)
     if whole := run.run_dir.whole:
         print(

@@ -33,12 +33,14 @@ class Prediction:
       members: by cluster, the stars that the prediction is based on, and notes on those that were left out.
       posterior: the distributions behind the table.
       refused: by cluster, the reason why it cannot be predicted.
+      unmatched: clusters of which something was stated, but of which the catalogue has no stars.
     """
 
     table: pd.DataFrame
     members: dict[str, ClusterMembers] = dataclasses.field(repr=False)
     posterior: Posterior = dataclasses.field(repr=False)
     refused: dict[str, str]
+    unmatched: tuple[str, ...] = ()
 
 
 def prediction_table(

@@ -12,7 +12,7 @@ from astropy.table import Table
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.catalogs import member_list
+from starjax.catalogs import cluster_table, member_list
 from starjax.catalogs.features import derive_features
 from starjax.catalogs.membership import View
 from starjax.datasets.dataset import BUNDLES
@@ -40,6 +40,7 @@ NUM_DRAWS = 16
 # Immutable defaults of arguments.
 DEFAULT_VIEW = View()
 SAME_NAMES: Mapping[str, str] = types.MappingProxyType({})
+NO_VIEWS: Mapping[str, View] = types.MappingProxyType({})
 
 
 class PredictorError(errors.StarjaxError):
@@ -100,6 +101,7 @@ class Predictor:
         view: View = DEFAULT_VIEW,
         num_draws: int = NUM_DRAWS,
         columns: Mapping[str, str] = SAME_NAMES,
+        views: Mapping[str, View] = NO_VIEWS,
     ) -> Prediction:
         """Predict the targets of observed clusters from their member catalogue.
 
@@ -108,9 +110,10 @@ class Predictor:
             `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one). A
             column `cluster` tells the stars of several clusters apart.
           view: properties of the clusters that are given instead of estimated from the catalogue; used for
-            all clusters.
+            all clusters that `views` does not name.
           num_draws: see `posterior`.
           columns: the catalogue's column names by ours, where they differ.
+          views: the same as `view` for single clusters, by name (see `catalogs.cluster_table`).
 
         Returns:
           The predictions and the stars that they are based on; clusters that cannot be predicted are listed
@@ -126,13 +129,16 @@ class Predictor:
             stars = member_list.check_member_list(table, "the table", columns)
         # One cluster that cannot be predicted does not stop the others.
         members, refused = {}, {}
-        for name, cluster_stars in member_list.split_clusters(stars).items():
+        clusters = member_list.split_clusters(stars)
+        unmatched = tuple(name for name in views if name not in clusters)
+        for name, cluster_stars in clusters.items():
             try:
-                members[name] = derive_features(cluster_stars, self.feature_keys, view)
+                members[name] = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
             except errors.StarjaxError as error:
                 refused[name] = str(error)
         if not members:
-            raise PredictorError("; ".join(f"cluster {name}: {reason}" for name, reason in refused.items()))
+            reasons = "; ".join(f"cluster {name}: {reason}" for name, reason in refused.items())
+            raise PredictorError(" ".join([reasons, cluster_table.describe_unmatched(unmatched)]).strip())
         posterior = self.posterior({name: one.feature for name, one in members.items()}, num_draws)
         predictions = prediction_table.prediction_table(
             self.target_keys, self.feature_keys, self.reference, members, posterior, self.caveats
@@ -149,7 +155,7 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        return Prediction(predictions, members, posterior, refused)
+        return Prediction(predictions, members, posterior, refused, unmatched)
 
     def posterior(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
         """Return the posterior of clusters from the physical features of their stars.

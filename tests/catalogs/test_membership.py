@@ -197,7 +197,14 @@ def test_impossible_values_are_refused(make_cluster):
 
 @pytest.mark.parametrize(
     "stated",
-    [{"distance_pc": -5.0}, {"distance_pc": np.nan}, {"centre": (10.0, 100.0)}, {"extinction_v_mag": -1.0}],
+    [
+        {"distance_pc": -5.0},
+        {"distance_pc": np.nan},
+        {"centre": (10.0, 100.0)},
+        {"extinction_v_mag": -1.0},
+        {"extinction_v_error_mag": -0.1},
+        {"extinction_v_error_mag": np.inf},
+    ],
 )
 def test_impossible_views_are_refused(stated):
     (name,) = stated

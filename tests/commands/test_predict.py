@@ -150,6 +150,28 @@ def test_the_digest_is_that_of_the_catalogue_as_it_was_read(mixture, stars_named
     assert set(found.table["catalog_sha256"]) == {digest}
 
 
+def test_a_table_states_what_is_known_of_each_cluster_and_options_the_rest(
+    mixture, stars_named, tmp_path, capsys
+):
+    catalog, clusters, out = tmp_path / "stars.parquet", tmp_path / "clusters.csv", tmp_path / "out"
+    pd.concat([stars_named("M67"), stars_named("NGC 752").assign(source_id=np.arange(407))]).to_parquet(
+        catalog
+    )
+    clusters.write_text("cluster,distance_pc,age\nM67,210,9.5\nM1,,\n")
+    run_command(
+        f"--run={mixture.path}",
+        f"--catalog={catalog}",
+        f"--clusters={clusters}",
+        f"--out={out}",
+        "--distance_pc=190",
+    )
+    distance = pd.read_csv(out / "prediction.csv", index_col="cluster")["distance_pc"]
+    assert (distance["M67"], distance["NGC 752"]) == (210, 190)
+    printed = capsys.readouterr().out
+    assert f"{clusters}: columns not used: age" in printed
+    assert "The catalogue has no cluster M1" in printed
+
+
 def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, tmp_path):
     (tmp_path / "out").touch()
     arguments = (
@@ -172,6 +194,8 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
         ("--distance_pc=-3", "positive"),
+        ("--extinction_v_error_mag=-1", "not be negative"),
+        ("--clusters=none.csv", "none.csv: there is no such file"),
     ],
 )
 def test_invalid_options_are_an_error(mixture, tmp_path, option, said):

@@ -109,6 +109,31 @@ def test_a_cluster_that_cannot_be_predicted_does_not_stop_the_others(mixture, st
     assert prediction_files.NOTE_ON_COMPLETENESS in printed
 
 
+def test_each_cluster_has_its_own_view_and_the_others_the_default(mixture, stars, capsys):
+    half = stars[:200].copy()
+    both = Table(np.concatenate([stars[:200].as_array(), half.as_array()]), names=stars.colnames)
+    both["cluster"] = ["near"] * 200 + ["far"] * 200
+    both.remove_column("source_id")
+    both["ra"][200:] += 30
+    run = load_predictor(mixture.path)
+    views = {"far": View(distance_pc=210, extinction_v_mag=1.0), "Messier 1": View()}
+    found = run.predict(both, View(distance_pc=190), views=views)
+    distance = found.table.set_index("cluster")["distance_pc"]
+    assert (distance["near"], distance["far"]) == (190, 210)
+    assert any("A_V of 1 mag" in note for note in found.members["far"].notes)
+    assert any("A_V of 0 mag" in note for note in found.members["near"].notes)
+    assert found.unmatched == ("Messier 1",)
+    prediction_files.print_prediction(found, run)
+    assert "The catalogue has no cluster Messier 1: what is stated" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_the_error_without_any_prediction_names_clusters_that_the_catalogue_lacks(mixture, stars):
+    with pytest.raises(PredictorError, match=r"only 8 stars .* The catalogue has no cluster M1:"):
+        load_predictor(mixture.path).predict(stars[:8], views={"M1": View()})
+
+
 def test_two_clusters_under_one_name_are_an_error(mixture, stars):
     both = stars[:200].copy()
     both["parallax"] = np.where(np.arange(200) < 100, 5.0, 9.0)
