@@ -10,6 +10,8 @@ import dataclasses
 
 import numpy as np
 
+from starjax.gaia.extinction import EXTINCTION_BP, EXTINCTION_G, EXTINCTION_RP
+
 # Bolometric, of one nominal solar luminosity (IAU 2015 resolution B2).
 MAGNITUDE_OF_SUN = 4.74
 
@@ -54,11 +56,6 @@ _DWARFS = np.array(
 )
 _COLOUR, _MAGNITUDE_G, _MAGNITUDE_BOL = _DWARFS.T
 COLOUR_RANGE = (_COLOUR[0], _COLOUR[-1])
-
-# Extinction in Gaia EDR3's passbands per A_V, for a G2 V star and the extinction curve of Cardelli et al.
-# 1989 and O'Donnell 1994 with R_V = 3.1, as the PARSEC isochrones list it (stev.oapd.inaf.it/cmd). It varies
-# by some 10 % with colour.
-EXTINCTION_G, EXTINCTION_BP, EXTINCTION_RP = 0.83627, 1.08337, 0.63439
 
 
 @dataclasses.dataclass(frozen=True)

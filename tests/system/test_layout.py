@@ -20,7 +20,7 @@ LAYERS = (
     {"nbody6", "catalogs"},
     {"datasets", "models"},
     {"io"},
-    {"runtime", "ops"},
+    {"runtime", "ops", "gaia"},
     {"quantities"},
     {"errors"},
 )
