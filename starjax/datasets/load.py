@@ -1,4 +1,4 @@
-"""Loading of data sets by name: a directory, the packaged sample, or a data set of TensorFlow Datasets."""
+"""Loading of data sets by name: a directory, a packaged one, or a data set of TensorFlow Datasets."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ from starjax.datasets.shard import Shard
 from starjax.datasets.split_manifest import SPLITS
 from starjax.io import files
 
-SAMPLE_NAME = "sample"
-SAMPLE_DIRECTORY = Path(__file__).parent / "sample"
+# The packaged data sets, by name.
+PACKAGED = {name: Path(__file__).parent / name for name in ("sample", "clusters")}
+SAMPLE_DIRECTORY, CLUSTERS_DIRECTORY = PACKAGED["sample"], PACKAGED["clusters"]
 
 
 def load_dataset(
@@ -23,7 +24,8 @@ def load_dataset(
     If a scaled shard is missing, the raw one is scaled with the directory's scalers, in memory.
 
     Args:
-      name: a data set directory, 'sample' for the packaged one, or 'tfds:NAME' for one of TFDS.
+      name: a data set directory, the name of a packaged one ('sample' or 'clusters'), or 'tfds:NAME' for
+        one of TFDS.
       mapped: leave the features of scaled shards on disk, except those of compressed files and of TFDS.
 
     Raises:
@@ -85,7 +87,7 @@ def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
     if not folder.is_dir():
         raise DatasetError(
             f"data.dataset={name!r}: there is no folder {folder.absolute()}: name one made by starjax build, "
-            f"the packaged {SAMPLE_NAME!r}, or {TFDS}NAME"
+            f"a packaged one ({_packaged_names()}), or {TFDS}NAME"
         )
     scaled = {split: shard_files.find_shard_files(folder, "scaled", split) for split in SPLITS}
     kinds = {split: "scaled" if found else "raw" for split, found in scaled.items()}
@@ -98,7 +100,7 @@ def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
     if missing:
         raise DatasetError(
             f"data.dataset={name!r} lacks {', '.join(missing)}: build it with starjax build, "
-            f"or use the packaged data.dataset={SAMPLE_NAME!r}"
+            f"or use a packaged one: {_packaged_names()}"
         )
     return kinds, paths
 
@@ -116,7 +118,12 @@ def dataset_directory(name: str) -> Path:
         from starjax.datasets import tfds_directory
 
         return tfds_directory.version_directory(name)
-    return SAMPLE_DIRECTORY if name == SAMPLE_NAME else Path(name)
+    return PACKAGED.get(name, Path(name))
+
+
+def _packaged_names() -> str:
+    """Return the names of the packaged data sets for messages: 'sample' or 'clusters'."""
+    return " or ".join(map(repr, PACKAGED))
 
 
 def dataset_fingerprint(directory: Path, paths: list[Path]) -> str:
