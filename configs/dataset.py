@@ -2,17 +2,24 @@
 
     starjax build --config=dataset --config.caches=DIR --config.split_manifest=split.json --config.out=DIR
 
-Each field can be set by an option `--config.FIELD=VALUE`.
+Each field can be set by an option `--config.FIELD=VALUE`. With `--config=dataset:observer`, the features are
+those that the observer needs: both stars of every binary, with magnitudes and colours.
 """
 
 from ml_collections import ConfigDict
 
 from starjax import quantities
+from starjax.errors import ConfigError
 from starjax.runtime import environment
 
 
-def get_config() -> ConfigDict:
-    """Return the locked config of a build."""
+def get_config(features: str = "default") -> ConfigDict:
+    """Return the locked config of a build, with the default features or with those of the observer."""
+    feature_keys = {"default": quantities.default_keys("feature"), "observer": quantities.OBSERVER}
+    if features not in feature_keys:
+        raise ConfigError(
+            f"--config=dataset:{features}: after the colon, choose one of {', '.join(feature_keys)}"
+        )
     config = ConfigDict()
     # Folder with files <run_id>-obs.joblib (or -raw.joblib), also in subfolders, one per simulation; empty:
     # scale the raw shards that are in `out`.
@@ -22,8 +29,9 @@ def get_config() -> ConfigDict:
     # Data set directory to write.
     config.out = f"{environment.default('OUTPUT_BASE', 'output')}/dataset"
 
-    # Features of a star: columns of `stars` in the caches (units: starjax/quantities.py).
-    config.feature_keys = quantities.default_keys("feature")
+    # Features of a star: columns of `stars` in the caches, or magnitudes and binaries, which are derived
+    # (units: starjax/quantities.py).
+    config.feature_keys = feature_keys[features]
     # Targets, properties of the cluster: `time` [Myr], or scalars in the header of a snapshot.
     config.target_keys = quantities.default_keys("target")
     # Groups (keys, method): the columns of a group share one scale. starjax/datasets/scalers/scaler.py lists

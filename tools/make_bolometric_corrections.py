@@ -21,6 +21,26 @@ from starjax.nbody6.magnitudes import BANDS
 SHA256 = "164f12ac758b6b454bbde9b08c28b1d0e51dbe08e2108d7a44723fc06fdf2f12"
 # The group of the file; its rows are T_eff [K], log g [cgs], [Fe/H], A_V, R_V and the corrections.
 _GROUP, _NUM_COORDINATE = "UBVRIplus", 5
+# Kept in the file, as the licence of the package demands.
+NOTICE = """\
+Bolometric corrections of MIST 1.2 (Dotter 2016, ApJS 222, 8; Choi et al. 2016, ApJ 823, 102), as distributed
+in astrolachesis 1.0.9 under the MIT License, Copyright (c) 2026 José Vines:
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without
+limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of
+the Software, and to permit persons to whom the Software is furnished to do so, subject to the following
+conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial
+portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT
+LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO
+EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN
+AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE
+OR OTHER DEALINGS IN THE SOFTWARE.
+"""
 # Of [Fe/H]: more than the stellar evolution of NBODY6 can have (Hurley et al. 2000: Z from 0.0001 to 0.03).
 METALLICITIES = (-2.5, 0.5)
 
@@ -36,7 +56,7 @@ def read_rows(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def make_table(rows: np.ndarray, metallicity: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the arrays of the packaged table: its axes, and the corrections without extinction [mmag].
+    """Return the arrays of the packaged table: axes, corrections without extinction [mmag], and a notice.
 
     Args: what `read_rows` returns.
     """
@@ -53,6 +73,7 @@ def make_table(rows: np.ndarray, metallicity: np.ndarray, names: Sequence[str]) 
         "log_t_eff": np.log10(t_effs),
         "log_gravity": gravities,
         "correction_mmag": np.rint(1000 * correction.reshape(shape)).astype(np.int16),
+        "notice": np.array(NOTICE),
     }
 
 

@@ -16,7 +16,7 @@ def parser() -> cli.Parser:
         usage="--config=dataset [--config.FIELD=VALUE ...]",
         config="dataset",
     )
-    options.add_argument("--config", metavar="NAME", help="dataset, or your own file")
+    options.add_argument("--config", metavar="NAME", help="dataset, dataset:observer, or your own file")
     options.add_argument("--config.caches", metavar="DIR", help="folder of NBODY6 caches [$JOBLIB_ROOT]")
     options.add_argument(
         "--config.split_manifest", metavar="FILE", help="made by starjax splits [$SPLIT_MFT_JSON]"

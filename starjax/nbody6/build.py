@@ -22,7 +22,7 @@ from starjax.datasets.dataset import BUNDLES, scale_lazily
 from starjax.datasets.scalers import bundle, scaler
 from starjax.datasets.split_manifest import SPLITS
 from starjax.io import directory_lock, files
-from starjax.nbody6 import build_state, caches, simulation_shards
+from starjax.nbody6 import build_state, caches, simulation_shards, star_columns
 from starjax.nbody6.build_state import PARTS, BuildError, BuildStatus
 from starjax.runtime import log, progress_bar, signals
 
@@ -145,7 +145,7 @@ def _cache_sources(config: ConfigDict) -> dict:
             "config.split_manifest is empty: name one (or set SPLIT_MFT_JSON); starjax splits creates it"
         )
     assigned = split_manifest.load_manifest(config.split_manifest)
-    found = caches.find_caches(config.caches)
+    found = _find_caches(config)
     wanted = [run_id for run_ids in assigned.values() for run_id in run_ids]
     missing = [run_id for run_id in wanted if run_id not in found]
     if missing:
@@ -159,6 +159,11 @@ def _cache_sources(config: ConfigDict) -> dict:
     }
 
 
+def _find_caches(config: ConfigDict) -> dict[str, Path]:
+    """Return the cache of each simulation, of the kind that suits the features."""
+    return caches.find_caches(config.caches, prefer_raw=star_columns.need_components(config.feature_keys))
+
+
 def _cache_version(path: Path) -> list:
     """Return what identifies a version of a cache, without reading it.
 
@@ -169,7 +174,7 @@ def _cache_version(path: Path) -> list:
 
 def _build_raw(config: ConfigDict, out: Path, sources: dict) -> dict:
     """Write the raw shards; return the counts for the record."""
-    found = caches.find_caches(config.caches)
+    found = _find_caches(config)
     selection = caches.Selection(
         tuple(config.feature_keys), tuple(config.target_keys), config.min_stars, config.on_bad == "skip"
     )

@@ -2,7 +2,8 @@
 
 An obs cache is `{(x, y, z) [pc]: {time [Myr]: snapshot}}`, where the outer key is the position of the cluster
 relative to the observer; a raw cache has no outer level. A snapshot is a dict with `time`, `header` (a dict
-of scalars) and `stars` (a data frame, one row per star).
+of scalars), `stars` (a data frame, one row per star) and `binary_systems` (one row per binary). `snapshot.py`
+reads single snapshots, `star_columns.py` their features.
 """
 
 import dataclasses
@@ -11,36 +12,19 @@ import math
 import numbers
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from starjax import errors, quantities
 from starjax.datasets.shard import Shard
 from starjax.io import decompress, unpickle
+from starjax.nbody6 import star_columns
+from starjax.nbody6.snapshot import MEMBER_FLAG, CacheError, Snapshot, is_finite, read_targets, shown
+
+__all__ = ["CacheError", "CachedSimulation", "Selection", "find_caches", "load_cache", "read_simulation"]
 
 SUFFIXES = ("-obs.joblib", "-raw.joblib")
-MEMBER_FLAG = "is_within_2x_r_tidal"
 # A snapshot takes at least this many bytes in a cache: three entries, one of which is a data frame.
 _MIN_BYTES = 256
-# Beyond it, values would be infinite in a shard.
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-class CacheError(errors.StarjaxError):
-    """A cache or a snapshot that cannot be used; the message names file, snapshot, column and reason."""
-
-
-class Snapshot(NamedTuple):
-    """One snapshot of a cache: its position [pc] (None in a raw cache), time [Myr] and content."""
-
-    position: tuple[float, ...] | None
-    time: float
-    content: dict[str, Any]
-
-    def __str__(self):
-        position = "" if self.position is None else f" at position {self.position} pc"
-        return f"snapshot {self.time} Myr{position}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Selection:
     """The part of a cache that enters a data set.
 
     Attributes:
-      feature_keys: columns of the stars.
+      feature_keys: columns of the stars, and what `star_columns` derives.
       target_keys: values of the header, or `time`.
       min_stars: minimum number of rows in the `stars` of a snapshot.
       skip_bad: leave out unusable snapshots instead of raising an error.
@@ -76,8 +60,10 @@ class CachedSimulation:
     skipped: tuple[str, ...]
 
 
-def find_caches(root: Path) -> dict[str, Path]:
-    """Return the cache of each simulation below `root`, in the order of the ids; obs caches are preferred.
+def find_caches(root: Path, *, prefer_raw: bool = False) -> dict[str, Path]:
+    """Return the cache of each simulation below `root`, in the order of the ids.
+
+    Of a simulation that has both, it is the obs cache, or else, with `prefer_raw`, the raw one.
 
     Raises:
       CacheError: the folder does not exist or contains no cache, or a simulation has two of the same kind.
@@ -85,8 +71,8 @@ def find_caches(root: Path) -> dict[str, Path]:
     if not Path(root).is_dir():
         raise CacheError(f"{root} is not a folder")
     found: dict[str, Path] = {}
-    # obs caches last, so that they replace raw ones of the same simulation.
-    for suffix in reversed(SUFFIXES):
+    # The preferred kind last, so that it replaces the other one of the same simulation.
+    for suffix in SUFFIXES if prefer_raw else reversed(SUFFIXES):
         of_kind: dict[str, Path] = {}
         for path in sorted(filter(Path.is_file, Path(root).rglob(f"*{suffix}"))):
             run_id = path.name.removesuffix(suffix)
@@ -138,10 +124,10 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
     levels = cache.items() if is_observed else [(None, cache)]
     for position, times in levels:
         if position is not None and not _is_position(position):
-            raise CacheError(f"{path}: a position should be three numbers [pc], got {_shown(position)}")
+            raise CacheError(f"{path}: a position should be three numbers [pc], got {shown(position)}")
         if not isinstance(times, dict):
             raise CacheError(
-                f"{path}: position {_shown(position)} has a {type(times).__name__} instead of a dict of "
+                f"{path}: position {shown(position)} has a {type(times).__name__} instead of a dict of "
                 "snapshots"
             )
         for time, snapshot in times.items():
@@ -149,30 +135,16 @@ def _snapshots(path: Path, cache) -> Iterator[Snapshot]:
             for key, (kind, name) in kinds.items():
                 if not isinstance(content.get(key), kind):
                     raise CacheError(
-                        f"{path}: the snapshot at {_shown(time)} Myr should have a {name} as {key}, "
+                        f"{path}: the snapshot at {shown(time)} Myr should have a {name} as {key}, "
                         f"has {type(content.get(key)).__name__}"
                     )
-            if not _is_finite(content["time"]):
-                raise CacheError(f"{path}: the snapshot at {_shown(time)} Myr has an invalid `time`")
-            yield Snapshot(position, float(content["time"]), content)
+            if not is_finite(content["time"]):
+                raise CacheError(f"{path}: the snapshot at {shown(time)} Myr has an invalid `time`")
+            yield Snapshot(path, position, float(content["time"]), content)
 
 
 def _is_position(value) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_finite, value))
-
-
-def _is_finite(value: Any) -> bool:
-    """Return whether a value is a number that is finite as float32."""
-    # Not converted to a float: that fails for integers beyond its range.
-    return isinstance(value, numbers.Real) and bool(-_LARGEST < cast(Any, value) < _LARGEST)
-
-
-def _shown(value) -> str:
-    """Return a value as text for a message; only the type of containers, which may be huge."""
-    is_plain = isinstance(value, str | numbers.Number) or (
-        isinstance(value, tuple) and all(isinstance(one, str | numbers.Number) for one in value)
-    )
-    return f"{value!r:.80}" if is_plain else f"a {type(value).__name__}"
+    return isinstance(value, tuple) and len(value) == 3 and all(map(is_finite, value))
 
 
 def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimulation:
@@ -189,7 +161,7 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
     features, targets, times, distances, skipped = [], [], [], [], []
     num_too_few, num_bytes = 0, 0
     for snapshot in snapshots:
-        stars = snapshot.content["stars"]
+        stars = snapshot.stars
         if (
             len(stars) < selection.min_stars
             or MEMBER_FLAG not in stars
@@ -198,7 +170,8 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
             num_too_few += 1
             continue
         try:
-            feature, target, time = _read_snapshot(path, snapshot, selection)
+            target, time = read_targets(snapshot, selection.target_keys)
+            feature = star_columns.read_features(snapshot, run_id, selection.feature_keys)
         except CacheError as error:
             if not selection.skip_bad:
                 raise
@@ -232,52 +205,5 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
 
 
 def _may_have_members(flag: np.ndarray) -> bool:
-    """Return False if no star is a member; a flag that is not boolean is an error of `_read_snapshot`."""
+    """Return False if no star is a member; a flag that is not boolean is an error of `read_members`."""
     return flag.dtype != bool or bool(flag.any())
-
-
-def _read_snapshot(path, snapshot, selection):
-    """Return the float32 features (n_star, F), the targets (T,) and the time [Myr] of one snapshot."""
-    stars, header = snapshot.content["stars"], snapshot.content["header"]
-    missing = [key for key in selection.feature_keys if key not in stars]
-    if missing:
-        hint = (
-            ""
-            if snapshot.position
-            else " (raw caches have no sky coordinates: leave them out of feature_keys)"
-        )
-        raise CacheError(f"{path}: {snapshot} has no column {', '.join(missing)} in its stars{hint}")
-    repeated = [key for key in (*selection.feature_keys, MEMBER_FLAG) if list(stars.columns).count(key) > 1]
-    if repeated:
-        raise CacheError(f"{path}: {snapshot} has more than one column {', '.join(repeated)} in its stars")
-    # The header has the exact time, the snapshot rounds it to 0.01 Myr.
-    targets = {"time": snapshot.time, **header}
-    missing = [key for key in selection.target_keys if key not in targets]
-    if missing:
-        raise CacheError(f"{path}: {snapshot} has no {', '.join(missing)} in its header")
-    is_member = stars[MEMBER_FLAG].to_numpy()
-    if is_member.dtype != bool:
-        raise CacheError(
-            f"{path}: {snapshot} has {is_member.dtype} values instead of booleans in column {MEMBER_FLAG}"
-        )
-    feature = np.empty((int(is_member.sum()), len(selection.feature_keys)), dtype=np.float32)
-    for column, key in enumerate(selection.feature_keys):
-        values = stars[key].to_numpy()
-        if values.dtype.kind not in "iuf":
-            raise CacheError(
-                f"{path}: {snapshot} has {values.dtype} values instead of numbers in column {key}"
-            )
-        with np.errstate(over="ignore"):  # checked below
-            feature[:, column] = values[is_member]
-        num_bad = int((~np.isfinite(feature[:, column])).sum())
-        if num_bad:
-            raise CacheError(f"{path}: {snapshot} has {num_bad} values that are not finite in column {key}")
-    for key in (*selection.target_keys, "time"):
-        if not _is_finite(targets[key]):
-            raise CacheError(f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header")
-        # A single mass of 0, of which the logarithm is taken, would spoil the scaler of all.
-        if key == quantities.MASS and targets[key] <= 0:
-            raise CacheError(
-                f"{path}: {snapshot} has {key}={_shown(targets[key])} in its header, which should be positive"
-            )
-    return feature, [targets[key] for key in selection.target_keys], targets["time"]

@@ -27,6 +27,7 @@ from starjax.io import unpickle
 from starjax.nbody6 import caches
 
 SELECTION = caches.Selection(("x", "name_length"), ("mass",), 2, False)
+WITH_BINARIES = caches.Selection(("x", "abs_mag_g", "semi_major_axis_au", "companion"), ("mass",), 2, False)
 
 
 def read_shard(path: Path) -> None:
@@ -79,6 +80,13 @@ def read_cache(path: Path) -> None:
     found = caches.read_simulation(path, "r", SELECTION).shard
     _check_shard(found)
     assert np.isfinite(found.time_myr).all()
+
+
+def read_cache_with_binaries(path: Path) -> None:
+    found = caches.read_simulation(path, "zmet0014", WITH_BINARIES).shard
+    _check_shard(found)
+    companion = found.feature[:, 3]
+    np.testing.assert_array_equal(np.flatnonzero(companion == 1) + 1, np.flatnonzero(companion == -1))
 
 
 def read_pickle(path: Path) -> None:
@@ -140,6 +148,23 @@ def cache_content() -> dict:
     )
     snapshot = {"time": 1.5, "header": {"time": 1.5, "mass": np.float64(7), "centre": (1, 2)}, "stars": stars}
     return {(50, 0, 0): {1.5: snapshot}}
+
+
+def cache_content_with_binaries() -> dict:
+    stars = pd.DataFrame(
+        {
+            "name": [1, 2, 3, 4],
+            "x": [1.0, 2.0, 3.0, 4.0],
+            "mass": [0.5, 1.0, 0.2, 2.0],
+            "log_L_L_sol": [-1.4, 0.0, -2.2, 1.1],
+            "log_T_eff_K": [3.6, 3.76, 3.5, 3.9],
+            "log_R_R_sol": [-0.3, 0.0, -0.6, 0.2],
+            "is_within_2x_r_tidal": [True, True, True, True],
+        }
+    )
+    systems = pd.DataFrame({"pair": ["1+2"], "obj1_name": [1], "obj2_name": [2], "semi": [3.5]})
+    header = {"time": 1.5, "mass": np.float64(7), "metallicity": 0.02}
+    return {1.5: {"time": 1.5, "header": header, "stars": stars, "binary_systems": systems}}
 
 
 def _tables() -> dict[str, bytes]:
@@ -223,6 +248,8 @@ def _seeds() -> dict[str, tuple[Callable[[Path], None], list[bytes]]]:
             [*(_joblib(cache_content(), protocol=p) for p in (2, 5)), _joblib(cache_content(), compress=3)],
         ),
     }
+    with_binaries = [_joblib(cache_content_with_binaries(), protocol=p) for p in (2, 5)]
+    kinds["zmet0014-raw.joblib"] = (read_cache_with_binaries, with_binaries)
     content = [
         cache_content(),
         np.array(["a", "b"]),

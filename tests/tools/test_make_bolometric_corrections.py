@@ -14,7 +14,8 @@ PACKAGED = Path(magnitudes.__file__).with_name("bolometric_corrections.npz")
 def test_the_packaged_table_is_small_complete_and_smooth():
     assert PACKAGED.stat().st_size < 100_000
     with np.load(PACKAGED, allow_pickle=False) as table:
-        assert set(table) == {"metallicity", "log_t_eff", "log_gravity", "correction_mmag"}
+        assert set(table) == {"metallicity", "log_t_eff", "log_gravity", "correction_mmag", "notice"}
+        assert str(table["notice"]) == make_bolometric_corrections.NOTICE
         axes = [table[name] for name in ("metallicity", "log_t_eff", "log_gravity")]
         corrections = table["correction_mmag"]
     assert corrections.shape == (*map(len, axes), len(magnitudes.BANDS)) == (13, 70, 26, 3)
