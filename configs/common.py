@@ -26,6 +26,11 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     # Whether to resume a run that exists in the run directory; otherwise a new directory is made beside it.
     config.resume = True
 
+    # Run directory, or name of a packaged model, from whose best parameters training starts; empty for random
+    # ones. Arrays whose names and shapes agree are copied, those of inputs and outputs only if features, or
+    # targets and head, are the same. Its scalers are used instead of those of the data set.
+    config.init_from = ""
+
     # Number of an epoch to profile, from 1 on; 0 for none. The trace shows what the devices wait for. Best a
     # short epoch, since every operation is recorded.
     config.profile = 0

@@ -119,10 +119,14 @@ def num_params(model: Mapping, num_feature: int, num_output: int) -> int:
 # A table of runs and a grid ask for the same few architectures again and again.
 @functools.cache
 def _num_params(num_feature: int, num_output: int, items: tuple) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(param_shapes(dict(items), num_feature, num_output)))
+
+
+def param_shapes(model: Mapping, num_feature: int, num_output: int) -> dict:
+    """Return shapes and dtypes of the parameters of a model; the arguments are those of `num_params`."""
+
     def params():
-        module = create_module(
-            num_feature=num_feature, num_output=num_output, key=jax.random.key(0), **dict(items)
-        )
+        module = create_module(num_feature=num_feature, num_output=num_output, key=jax.random.key(0), **model)
         return split_module(module)[0]
 
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(params)))
+    return jax.eval_shape(params)

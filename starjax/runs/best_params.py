@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -14,7 +15,9 @@ from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectory
 from starjax.runtime import devices
 
-_EPOCHS, _PREFIX = "epochs", "params/"
+# Before the names of parameters, beside which the file has the epochs.
+PREFIX = "params/"
+_EPOCHS = "epochs"
 
 
 class BestParamsError(errors.StarjaxError):
@@ -73,8 +76,13 @@ def flatten(params: dict) -> dict:
     return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
 
 
+def replace(params: dict, given: Mapping) -> dict:
+    """Return nested parameters with some of them replaced by those given by name (see `flatten`)."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
+
+
 def _name(path) -> str:
-    return _PREFIX + jax.tree_util.keystr(path, simple=True, separator="/")
+    return PREFIX + jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _read(path: Path, like: dict) -> BestParams:
@@ -98,5 +106,4 @@ def _read(path: Path, like: dict) -> BestParams:
         epochs = tuple(map(int, arrays[_EPOCHS]))
     except npz.DAMAGE as error:
         raise BestParamsError(f"{path} cannot be read ({error!r:.200}): restore it") from error
-    params = jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], like)
-    return BestParams(path, epochs, params)
+    return BestParams(path, epochs, replace(like, arrays))

@@ -100,12 +100,19 @@ def locate_run(config: ConfigDict) -> RunDirectory:
     return RunDirectory(directory)
 
 
-def create_record(run_dir: RunDirectory, config: ConfigDict, data: Dataset, layout: dict | None) -> None:
+def create_record(
+    run_dir: RunDirectory,
+    config: ConfigDict,
+    data: Dataset,
+    layout: dict | None,
+    source_sha256: str | None = None,
+) -> None:
     """Write the record of a new run.
 
     Args:
       layout: placement of stars and samples on the devices (see `prepare.Setup`); None for a run with folds,
         which have layouts of their own.
+      source_sha256: identifies the run that its parameters start from; None if they are random.
 
     Raises:
       RunDirectoryError: the directory has got a record in the meantime.
@@ -118,6 +125,7 @@ def create_record(run_dir: RunDirectory, config: ConfigDict, data: Dataset, layo
         "config": config_to_record(config),
         "dataset": {"name": config.data.dataset, "fingerprint": data.fingerprint, "left_out": left_out},
         "layout": layout,
+        "init_from_sha256": source_sha256,
         "versions": environment.package_versions(),
     }
     files.write_json(run_dir.config, record)
@@ -129,7 +137,8 @@ def read_record(run_dir: RunDirectory) -> dict:
     Returns:
       `format`; `config`, resolved; `dataset`: `name`, `fingerprint`, and `left_out`, the simulations that
       validate a fold (None for other runs); `layout`: placement of stars and samples on the devices (None for
-      a run with folds, which have layouts of their own); `versions` of packages.
+      a run with folds, which have layouts of their own); `init_from_sha256`: digest of the run that its
+      parameters start from, if there is one; `versions` of packages.
 
     Raises:
       RunDirectoryError: the record has another format, or cannot be read.

@@ -147,6 +147,19 @@ class RunState:
                 "command again"
             )
 
+    def check_source(self, sha256: str | None) -> None:
+        """Raise RunDirectoryError if the run that the parameters start from has changed since this one began.
+
+        Args:
+          sha256: what now identifies that run (see `directory.create_record`).
+        """
+        # Without a source there is nothing to compare, and records of earlier versions lack the digest.
+        if self.record and sha256 is not None and self.record["init_from_sha256"] != sha256:
+            raise RunDirectoryError(
+                f"{self.run_dir.path} began from another state of config.init_from="
+                f"{self.record['config']['init_from']!r}: restore that run, or set config.resume=False"
+            )
+
     def check_layout(self, layout: dict) -> None:
         """Raise RunDirectoryError if batches would now contain other samples."""
         if not self.record:
@@ -181,15 +194,17 @@ class RunState:
         damaged = {path.relative_to(folder).parts[0] for path in self.damaged if path.is_relative_to(folder)}
         return bool(damaged) and {path.name for path in folder.glob("[0-9]*")} <= damaged
 
-    def write_record(self, config: ConfigDict, data: Dataset, layout: dict | None) -> None:
+    def write_record(
+        self, config: ConfigDict, data: Dataset, layout: dict | None, source_sha256: str | None = None
+    ) -> None:
         """Write the record of the run, unless it has one, and its scalers. Called by all processes.
 
         Args:
-          layout: see `directory.create_record`.
+          layout, source_sha256: see `directory.create_record`.
         """
         if devices.is_main_process():
             if self.status is RunStatus.ABSENT:
-                create_record(self.run_dir, config, data, layout)
+                create_record(self.run_dir, config, data, layout, source_sha256)
             save_scalers(self.run_dir, data)
         devices.sync_processes("record of the run written")
         wait_until_visible(self.run_dir)

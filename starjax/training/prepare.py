@@ -15,6 +15,7 @@ from starjax.runs.directory import RunDirectory
 from starjax.runs.state import RunState
 from starjax.runtime import devices, memory
 from starjax.sampling import device_placement
+from starjax.training.init_params import SourceRun, initial_params
 from starjax.training.trainer import Trainer, create_trainer
 
 
@@ -25,16 +26,22 @@ class RunContext:
     Attributes:
       config: its config.
       state: of its directory, before anything is written.
-      stored: its data set as stored (see `read_dataset`).
+      stored: its data set as stored (see `read_dataset`), in the scaled units of the source.
+      source: the run that its parameters start from; None if they are random.
     """
 
     config: ConfigDict
     state: RunState
     stored: Dataset
+    source: SourceRun | None = None
 
     @property
     def run_dir(self) -> RunDirectory:
         return self.state.run_dir
+
+    @property
+    def source_sha256(self) -> str | None:
+        return None if self.source is None else self.source.sha256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +106,8 @@ def prepare(run: RunContext) -> Setup:
     run.state.check_layout(source.layout)
     # A limit, and not the size: with less memory than before, the run resumes with smaller micro-batches.
     max_micro_batch_size = record["layout"]["micro_batch_size"] if record else None
-    trainer = create_trainer(config, data, source, max_micro_batch_size)
+    params = initial_params(config, run.source, is_new=not record)
+    trainer = create_trainer(config, data, source, max_micro_batch_size, params)
     evaluator = make_evaluator(config, data, placement, trainer.micro_batch_size)
     return Setup(data, source, trainer, evaluator)
 

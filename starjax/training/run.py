@@ -6,7 +6,6 @@ import shutil
 import jax
 from ml_collections import ConfigDict
 
-from starjax.datasets.dataset import Dataset
 from starjax.io import directory_lock
 from starjax.models import factory
 from starjax.reports import console_summary
@@ -18,6 +17,7 @@ from starjax.runs.state import RunState, RunStatus, inspect
 from starjax.runtime import devices, log, signals
 from starjax.sampling import device_placement
 from starjax.training import loop
+from starjax.training.init_params import read_source, rescale
 from starjax.training.prepare import RunContext, Setup, prepare, read_dataset
 from starjax.training.validate_config import check_config
 
@@ -44,11 +44,11 @@ def train_and_test(config: ConfigDict) -> RunDirectory:
     return run_dir
 
 
-def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = None) -> None:
+def _finish(config: ConfigDict, run_dir: RunDirectory, whole: RunContext | None = None) -> None:
     """Do what remains to be done of a run: everything, the part after the last checkpoint, or nothing.
 
     Args:
-      stored: its data set, if already read (see `prepare.read_dataset`).
+      whole: of a fold, the run that it is a part of, with the same data set and source.
     """
     # Everything that may refuse the run comes before the first write: a refused run stays as it was.
     states = _inspect(config, run_dir)
@@ -59,8 +59,12 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
     devices.sync_processes("run directory inspected")
     for one in states:
         one.check_shared()
-    stored = stored or read_dataset(config, state.record)
+    # First, since the data set may take long to read. A finished run no longer needs its source.
+    source = None if whole or status is RunStatus.FINISHED else read_source(config)
+    stored = whole.stored if whole else rescale(config, read_dataset(config, state.record), source)
+    run = RunContext(config, state, stored, whole.source if whole else source)
     state.check_same(config, stored)
+    state.check_source(run.source_sha256)
     is_writer = devices.is_main_process()
     if status is RunStatus.FINISHED:
         if is_writer:
@@ -77,7 +81,6 @@ def _finish(config: ConfigDict, run_dir: RunDirectory, stored: Dataset | None = 
                     f"{run_dir.path} was changed by another process in the meantime: start again"
                 )
             run_dir.test_metrics.unlink(missing_ok=True)  # of a damaged run, which is unfinished from here on
-        run = RunContext(config, state, stored)
         if config.ensemble.num_fold:
             _train_folds(run)
         else:
@@ -137,13 +140,13 @@ def _train_folds(run: RunContext) -> None:
     from starjax.training import cross_validation
 
     config, num_fold = run.config, run.config.ensemble.num_fold
-    run.state.write_record(config, run.stored, layout=None)
+    run.state.write_record(config, run.stored, None, run.source_sha256)
     folds = []
     for number in range(num_fold):
         fold_config, fold_dir = run_config.fold_config(config, number), run.run_dir.fold(number)
         devices.log_on_main_process(f"fold {number + 1} of {num_fold} is left out ({fold_dir.name})")
-        _finish(fold_config, fold_dir, run.stored)
-        fold = RunContext(fold_config, inspect(fold_dir), run.stored)
+        _finish(fold_config, fold_dir, run)
+        fold = RunContext(fold_config, inspect(fold_dir), run.stored, run.source)
         folds.append(cross_validation.read_fold(fold))
     cross_validation.combine_folds(run, folds)
 
@@ -157,7 +160,7 @@ def _train(run: RunContext) -> None:
     )
     setup = prepare(run)
     # Not before the steps are compiled, which determines the micro-batch size in the record.
-    run.state.write_record(config, setup.data, setup.layout)
+    run.state.write_record(config, setup.data, setup.layout, run.source_sha256)
     devices.log_on_main_process(_describe(config, setup))
     num_sample = setup.data.shards["train"].num_snapshot * config.data.num_sample_per_snapshot
     metrics = MetricsLogger(run_dir, config.train.max_epochs, num_sample, is_writer, config.profile)

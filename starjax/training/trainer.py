@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,12 +15,15 @@ from ml_collections import ConfigDict
 from starjax.datasets.dataset import Dataset
 from starjax.models import factory
 from starjax.models.ensemble import EnsembleMembers, map_members
-from starjax.runs import run_config
+from starjax.runs import best_params, run_config
 from starjax.runtime import devices, memory
 from starjax.sampling import augmentation, device_placement
 from starjax.sampling.sampler import Stars
 from starjax.training import step
 from starjax.training.optimizer import average, create_optimizer, schedule_shape
+
+# No parameters to start from (see `create_trainer`).
+RANDOM: Mapping[str, np.ndarray] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +88,16 @@ def create_trainer(
     data: Dataset,
     source: device_placement.Source,
     max_micro_batch_size: int | None = None,
+    initial_params: Mapping[str, np.ndarray] = RANDOM,
 ) -> Trainer:
     """Initialize models and optimizer for the training samples of `source`, and compile the steps.
 
     Args:
       max_micro_batch_size: upper limit for `config.train.micro_batch_size='auto'`; None: none.
+      initial_params: parameters that members start from, by name and members first (see
+        `best_params.flatten`); all others are random.
     """
-    steps = make_steps(config, data, source)
+    steps = make_steps(config, data, source, initial_params)
     micro_batch_size, train_steps = _compile(config, source.mesh, steps, max_micro_batch_size)
     members, schedule = run_config.members(config), _schedule(config, source.num_step)
     # For the log: the optimizer computes its own rates on the devices.
@@ -107,8 +114,13 @@ def create_trainer(
     )
 
 
-def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Source) -> Steps:
-    """Return the training steps of a run for the training samples of `source`."""
+def make_steps(
+    config: ConfigDict,
+    data: Dataset,
+    source: device_placement.Source,
+    initial_params: Mapping[str, np.ndarray] = RANDOM,
+) -> Steps:
+    """Return the training steps of a run for the training samples of `source` (see `create_trainer`)."""
     model, members, mesh = run_config.model(config), run_config.members(config), source.mesh
     spec = _step_spec(config, data, source)
     is_superlinear = factory.model_class(config.model.name).IS_SUPERLINEAR
@@ -128,7 +140,7 @@ def make_steps(config: ConfigDict, data: Dataset, source: device_placement.Sourc
         )
 
     optimizer = spec.create_optimizer(spec.hparams)
-    initial_state = _initial_state(model.new, optimizer, members.seeds)
+    initial_state = _initial_state(model.new, optimizer, members.seeds, initial_params)
     state, member_arrays = devices.shard_members((initial_state, members.arrays()), mesh)
     number = jax.ShapeDtypeStruct((), np.int32)
     return Steps(jitted, StepArguments(state, member_arrays, source.like, number, number, number), num_local)
@@ -189,17 +201,24 @@ def _shared_hparams(config: ConfigDict) -> dict:
     }
 
 
-def _initial_state(new_model: Callable, optimizer: optax.GradientTransformation, seeds: Sequence[int]):
+def _initial_state(
+    new_model: Callable,
+    optimizer: optax.GradientTransformation,
+    seeds: Sequence[int],
+    initial_params: Mapping[str, np.ndarray] = RANDOM,
+):
     """Return the state of all members before the first step."""
 
-    def of_member(key):
+    def of_member(key, given):
         params, _ = factory.split_module(new_model(key))
+        params = best_params.replace(params, given)
         return {"params": params, "opt_state": optimizer.init(params)}
 
     # One after another, so that a member starts from the same bits whatever members there are beside it.
-    of_members = jax.jit(lambda keys: jax.lax.map(of_member, keys))
+    of_members = jax.jit(lambda *arguments: jax.lax.map(lambda one: of_member(*one), arguments))
     # The other half of a seed's key draws the samples of the member (see `EnsembleMembers.arrays`).
-    return of_members(jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds]))
+    keys = jnp.stack([jax.random.split(jax.random.key(seed))[0] for seed in seeds])
+    return of_members(keys, dict(initial_params))
 
 
 def _compile(config: ConfigDict, mesh: jax.sharding.Mesh, steps: Steps, limit: int | None):

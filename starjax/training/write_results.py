@@ -175,7 +175,7 @@ def _write_best_member(
     state.check_same(config, setup.data)
     # All processes look at the directory before the main process writes to it.
     devices.sync_processes("run of the best member inspected")
-    state.write_record(config, setup.data, setup.layout)
+    state.write_record(config, setup.data, setup.layout, run.source_sha256)
     if devices.is_main_process():
         # Test metrics exist if a sweep was killed before its own were written.
         best_dir.test_metrics.unlink(missing_ok=True)
