@@ -109,8 +109,9 @@ def _optim() -> ConfigDict:
 def _data() -> ConfigDict:
     """Return the fields of the data set and of the samples drawn from it."""
     data = ConfigDict()
-    # Data set: a directory made by starjax build; 'sample', the packaged NBODY6 sample; or
-    # 'tfds:NAME:VERSION', a data set of TensorFlow Datasets.
+    # Data set: a directory made by starjax build; a packaged one, 'sample' (small NBODY6 clusters at three
+    # distances) or 'clusters' (NBODY6 clusters with magnitudes and binaries); or 'tfds:NAME:VERSION', a data
+    # set of TensorFlow Datasets.
     data.dataset = "sample"
     # Features of a star, the columns that the model sees; at least one.
     data.feature_keys = ("x", "y", "z", "vx", "vy", "vz")

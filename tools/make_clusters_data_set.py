@@ -2,10 +2,10 @@
 
     python -m tools.make_clusters_data_set --source=clusters.npz --out=starjax/datasets/clusters
 
-The archive has the snapshots of many simulations, one after another: `feature feature_keys` and `companion` of
-each star, `ptr`, `target target_keys`, `header header_keys` and `run_id` of each snapshot. `companion` is the row
-of a star's companion within its snapshot, or -1. The data card says what the columns mean; its template is
-`tools/clusters_card.md`.
+The archive has the snapshots of many simulations, one after another: `feature feature_keys` and `companion`
+of each star, `ptr`, `target target_keys`, `header header_keys` and `run_id` of each snapshot. `companion` is
+the row of a star's companion within its snapshot, or -1. The data card says what the columns mean; its
+template is `tools/clusters_card.md`.
 """
 
 import argparse
@@ -32,8 +32,8 @@ RATIOS, SEED = (0.7, 0.1, 0.2), 0
 # SSE's numbers of neutron stars and black holes (Hurley et al. 2000); magnitudes of 99 stand for no light.
 _DARK_TYPES, _NO_LIGHT_MAG = (13, 14), 90.0
 
-# Of each column, in their order: the step that values are rounded to, and a relative precision; the coarser one
-# counts. Both are powers of two, so that trailing bits are zero and compress.
+# Of each column, in their order: the step that values are rounded to, and a relative precision; the coarser
+# one counts. Both are powers of two, so that trailing bits are zero and compress.
 _POSITION, _VELOCITY, _LOGARITHM, _MAGNITUDE = (2**-8, 2**-10), (2**-6, 0.0), (2**-8, 0.0), (2**-8, 0.0)
 ROUNDING = {
     "x": _POSITION,
@@ -152,7 +152,7 @@ def make_manifest(shard: Shard, properties: Mapping[str, Mapping[str, float]]) -
 
 
 def save_compressed(path: Path, shard: Shard) -> None:
-    """Write a shard, compressed by LZMA, which takes a quarter less than what `numpy.savez_compressed` does."""
+    """Write a shard, compressed by LZMA to a quarter less than `numpy.savez_compressed` would."""
     arrays: dict[str, np.ndarray] = {
         "feature": np.asfortranarray(shard.feature),
         "feature_keys": np.array(shard.feature_keys),

@@ -14,7 +14,10 @@ def parser() -> cli.Parser:
         usage="--dataset=DIR [option ...]",
     )
     options.add_argument(
-        "--dataset", metavar="DIR", required=True, help="data set made by starjax build, or 'sample'"
+        "--dataset",
+        metavar="DIR",
+        required=True,
+        help="data set made by starjax build, or a packaged one: sample, clusters",
     )
     options.add_argument(
         "--out", metavar="DIR", help="folder of data sets [$TFDS_DATA_DIR or ~/tensorflow_datasets]"

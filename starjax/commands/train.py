@@ -20,7 +20,9 @@ def parser() -> cli.Parser:
         help="deep_sets, set_transformer, summary_stats, posterior, posterior_incomplete, or your own file",
     )
     options.add_argument(
-        "--config.data.dataset", metavar="DIR", help="made by starjax build; or tfds:NAME [sample]"
+        "--config.data.dataset",
+        metavar="DIR",
+        help="made by starjax build; or tfds:NAME; or packaged: clusters [sample]",
     )
     options.add_argument(
         "--config.data.target_keys", metavar="KEY", help="targets, e.g. time [total_mass_within_2x_r_tidal]"

@@ -51,7 +51,7 @@ def publish_dataset(
     its files.
 
     Args:
-      source: the directory of the data set, or 'sample'.
+      source: the directory of the data set, or the name of a packaged one.
       data_dir: the folder of all data sets of TFDS.
       description, citation: of the data set; if empty, they are taken from the README.md in its directory.
 

@@ -8,7 +8,7 @@ import pytest
 
 from starjax.datasets import shard
 from starjax.datasets.dataset import BUNDLES, DatasetError
-from starjax.datasets.load import SAMPLE_DIRECTORY, load_dataset
+from starjax.datasets.load import PACKAGED, SAMPLE_DIRECTORY, load_dataset
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.fit import fit_scaler
 from starjax.datasets.shard_files import shard_path
@@ -134,14 +134,18 @@ def test_the_packaged_sample_agrees_with_its_data_card():
     assert "CC-BY-4.0" in card
 
 
-def test_the_packaged_scalers_are_fitted_to_the_training_shard():
-    raw = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", "train"))
-    packaged = bundle.load_bundle(SAMPLE_DIRECTORY / BUNDLES["feature"])
+@pytest.mark.parametrize("folder", PACKAGED.values(), ids=PACKAGED)
+def test_the_packaged_scalers_are_fitted_to_the_training_shard(folder):
+    raw = shard.load_shard(shard_path(folder, "raw", "train"))
+    packaged = bundle.load_bundle(folder / BUNDLES["feature"])
+    assert packaged.keys == raw.feature_keys
     for keys, kept in packaged.groups:
         columns = [raw.feature_keys.index(key) for key in keys]
         assert fit_scaler(kept.method, raw.feature[:, columns]).params == pytest.approx(kept.params)
 
 
 def test_a_missing_data_set_is_named():
-    with pytest.raises(DatasetError, match=r"'nowhere': there is no folder /.*/nowhere"):
+    with pytest.raises(
+        DatasetError, match=r"'nowhere': there is no folder /.*/nowhere: .*'sample' or 'clusters'"
+    ):
         load_dataset("nowhere", ("x",), ("time",))

@@ -87,6 +87,7 @@ def test_the_wheel_has_the_package_and_nothing_else(built, tracked):
         "starjax/py.typed",
         "starjax/configs/common.py",
         "starjax/datasets/sample/raw-train-shard.npz",
+        "starjax/datasets/clusters/raw-train-shard.npz",
         "starjax/catalogs/example/members.ecsv",
         "starjax/reports/report.html",
     } <= found
