@@ -36,6 +36,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
     config.profile = 0
 
     config.data = _data()
+    config.observer = _observer()
 
     # Name of the model and its hyperparameters, which the docstring of its class describes.
     config.model = ConfigDict({"name": model, **factory.hyperparameters(model)})
@@ -160,3 +161,54 @@ def _data() -> ConfigDict:
     # quarter of the free memory.
     data.placement = "auto"
     return data
+
+
+def _observer() -> ConfigDict:
+    """Return the fields of the observer, who sees simulated clusters as Gaia's member lists show real ones.
+
+    Everything is drawn anew for each sample. A range is a lower and an upper bound of a uniform draw; ()
+    switches that part off.
+    """
+    observer = ConfigDict()
+    # Distance of the cluster [pc], uniform in its logarithm. () for no observer: data.feature_keys are then
+    # columns of the data set, and the other fields have no effect.
+    observer.distance_range_pc = ()
+    # Standard deviation of the height of clusters above the Galactic plane [pc].
+    observer.scale_height_pc = 70.0
+    # Dispersion of the motions of clusters about the rotation of the disc, towards the Galactic centre, along
+    # the rotation and towards the pole [km/s].
+    observer.velocity_dispersion_kms = (12.0, 8.0, 5.0)
+    # Separation below which two stars of equal brightness are one source [arcsec]; 0: all are resolved.
+    observer.resolution_arcsec = 0.0
+    # Extinction A_V in front of the cluster [mag].
+    observer.extinction_range_v_mag = ()
+    # Standard error of the extinction that the reader of the list assumes [mag], uniform in its logarithm.
+    observer.extinction_error_range_v_mag = ()
+    # Scatter of the extinction from star to star, as a fraction of it.
+    observer.differential_extinction = 0.0
+    # Whether parallaxes, proper motions and magnitudes have Gaia's errors.
+    observer.gaia_errors = False
+    # Standard deviations of the systematic error of the colours of the stellar models: of an offset [mag],
+    # and of the correction that makes them those of real dwarfs, as a fraction of it.
+    observer.colour_error = (0.0, 0.0)
+    # Apparent magnitude G beyond which stars are missing.
+    observer.faint_limit_range_mag = ()
+    # Apparent magnitude G below which most stars are missing.
+    observer.bright_limit_range_mag = ()
+    # Fraction of the other stars that is missing.
+    observer.missing_fraction_range = ()
+    # Projected distance from the centre beyond which stars are missing [pc], uniform in its logarithm.
+    observer.radius_range_pc = ()
+    # Deviation from the motion of the cluster beyond which stars are missing [standard deviations].
+    observer.motion_cut_range = ()
+    # Fraction of the list that are field stars.
+    observer.field_fraction_range = ()
+    # Standard deviation of the error of the parallax zero point [mas].
+    observer.zero_point_error_mas = 0.0
+    # Probability that the reader knows the radial velocity of the cluster, and its standard error [km/s].
+    observer.radial_velocity_probability = 1.0
+    observer.radial_velocity_error_kms = 0.0
+    # Whether centre, distance and motion of the cluster are estimated from the list, as they are for observed
+    # ones; otherwise they are exact.
+    observer.is_estimated = False
+    return observer

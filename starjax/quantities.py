@@ -48,6 +48,7 @@ class Quantity:
       sets: the feature or target sets of a grid that contain it.
       catalogue: how a feature follows from an observed member catalogue: 'derived' from Gaia's columns,
         'listed' under its own name, 'either' (listed, else derived), or 'never'.
+      unlisted: value of a feature where the catalogue lists none; None: the star cannot be used.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Quantity:
     is_default: bool = False
     sets: tuple[str, ...] = ()
     catalogue: Literal["derived", "listed", "either", "never"] = "never"
+    unlisted: float | None = None
 
     def axis_label(self) -> str:
         """Return the label of an axis, with the unit."""
@@ -91,7 +93,7 @@ _OFFSET = _SKY | {"unit": "deg", "scaler_group": "offset", "description": "from 
 _PROPER_MOTION = _SKY | {"unit": "mas/yr", "scaler_group": "proper motion", "is_velocity": True}
 _MAGNITUDE: dict[str, Any] = {"kind": "feature", "unit": "mag"}
 # Errors span orders of magnitude, too.
-_ERROR: dict[str, Any] = {"kind": "feature", "scaler": "log10_standard"}
+_ERROR: dict[str, Any] = {"kind": "feature", "scaler": "log10_standard", "catalogue": "derived"}
 # Masses span orders of magnitude.
 _MASS: dict[str, Any] = {
     "kind": "target",
@@ -136,9 +138,17 @@ _ROWS = (
     Quantity("log_T_eff_K", "feature", "log10 K", "effective temperature"),
     Quantity("log_R_R_sol", "feature", "log10 Rsun", "stellar radius"),
     Quantity("dist_dc_pc", "feature", "pc", "from the density centre of the cluster"),
-    Quantity("abs_mag_g", **_MAGNITUDE, label=r"$M_G$", description="absolute, Gaia's G, no extinction"),
+    Quantity(
+        "abs_mag_g",
+        **_MAGNITUDE,
+        catalogue="derived",
+        label=r"$M_G$",
+        description="absolute, Gaia's G, no extinction",
+    ),
     Quantity("abs_mag_rp", **_MAGNITUDE, label=r"$M_{RP}$", description="absolute, Gaia's RP, no extinction"),
-    Quantity("bp_rp_0", **_MAGNITUDE, label=r"$(BP-RP)_0$", description="intrinsic colour"),
+    Quantity(
+        "bp_rp_0", **_MAGNITUDE, catalogue="derived", label=r"$(BP-RP)_0$", description="intrinsic colour"
+    ),
     Quantity("semi_major_axis_au", "feature", "AU", "of the binary that the star is in; 0 for single stars"),
     Quantity(
         "companion",
@@ -155,6 +165,8 @@ _ROWS = (
         description="as listed; 1 where a catalogue has none",
         label="membership probability",
         scaler="identity",
+        catalogue="listed",
+        unlisted=1.0,
     ),
     Quantity("time", "target", "Myr", label="age", short_name="age", is_default=True, sets=("time",)),
     Quantity("total_mass", **_MASS, label="total mass"),
@@ -181,6 +193,13 @@ LUMINOSITY = "log_L_L_sol"
 MASS = "total_mass_within_2x_r_tidal"
 # Position and velocity across the line of sight: along the Galaxy's axes, and on the sky.
 PROJECTED = ("y", "z", "vy", "vz")
+# Magnitude and colour of a star with their errors, as far as a catalogue has them.
+PHOTOMETRY = ("abs_mag_g", "abs_mag_g_error", "bp_rp_0", "bp_rp_0_error")
+# The columns that the observer needs (see `sampling.observer`), in its order.
+OBSERVER = (
+    *("x", "y", "z", "vx", "vy", "vz", "mass", "abs_mag_g", "bp_rp_0", "abs_mag_rp"),
+    *("semi_major_axis_au", "companion"),
+)
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
 
 
@@ -208,6 +227,11 @@ def default_keys(kind: Kind) -> tuple[str, ...]:
 def listed_keys() -> tuple[str, ...]:
     """Return the features that a member catalogue may list under their own name."""
     return tuple(key for key, one in QUANTITIES.items() if one.catalogue in ("listed", "either"))
+
+
+def unlisted_values() -> dict[str, float]:
+    """Return the values of features where a member catalogue lists none, for those that have one."""
+    return {key: one.unlisted for key, one in QUANTITIES.items() if one.unlisted is not None}
 
 
 def scaler_groups(keys: Sequence[str], kind: Kind) -> tuple[tuple[tuple[str, ...], str], ...]:

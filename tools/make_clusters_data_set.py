@@ -168,11 +168,18 @@ def save_compressed(path: Path, shard: Shard) -> None:
 
 
 def save_scalers(out: Path, train: Shard) -> None:
-    """Fit the default scalers to the training shard and write them."""
+    """Fit the default scalers to the training shard and write them; that of ages is logarithmic.
+
+    Ages span a factor of a hundred, and colours and luminosities change with their logarithm. Simulations
+    begin at 0, which log(1 + age / Myr) allows.
+    """
     groups = quantities.scaler_groups(train.feature_keys, "feature")
     fitted = bundle.fit_bundle(train.feature, train.feature_keys, groups)
     bundle.save_bundle(out / BUNDLES["feature"], fitted)
-    groups = quantities.scaler_groups(train.target_keys, "target")
+    groups = [
+        (keys, "log1p_standard" if keys == ("time",) else method)
+        for keys, method in quantities.scaler_groups(train.target_keys, "target")
+    ]
     bundle.save_bundle(out / BUNDLES["target"], bundle.fit_bundle(train.target, train.target_keys, groups))
 
 

@@ -89,6 +89,20 @@ def describe_luminosities(
     return notes
 
 
+def describe_photometry(view: View, keys: tuple[str, ...]) -> list[str]:
+    """Return a sentence on the extinction, if magnitudes or colours are features."""
+    if not set(quantities.PHOTOMETRY) & set(keys):
+        return []
+    is_stated = view.extinction_v_error_mag is not None
+    note = (
+        f"Magnitudes and colours with an extinction A_V of {view.extinction_v_mag:g} ± "
+        f"{view.extinction_error:g} mag ({'given' if is_stated else 'an assumed error'})."
+    )
+    if not view.extinction_v_mag:
+        note += " If there is dust in front of the cluster, ages are wrong: state extinction_v_mag."
+    return [note]
+
+
 def describe_geometry(
     stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]
 ) -> list[str]:

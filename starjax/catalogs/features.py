@@ -21,6 +21,9 @@ from starjax.catalogs.membership import (
     use_shared_distance,
 )
 
+# Gaia's columns that luminosities, magnitudes and colours are derived from.
+_PHOTOMETRY = "phot_g_mean_mag and bp_rp"
+
 
 @dataclasses.dataclass(frozen=True)
 class ClusterMembers:
@@ -93,6 +96,14 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         magnitude, colour, derived["dist_pc"], view.extinction_v_mag
     )
     derived[quantities.LUMINOSITY] = luminosities.log_luminosity
+    derived |= photometry.colour_magnitude(
+        magnitude,
+        colour,
+        derived["dist_pc"],
+        derived["dist_error_pc"],
+        view.extinction_v_mag,
+        view.extinction_error,
+    )
     members = stars.assign(**_prefer_listed(stars, derived))
     _check_line_of_sight(members, geometry, keys)
     members, outliers = _drop_radial_outliers(members, keys, view)
@@ -104,6 +115,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         *feature_notes.describe_dropped(dropped, view),
         *feature_notes.describe_geometry(stars, geometry, view, keys),
         *feature_notes.describe_luminosities(stars, luminosities, view, keys),
+        *feature_notes.describe_photometry(view, keys),
         unused,
     ]
     return ClusterMembers(
@@ -177,7 +189,7 @@ def _data_frame(table: Table) -> pd.DataFrame:
         name: np.asarray(table[name]) if name in table.colnames else np.nan
         for name in member_list.column_units()
     }
-    return stars.assign(**columns)
+    return stars.assign(**columns).fillna(quantities.unlisted_values())
 
 
 def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
@@ -207,7 +219,9 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
     }
     for i, axis in enumerate("xyz"):
         found |= {axis: position[:, i], f"v{axis}": velocity[:, i], f"v{axis}_error": velocity_error[:, i]}
-    return found | {"v_lon_error": tangential.error[:, 0], "v_lat_error": tangential.error[:, 1]}
+    v_lon_error, v_lat_error = tangential.error.T
+    mean_error = np.sqrt((v_lon_error**2 + v_lat_error**2) / 2)
+    return found | {"v_lon_error": v_lon_error, "v_lat_error": v_lat_error, "v_error_kms": mean_error}
 
 
 def _prefer_listed(stars: pd.DataFrame, derived: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -260,14 +274,15 @@ def _drop_radial_outliers(
 def _drop_incomplete(
     stars: pd.DataFrame, keys: tuple[str, ...], unused: str
 ) -> tuple[pd.DataFrame, list[Dropped]]:
-    """Leave out stars without a value of a feature that catalogues list; raise if no star has one."""
-    listed = [key for key in keys if key in quantities.listed_keys()]
-    for key in listed:
+    """Leave out stars without a value that they need of their own; raise if no star has one."""
+    wanted = [key for key in keys if key in (*quantities.listed_keys(), *quantities.PHOTOMETRY)]
+    for key in wanted:
         if stars[key].isna().all():
-            photometric = "phot_g_mean_mag and bp_rp, or " if key == quantities.LUMINOSITY else ""
-            raise CatalogError(f"{key} needs {photometric}a column {key}. {unused}")
+            source = {key: f"a column {key}"} | dict.fromkeys(quantities.PHOTOMETRY, _PHOTOMETRY)
+            source[quantities.LUMINOSITY] = f"{_PHOTOMETRY}, or a column {quantities.LUMINOSITY}"
+            raise CatalogError(f"{key} needs {source[key]}. {unused}")
     incomplete = []
-    for key in listed:
+    for key in wanted:
         stars, without = dropped_stars.drop_without_value(stars, key)
         incomplete.append(without)
     return stars, incomplete

@@ -12,6 +12,8 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
+# Of A_V [mag] from maps and fits of isochrones, within a kiloparsec.
+TYPICAL_EXTINCTION_ERROR = 0.1
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
@@ -59,6 +61,12 @@ class View:
             raise CatalogError(f"extinction_v_error_mag={self.extinction_v_error_mag} should not be negative")
         if self.centre is not None and not -90 <= self.centre[1] <= 90:
             raise CatalogError(f"centre={self.centre} should be (ra, dec) in degrees")
+
+    @property
+    def extinction_error(self) -> float:
+        """The standard error of the extinction [mag], a typical one if it is not known."""
+        known = self.extinction_v_error_mag
+        return TYPICAL_EXTINCTION_ERROR if known is None else known
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,12 @@ colour.
 """
 
 import dataclasses
+import math
+from typing import Any
 
 import numpy as np
 
+from starjax.gaia import extinction, uncertainties
 from starjax.gaia.extinction import EXTINCTION_BP, EXTINCTION_G, EXTINCTION_RP
 
 # Bolometric, of one nominal solar luminosity (IAU 2015 resolution B2).
@@ -139,3 +142,34 @@ def on_main_sequence(log_luminosity: np.ndarray) -> tuple[np.ndarray, np.ndarray
     bolometric = MAGNITUDE_OF_SUN - 2.5 * log_luminosity
     bp_rp = np.interp(bolometric, _MAGNITUDE_BOL, _COLOUR)
     return bolometric - bolometric_correction(bp_rp), bp_rp
+
+
+def colour_magnitude(
+    magnitude_g, bp_rp, distance_pc, distance_error_pc, extinction_v, extinction_v_error
+) -> dict[str, Any]:
+    """Return absolute magnitudes, intrinsic colours and their errors (n,) by name of the feature [mag].
+
+    They are NaN where magnitude or colour is. Errors of the photometry are those that Gaia has at this
+    magnitude, since member catalogues rarely list them. The observer of simulated clusters uses this
+    function, too.
+
+    Args:
+      magnitude_g, bp_rp: as observed (n,) [mag], of numpy or jax arrays.
+      distance_pc, distance_error_pc: of the stars (n,).
+      extinction_v, extinction_v_error: A_V in front of the cluster and its standard error [mag].
+    """
+    xp = magnitude_g.__array_namespace__()
+    g_0, bp_rp_0 = extinction.intrinsic(magnitude_g, bp_rp, extinction_v)
+    return {
+        "abs_mag_g": g_0 - 5 * xp.log10(distance_pc / 10),
+        "abs_mag_g_error": xp.sqrt(
+            uncertainties.magnitude_error_mag(magnitude_g) ** 2
+            + (5 / math.log(10) * distance_error_pc / distance_pc) ** 2
+            + (EXTINCTION_G * extinction_v_error) ** 2
+        ),
+        "bp_rp_0": bp_rp_0,
+        "bp_rp_0_error": xp.sqrt(
+            uncertainties.colour_error_mag(magnitude_g, bp_rp) ** 2
+            + ((EXTINCTION_BP - EXTINCTION_RP) * extinction_v_error) ** 2
+        ),
+    }

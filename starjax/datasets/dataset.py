@@ -57,6 +57,27 @@ def prepare_shard(
     return scale_shard(chosen, *scalers) if kind == "raw" else chosen
 
 
+def prepare_raw_shard(
+    whole: shard.Shard,
+    keys: tuple[tuple[str, ...], tuple[str, ...]],
+    target_scalers: bundle.ScalerBundle,
+) -> shard.Shard:
+    """Return a raw shard with only the named columns, features in physical units and targets scaled.
+
+    Args:
+      whole: the raw shard of a split, with all columns.
+      keys: of the features and of the targets.
+    """
+    chosen = dataclasses.replace(whole.select(*keys), time_myr=_time_myr(whole, "raw", target_scalers))
+    return _scale_targets(chosen, target_scalers)
+
+
+def _scale_targets(raw: shard.Shard, scalers: bundle.ScalerBundle) -> shard.Shard:
+    return dataclasses.replace(
+        raw, target=mapped_arrays.in_memory(ScaledColumns(raw.target, raw.target_keys, scalers))
+    )
+
+
 def _time_myr(whole: shard.Shard, kind: str, target_scalers: bundle.ScalerBundle) -> np.ndarray | None:
     """Return the times of the snapshots [Myr]: their own, or those of the target `time`."""
     if whole.time_myr is not None or "time" not in whole.target_keys:
@@ -102,8 +123,5 @@ def scale_lazily(
     raw: shard.Shard, feature_scalers: bundle.ScalerBundle, target_scalers: bundle.ScalerBundle
 ) -> shard.Shard:
     """Return the scaled shard of a raw one, whose features are computed when they are sliced."""
-    return dataclasses.replace(
-        raw,
-        feature=ScaledColumns(raw.feature, raw.feature_keys, feature_scalers),
-        target=mapped_arrays.in_memory(ScaledColumns(raw.target, raw.target_keys, target_scalers)),
-    )
+    scaled = ScaledColumns(raw.feature, raw.feature_keys, feature_scalers)
+    return dataclasses.replace(_scale_targets(raw, target_scalers), feature=scaled)

@@ -1,12 +1,21 @@
 """Loading of data sets by name: a directory, a packaged one, or a data set of TensorFlow Datasets."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starjax.datasets import shard_files
-from starjax.datasets.dataset import BUNDLES, CONFIG_FILE, TFDS, Dataset, DatasetError, prepare_shard
+from starjax.datasets.dataset import (
+    BUNDLES,
+    CONFIG_FILE,
+    TFDS,
+    Dataset,
+    DatasetError,
+    prepare_raw_shard,
+    prepare_shard,
+)
 from starjax.datasets.scalers import bundle
+from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
 from starjax.datasets.split_manifest import SPLITS
 from starjax.io import files
@@ -42,6 +51,27 @@ def load_dataset(
     return dataset
 
 
+def load_raw_dataset(name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...]) -> Dataset:
+    """Load a data set with the named columns, the features in physical units and the targets scaled.
+
+    Args:
+      name: a data set directory with raw shards, or the name of a packaged one.
+
+    Raises:
+      DatasetError, shard.ShardError, scaler.ScalerError: as from `load_dataset`; or there are no raw shards.
+    """
+    folder = dataset_directory(name)
+    kinds, paths = find_dataset_files(name, kinds=("raw",))
+    _, target_scalers = (bundle.load_bundle(path) for path in paths[: len(BUNDLES)])
+    shards = {}
+    for split in kinds:
+        whole = shard_files.load_split(folder, "raw", split, mapped=False)
+        shards[split] = prepare_raw_shard(whole, (feature_keys, target_keys), target_scalers)
+    dataset = Dataset(shards, ScalerBundle(()), target_scalers, dataset_fingerprint(folder, paths))
+    _check_simulations(name, dataset.shards)
+    return dataset
+
+
 def _load_directory(
     name: str, feature_keys: tuple[str, ...], target_keys: tuple[str, ...], mapped: bool
 ) -> Dataset:
@@ -72,8 +102,13 @@ def _check_simulations(name: str, shards: Mapping[str, Shard]) -> None:
             )
 
 
-def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
+def find_dataset_files(
+    name: str, kinds: Sequence[str] = ("scaled", "raw")
+) -> tuple[dict[str, str], list[Path]]:
     """Find the files of a data set directory.
+
+    Args:
+      kinds: of shards, in the order of preference.
 
     Returns:
       For each split whether its 'scaled' or its 'raw' shard is read; all files that are read, the scalers
@@ -89,10 +124,13 @@ def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
             f"data.dataset={name!r}: there is no folder {folder.absolute()}: name one made by starjax build, "
             f"a packaged one ({_packaged_names()}), or {TFDS}NAME"
         )
-    scaled = {split: shard_files.find_shard_files(folder, "scaled", split) for split in SPLITS}
-    kinds = {split: "scaled" if found else "raw" for split, found in scaled.items()}
+    found_kinds = {
+        split: [kind for kind in kinds if shard_files.find_shard_files(folder, kind, split)]
+        for split in SPLITS
+    }
+    kind_of = {split: next(iter(found), kinds[-1]) for split, found in found_kinds.items()}
     paths = [folder / file for file in BUNDLES.values()]
-    for split, kind in kinds.items():
+    for split, kind in kind_of.items():
         found = shard_files.find_shard_files(folder, kind, split)
         # If there is none, the name of the single file, for the message below.
         paths += found or [shard_files.shard_path(folder, kind, split)]
@@ -102,7 +140,7 @@ def find_dataset_files(name: str) -> tuple[dict[str, str], list[Path]]:
             f"data.dataset={name!r} lacks {', '.join(missing)}: build it with starjax build, "
             f"or use a packaged one: {_packaged_names()}"
         )
-    return kinds, paths
+    return kind_of, paths
 
 
 def num_scaled_bytes(name: str) -> int:

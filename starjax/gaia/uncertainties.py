@@ -62,6 +62,21 @@ def photometric_errors_mag(g_mag, bp_mag, rp_mag):
     )
 
 
+def colour_error_mag(g_mag, bp_rp):
+    """Return the standard errors of BP-RP [mag] of stars with magnitudes G and colours BP-RP.
+
+    BP follows from both within 0.1 mag, for dwarfs and giants.
+    """
+    bp_mag = g_mag + bp_rp * (0.36 + 0.08 * bp_rp)
+    xp = g_mag.__array_namespace__()
+    return xp.hypot(_interpolate(_ERRORS_BP, bp_mag), _interpolate(_ERRORS_RP, bp_mag - bp_rp))
+
+
+def magnitude_error_mag(g_mag):
+    """Return the standard errors of G [mag], see `photometric_errors_mag`."""
+    return _interpolate(_ERRORS_G, g_mag)
+
+
 def _interpolate(errors, mag):
     """Return the values at magnitudes of a table that starts at `_BRIGHTEST` and has steps of `_STEP`."""
     xp = mag.__array_namespace__()

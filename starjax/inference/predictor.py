@@ -88,7 +88,8 @@ class Predictor:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Reasons not to trust any prediction of this run for an observed cluster."""
-        if self.config.data.centred or not centering.centred_columns(self.feature_keys):
+        is_centred = self.config.data.centred or run_config.observer(self.config) is not None
+        if is_centred or not centering.centred_columns(self.feature_keys):
             return ()
         return (
             "trained on positions and velocities about the origin of the simulations, which is unknown for "
@@ -170,7 +171,7 @@ class Predictor:
         """
         if num_draws < 1:
             raise PredictorError(f"num_draws={num_draws} should be at least 1")
-        shard = self._shard(list(clusters.values()))
+        shard = self._shard([self._brightest(features) for features in clusters.values()])
         outputs = self._outputs(shard, num_draws)
         predictive = outputs.pool(self.calibrated.sigma)
         table = posterior_table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
@@ -182,6 +183,14 @@ class Predictor:
             novelty=self.reference.novelty(summary)[number],
         )
         return Posterior(table, predictive)
+
+    def _brightest(self, features: np.ndarray) -> np.ndarray:
+        """Return the brightest stars that fit into a sample, if the model was trained on these; else all."""
+        size = self.config.data.num_star_per_sample
+        if run_config.observer(self.config) is None or len(features) <= size:
+            return features
+        magnitude = features[:, self.feature_keys.index("abs_mag_g")]
+        return features[np.sort(np.argsort(magnitude, kind="stable")[:size])]
 
     def _shard(self, features: Sequence[np.ndarray]) -> Shard:
         """Return clusters as the snapshots of a scaled shard; their targets are not known, and zero."""

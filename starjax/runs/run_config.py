@@ -14,7 +14,9 @@ from starjax.datasets.dataset import Dataset
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.models import factory, heads
 from starjax.models.ensemble import EnsembleMembers
-from starjax.sampling import centering, survey_selection
+from starjax.sampling import centering, observed_samples, survey_selection
+from starjax.sampling.observed_samples import ObservedSamples
+from starjax.sampling.observer_settings import Observer
 from starjax.sampling.sampler import SamplerConfig
 from starjax.sampling.survey_selection import SurveySelection
 
@@ -66,7 +68,21 @@ def sampler(
         centred=centering.centred_columns(keys) if data.centred else (),
         zeros=centering.centred_zeros(keys, scalers) if data.centred else (),
         selection=selection(config, tuple(keys), scalers),
+        observed=_observed(config, scalers),
     )
+
+
+def observer(config: ConfigDict) -> Observer | None:
+    """Return the settings of the observer; None if the config asks for none."""
+    return Observer(**config.observer.to_dict()) if config.observer.distance_range_pc else None
+
+
+def _observed(config: ConfigDict, scalers: ScalerBundle) -> ObservedSamples | None:
+    settings = observer(config)
+    if settings is None:
+        return None
+    keys, size = tuple(config.data.feature_keys), config.data.num_star_per_sample
+    return ObservedSamples(settings, keys, scalers, size)
 
 
 def selection(
@@ -85,18 +101,21 @@ def selection(
     return SurveySelection(column, tuple(scaled.tolist()), tuple(config.data.missing_fraction_range))
 
 
-def apply_selection(
-    config: ConfigDict, data: Dataset, *splits: str, snapshots: np.ndarray | None = None
-) -> Dataset:
-    """Apply the survey selection of the config, if it asks for one, to some splits of a data set.
+def to_lists(config: ConfigDict, data: Dataset, *splits: str, snapshots: np.ndarray | None = None) -> Dataset:
+    """Return a data set with some splits as member lists have them, if the config asks for it.
+
+    That is, with the survey selection or the observer of the config applied.
 
     Args:
       snapshots: the numbers of the snapshots to keep of each of these splits; by default all.
     """
+    fold = config.data.fold[0] if config.data.fold else None
+    observed = _observed(config, data.feature_scalers)
+    if observed is not None:
+        return observed_samples.observe_splits(data, splits, observed, fold, snapshots)
     chosen = selection(config, tuple(config.data.feature_keys), data.feature_scalers)
     if chosen is None:
         return data
-    fold = config.data.fold[0] if config.data.fold else None
     return survey_selection.apply_to_splits(data, splits, chosen, fold, snapshots)
 
 

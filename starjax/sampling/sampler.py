@@ -16,6 +16,7 @@ import numpy as np
 from starjax.datasets.shard import Shard, ShardError
 from starjax.ops import random
 from starjax.sampling import centering, survey_selection
+from starjax.sampling.observed_samples import ObservedSamples
 
 # Stars that 32-bit integers can number; by default jax has no longer ones.
 MAX_STAR = 2**31
@@ -74,6 +75,7 @@ class SamplerConfig:
       centred: numbers of the features whose median over the stars of a sample is shifted to `zeros`.
       zeros: scaled values, one for each of `centred` (see `centering`).
       selection: the survey selection that is applied to the remaining stars; None: none.
+      observed: how lists are drawn with the observer, instead of samples of the stars; None: no observer.
     """
 
     num_star_per_sample: int
@@ -85,10 +87,14 @@ class SamplerConfig:
     centred: tuple[int, ...] = ()
     zeros: tuple[float, ...] = ()
     selection: survey_selection.SurveySelection | None = None
+    observed: ObservedSamples | None = None
 
     def without_drop(self) -> "SamplerConfig":
-        """Return the settings of validation and test, which keep all stars."""
-        return dataclasses.replace(self, drop_probability=0.0, selection=None)
+        """Return the settings of validation and test, which keep all stars.
+
+        Survey selection and observer are applied to them beforehand.
+        """
+        return dataclasses.replace(self, drop_probability=0.0, selection=None, observed=None)
 
 
 def num_sample(stars: Stars, config: SamplerConfig):
@@ -158,11 +164,16 @@ def draw(stars: Stars, key: jax.Array, snapshot, config: SamplerConfig):
 def count_batch(stars: Stars, key: jax.Array, epoch, pair: jax.Array, config: SamplerConfig) -> jax.Array:
     """Return an upper bound (B,) on the number of stars in the samples that `draw_batch` draws.
 
-    It is exact without survey selection. Nothing is drawn but these numbers, so that it costs little.
+    It is exact without survey selection and observer. Nothing is drawn but these numbers, so that it costs
+    little.
     """
 
     def count_one(snapshot, sample):
         draw_key, *_ = _sample_keys(stars, key, epoch, snapshot, sample)
+        if config.observed is not None:
+            start, end = stars.ptr[snapshot], stars.ptr[snapshot + 1]
+            needed = config.observed.count(stars.feature, start, end, draw_key)
+            return jnp.minimum(needed, config.num_star_per_sample)
         return num_kept(stars.ptr[snapshot + 1] - stars.ptr[snapshot], draw_key, config)
 
     return jax.vmap(count_one)(*jnp.divmod(pair, config.num_sample_per_snapshot))
@@ -196,6 +207,10 @@ def draw_batch(
 
     def draw_one(snapshot, sample):
         draw_key, rotation_key, rest_key, selection_key = _sample_keys(stars, key, epoch, snapshot, sample)
+        if config.observed is not None:
+            start, end, size = stars.ptr[snapshot], stars.ptr[snapshot + 1], config.num_star_per_sample
+            features_KxF, mask_K = config.observed.draw(stars.feature, start, end, draw_key, size)
+            return jnp.clip(features_KxF, -config.feature_clip, config.feature_clip), mask_K, rest_key
         features_KxF, mask_K = draw(stars, draw_key, snapshot, config)
         # Before the centring: an observer takes the median of the stars that the survey lists.
         if config.selection is not None:

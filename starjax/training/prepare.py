@@ -6,15 +6,16 @@ import functools
 import jax
 from ml_collections import ConfigDict
 
+from starjax import quantities
 from starjax.datasets import folds
 from starjax.datasets.dataset import Dataset
-from starjax.datasets.load import load_dataset, num_scaled_bytes
+from starjax.datasets.load import load_dataset, load_raw_dataset, num_scaled_bytes
 from starjax.evaluation.evaluator import Evaluator
 from starjax.runs import run_config
 from starjax.runs.directory import RunDirectory
 from starjax.runs.state import RunState
 from starjax.runtime import devices, memory
-from starjax.sampling import device_placement
+from starjax.sampling import device_placement, observed_samples
 from starjax.training.init_params import SourceRun, initial_params
 from starjax.training.trainer import Trainer, create_trainer
 
@@ -66,6 +67,12 @@ def read_dataset(config: ConfigDict, record: dict | None = None) -> Dataset:
       record: of the run (see `RunState`), which keeps its placement if it resumes.
     """
     name, placement = config.data.dataset, _requested_placement(config, record)
+    settings = run_config.observer(config)
+    if settings is not None:
+        raw = load_raw_dataset(name, quantities.OBSERVER, tuple(config.data.target_keys))
+        return observed_samples.prepare_dataset(
+            raw, settings, config.data.feature_keys, config.data.num_star_per_sample
+        )
     # Folds reorder the snapshots, which takes them into memory anyway.
     has_folds = bool(config.data.fold or config.ensemble.num_fold)
     # A data set too large for the devices should not be read into memory on the host either.
@@ -75,16 +82,17 @@ def read_dataset(config: ConfigDict, record: dict | None = None) -> Dataset:
 
 
 def split_dataset(config: ConfigDict, stored: Dataset) -> Dataset:
-    """Return the splits of a run: its folds, with the survey selection applied to validation and test.
+    """Return the splits of a run: its folds, with validation and test as their lists have them.
 
-    Training samples are thinned by the sampler, differently in every epoch.
+    That is, with the survey selection or the observer applied. Training samples are thinned or observed by
+    the sampler, differently in every epoch.
     """
     data = stored
     if config.data.fold:
         data = folds.one_fold(data, *config.data.fold)
     elif config.ensemble.num_fold:
         data = folds.all_folds(data, config.ensemble.num_fold, config.seed)
-    return run_config.apply_selection(config, data, "val", "test")
+    return run_config.to_lists(config, data, "val", "test")
 
 
 def prepare(run: RunContext) -> Setup:

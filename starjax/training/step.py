@@ -22,6 +22,8 @@ SUMS = ("loss", "mae", "mse", "num_sample")
 # of the attention weights of the packaged sample (docs/explanation/performance.md); more of them would take
 # longer to compile.
 CPU_PADDED_SHARES = (0.5, 0.75, 1)
+# The same with the observer: most lists have few of the stars of their cluster.
+CPU_OBSERVED_SHARES = (0.125, 0.25, 0.5, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,9 @@ class StepSpec:
         return self.padded_lengths or (self.sampler.num_star_per_sample,)
 
 
-def padded_lengths(num_star_per_sample: int, is_superlinear: bool) -> tuple[int, ...]:
+def padded_lengths(
+    num_star_per_sample: int, is_superlinear: bool, is_observed: bool = False
+) -> tuple[int, ...]:
     """Return the lengths to which samples may be padded, ascending; the last one is that of a whole sample.
 
     The samples of a step are sorted by their number of stars, so that small samples are computed without the
@@ -69,9 +73,10 @@ def padded_lengths(num_star_per_sample: int, is_superlinear: bool) -> tuple[int,
     follow one another anyway, as on a CPU (docs/explanation/performance.md). Each length is a program of its
     own to compile.
     """
-    if not is_superlinear or jax.default_backend() != "cpu":
+    if not (is_superlinear or is_observed) or jax.default_backend() != "cpu":
         return (num_star_per_sample,)
-    return tuple(sorted({math.ceil(share * num_star_per_sample) for share in CPU_PADDED_SHARES}))
+    shares = CPU_OBSERVED_SHARES if is_observed else CPU_PADDED_SHARES
+    return tuple(sorted({math.ceil(share * num_star_per_sample) for share in shares}))
 
 
 def train_steps(spec: StepSpec, states, members, stars, epoch, first_step, num_step):
@@ -145,8 +150,8 @@ def accumulate_gradients(spec: StepSpec, hparams: dict, params: dict, samples: "
 
     def add_micro_batch(i, totals):
         loss = functools.partial(_loss, spec, hparams, batches.is_real_NxM[i])
-        batch = samples.draw(batches.pair_NxM[i])
-        gradients, sums = _gradient(loss, own_params, batch, spec.lengths, batches.length_N[i])
+        draw = samples.drawer(batches.pair_NxM[i])
+        gradients, sums = _gradient(loss, own_params, draw, spec.lengths, batches.length_N[i])
         return jax.tree.map(jnp.add, totals, (ravel_pytree(gradients)[0], sums))
 
     zeros = (jnp.zeros_like(params_P), jnp.zeros_like(params_P, shape=len(SUMS)))
@@ -218,23 +223,33 @@ class _EpochSamples:
             pair_NxM, is_real_NxM, jnp.searchsorted(jnp.asarray(self.spec.lengths), largest_N)
         )
 
-    def draw(self, pair_M: jax.Array):
-        """Return features, mask, targets and a key for each sample (see `sampler.draw_batch`)."""
-        return sampler.draw_batch(
-            self.stars, self.sample_key, self.epoch, pair_M, self.spec.sampler, self.spec.rotate
-        )
+    def drawer(self, pair_M: jax.Array) -> Callable:
+        """Return `(length) -> batch`: samples as from `sampler.draw_batch`, of which it has some positions.
+
+        The observer works on every position, so that its samples are drawn with the length. All others are
+        drawn once and cut.
+        """
+
+        def draw(config: sampler.SamplerConfig):
+            return sampler.draw_batch(
+                self.stars, self.sample_key, self.epoch, pair_M, config, self.spec.rotate
+            )
+
+        config = self.spec.sampler
+        if config.observed is not None:
+            return lambda length: draw(dataclasses.replace(config, num_star_per_sample=length))
+        features_MxKxF, mask_MxK, *rest = draw(config)
+        return lambda length: (features_MxKxF[:, :length], mask_MxK[:, :length], *rest)
 
 
-def _gradient(loss: Callable, params, batch, lengths: tuple[int, ...], choice):
+def _gradient(loss: Callable, params, draw: Callable, lengths: tuple[int, ...], choice):
     """Return the gradient of `loss(params, batch) -> (sum, SUMS)`, and SUMS.
 
-    The samples are cut to `lengths[choice]` positions.
+    The batch is `draw(lengths[choice])`.
     """
-    features_MxKxF, mask_MxK, *rest = batch
 
     def with_length(length):
-        cut = (features_MxKxF[:, :length], mask_MxK[:, :length], *rest)
-        return jax.grad(loss, has_aux=True)(params, cut)
+        return jax.grad(loss, has_aux=True)(params, draw(length))
 
     # A branch for each length, since shapes within a program are fixed.
     return jax.lax.switch(choice, [functools.partial(with_length, length) for length in lengths])

@@ -124,7 +124,8 @@ def make_steps(
     model, members, mesh = run_config.model(config), run_config.members(config), source.mesh
     spec = _step_spec(config, data, source)
     is_superlinear = factory.model_class(config.model.name).IS_SUPERLINEAR
-    lengths = step.padded_lengths(config.data.num_star_per_sample, is_superlinear)
+    is_observed = spec.sampler.observed is not None
+    lengths = step.padded_lengths(config.data.num_star_per_sample, is_superlinear, is_observed)
     num_local = config.train.batch_size // devices.num_share(mesh)
 
     def jitted(micro_batch_size: int) -> jax.stages.Wrapped:

@@ -1,6 +1,7 @@
 """The results of a trained run: calibration, test tables, metrics and figures."""
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -49,7 +50,10 @@ def test_and_write(run: RunContext, setup: Setup, trained: TrainState) -> None:
 def snapshot_evaluator(config: ConfigDict, data: Dataset, evaluator: Evaluator) -> SnapshotEvaluator:
     """Return the evaluator of snapshots for what `evaluator` predicts."""
     chosen = out_of_distribution.reference_snapshots(data.shards["train"].num_snapshot)
-    known = run_config.apply_selection(config, data, "train", snapshots=chosen).shards["train"]
+    known = run_config.to_lists(config, data, "train", snapshots=chosen).shards["train"]
+    if run_config.observer(config) is not None:
+        # Without the observer, the shard has stars and columns that no list has.
+        data = dataclasses.replace(data, shards=data.shards | {"train": known})
     return SnapshotEvaluator(evaluator, data, known)
 
 

@@ -1,0 +1,164 @@
+"""Samples of simulated clusters as the observer sees them: for training, and fixed ones for evaluation."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from starjax import quantities
+from starjax.datasets.dataset import Dataset
+from starjax.datasets.scalers import bundle
+from starjax.datasets.scalers.bundle import ScalerBundle
+from starjax.datasets.shard import Shard
+from starjax.datasets.split_manifest import SPLITS
+from starjax.sampling import observer
+from starjax.sampling.observer_settings import Observer
+
+# Seed of the lists of validation and test, so that runs of all seeds are compared on the same lists.
+SEED = 0
+# Draws for each snapshot until a list has MIN_STARS, which distant clusters of few stars rarely do.
+_MAX_ATTEMPTS = 32
+# Snapshots observed at a time.
+_BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedSamples:
+    """How samples are drawn with the observer.
+
+    Attributes:
+      observer: its settings.
+      feature_keys: the features that the model sees, among `observer.FEATURES`.
+      scalers: scalers of these.
+      size: the most rows of a snapshot that are observed.
+    """
+
+    observer: Observer
+    feature_keys: tuple[str, ...]
+    scalers: ScalerBundle
+    size: int
+
+    def draw(self, feature, start, end, key: jax.Array, size: int):
+        """Return scaled features (size, F), zeros at padded positions, and the mask (size,) of one list.
+
+        Args:
+          feature: the stars of all snapshots (n_star, C), see `observer.sort_by_brightness`.
+          start, end: the rows of the snapshot, of which the first `size` are observed.
+          key: of the sample.
+        """
+        physical_KxF, mask_K = observe_rows(feature, start, end, key, size, self.observer)
+        columns = np.array([observer.FEATURES.index(name) for name in self.feature_keys])
+        scaled_KxF = self.scalers.transform(physical_KxF[:, columns], self.feature_keys)
+        return jnp.where(mask_K[:, None], scaled_KxF, 0), mask_K
+
+    def count(self, feature, start, end, key: jax.Array):
+        """Return how many rows of the snapshot `draw` needs with this key."""
+        return observer.count_rows(key, feature, start, end, self.observer)
+
+
+def observe_rows(feature, start, end, key: jax.Array, size: int, settings: Observer):
+    """Return the physical `observer.FEATURES` (size, F) of the first rows of a snapshot, and their mask."""
+    position = jnp.arange(size, dtype=start.dtype)
+    row = jnp.minimum(start + position, end - 1)
+    # Scalers of errors are logarithmic: padded positions need a positive one.
+    features_KxF, mask_K = observer.observe(key, feature[row], position < end - start, settings)
+    is_error = np.array([name.endswith("error") or name == "v_error_kms" for name in observer.FEATURES])
+    return jnp.where(mask_K[:, None] | ~is_error, features_KxF, 1), mask_K
+
+
+def prepare_dataset(raw: Dataset, settings: Observer, feature_keys: Sequence[str], size: int) -> Dataset:
+    """Return a data set whose stars are sorted as the observer needs them, with scalers of FEATURES.
+
+    The scalers are fitted to one list of each training snapshot.
+
+    Args:
+      raw: with the physical columns `quantities.OBSERVER`.
+      settings: of the observer.
+      feature_keys: the features that the model sees.
+      size: the most rows of a snapshot that are observed.
+    """
+    shards = {split: observer.sort_by_brightness(shard) for split, shard in raw.shards.items()}
+    whole = observe_shard(shards["train"], jax.random.key(SEED), settings, size)
+    columns = [observer.FEATURES.index(name) for name in feature_keys]
+    scalers = bundle.fit_bundle(
+        whole.feature[:, columns], feature_keys, quantities.scaler_groups(feature_keys, "feature")
+    )
+    return dataclasses.replace(raw, shards=shards, feature_scalers=scalers)
+
+
+def observe_splits(
+    data: Dataset,
+    splits: Sequence[str],
+    samples: ObservedSamples,
+    fold: int | None = None,
+    snapshots: np.ndarray | None = None,
+) -> Dataset:
+    """Replace the stars of some splits by one list of each snapshot, with scaled features.
+
+    Args:
+      data: see `prepare_dataset`; it is not changed.
+      splits: names of splits.
+      samples: how lists are drawn.
+      fold: the number of the fold, if the validation split is one.
+      snapshots: numbers of the snapshots to keep of each of these splits; None: all.
+    """
+    numbers = {split: number for number, split in enumerate(SPLITS)}
+    if fold is not None:
+        # Calibration pools the folds: with one key, their lists would all have the same circumstances.
+        numbers["val"] = len(SPLITS) + fold
+    observed = {}
+    for split in splits:
+        shard = data.shards[split] if snapshots is None else data.shards[split].take(snapshots)
+        # The first number is that of the scalers' lists.
+        key = jax.random.fold_in(jax.random.key(SEED), 1 + numbers[split])
+        physical = observe_shard(shard, key, samples.observer, samples.size)
+        physical = physical.select(samples.feature_keys, shard.target_keys)
+        scaled = samples.scalers.transform(physical.feature.astype(np.float64), samples.feature_keys)
+        observed[split] = dataclasses.replace(physical, feature=scaled.astype(np.float32))
+    return dataclasses.replace(data, shards=data.shards | observed)
+
+
+def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> Shard:
+    """Return one list of each snapshot, with the physical `observer.FEATURES`.
+
+    Of several draws it is the first with at least MIN_STARS stars, or that with the most.
+
+    Args:
+      shard: see `observer.sort_by_brightness`.
+      key: of all lists.
+      settings: of the observer.
+      size: the most rows of a snapshot that are observed.
+    """
+    size = min(size, int(np.diff(shard.ptr).max()))
+
+    @jax.jit
+    def draw(feature, ptr, snapshot_B, key_B):
+        def one(snapshot, key):
+            return observe_rows(feature, ptr[snapshot], ptr[snapshot + 1], key, size, settings)
+
+        return jax.vmap(one)(snapshot_B, key_B)
+
+    feature, ptr = jnp.asarray(shard.feature), jnp.asarray(shard.ptr, jnp.int32)
+    best: list[np.ndarray] = [np.zeros((0, len(observer.FEATURES)))] * shard.num_snapshot
+    missing = np.arange(shard.num_snapshot)
+    for attempt in range(_MAX_ATTEMPTS):
+        for first in range(0, len(missing), _BATCH_SIZE):
+            chosen = missing[first : first + _BATCH_SIZE]
+            # The last batch is filled up, so that one compiled program serves all.
+            snapshot_B = np.resize(chosen, _BATCH_SIZE)
+            key_B = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, attempt), i))(snapshot_B)  # noqa: B023
+            features_BxKxF, mask_BxK = map(np.asarray, draw(feature, ptr, snapshot_B, key_B))
+            for i, features_KxF, mask_K in zip(chosen, features_BxKxF, mask_BxK, strict=False):
+                if mask_K.sum() > len(best[i]):
+                    best[i] = features_KxF[mask_K]
+        missing = np.array([i for i in missing if len(best[i]) < quantities.MIN_STARS], int)
+        if not len(missing):
+            break
+    return dataclasses.replace(
+        shard,
+        feature=np.concatenate(best).astype(np.float32),
+        feature_keys=observer.FEATURES,
+        ptr=np.cumsum([0, *map(len, best)]),
+    )
