@@ -9,6 +9,7 @@ from starjax.commands import cli
 COMMANDS = {
     "train": "train and test a model or an ensemble, as a config describes it",
     "predict": "predict age and mass of observed clusters from member catalogues",
+    "pretrained": "list the trained models that starjax comes with",
     "build": "build a data set from the caches of NBODY6 simulations",
     "splits": "assign simulations to training, validation and test",
     "grid": "train and rank a grid of models, features and targets",
@@ -27,7 +28,7 @@ def main() -> None:
         cli.run(importlib.import_module(f"starjax.commands.{name}"), argv)
     elif name in ("-h", "--help"):
         lines = [_USAGE, "", "Infer the age and mass of star clusters from sets of member stars.", ""]
-        lines += [f"  {command:<9}{description}" for command, description in COMMANDS.items()]
+        lines += [f"  {command:<12}{description}" for command, description in COMMANDS.items()]
         lines += ["", "starjax COMMAND --help lists the options of a command."]
         _print("\n".join(lines))
     elif name == "--version":

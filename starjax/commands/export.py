@@ -11,7 +11,9 @@ def parser() -> cli.Parser:
     options = cli.Parser(
         "export", "Write a finished run as a program that needs nothing but jax.", usage="--run=DIR"
     )
-    options.add_argument("--run", metavar="DIR", required=True, help="directory of a finished run")
+    options.add_argument(
+        "--run", metavar="DIR", required=True, help="directory of a finished run, or packaged model"
+    )
     options.add_argument(
         "--out", metavar="FILE", help="file to write [NAME.jaxexport, with the name of the run]"
     )

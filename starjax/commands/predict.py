@@ -6,6 +6,9 @@ from pathlib import Path
 from starjax import errors
 from starjax.commands import cli
 
+# The packaged model that is used unless a run is named.
+DEFAULT_MODEL = "gaia"
+
 
 class PredictError(errors.StarjaxError):
     """An option whose value cannot be read."""
@@ -16,13 +19,20 @@ def parser() -> cli.Parser:
     options = cli.Parser(
         "predict",
         "Predict age and mass of clusters. What is not given is estimated from the stars.",
-        usage="--run=DIR --catalog=FILE [option ...]",
+        usage="[--catalog=]FILE [--run=NAME] [option ...]",
         epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
         "log_L_L_sol cluster, and errors such as pmra_error.",
     )
     add = options.add_argument
-    add("--run", metavar="DIR", required=True, help="directory of a finished run")
-    add("--catalog", metavar="FILE", required=True, help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'")
+    # The same argument with and without the name of the option; the help shows it once.
+    catalog = options.add_mutually_exclusive_group()
+    catalog.add_argument(
+        "catalog", metavar="FILE", nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+    catalog.add_argument(
+        "--catalog", metavar="FILE", help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'"
+    )
+    add("--run", metavar="NAME", help=f"packaged model, or directory of a run [{DEFAULT_MODEL}]")
     add("--out", metavar="DIR", default="prediction", help="folder to write to [%(default)s]")
     add("--overwrite", action="store_true", help="replace an earlier prediction there")
     add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=RAJ2000,dec=DEJ2000")
@@ -55,6 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     from starjax.catalogs.membership import View
     from starjax.inference import prediction_files
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
+    from starjax.runs import pretrained
 
     view = View(
         centre=_centre(arguments.centre),
@@ -65,19 +76,36 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
     )
-    for option in ("run", "catalog", "out"):
-        _check_encodable(option, getattr(arguments, option))
+    if arguments.catalog is None:
+        parser().error("name a catalogue, as in starjax predict members.csv")
+    name = _default_model() if arguments.run is None else arguments.run
+    for option, path in (("run", name), ("catalog", arguments.catalog), ("out", arguments.out)):
+        _check_encodable(option, path)
     views = {} if arguments.clusters is None else _views(arguments.clusters, view)
     out, columns = Path(arguments.out), _columns(arguments.columns)
     # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
-    run = load_predictor(arguments.run)
+    run = load_predictor(name)
+    if pretrained.is_packaged(run.run_dir):
+        print(f"model {name}, packaged with starjax: starjax pretrained {name} prints its card")
     # The help states the default as a number, since reading it from there would import jax.
     num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
     prediction = run.predict(arguments.catalog, view, num_draws, columns, views)
     written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)
     prediction_files.print_prediction(prediction, run)
     print(f"wrote {out} with {', '.join(path.name for path in written)}")
+
+
+def _default_model() -> str:
+    """Return the name of the packaged model, or raise PredictError if there is none of that name."""
+    from starjax.runs import pretrained
+
+    if DEFAULT_MODEL not in pretrained.model_names():
+        raise PredictError(
+            f"this version of starjax comes without the model {DEFAULT_MODEL}, which is used unless a run is "
+            "named: name one, such as --run=output/experiments/NAME"
+        )
+    return DEFAULT_MODEL
 
 
 def _views(path: str, default):

@@ -234,6 +234,8 @@ def load(path: Path) -> TrainingReference:
         plain: dict[str, Any] = {
             "threshold": float(arrays["threshold"]),
             "range_keys": tuple(map(str, arrays["range_keys"])),
+            # Those of packaged models are stored in half of the bytes.
+            "known": arrays["known"].astype(np.float64),
         }
         reference = TrainingReference(**arrays | plain)
         _check(reference)

@@ -71,7 +71,7 @@ def test_help_of_prediction_states_the_number_of_draws():
         (["nothing"], "error: starjax has no command nothing. All commands: starjax --help"),
         (["predict", "--catlog=a"], "error: unknown option --catlog, did you mean --catalog?"),
         (["train", "--confg=deep_sets"], "error: unknown option --confg, did you mean --config?"),
-        (["predict"], "error: the following arguments are required: --run, --catalog"),
+        (["predict"], "error: name a catalogue, as in starjax predict members.csv. All options"),
         (["report", "--run=a", "stray"], "error: unrecognized arguments: stray"),
     ],
 )
