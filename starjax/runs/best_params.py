@@ -103,6 +103,8 @@ def _read(path: Path, like: dict) -> BestParams:
                     f"{name} should be {expected.dtype} of shape {shape}, is {arrays[name].dtype} of shape "
                     f"{arrays[name].shape}"
                 )
+            if not np.isfinite(arrays[name]).all():
+                raise ValueError(f"{name} is not finite")
         epochs = tuple(map(int, arrays[_EPOCHS]))
     except npz.DAMAGE as error:
         raise BestParamsError(f"{path} cannot be read ({error!r:.200}): restore it") from error

@@ -25,6 +25,8 @@ from starjax.datasets.scalers import bundle
 from starjax.evaluation import calibration, out_of_distribution
 from starjax.io import unpickle
 from starjax.nbody6 import caches
+from starjax.runs import best_params
+from starjax.runs.directory import RunDirectory
 
 SELECTION = caches.Selection(("x", "name_length"), ("mass",), 2, False)
 WITH_BINARIES = caches.Selection(("x", "abs_mag_g", "semi_major_axis_au", "companion"), ("mass",), 2, False)
@@ -52,6 +54,13 @@ def read_novelty(path: Path) -> None:
     for key in found.range_keys:
         low, high = found.range_of(key)
         assert isinstance(low + high, float)
+
+
+def read_params(path: Path) -> None:
+    found = best_params.load_best(RunDirectory(path.parent), {"best": {"bias": np.ones((5, 4), np.float32)}})
+    assert found.params["bias"].shape == (len(found.epochs), 4)
+    assert np.isfinite(found.params["bias"]).all()
+    assert all(isinstance(epoch, int) for epoch in found.epochs)
 
 
 def read_manifest(path: Path) -> None:
@@ -222,6 +231,7 @@ def _seeds() -> dict[str, tuple[Callable[[Path], None], list[bytes]]]:
         "range_keys": np.array(["time"]),
         "ranges": np.zeros((1, 2)),
     }
+    a_model = {"epochs": np.array([3, 1]), "params/bias": np.ones((2, 4), np.float32)}
     by_level, unknown = {"0.68": 1.5, "0.95": 2.5}, {"0.68": 0.5, "0.95": None}
     a_calibration = {
         "num_simulation": 3,
@@ -237,6 +247,7 @@ def _seeds() -> dict[str, tuple[Callable[[Path], None], list[bytes]]]:
     kinds = {
         "shard.npz": (read_shard, [_npz(**a_shard), _deflated(**a_shard)]),
         "novelty.npz": (read_novelty, [_npz(**a_reference), _deflated(**a_reference)]),
+        "params.npz": (read_params, [_npz(**a_model), _deflated(**a_model)]),
         "split.json": (
             read_manifest,
             [b'{"train": ["a", "b"], "val": ["c"], "test": ["d"], "note": [1, null]}'],
