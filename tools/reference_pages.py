@@ -22,7 +22,7 @@ from starjax.models import factory
 
 ROOT = Path(__file__).parents[1]
 # Variables that a config file fills with fields, by the prefix of these fields.
-_PREFIXES = {"config": "", "data": "data.", "optim": "optim."}
+_PREFIXES = {"config": "", "data": "data.", "observer": "observer.", "optim": "optim."}
 
 
 def field_comments(source: str) -> dict[str, str]:
