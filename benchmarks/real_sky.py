@@ -58,6 +58,8 @@ COLUMNS = {
     "bp_rp": ("bp_rp", "BP-RP", "BPRP"),
     "membership_probability": ("membership_probability", "Pmemb", "proba", "Proba"),
 }
+# Of Gaia EDR3 and DR3 at the magnitudes of most members (Lindegren et al. 2021, A&A 649, A4, figure 5).
+ZERO_POINT_MAS = -0.04
 # Edges of the bins of age [Myr].
 AGE_EDGES = (0, 20, 60, 180, 350, np.inf)
 # Smaller predictions count as this [Myr, Msun], so that they have a logarithm.
@@ -111,7 +113,9 @@ def read_literature(path: Path) -> pd.DataFrame:
 def literature_views(literature: pd.DataFrame) -> dict[str, View]:
     """Return the extinction of each cluster as a view; the rest is estimated from the lists."""
     columns = literature[["extinction_v_mag", "extinction_v_error_mag"]]
-    return {name: View(**row.dropna()) for name, row in columns.iterrows()}
+    return {
+        name: View(parallax_zero_point_mas=ZERO_POINT_MAS, **row.dropna()) for name, row in columns.iterrows()
+    }
 
 
 def compare(prediction: Prediction, literature: pd.DataFrame) -> pd.DataFrame:

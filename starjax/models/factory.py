@@ -15,6 +15,7 @@ from flax import nnx
 from starjax.errors import ConfigError
 from starjax.models import heads
 from starjax.models.deep_sets import DeepSets
+from starjax.models.fourier_groups import FourierGroups
 from starjax.models.set_transformer import SetTransformer
 from starjax.models.soft_groups import SoftGroups
 from starjax.models.summary_stats import SummaryStats
@@ -24,6 +25,7 @@ MODELS = {
     "deep_sets": DeepSets,
     "set_transformer": SetTransformer,
     "soft_groups": SoftGroups,
+    "fourier_groups": FourierGroups,
 }
 
 

@@ -19,7 +19,7 @@ from starjax.sampling.observer_settings import Observer
 # Seed of the lists of validation and test, so that runs of all seeds are compared on the same lists.
 SEED = 0
 # Draws for each snapshot until a list has MIN_STARS, which distant clusters of few stars rarely do.
-_MAX_ATTEMPTS = 32
+_MAX_ATTEMPTS = 8
 # Snapshots observed at a time.
 _BATCH_SIZE = 32
 
@@ -134,11 +134,12 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
     size = min(size, int(np.diff(shard.ptr).max()))
 
     @jax.jit
-    def draw(feature, ptr, snapshot_B, key_B):
-        def one(snapshot, key):
-            return observe_rows(feature, ptr[snapshot], ptr[snapshot + 1], key, size, settings)
+    def draw(feature, ptr, snapshot_B, attempt):
+        def one(snapshot):
+            own_key = jax.random.fold_in(jax.random.fold_in(key, attempt), snapshot)
+            return observe_rows(feature, ptr[snapshot], ptr[snapshot + 1], own_key, size, settings)
 
-        return jax.vmap(one)(snapshot_B, key_B)
+        return jax.vmap(one)(snapshot_B)
 
     feature, ptr = jnp.asarray(shard.feature), jnp.asarray(shard.ptr, jnp.int32)
     best: list[np.ndarray] = [np.zeros((0, len(observer.FEATURES)))] * shard.num_snapshot
@@ -148,8 +149,7 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
             chosen = missing[first : first + _BATCH_SIZE]
             # The last batch is filled up, so that one compiled program serves all.
             snapshot_B = np.resize(chosen, _BATCH_SIZE)
-            key_B = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, attempt), i))(snapshot_B)  # noqa: B023
-            features_BxKxF, mask_BxK = map(np.asarray, draw(feature, ptr, snapshot_B, key_B))
+            features_BxKxF, mask_BxK = map(np.asarray, draw(feature, ptr, snapshot_B, attempt))
             for i, features_KxF, mask_K in zip(chosen, features_BxKxF, mask_BxK, strict=False):
                 if mask_K.sum() > len(best[i]):
                     best[i] = features_KxF[mask_K]

@@ -149,9 +149,11 @@ def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:
     for name, value in model.items():
         if isinstance(value, int | tuple) and not isinstance(value, bool):
             numbers = value if isinstance(value, tuple) else (value,)
+            # Columns are numbered from 0 on.
+            least = 0 if name == "fourier_columns" else 1
             rules[f"model.{name}"] = (
-                all(isinstance(n, int) and n >= 1 for n in numbers),
-                "whole numbers from 1 on",
+                all(isinstance(n, int) and n >= least for n in numbers),
+                f"whole numbers from {least} on",
             )
     if "dropout" in model:
         # What is kept is divided by 1 - dropout, which must not be 0.

@@ -40,6 +40,16 @@ def _hyperparameters(name: str, seed: int) -> dict:
             "gate_hidden_dims": _widths(rng),
             "hidden_dims": _widths(rng),
         },
+        "fourier_groups": {
+            "fourier_columns": (0,) if is_even else (),
+            "num_frequencies": rng.randint(1, 3),
+            "star_hidden_dims": _widths(rng),
+            "num_embedding": rng.randint(1, 8),
+            "num_groups": rng.randint(1, 5),
+            "num_values": rng.randint(1, 4),
+            "num_sums": rng.randint(1, 4),
+            "hidden_dims": _widths(rng),
+        },
     }[name]
 
 
