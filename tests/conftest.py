@@ -55,6 +55,12 @@ def pytest_collection_modifyitems(config, items):
 DATA = Path(__file__).parent / "data"
 
 
+@pytest.fixture(scope="session")
+def member_list_file() -> Path:
+    """A member list of 407 stars: a simulated cluster at 200 pc, 104 Myr old and of 224 Msun."""
+    return DATA / "members.ecsv"
+
+
 @pytest.fixture
 def caches_folder() -> Path:
     """Six real obs caches and one raw cache of NBODY6 runs."""

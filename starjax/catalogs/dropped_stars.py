@@ -13,7 +13,7 @@ import pandas as pd
 from astropy.coordinates import SkyCoord
 from scipy.spatial import cKDTree
 
-from starjax.catalogs import column_values
+from starjax.catalogs import column_values, photometry, sky_frames
 
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.
@@ -37,6 +37,8 @@ class Reason(enum.Enum):
 
 # The reasons that are a missing value; the other stars are repeated or unlike the rest.
 LACKS_VALUE = (Reason.NO_POSITION, Reason.NO_PROPER_MOTION, Reason.NO_VALUE)
+# Those of rows that are another row's star.
+_REPEATED = (Reason.SAME_SOURCE_ID, Reason.SAME_POSITION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,3 +120,32 @@ def drop_without_value(stars: pd.DataFrame, key: str) -> tuple[pd.DataFrame, Dro
 def count(dropped: Iterable[Dropped], reasons: Sequence[Reason]) -> int:
     """Return the number of stars that are left out for one of `reasons`."""
     return sum(len(one.rows) for one in dropped if one.reason in reasons)
+
+
+def locate(
+    stars: pd.DataFrame,
+    dropped: Iterable[Dropped],
+    centre: tuple[float, float],
+    distance_pc: float,
+    extinction_v_mag: float,
+) -> pd.DataFrame:
+    """Return the stars that are left out and have a position, each once, at the distance of the cluster.
+
+    Args:
+      stars: all of the catalogue.
+      dropped: those that are left out.
+      centre: of the cluster (ra, dec) [deg].
+      distance_pc, extinction_v_mag: of the cluster.
+
+    Returns:
+      `row`; offsets from the centre, `lon_deg` and `lat_deg`; `phot_g_mean_mag` and `bp_rp` as listed;
+      `abs_mag_g` and `bp_rp_0`. NaN where a value is not known.
+    """
+    rows = [row for one in dropped if one.reason not in _REPEATED for row in one.rows]
+    found = stars[stars["row"].isin(rows) & stars[["ra", "dec"]].notna().all(axis=1)]
+    lon, lat = sky_frames.offsets(found["ra"].to_numpy(), found["dec"].to_numpy(), centre)
+    magnitude, colour = found["phot_g_mean_mag"].to_numpy(), found["bp_rp"].to_numpy()
+    derived = photometry.colour_magnitude(magnitude, colour, distance_pc, 0.0, extinction_v_mag, 0.0)
+    columns = {"lon_deg": np.degrees(lon), "lat_deg": np.degrees(lat)}
+    columns |= {name: derived[name] for name in ("abs_mag_g", "bp_rp_0")}
+    return found[["row", "phot_g_mean_mag", "bp_rp"]].assign(**columns).reset_index(drop=True)

@@ -36,6 +36,7 @@ class ClusterMembers:
         Galactic longitude and latitude, `v_lon_error v_lat_error` [km/s], `dist_error_pc`. NaN where a value
         is not known.
       dropped: the stars that were left out, by reason.
+      left_out: where these are, see `dropped_stars.locate`.
       centre: (ra, dec) [deg, ICRS].
       distance_pc, distance_error_pc: distance of the cluster and its error; 0 if the distance was given.
       radial_velocity_kms: radial velocity of the cluster; NaN if it cannot be determined.
@@ -47,6 +48,7 @@ class ClusterMembers:
     feature: np.ndarray
     table: pd.DataFrame
     dropped: tuple[Dropped, ...]
+    left_out: pd.DataFrame
     centre: tuple[float, float]
     distance_pc: float
     distance_error_pc: float
@@ -122,6 +124,9 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         feature=members[list(keys)].to_numpy(np.float64),
         table=members.reset_index(drop=True),
         dropped=dropped,
+        left_out=dropped_stars.locate(
+            _data_frame(table), dropped, geometry.centre, geometry.distance_pc, view.extinction_v_mag
+        ),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,

@@ -27,7 +27,8 @@ def plain_numbers(axis, low: float, high: float) -> None:
     if high < 10 * low:
         axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
     else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+        subs = (1, 2, 5) if high < 50 * low else (1, 3) if high < 1000 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
 

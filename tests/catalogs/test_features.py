@@ -77,6 +77,26 @@ def test_non_members_are_counted(cluster, view):
     assert (members.num_non_member, members.num_left_out) == (60, 0)
 
 
+def test_stars_that_are_left_out_are_where_they_are_listed(cluster, view):
+    table = cluster.table.copy()
+    table["phot_g_mean_mag"], table["bp_rp"] = 10.0, 1.0
+    whole = derive_features(table, PROJECTED, view).table
+    table["pmra"][3] = np.nan
+    table["ra"][5] = np.nan
+    table["source_id"] = np.arange(len(table))
+    table["source_id"][8] = table["source_id"][7]
+    table["ra"][8], table["dec"][8] = table["ra"][7], table["dec"][7]
+    members = derive_features(table, PROJECTED, dataclasses.replace(view, extinction_v_mag=0.5))
+    # Without the star that has no position, and the one that is in another row.
+    assert list(members.left_out["row"]) == [4]
+    [star] = members.left_out.to_dict("records")
+    assert (star["lon_deg"], star["lat_deg"]) == pytest.approx(tuple(whole.loc[3, ["lon_deg", "lat_deg"]]))
+    near = (members.table["dist_pc"] - 47.0).abs().idxmin()
+    assert star["abs_mag_g"] == pytest.approx(members.table["abs_mag_g"][near], abs=0.01)
+    assert star["bp_rp_0"] == pytest.approx(members.table["bp_rp_0"][near])
+    assert not len(derive_features(cluster.table, PROJECTED, view).left_out)
+
+
 @pytest.mark.parametrize("distance", [50.0, 200.0])
 def test_the_simulations_own_columns(caches_folder, distance):
     """The stars of a cache, observed by astropy, have the columns that the pipeline wrote for them."""

@@ -14,7 +14,7 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.membership import View
 from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
-from starjax.inference import cluster_figure, prediction_files
+from starjax.inference import prediction_files
 from starjax.inference.predictor import PredictorError, load_predictor
 from starjax.training.run import train_and_test
 
@@ -191,22 +191,6 @@ def test_the_prediction_of_a_cluster_does_not_depend_on_the_others(ensemble, sta
     assert len(stars) > run.config.data.num_star_per_sample
     for column in ("time", "time_p16", "time_spread_draws", "novelty", "mass_virial"):
         assert both.loc["b", column] == pytest.approx(alone.loc["b", column], rel=1e-5)
-
-
-def test_the_figure_shades_the_intervals_of_the_table(mixture, stars):
-    run = load_predictor(mixture.path)
-    found = run.predict(stars)
-    [name] = found.members
-    figure = cluster_figure.draw_cluster(run, found.members[name], found.posterior, name, 0, False)
-    row = found.table.iloc[0]
-    for axes, key in zip(figure.axes[1:3], TARGETS, strict=True):
-        low, high = axes.get_xlim()
-        for shade, ends in zip(axes.collections[:2], (("p2.5", "p97.5"), ("p16", "p84")), strict=True):
-            along = shade.get_paths()[0].vertices[:, 0]
-            bounds = row[f"{key}_{ends[0]}"], row[f"{key}_{ends[1]}"]
-            # To a point of the curve.
-            assert (max(along.min(), 0), along.max()) == pytest.approx(bounds, abs=0.03 * (high - low))
-        assert f"{row[key]:,.0f}" in axes.get_title()
 
 
 def test_given_properties_replace_those_of_the_catalogue(mixture, stars):
