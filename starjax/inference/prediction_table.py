@@ -85,7 +85,8 @@ def prediction_table(
         }
         beside |= cluster_masses.masses_of_members(one)
         reasons = [*caveats, *flag_reasons(target_keys, reference, row | beside)]
-        if any(quantities.get(key).is_velocity for key in feature_keys):
+        has_velocities = any(quantities.get(key).is_velocity for key in feature_keys)
+        if has_velocities and "v_error_kms" not in feature_keys:
             reasons += _velocity_reasons(beside["velocity_error_kms"], beside["sigma_1d_kms"])
         row |= {"is_flagged": bool(reasons), "flags": "; ".join(reasons)}
         rows.append(row | beside | {"notes": " ".join(one.notes)})
