@@ -20,9 +20,9 @@ def run_command(*arguments):
 
 
 @pytest.fixture
-def stars_named():
-    """Return the stars of the example as a cluster of the given name."""
-    stars = member_list.read_member_list(member_list.EXAMPLE_FILE).to_pandas()
+def stars_named(member_list_file):
+    """Return the stars of a list as a cluster of the given name."""
+    stars = member_list.read_member_list(member_list_file).to_pandas()
     return lambda name: stars.assign(cluster=name)
 
 
@@ -32,9 +32,11 @@ def test_options_cannot_be_abbreviated(capsys):
     assert "unknown option --distance, did you mean --distance_pc?" in capsys.readouterr().err
 
 
-def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite(mixture, tmp_path, capsys):
+def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite(
+    mixture, member_list_file, tmp_path, capsys
+):
     out = tmp_path / "out"
-    arguments = [f"--run={mixture.path}", f"--catalog={member_list.EXAMPLE_FILE}", f"--out={out}"]
+    arguments = [f"--run={mixture.path}", f"--catalog={member_list_file}", f"--out={out}"]
     run_command(*arguments)
     printed = capsys.readouterr().out
     assert "age [Myr]" in printed

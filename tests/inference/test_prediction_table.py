@@ -58,8 +58,8 @@ def test_flags_give_the_reason(changes, expected):
         assert expected in found[0]
 
 
-def test_classical_masses_do_not_depend_on_the_features_of_the_run():
-    table = member_list.read_member_list(member_list.EXAMPLE_FILE)
+def test_classical_masses_do_not_depend_on_the_features_of_the_run(member_list_file):
+    table = member_list.read_member_list(member_list_file)
     table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
     table["radial_velocity_error"] = 3.0
     keys = ("y", "z", "vy", "vz"), ("x", "y", "z", "vx", "vy", "vz"), ("y", "z")
@@ -98,11 +98,9 @@ def predicted_row(members, feature_keys, caveats=()):
     ],
 )
 def test_predictions_from_uncertain_velocities_are_flagged_if_velocities_are_features(
-    error, keys, is_flagged
+    member_list_file, error, keys, is_flagged
 ):
-    members = derive_features(
-        member_list.read_member_list(member_list.EXAMPLE_FILE), ("y", "z", "vy", "vz"), View()
-    )
+    members = derive_features(member_list.read_member_list(member_list_file), ("y", "z", "vy", "vz"), View())
     stars = members.table.assign(v_lon_error=error, v_lat_error=error)
     row = predicted_row(dataclasses.replace(members, table=stars), keys)
     assert row["is_flagged"] == is_flagged
@@ -110,8 +108,8 @@ def test_predictions_from_uncertain_velocities_are_flagged_if_velocities_are_fea
     assert row["velocity_error_kms"] == error
 
 
-def test_without_motions_there_are_no_classical_masses_and_no_flag():
-    table = member_list.read_member_list(member_list.EXAMPLE_FILE)
+def test_without_motions_there_are_no_classical_masses_and_no_flag(member_list_file):
+    table = member_list.read_member_list(member_list_file)
     table.remove_columns([name for name in table.colnames if name.startswith(("pm", "radial"))])
     row = predicted_row(derive_features(table, ("y", "z"), View()), ("y", "z"))
     assert np.isnan([row["mass_virial"], row["velocity_error_kms"], row["sigma_1d_kms"]]).all()

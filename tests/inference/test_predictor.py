@@ -35,8 +35,8 @@ def ensemble(answering_config, base):
 
 
 @pytest.fixture(scope="module")
-def stars():
-    return member_list.read_member_list(member_list.EXAMPLE_FILE)
+def stars(member_list_file):
+    return member_list.read_member_list(member_list_file)
 
 
 def test_a_loaded_run_predicts_what_its_test_predicted(mixture, small):
@@ -57,7 +57,7 @@ def test_a_loaded_run_predicts_what_its_test_predicted(mixture, small):
         np.testing.assert_allclose(found[name], tested[name], rtol=1e-4, atol=1e-4)
 
 
-def test_the_prediction_of_the_example_is_complete(mixture, stars):
+def test_a_prediction_is_complete(mixture, stars):
     found = starjax.load(str(mixture.path)).predict(stars)
     [row] = found.table.to_dict("records")
     assert row["cluster"] == "the table"
@@ -210,8 +210,8 @@ def test_a_run_trained_about_the_simulations_origin_flags_every_prediction(ensem
     assert row["flags"].startswith("trained on positions and velocities about the origin of the simulations")
 
 
-def test_the_example_in_the_docstring_is_right(mixture):
-    names = {"starjax": starjax, "run_directory": mixture.path, "catalog_file": member_list.EXAMPLE_FILE}
+def test_the_example_in_the_docstring_is_right(mixture, member_list_file):
+    names = {"starjax": starjax, "run_directory": mixture.path, "catalog_file": member_list_file}
     [written] = doctest.DocTestFinder().find(load_predictor, globs=names)
     assert doctest.DocTestRunner().run(written) == (0, 5)
 

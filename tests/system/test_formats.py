@@ -1,7 +1,7 @@
 """A stored run directory predicts as it did when it was made.
 
-`tests/data/run` is a small run (without events and figures), `run-prediction.csv` its prediction for the
-packaged example at that time. A change of the format stores a new run, made by the version that changes it.
+`tests/data/run` is a small run (without events and figures), `run-prediction.csv` its prediction for
+`members.ecsv` at that time. A change of the format stores a new run, made by the version that changes it.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ from starjax.runs.directory import FORMAT, RunDirectory, read_record
 RUN = Path(__file__).parents[1] / "data" / "run"
 
 
-def test_a_stored_run_predicts_as_it_did():
+def test_a_stored_run_predicts_as_it_did(member_list_file):
     run = load_predictor(RUN)
     assert run.record["format"] == FORMAT
-    now, then = run.predict("example").table, pd.read_csv(f"{RUN}-prediction.csv")
+    now, then = run.predict(member_list_file).table, pd.read_csv(f"{RUN}-prediction.csv")
     assert list(now["cluster"]) == list(then["cluster"])
     for name in then.columns.drop("cluster"):
         np.testing.assert_allclose(now[name], then[name], rtol=1e-3, err_msg=name)

@@ -65,9 +65,10 @@ def run_dir(dataset):
     return train_and_test(config)
 
 
-def catalogue():
-    """Return the packaged catalogue with surface gravities, of which two are missing."""
-    stars = member_list.read_member_list(member_list.EXAMPLE_FILE)
+@pytest.fixture
+def catalogue(member_list_file):
+    """A member list with surface gravities, of which two are missing."""
+    stars = member_list.read_member_list(member_list_file)
     stars["log_g"] = np.linspace(3.5, 5, len(stars))
     stars["log_g"][[200, 201]] = np.nan
     return stars
@@ -86,9 +87,9 @@ def test_figures_and_report_of_the_run_name_the_target(run_dir):
     assert "core [pc]" in page
 
 
-def test_the_run_predicts_from_a_catalogue_that_lists_the_feature(run_dir, tmp_path):
+def test_the_run_predicts_from_a_catalogue_that_lists_the_feature(run_dir, catalogue, tmp_path):
     run = starjax.load(run_dir.path)
-    found = run.predict(catalogue())
+    found = run.predict(catalogue)
     [members], [row] = found.members.values(), found.table.to_dict("records")
     np.testing.assert_array_equal(members.feature[:, -1], members.table["log_g"])
     assert np.isfinite(members.feature).all()
@@ -100,19 +101,18 @@ def test_the_run_predicts_from_a_catalogue_that_lists_the_feature(run_dir, tmp_p
     assert str(Table.read(tmp_path / "prediction.ecsv")["r_core_p16"].unit) == "pc"
 
 
-def test_the_feature_counts(run_dir):
+def test_the_feature_counts(run_dir, catalogue):
     """Gravities of other stars give another prediction."""
     run = starjax.load(run_dir.path)
-    heavier = catalogue()
+    heavier = catalogue.copy()
     heavier["log_g"] -= 1
-    values = [run.predict(table).table["r_core"][0] for table in (catalogue(), heavier)]
+    values = [run.predict(table).table["r_core"][0] for table in (catalogue, heavier)]
     assert values[0] != pytest.approx(values[1], rel=1e-3)
 
 
-def test_a_catalogue_that_lacks_the_feature_is_refused(run_dir):
+def test_a_catalogue_that_lacks_the_feature_is_refused(run_dir, catalogue):
     with pytest.raises(PredictorError, match="log_g needs a column log_g"):
         starjax.load(run_dir.path).predict("example")
-    renamed = catalogue()
-    renamed.rename_column("log_g", "logg")
-    found = starjax.load(run_dir.path).predict(renamed, columns={"log_g": "logg"})
+    catalogue.rename_column("log_g", "logg")
+    found = starjax.load(run_dir.path).predict(catalogue, columns={"log_g": "logg"})
     assert np.isfinite(found.table["r_core"][0])

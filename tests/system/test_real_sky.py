@@ -38,9 +38,9 @@ elsewhere,8.2,,100,10,0.1,0.05
 
 
 @pytest.fixture
-def pair(tmp_path):
+def pair(member_list_file, tmp_path):
     """A member list of three clusters in VizieR's names, and the literature on two of them and on another."""
-    stars = member_list.read_member_list(member_list.EXAMPLE_FILE).to_pandas()[list(VIZIER)]
+    stars = member_list.read_member_list(member_list_file).to_pandas()[list(VIZIER)]
     clusters = {"whole": stars, "half": stars[::2], "few": stars[:8], "unknown": stars[1::2]}
     lists = pd.concat(
         [
