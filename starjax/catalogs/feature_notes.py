@@ -39,7 +39,11 @@ def describe_dropped(dropped: Iterable[Dropped], view: View) -> list[str]:
 def _reason(dropped: Dropped, view: View) -> str:
     far = f"more than {MEMBER_WITHIN:g} standard deviations from the rest"
     parallax = " or parallax" if view.distance_pc is None else ", or in parallax from the stated distance"
-    without = "luminosity and magnitude are" if dropped.key == quantities.LUMINOSITY else f"{dropped.key} is"
+    without = f"{dropped.key} is"
+    if dropped.key == quantities.LUMINOSITY:
+        without = "luminosity and magnitude are"
+    elif dropped.key in quantities.PHOTOMETRY:
+        without = "G or BP-RP is"
     return {
         Reason.NO_POSITION: "because the position is missing",
         Reason.SAME_SOURCE_ID: "because an earlier row has the same source_id",

@@ -19,6 +19,7 @@ from starjax.inference.prediction_table import Prediction
 from starjax.inference.predictor import Predictor
 from starjax.io import files
 from starjax.plotting import style
+from starjax.runs import run_config
 from starjax.runtime import log
 
 # The prediction in three formats, and the stars that it is based on.
@@ -212,5 +213,5 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
             f"This run is one fold of {whole.path}, with a part of its members and of its calibration data: "
             "use that run instead."
         )
-    if not run.config.data.faint_limit_range:
+    if not run.config.data.faint_limit_range and run_config.observer(run.config) is None:
         print(NOTE_ON_COMPLETENESS)

@@ -109,6 +109,15 @@ def test_a_cluster_that_cannot_be_predicted_does_not_stop_the_others(mixture, st
     assert prediction_files.NOTE_ON_COMPLETENESS in printed
 
 
+def test_a_run_that_learned_from_lists_with_gaps_does_not_assume_complete_ones(mixture, stars, capsys):
+    run = load_predictor(mixture.path)
+    found = run.predict(stars)
+    with run.config.unlocked():
+        run.config.observer.distance_range_pc = (40.0, 2000.0)
+    prediction_files.print_prediction(found, run)
+    assert prediction_files.NOTE_ON_COMPLETENESS not in capsys.readouterr().out
+
+
 def test_each_cluster_has_its_own_view_and_the_others_the_default(mixture, stars, capsys):
     half = stars[:200].copy()
     both = Table(np.concatenate([stars[:200].as_array(), half.as_array()]), names=stars.colnames)
