@@ -27,19 +27,19 @@ def get_config() -> ConfigDict:
     config.data.random_rotations = False
     observer = config.observer
     # From the Hyades to the farthest clusters whose lists still show the main sequence of solar-type stars.
-    observer.distance_range_pc = (40.0, 2000.0)
+    observer.distance_range_pc = (40.0, 1500.0)
     observer.resolution_arcsec = 0.65
-    observer.extinction_range_v_mag = (0.0, 3.0)
-    observer.extinction_error_range_v_mag = (0.02, 0.2)
-    observer.differential_extinction = 0.1
+    observer.extinction_range_v_mag = (0.0, 2.0)
+    observer.extinction_error_range_v_mag = (0.02, 0.15)
+    observer.differential_extinction = 0.05
     observer.gaia_errors = True
-    observer.colour_error = (0.02, 0.3)
+    observer.colour_error = (0.015, 0.3)
     observer.faint_limit_range_mag = (16.5, 20.5)
-    observer.bright_limit_range_mag = (2.0, 6.0)
+    observer.bright_limit_range_mag = (2.0, 5.0)
     observer.missing_fraction_range = (0.0, 0.25)
     observer.radius_range_pc = (8.0, 50.0)
     observer.motion_cut_range = (2.5, 6.0)
-    observer.field_fraction_range = (0.0, 0.2)
+    observer.field_fraction_range = (0.0, 0.15)
     observer.zero_point_error_mas = 0.015
     observer.radial_velocity_probability = 0.3
     observer.radial_velocity_error_kms = 0.5
@@ -48,13 +48,14 @@ def get_config() -> ConfigDict:
     config.mixture.min_scale = 0.05
     # abs_mag_g and bp_rp_0, whose fine structure tells the age.
     config.model.fourier_columns = (5, 7)
-    # Each fifth of the simulations is held out by one member: all of them are used for training, and
+    # Each third of the simulations is held out by one member: all of them are used for training, and
     # intervals are calibrated on 109 simulations instead of 14.
-    config.ensemble.size = 5
-    config.ensemble.num_fold = 5
+    config.ensemble.size = 3
+    config.ensemble.num_fold = 3
+    config.model.dropout = 0.2
     config.train.batch_size = 64
     config.train.micro_batch_size = "8"
-    config.train.max_epochs = 150
+    config.train.max_epochs = 200
     # No early stopping: the best of all epochs is chosen.
-    config.train.patience = 150
+    config.train.patience = 200
     return config
