@@ -198,7 +198,7 @@ def _mark_training_range(axes: Axes, known: tuple[float, float], bounds: tuple[f
     label = "beyond training"
     for low, high in (one for one in beyond if one[0] < one[1]):
         axes.axvspan(
-            low, high, facecolor="none", edgecolor="0.8", hatch="//", linewidth=0, zorder=0, label=label
+            low, high, facecolor="none", edgecolor="0.8", hatch="///", linewidth=0, zorder=0, label=label
         )
         # One entry in the legend for both ends.
         label = ""
