@@ -27,6 +27,8 @@ MAX_PERSPECTIVE_ERROR_KMS = 5.0
 # The median of fewer radial velocities may be that of a binary, whose velocity varies by about this much
 # [km/s].
 MIN_RADIAL, BINARY_KMS = 5, 5.0
+# Standard deviation of a normal distribution in median absolute deviations.
+_TO_STANDARD = 1.482602218505602
 # Far below the dispersion of any cluster [km/s]. It avoids 0/0 if all stars have exactly the same velocity.
 _MIN_SCATTER_KMS = 1e-6
 
@@ -133,8 +135,13 @@ class Tangential:
 
     def deviation(self, mean: np.ndarray) -> np.ndarray:
         """Return the larger of the two residuals of each star (n,) [standard deviations]."""
-        residual = self.residual(mean)
-        return np.max(np.abs(residual) / np.sqrt(self.error**2 + _scatter(residual) ** 2), axis=1)
+        return np.max(np.abs(self.residual(mean)) / self.standard_deviation(mean), axis=1)
+
+    def standard_deviation(self, mean: np.ndarray) -> np.ndarray:
+        """Return the standard deviation of each residual (n, 2) [km/s]: of its error and the scatter of all."""
+        # About zero: residuals that share an offset scatter little about their own median, and are outliers.
+        scatter = _TO_STANDARD * np.median(np.abs(self.residual(mean)))
+        return np.hypot(self.error, max(scatter, _MIN_SCATTER_KMS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,11 +228,11 @@ def _least_squares(stars: Tangential, radial: float | None) -> tuple[np.ndarray,
     velocity = np.array([radial or 0.0, *np.median(stars.velocity, axis=0)])
     used = np.zeros(len(stars.velocity), bool)
     for _ in range(_MAX_ITERATIONS):
-        now = stars.deviation(velocity) < _FIT_WITHIN
-        residual = stars.residual(velocity)[now]
-        weight = 1 / np.sqrt(stars.error[now] ** 2 + _scatter(residual) ** 2).ravel()
+        residual, deviation = stars.residual(velocity), stars.standard_deviation(velocity)
+        now = (np.abs(residual) < _FIT_WITHIN * deviation).all(axis=1)
+        weight = 1 / deviation[now].ravel()
         design = stars.axes[now, 1:, free].reshape(len(weight), -1) * weight[:, None]
-        step, *_ = np.linalg.lstsq(design, residual.ravel() * weight)
+        step, *_ = np.linalg.lstsq(design, residual[now].ravel() * weight)
         velocity[free] += step
         if (now == used).all() and np.abs(step).max() < 1e-9:
             break

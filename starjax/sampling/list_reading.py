@@ -1,13 +1,14 @@
 """The features of a member list, with centre, distance and motion estimated from the list itself.
 
 These are the steps of the reader of observed lists (`catalogs.features`), on arrays of fixed shape and with
-fixed numbers of iterations. A test reads the observer's lists with both.
+few iterations. A test reads the observer's lists with both.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from starjax import quantities
 from starjax.catalogs import photometry
@@ -21,13 +22,11 @@ _FIT_WITHIN, _MEMBER_WITHIN, _TAILS_WITHIN = 4.0, 5.0, 10.0
 _MAX_PERSPECTIVE_ERROR_KMS, _MIN_SCATTER_KMS = 5.0, 1e-6
 # Standard deviation of a normal distribution in median absolute deviations.
 _TO_STANDARD = 1.482602
-# The fits of the reader converge in a few iterations.
-_NUM_ITERATIONS = 3
+# The fits of the reader converge in a few iterations; it seldom leaves out stars more than four times.
+_NUM_ITERATIONS, _MAX_PASSES = 3, 5
 _TINY = 1e-12
 # That of a star at a megaparsec.
 _MIN_PARALLAX_MAS = 1e-3
-# Weight of a velocity that is fixed, against those that are fitted [s²/km²].
-_FIXED = 1e8
 
 
 class Distances(NamedTuple):
@@ -38,30 +37,30 @@ class Distances(NamedTuple):
     deviation: jax.Array
 
 
+class Geometry(NamedTuple):
+    """Positions and motions of the stars relative to the cluster.
+
+    Attributes:
+      along: components of the directions of the stars along longitude and latitude at the centre (2, K).
+      distances: of the stars.
+      residual, error: velocities along longitude and latitude minus the cluster's, and their errors (2, K)
+        [km/s].
+    """
+
+    along: jax.Array
+    distances: Distances
+    residual: jax.Array
+    error: jax.Array
+
+
 def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str, jax.Array], jax.Array]:
     """Return the features (K,) by name, and the mask of the members (K,)."""
-    lon, lat, mask = sources.lon, sources.lat, sources.mask
+    axes = local_axes(sources.lon, sources.lat)
     if observer.is_estimated:
-        lon, lat = jnp.stack([lon, lat]) - medians.masked_median(jnp.stack([lon, lat]), mask)[:, None]
-        distances = estimate_distances(sources, lon, lat)
+        geometry, mask = _select_members(sources, axes, view)
     else:
-        exact = 1000 / sources.parallax
-        distances = Distances(exact, jnp.zeros_like(exact), jnp.zeros_like(exact))
-    axes = _axes_across(lon, lat)
-    per_mas_yr = quantities.KMS_PER_PC_MAS_YR * distances.star
-    motion = jnp.stack([sources.pm_lon, sources.pm_lat])
-    motion_error = jnp.stack([sources.pm_lon_error, sources.pm_lat_error])
-    velocity = per_mas_yr * motion
-    by_distance = quantities.KMS_PER_PC_MAS_YR * distances.error * motion
-    error = jnp.hypot(per_mas_yr * motion_error, by_distance)
-    mean = view.velocity
-    if observer.is_estimated:
-        mean = fit_motion(axes, velocity, error, mask, view.radial_velocity)
-    residual = velocity - _projected(axes, mean)
-    if observer.is_estimated:
-        scatter = _scatter(residual, mask)
-        deviation = jnp.max(jnp.abs(residual) / jnp.sqrt(error**2 + scatter**2), axis=0)
-        mask &= (deviation < _MEMBER_WITHIN) & (jnp.abs(distances.deviation) < _MEMBER_WITHIN)
+        geometry, mask = _known_geometry(sources, axes, view), sources.mask
+    distances, error = geometry.distances, geometry.error
     magnitudes = photometry.colour_magnitude(
         sources.g,
         sources.bp_rp,
@@ -71,47 +70,116 @@ def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str,
         view.extinction_error,
     )
     features = {
-        "y": distances.star * jnp.cos(lat) * jnp.sin(lon),
-        "z": distances.star * jnp.sin(lat),
-        "vy": residual[0],
-        "vz": residual[1],
+        "y": distances.star * geometry.along[0],
+        "z": distances.star * geometry.along[1],
+        "vy": geometry.residual[0],
+        "vz": geometry.residual[1],
         "v_error_kms": jnp.sqrt((error**2).mean(axis=0)),
         "membership_probability": sources.probability,
     }
     return features | magnitudes, mask
 
 
-def estimate_distances(sources: MemberList, lon, lat) -> Distances:
-    """Return the distances of the stars, as `astrometry.combine_parallaxes` estimates them."""
-    measured, mask = sources.parallax, sources.mask
-    dispersion = angular_dispersion(lon, lat, mask)
+def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, jax.Array]:
+    """Return the geometry of the members and their mask (K,), as `membership.select_members` does.
 
+    Non-members shift the means and widen the scatter, which can hide others: the fit is repeated until none
+    is left. Few lists need more than two passes.
+    """
+
+    def fit(mask) -> Geometry:
+        return _estimate_geometry(sources._replace(mask=mask), axes, view)
+
+    def leave_out(carry):
+        mask, _, _, number = carry
+        geometry = fit(mask)
+        scatter = _scatter(geometry.residual, mask)
+        deviation = jnp.max(jnp.abs(geometry.residual) / jnp.sqrt(geometry.error**2 + scatter**2), axis=0)
+        deviation = jnp.maximum(deviation, jnp.abs(geometry.distances.deviation))
+        kept = mask & (deviation <= _MEMBER_WITHIN)
+        return kept, geometry, (kept != mask).any(), number + 1
+
+    # Zeros that are a result of the stars: shard_map checks that they vary over devices as later values do.
+    zero_K = 0 * sources.lon
+    empty = jax.tree.map(lambda one: jnp.broadcast_to(zero_K, one.shape), jax.eval_shape(fit, sources.mask))
+    carry = (sources.mask, empty, sources.mask.any(), jnp.array(0))
+    mask, geometry, _, _ = jax.lax.while_loop(
+        lambda carry: carry[2] & (carry[3] < _MAX_PASSES), leave_out, carry
+    )
+    return geometry, mask
+
+
+def _estimate_geometry(sources: MemberList, axes, view: View) -> Geometry:
+    """Return the geometry with centre, distance and motion of the cluster estimated from all stars."""
+    mask = sources.mask
+    # One call for all medians that need no others.
+    lon, lat, parallax = medians.masked_median(jnp.stack([sources.lon, sources.lat, sources.parallax]), mask)
+    # All vectors along the axes at the centre that is estimated, since the radial velocity is that there.
+    axes = _rotated(local_axes(lon[None], lat[None])[:, :, 0], axes)
+    along = axes[0, 1:]
+    dispersion = angular_dispersion(along, mask)
+    distances = estimate_distances(sources, dispersion, _mean_parallax(sources, dispersion, parallax))
+    velocity, error = _tangential(sources, distances)
+    mean = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity)
+    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error)
+
+
+def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
+    """Return the geometry about the true centre, with the true distance and motion of the cluster."""
+    dispersion = angular_dispersion(axes[0, 1:], sources.mask)
+    distances = estimate_distances(sources, dispersion, 1000 / view.distance)
+    velocity, error = _tangential(sources, distances)
+    return Geometry(axes[0, 1:], distances, velocity - _projected(axes[1:], view.velocity), error)
+
+
+def _tangential(sources: MemberList, distances: Distances):
+    """Return velocities along longitude and latitude and their errors (2, K) [km/s]."""
+    motion = jnp.stack([sources.pm_lon, sources.pm_lat])
+    motion_error = jnp.stack([sources.pm_lon_error, sources.pm_lat_error])
+    per_mas_yr = quantities.KMS_PER_PC_MAS_YR * distances.star[None]
+    by_distance = quantities.KMS_PER_PC_MAS_YR * distances.error[None] * motion
+    return per_mas_yr * motion, jnp.hypot(per_mas_yr * motion_error, by_distance)
+
+
+def estimate_distances(sources: MemberList, dispersion, parallax) -> Distances:
+    """Return the distances of the stars, as `astrometry.combine_parallaxes` estimates them.
+
+    Args:
+      dispersion: standard deviation of the positions along one direction of the sky [rad].
+      parallax: of the cluster [mas].
+    """
     # Tiny numbers keep lists without stars, or without errors, finite.
+    depth = (parallax * dispersion) ** 2
+    deviation = sources.parallax - parallax
+    weight = depth / (depth + sources.parallax_error**2 + _TINY)
+    of_star = parallax + weight * deviation
+    distance = 1000 / jnp.where(of_star > 0, of_star, parallax)
+    error = jnp.sqrt(depth * (1 - weight)) * distance**2 / 1000
+    return Distances(distance, error, deviation / jnp.sqrt(depth + sources.parallax_error**2 + _TINY))
+
+
+def _mean_parallax(sources: MemberList, dispersion, median):
+    """Return the mean parallax without outliers [mas], from their median on."""
+    measured = sources.parallax
+
     def improve(_, mean):
         variance = sources.parallax_error**2 + (mean * dispersion) ** 2 + _TINY
-        is_used = mask & (jnp.abs(measured - mean) < _FIT_WITHIN * jnp.sqrt(variance))
+        is_used = sources.mask & (jnp.abs(measured - mean) < _FIT_WITHIN * jnp.sqrt(variance))
         weight = jnp.where(is_used, 1 / variance, 0)
         return jnp.maximum((weight * measured).sum() / (weight.sum() + _TINY), _MIN_PARALLAX_MAS)
 
-    median = jnp.maximum(medians.masked_median(measured[None], mask)[0], _MIN_PARALLAX_MAS)
-    mean = jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, median)
-    depth = (mean * dispersion) ** 2
-    weight = depth / (depth + sources.parallax_error**2 + _TINY)
-    parallax = mean + weight * (measured - mean)
-    parallax = jnp.where(parallax > 0, parallax, mean)
-    error = jnp.sqrt(depth * (1 - weight))
-    distance = 1000 / parallax
-    deviation = (measured - mean) / jnp.sqrt(depth + sources.parallax_error**2 + _TINY)
-    return Distances(distance, error * distance**2 / 1000, deviation)
+    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, jnp.maximum(median, _MIN_PARALLAX_MAS))
 
 
-def angular_dispersion(lon, lat, mask):
-    """Return the standard deviation along one direction of the sky, as `sky_frames` does [rad]."""
-    along = jnp.stack([jnp.cos(lat) * jnp.sin(lon), jnp.sin(lat)])
-    deviation = jnp.abs(along - medians.masked_median(along, mask)[:, None])
-    limit = _TAILS_WITHIN * _TO_STANDARD * medians.masked_median(deviation, mask)[:, None]
-    is_within = mask & (deviation <= limit)
-    variance = jnp.where(is_within, deviation**2, 0).sum(axis=1) / jnp.maximum(is_within.sum(axis=1), 1)
+def angular_dispersion(along, mask):
+    """Return the standard deviation along one direction of the sky, as `sky_frames` does [rad].
+
+    Args:
+      along: see `Geometry`; their medians are zero, since the centre is the median.
+    """
+    limit = _TAILS_WITHIN * _TO_STANDARD * medians.masked_median(jnp.abs(along), mask)[:, None]
+    is_within = mask[None] & (jnp.abs(along) <= limit)
+    variance = jnp.where(is_within, along**2, 0).sum(axis=1) / jnp.maximum(is_within.sum(axis=1), 1)
     return jnp.sqrt(variance.mean())
 
 
@@ -122,20 +190,25 @@ def fit_motion(axes, velocity, error, mask, radial_velocity):
       axes: unit vectors along longitude and latitude at the stars (2, 3, K).
       velocity, error: along them (2, K) [km/s].
       mask: True for stars in the list.
-      radial_velocity: of the cluster; NaN if unknown. Then it is fitted if it can be, and else 0.
+      radial_velocity: of the cluster, the first component; NaN if unknown. Then it is fitted if it can be,
+        and else 0.
     """
     is_known = ~jnp.isnan(radial_velocity)
     given = jnp.where(is_known, radial_velocity, 0.0)
-    median = jnp.concatenate([given[None], medians.masked_median(velocity, mask)])
-    # The variance that the radial velocity would have, if it were fitted.
-    fitted = _inverse(_normal_equations(axes, velocity, error, mask, median)[0])[0, 0]
-    is_fixed = is_known | ~((fitted > 0) & (fitted < _MAX_PERSPECTIVE_ERROR_KMS**2))
-    fixed = jnp.where(is_fixed, _FIXED, 0.0) * jnp.array([1.0, 0.0, 0.0])
+    is_radial = np.array([True, False, False])
 
     def improve(_, mean):
         matrix, gradient = _normal_equations(axes, velocity, error, mask, mean)
-        return mean + _inverse(matrix + jnp.diag(fixed)) @ (gradient + fixed * (given - mean[0]))
+        # The variance that the radial velocity has, if it is fitted.
+        variance = _inverse(matrix)[0, 0]
+        is_fixed = is_known | ~((variance > 0) & (variance < _MAX_PERSPECTIVE_ERROR_KMS**2))
+        # If it is fixed, its equation says what it is, in numbers of the size of the others.
+        size = matrix[1, 1]
+        is_replaced = is_fixed & is_radial
+        matrix = jnp.where(is_replaced[:, None], size * jnp.diag(is_radial), matrix)
+        return mean + _inverse(matrix) @ jnp.where(is_replaced, size * (given - mean[0]), gradient)
 
+    median = jnp.concatenate([given[None], medians.masked_median(velocity, mask)])
     return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, median)
 
 
@@ -145,9 +218,17 @@ def _normal_equations(axes, velocity, error, mask, mean):
     variance = error**2 + _scatter(residual, mask) ** 2
     is_used = mask & (residual**2 < _FIT_WITHIN**2 * variance).all(axis=0)
     # Sums of products of rows: a contraction would be slower for so few rows.
-    weighted = jnp.where(is_used, axes.transpose(1, 0, 2) / variance, 0)
-    matrix = jnp.stack([(weighted * axes[:, i]).sum(axis=(1, 2)) for i in range(3)], axis=1)
-    return matrix, (weighted * residual).sum(axis=(1, 2))
+    weighted = jnp.where(is_used, axes.transpose(1, 0, 2) / variance[None], 0)
+    matrix = jnp.stack([(weighted * axes[None, :, i]).sum(axis=(1, 2)) for i in range(3)], axis=1)
+    return matrix, (weighted * residual[None]).sum(axis=(1, 2))
+
+
+def _rotated(rotation, axes):
+    """Return the components of vectors (3, 3, K), of which the second index counts components, in new axes."""
+    # Sums of rows: a contraction would be slower for so few.
+    return jnp.stack(
+        [axes[:, 0] * row[0] + axes[:, 1] * row[1] + axes[:, 2] * row[2] for row in rotation], axis=1
+    )
 
 
 def _projected(axes, velocity):
@@ -157,10 +238,13 @@ def _projected(axes, velocity):
 
 def _inverse(matrix):
     """Return the inverse (3, 3) of a matrix by cofactors; zeros if it is singular."""
-    a, b, c = matrix
+    # Third powers of large weights are beyond the range of float32.
+    scale = jnp.maximum(jnp.trace(matrix), _TINY)
+    a, b, c = matrix / scale
     adjugate = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
     determinant = a @ adjugate[:, 0]
-    return jnp.where(jnp.abs(determinant) > 0, adjugate / jnp.where(determinant == 0, 1, determinant), 0)
+    is_regular = jnp.abs(determinant) > 0
+    return jnp.where(is_regular, adjugate / jnp.where(is_regular, determinant, 1) / scale, 0)
 
 
 def _scatter(residual, mask):
@@ -169,11 +253,12 @@ def _scatter(residual, mask):
     return jnp.maximum(_TO_STANDARD * medians.masked_median(absolute, both_mask)[0], _MIN_SCATTER_KMS)
 
 
-def _axes_across(lon, lat):
-    """Return unit vectors along longitude and latitude at the stars (2, 3, K)."""
+def local_axes(lon, lat):
+    """Return unit vectors along the line of sight, longitude and latitude at the stars (3, 3, K)."""
     cos_lon, sin_lon, cos_lat, sin_lat = jnp.cos(lon), jnp.sin(lon), jnp.cos(lat), jnp.sin(lat)
     return jnp.stack(
         [
+            jnp.stack([cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]),
             jnp.stack([-sin_lon, cos_lon, jnp.zeros_like(lon)]),
             jnp.stack([-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat]),
         ]

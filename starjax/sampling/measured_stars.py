@@ -8,7 +8,7 @@ import numpy as np
 
 from starjax import quantities
 from starjax.gaia import extinction, uncertainties
-from starjax.ops import interpolation, random
+from starjax.ops import fusion, interpolation, random
 from starjax.sampling.observer_settings import Observer
 from starjax.sampling.viewpoint import View
 
@@ -19,6 +19,7 @@ _EDGE, _BY_CONTRAST = 0.18, 0.25
 # Binaries of shorter periods than this [yr] move about their centre of mass often enough during the mission
 # that their mean motion is that of the centre of mass.
 _MISSION_YR = 5.0
+_PC_PER_AU = np.pi / 648_000
 # The colours BP-RP by which real dwarfs are redder than simulated ones of the same magnitude [mag], on a grid
 # of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `catalogs.photometry`), and at the blue
 # end, where these are older than most clusters, from the Pleiades. The simulations' tracks are a little too
@@ -84,27 +85,38 @@ class MemberList(NamedTuple):
 
 
 def to_stars(star_KxC: jax.Array, mask_K: jax.Array) -> TrueStars:
-    """Return stars from their columns `quantities.OBSERVABLE`."""
-    x, y, z, vx, vy, vz, mass, g, bp_rp, rp, axis, companion = star_KxC.T
+    """Return stars from their columns, of which the first are `quantities.OBSERVER`."""
+    x, y, z, vx, vy, vz, mass, g, bp_rp, rp, axis, companion = star_KxC.T[: len(quantities.OBSERVER)]
     return TrueStars(
         jnp.stack([x, y, z]), jnp.stack([vx, vy, vz]), mass, g, rp, bp_rp, axis, companion, mask_K
     )
 
 
-def measure(key: jax.Array, stars: TrueStars, view: View, observer: Observer) -> MemberList:
-    """Return what Gaia measures of all stars of a snapshot, whatever their brightness."""
-    binary_key, extinction_key, noise_key = jax.random.split(key, 3)
+# Sets of random numbers that `measure` needs.
+NUM_SALT = 3
+
+
+def measure(salts: jax.Array, stars: TrueStars, view: View, observer: Observer) -> MemberList:
+    """Return what Gaia measures of all stars of a snapshot, whatever their brightness.
+
+    Args:
+      salts: of its random numbers (NUM_SALT, 2), see `ops.random`.
+      stars: the stars.
+      view: the circumstances.
+      observer: the settings.
+    """
+    binary_salt, extinction_salt, noise_salt = salts
     if observer.resolution_arcsec:
-        stars = merge_binaries(binary_key, stars, view, observer.resolution_arcsec)
+        stars = fusion.materialize(merge_binaries(binary_salt, stars, view, observer.resolution_arcsec))
     position = view.axes @ stars.position + view.distance * jnp.array([[1.0], [0.0], [0.0]])
     velocity = view.axes @ stars.velocity + view.velocity[:, None]
     lon, lat, distance, along_lon, along_lat = project(position, velocity)
-    g, bp, rp = _apparent(extinction_key, stars, distance, view, observer)
+    g, bp, rp = _apparent(extinction_salt, stars, distance, view, observer)
     per_pc = quantities.KMS_PER_PC_MAS_YR * distance
     exact = MemberList(
         lon=lon,
         lat=lat,
-        parallax=1000 / distance,
+        parallax=1000 / distance + view.zero_point,
         parallax_error=jnp.zeros_like(distance),
         pm_lon=along_lon / per_pc,
         pm_lat=along_lat / per_pc,
@@ -117,28 +129,38 @@ def measure(key: jax.Array, stars: TrueStars, view: View, observer: Observer) ->
         probability=jnp.ones_like(distance),
         mask=stars.mask,
     )
-    return _with_errors(noise_key, exact, view) if observer.gaia_errors else exact
+    exact = fusion.materialize(exact)
+    return _with_errors(noise_salt, exact) if observer.gaia_errors else exact
 
 
-def merge_binaries(key: jax.Array, stars: TrueStars, view: View, resolution_arcsec: float) -> TrueStars:
+def merge_binaries(salt: jax.Array, stars: TrueStars, view: View, resolution_arcsec: float) -> TrueStars:
     """Return the stars, with pairs that Gaia does not resolve as one star, in the row of the brighter one.
 
     Fluxes add. The place is that of the photocentre. So is the motion, unless the orbit is short: then it is
-    that of the centre of mass.
+    that of the centre of mass. Resolved pairs are as far apart as was drawn.
 
     Args:
+      salt: of its random numbers.
+      stars: the stars.
+      view: the circumstances.
       resolution_arcsec: separation below which equal stars are one source.
     """
     # Of a fainter star, the next row is that of another system, and not used.
     other = jax.tree.map(lambda x: jnp.roll(x, -1, axis=-1), stars)
-    cosine, edge_number = random.uniform(key, (2, *stars.g.shape))
+    cosine, edge_number = random.uniform(salt, (2, *stars.g.shape))
     # The cosine of the angle between the line of sight and the line between the stars is uniform.
     separation = stars.semi_major_axis * jnp.sqrt(1 - cosine**2) / view.distance
     edge = 1 + _EDGE * random.to_normal(edge_number) + _BY_CONTRAST * jnp.abs(other.g - stars.g)
     # Beyond about 2" even a bright star hides nothing.
     threshold = resolution_arcsec * jnp.clip(edge, 0.0, 3.0)
-    is_merged = (stars.companion > 0) & (separation < threshold)
-    is_hidden = (stars.companion < 0) & jnp.roll(is_merged, 1)
+    # The companion of the last row may be beyond the rows that are observed.
+    is_merged = (stars.companion > 0) & (other.companion < 0) & (separation < threshold)
+    is_fainter = stars.companion < 0
+    is_hidden = is_fainter & jnp.roll(is_merged, 1)
+    # Places in data sets are too coarse for the separations of binaries. The direction makes no difference.
+    apart = view.axes[1][:, None] * (separation * view.distance * _PC_PER_AU)[None]
+    beside = jnp.roll(stars.position + apart, 1, axis=1)
+    position = jnp.where(is_fainter, beside, stars.position)
     difference = {name: getattr(other, name) - getattr(stars, name) for name in ("g", "rp", "bp_rp")}
     flux = {
         "g": _flux(difference["g"]),
@@ -152,12 +174,10 @@ def merge_binaries(key: jax.Array, stars: TrueStars, view: View, resolution_arcs
     is_short = stars.semi_major_axis**3 < _MISSION_YR**2 * total_mass
     motion_share = jnp.where(is_short, other.mass / total_mass, light_share)
 
-    def mean(value, other_value, share):
-        return value + jnp.where(is_merged, share, 0) * (other_value - value)
-
+    light_step, motion_step = (jnp.where(is_merged, share, 0)[None] for share in (light_share, motion_share))
     return stars._replace(
-        position=mean(stars.position, other.position, light_share),
-        velocity=mean(stars.velocity, other.velocity, motion_share),
+        position=position + light_step * apart,
+        velocity=stars.velocity + motion_step * (other.velocity - stars.velocity),
         g=stars.g - gain["g"],
         rp=stars.rp - gain["rp"],
         bp_rp=stars.bp_rp - gain["bp"] + gain["rp"],
@@ -189,12 +209,12 @@ def project(position, velocity):
     return jnp.arctan2(y, x), jnp.arctan2(z, across), distance, along_lon, along_lat
 
 
-def _apparent(key: jax.Array, stars: TrueStars, distance, view: View, observer: Observer):
+def _apparent(salt: jax.Array, stars: TrueStars, distance, view: View, observer: Observer):
     """Return apparent magnitudes G, BP and RP (K,) [mag], without errors of measurement."""
     colour = correct_colour(stars.bp_rp, view.colour_error)
     extinction_v = view.extinction
     if observer.differential_extinction:
-        share = observer.differential_extinction * random.normal(key, distance.shape)
+        share = observer.differential_extinction * random.normal(salt, distance.shape)
         extinction_v = extinction_v * jnp.maximum(1 + share, 0)
     modulus = 5 * jnp.log10(distance / 10)
     per_v = extinction.extinction_coefficients(colour, view.extinction)
@@ -217,7 +237,7 @@ def correct_colour(bp_rp, error):
     return bp_rp + error[0] + (1 + error[1]) * correction
 
 
-def _with_errors(key: jax.Array, exact: MemberList, view: View) -> MemberList:
+def _with_errors(salt: jax.Array, exact: MemberList) -> MemberList:
     """Return the list with Gaia's errors."""
     parallax_error = uncertainties.parallax_error_mas(exact.g)
     pm_lon_error, pm_lat_error = uncertainties.proper_motion_error_mas_yr(exact.g)
@@ -228,10 +248,9 @@ def _with_errors(key: jax.Array, exact: MemberList, view: View) -> MemberList:
         "g": uncertainties.magnitude_error_mag(exact.g),
         "bp_rp": uncertainties.colour_error_mag(exact.g, exact.bp_rp),
     }
-    normal = random.normal(key, (len(errors), *exact.g.shape))
+    normal = random.normal(salt, (len(errors), *exact.g.shape))
     measured = {
         name: getattr(exact, name) + error * number
         for number, (name, error) in zip(normal, errors.items(), strict=True)
     }
-    measured["parallax"] += view.zero_point
     return exact._replace(**measured, **{f"{name}_error": error for name, error in errors.items()})

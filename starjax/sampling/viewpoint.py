@@ -68,9 +68,14 @@ class View(NamedTuple):
         return 5 * jnp.log10(self.distance / 10)
 
 
-def draw_view(key: jax.Array, observer: Observer) -> View:
-    """Draw the circumstances of one list."""
-    number = random.uniform(key, (24,))
+def draw_view(salt: jax.Array, observer: Observer) -> View:
+    """Draw the circumstances of one list.
+
+    Args:
+      salt: of its random numbers, see `ops.random`.
+      observer: the settings.
+    """
+    number = random.uniform(salt, (24,))
     uniform, normal = iter(number[:14]), iter(random.to_normal(number[14:]))
 
     def between(bounds, off=0.0):
@@ -103,7 +108,7 @@ def draw_view(key: jax.Array, observer: Observer) -> View:
     )
     return View(
         distance=distance,
-        axes=galactic * _TO_SIMULATION * mirror,
+        axes=galactic * (_TO_SIMULATION * mirror)[None],
         velocity=velocity,
         extinction=extinction,
         extinction_error=extinction_error,
