@@ -138,7 +138,7 @@ class Tangential:
         return np.max(np.abs(self.residual(mean)) / self.standard_deviation(mean), axis=1)
 
     def standard_deviation(self, mean: np.ndarray) -> np.ndarray:
-        """Return the standard deviation of each residual (n, 2) [km/s]: of its error and the scatter of all."""
+        """Return the standard deviation of each residual (n, 2) [km/s], of its error and the scatter."""
         # About zero: residuals that share an offset scatter little about their own median, and are outliers.
         scatter = _TO_STANDARD * np.median(np.abs(self.residual(mean)))
         return np.hypot(self.error, max(scatter, _MIN_SCATTER_KMS))

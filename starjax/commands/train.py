@@ -17,7 +17,8 @@ def parser() -> cli.Parser:
     options.add_argument(
         "--config",
         metavar="NAME",
-        help="gaia, posterior, posterior_incomplete, deep_sets, set_transformer, summary_stats, or your own file",
+        help="gaia, posterior, posterior_incomplete, deep_sets, set_transformer, summary_stats, or "
+        "your own file",
     )
     options.add_argument(
         "--config.data.dataset",

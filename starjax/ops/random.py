@@ -80,8 +80,8 @@ def salts(key: jax.Array, num: int) -> jax.Array:
 def bits16(salt: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Return uniform integers in [0, 65536), from two hashes each.
 
-    They are streams along the last axis, one for each place in the axes before it. A longer stream begins with
-    the numbers of a shorter one.
+    They are streams along the last axis, one for each place in the axes before it. A longer stream begins
+    with the numbers of a shorter one.
 
     Args:
       salt: one of `salts` (2,).

@@ -45,12 +45,14 @@ class Geometry(NamedTuple):
       distances: of the stars.
       residual, error: velocities along longitude and latitude minus the cluster's, and their errors (2, K)
         [km/s].
+      scatter: standard deviation of the residuals, with errors [km/s].
     """
 
     along: jax.Array
     distances: Distances
     residual: jax.Array
     error: jax.Array
+    scatter: jax.Array
 
 
 def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -93,15 +95,16 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
     def leave_out(carry):
         mask, _, _, number = carry
         geometry = fit(mask)
-        scatter = _scatter(geometry.residual, mask)
-        deviation = jnp.max(jnp.abs(geometry.residual) / jnp.sqrt(geometry.error**2 + scatter**2), axis=0)
+        deviation = jnp.max(
+            jnp.abs(geometry.residual) / jnp.sqrt(geometry.error**2 + geometry.scatter**2), axis=0
+        )
         deviation = jnp.maximum(deviation, jnp.abs(geometry.distances.deviation))
         kept = mask & (deviation <= _MEMBER_WITHIN)
         return kept, geometry, (kept != mask).any(), number + 1
 
     # Zeros that are a result of the stars: shard_map checks that they vary over devices as later values do.
-    zero_K = 0 * sources.lon
-    empty = jax.tree.map(lambda one: jnp.broadcast_to(zero_K, one.shape), jax.eval_shape(fit, sources.mask))
+    zero = 0 * sources.lon[0]
+    empty = jax.tree.map(lambda one: jnp.broadcast_to(zero, one.shape), jax.eval_shape(fit, sources.mask))
     carry = (sources.mask, empty, sources.mask.any(), jnp.array(0))
     mask, geometry, _, _ = jax.lax.while_loop(
         lambda carry: carry[2] & (carry[3] < _MAX_PASSES), leave_out, carry
@@ -112,16 +115,19 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
 def _estimate_geometry(sources: MemberList, axes, view: View) -> Geometry:
     """Return the geometry with centre, distance and motion of the cluster estimated from all stars."""
     mask = sources.mask
-    # One call for all medians that need no others.
-    lon, lat, parallax = medians.masked_median(jnp.stack([sources.lon, sources.lat, sources.parallax]), mask)
+    # One call for all, which costs little more than one for a single median.
+    measured = (sources.lon, sources.lat, sources.parallax, sources.pm_lon, sources.pm_lat)
+    lon, lat, parallax, *motion = medians.masked_median(jnp.stack(measured), mask)
+    parallax = jnp.maximum(parallax, _MIN_PARALLAX_MAS)
+    start = quantities.KMS_PER_PC_MAS_YR * (1000 / parallax) * jnp.stack(motion)
     # All vectors along the axes at the centre that is estimated, since the radial velocity is that there.
     axes = _rotated(local_axes(lon[None], lat[None])[:, :, 0], axes)
     along = axes[0, 1:]
     dispersion = angular_dispersion(along, mask)
     distances = estimate_distances(sources, dispersion, _mean_parallax(sources, dispersion, parallax))
     velocity, error = _tangential(sources, distances)
-    mean = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity)
-    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error)
+    mean, scatter = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity, start)
+    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error, scatter)
 
 
 def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
@@ -129,7 +135,8 @@ def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
     dispersion = angular_dispersion(axes[0, 1:], sources.mask)
     distances = estimate_distances(sources, dispersion, 1000 / view.distance)
     velocity, error = _tangential(sources, distances)
-    return Geometry(axes[0, 1:], distances, velocity - _projected(axes[1:], view.velocity), error)
+    residual = velocity - _projected(axes[1:], view.velocity)
+    return Geometry(axes[0, 1:], distances, residual, error, _scatter(residual, sources.mask))
 
 
 def _tangential(sources: MemberList, distances: Distances):
@@ -158,8 +165,8 @@ def estimate_distances(sources: MemberList, dispersion, parallax) -> Distances:
     return Distances(distance, error, deviation / jnp.sqrt(depth + sources.parallax_error**2 + _TINY))
 
 
-def _mean_parallax(sources: MemberList, dispersion, median):
-    """Return the mean parallax without outliers [mas], from their median on."""
+def _mean_parallax(sources: MemberList, dispersion, start):
+    """Return the mean parallax without outliers [mas], from a first estimate on."""
     measured = sources.parallax
 
     def improve(_, mean):
@@ -168,7 +175,7 @@ def _mean_parallax(sources: MemberList, dispersion, median):
         weight = jnp.where(is_used, 1 / variance, 0)
         return jnp.maximum((weight * measured).sum() / (weight.sum() + _TINY), _MIN_PARALLAX_MAS)
 
-    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, jnp.maximum(median, _MIN_PARALLAX_MAS))
+    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, start)
 
 
 def angular_dispersion(along, mask):
@@ -183,8 +190,8 @@ def angular_dispersion(along, mask):
     return jnp.sqrt(variance.mean())
 
 
-def fit_motion(axes, velocity, error, mask, radial_velocity):
-    """Return the space velocity of the cluster (3,) [km/s], as `astrometry.fit_motion` does.
+def fit_motion(axes, velocity, error, mask, radial_velocity, start):
+    """Return the space velocity of the cluster (3,) as `astrometry.fit_motion` does, and the scatter [km/s].
 
     Args:
       axes: unit vectors along longitude and latitude at the stars (2, 3, K).
@@ -192,13 +199,15 @@ def fit_motion(axes, velocity, error, mask, radial_velocity):
       mask: True for stars in the list.
       radial_velocity: of the cluster, the first component; NaN if unknown. Then it is fitted if it can be,
         and else 0.
+      start: first estimates of the other components (2,) [km/s].
     """
     is_known = ~jnp.isnan(radial_velocity)
     given = jnp.where(is_known, radial_velocity, 0.0)
     is_radial = np.array([True, False, False])
 
-    def improve(_, mean):
-        matrix, gradient = _normal_equations(axes, velocity, error, mask, mean)
+    def improve(_, state):
+        mean, _ = state
+        scatter, matrix, gradient = _normal_equations(axes, velocity, error, mask, mean)
         # The variance that the radial velocity has, if it is fitted.
         variance = _inverse(matrix)[0, 0]
         is_fixed = is_known | ~((variance > 0) & (variance < _MAX_PERSPECTIVE_ERROR_KMS**2))
@@ -206,25 +215,27 @@ def fit_motion(axes, velocity, error, mask, radial_velocity):
         size = matrix[1, 1]
         is_replaced = is_fixed & is_radial
         matrix = jnp.where(is_replaced[:, None], size * jnp.diag(is_radial), matrix)
-        return mean + _inverse(matrix) @ jnp.where(is_replaced, size * (given - mean[0]), gradient)
+        gradient = jnp.where(is_replaced, size * (given - mean[0]), gradient)
+        return mean + _inverse(matrix) @ gradient, scatter
 
-    median = jnp.concatenate([given[None], medians.masked_median(velocity, mask)])
-    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, median)
+    state = jnp.concatenate([given[None], start]), jnp.zeros_like(given) * start[0]
+    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, state)
 
 
 def _normal_equations(axes, velocity, error, mask, mean):
-    """Return matrix (3, 3) and right-hand side (3,) of the fit of a correction to the motion `mean`."""
+    """Return the scatter, and matrix (3, 3) and right-hand side (3,) of the fit of a correction to `mean`."""
     residual = velocity - _projected(axes, mean)
-    variance = error**2 + _scatter(residual, mask) ** 2
+    scatter = _scatter(residual, mask)
+    variance = error**2 + scatter**2
     is_used = mask & (residual**2 < _FIT_WITHIN**2 * variance).all(axis=0)
     # Sums of products of rows: a contraction would be slower for so few rows.
     weighted = jnp.where(is_used, axes.transpose(1, 0, 2) / variance[None], 0)
     matrix = jnp.stack([(weighted * axes[None, :, i]).sum(axis=(1, 2)) for i in range(3)], axis=1)
-    return matrix, (weighted * residual[None]).sum(axis=(1, 2))
+    return scatter, matrix, (weighted * residual[None]).sum(axis=(1, 2))
 
 
 def _rotated(rotation, axes):
-    """Return the components of vectors (3, 3, K), of which the second index counts components, in new axes."""
+    """Return the components in new axes of vectors (3, 3, K), the second index of which is the component."""
     # Sums of rows: a contraction would be slower for so few.
     return jnp.stack(
         [axes[:, 0] * row[0] + axes[:, 1] * row[1] + axes[:, 2] * row[2] for row in rotation], axis=1

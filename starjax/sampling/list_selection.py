@@ -28,9 +28,9 @@ _COUNTS, _MODULUS_SCATTER, _COLOUR_SCATTER = 0.25, 0.5, 0.15
 _GIANT_SHARE, _GIANT_COLOUR, _GIANT_MAGNITUDE = 0.2, 1.2, 3.5
 # Absolute G of dwarfs, on a uniform grid, and their colours.
 _GRID_LOW, _GRID_STEP = 0.0, 0.25
-_DWARF_COLOUR = photometry.colour_on_main_sequence(np.arange(_GRID_LOW, 15, _GRID_STEP), 10.0).astype(
-    np.float32
-)
+_DWARF_COLOUR = photometry.colour_on_main_sequence(
+    np.arange(_GRID_LOW, 15, _GRID_STEP), np.array(10.0)
+).astype(np.float32)
 # Probabilities of membership: 1 - 0.5 u^n with a uniform u. Those of the lists of Almeida et al. 2023 are
 # above 0.93 for nine of ten stars, and lists end at 0.5.
 _MEMBER_POWER, _FIELD_POWER = 8, 2
@@ -166,7 +166,7 @@ def _draw_field(salt, size: int, radius, dispersion, view: View, observer: Obser
 
 
 def _field_photometry(uniform, normal, view: View):
-    """Return the apparent G and BP-RP of field stars (size,) [mag], from two numbers of each kind for each."""
+    """Return the apparent G and BP-RP of field stars (size,) [mag], from two numbers of each kind."""
     # Down to the magnitude where the list ends; at most 12 magnitudes brighter.
     faintest = jnp.where(jnp.isfinite(view.faint_limit), view.faint_limit, 20.0)
     g = faintest + jnp.maximum(jnp.log10(uniform[0]) / _COUNTS, -12.0)

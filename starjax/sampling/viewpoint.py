@@ -79,8 +79,9 @@ def draw_view(salt: jax.Array, observer: Observer) -> View:
     uniform, normal = iter(number[:14]), iter(random.to_normal(number[14:]))
 
     def between(bounds, off=0.0):
-        low, high = bounds or (off, off)
-        return low + (high - low) * next(uniform)
+        # The number is drawn in any case, so that the other circumstances do not depend on this one.
+        number = next(uniform)
+        return bounds[0] + (bounds[1] - bounds[0]) * number if bounds else jnp.asarray(off)
 
     def log_between(bounds, off=math.inf):
         number = next(uniform)
