@@ -11,6 +11,7 @@ from starjax.errors import ConfigError
 from starjax.models import factory, heads
 from starjax.runs import run_config
 from starjax.sampling import device_placement
+from starjax.sampling.observer import FEATURES
 
 
 def check_config(config: ConfigDict, num_device: int) -> None:
@@ -20,7 +21,7 @@ def check_config(config: ConfigDict, num_device: int) -> None:
       ConfigError: names the field, its value and the allowed values.
     """
     # A config of another command, such as a grid or a build, lacks all or most of them.
-    parts = ("seed", "data", "model", "head", "mixture", "optim", "ensemble", "sweep", "train")
+    parts = ("seed", "data", "observer", "model", "head", "mixture", "optim", "ensemble", "sweep", "train")
     missing = [name for name in parts if name not in config]
     if missing:
         raise ConfigError(
@@ -65,6 +66,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         ),
         "seed": (0 <= config.seed < 2**32, "an integer from 0 to 2**32 - 1"),
         **_data_rules(config),
+        **(_observer_rules(config) if config.observer.distance_range_pc else {}),
         "head": (config.head in heads.HEADS, " or ".join(heads.HEADS)),
         "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
         "mixture.min_scale": (0 < config.mixture.min_scale < math.inf, "positive and finite"),
@@ -141,6 +143,50 @@ def _data_rules(config: ConfigDict) -> dict[str, tuple[bool, str]]:
             f"auto, {', '.join(device_placement.PLACEMENTS)}",
         ),
     }
+
+
+def _observer_rules(config: ConfigDict) -> dict[str, tuple[bool, str]]:
+    """Return the rules of config.observer if it is on, and of the fields that it excludes."""
+    data, observer = config.data, config.observer
+    ranges = [
+        name for name in observer if name.endswith(("_range", "_range_pc", "_range_mag", "_range_v_mag"))
+    ]
+    # These are drawn uniformly in the logarithm.
+    positive = ("distance_range_pc", "radius_range_pc", "extinction_error_range_v_mag")
+    rules = {
+        f"observer.{name}": (
+            not observer[name]
+            or (_is_ascending(observer[name]) and (name not in positive or observer[name][0] > 0)),
+            "(), or two numbers, the lower first" + (", positive" if name in positive else ""),
+        )
+        for name in ranges
+    }
+    for name in ("missing_fraction_range", "field_fraction_range"):
+        rules[f"observer.{name}"] = (
+            not observer[name] or (_is_range(observer[name]) and observer[name][1] < 1),
+            "(), or two fractions from 0 to below 1, the lower first",
+        )
+    sizes = ("scale_height_pc", "resolution_arcsec", "differential_extinction", "zero_point_error_mas")
+    for name in (*sizes, "radial_velocity_error_kms"):
+        rules[f"observer.{name}"] = (0 <= observer[name] < math.inf, "0 or positive, and finite")
+    rules["observer.radial_velocity_probability"] = (
+        0 <= observer.radial_velocity_probability <= 1,
+        "between 0 and 1",
+    )
+    excluded = {
+        "hidden_keys": (),
+        "centred": False,
+        "random_rotations": False,
+        "drop_probability": 0.0,
+        "faint_limit_range": (),
+    }
+    for name, off in excluded.items():
+        rules[f"data.{name}"] = (data[name] == off, f"{off!r} with config.observer, which replaces it")
+    rules["data.feature_keys"] = (
+        _are_names(data.feature_keys) and set(data.feature_keys) <= set(FEATURES),
+        f"some of the features that the observer derives: {', '.join(FEATURES)}",
+    )
+    return rules
 
 
 def _model_rules(model: ConfigDict) -> dict[str, tuple[bool, str]]:

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 import starjax
-from starjax.configs import common, deep_sets, posterior, posterior_incomplete, set_transformer, summary_stats
+from starjax.configs import (
+    common,
+    deep_sets,
+    gaia,
+    posterior,
+    posterior_incomplete,
+    set_transformer,
+    summary_stats,
+)
+from starjax.errors import ConfigError
 from starjax.models import factory
 from starjax.runtime import environment
 from starjax.training.validate_config import check_config
@@ -175,3 +184,28 @@ def test_the_environment_precedes_a_dotenv_file_which_precedes_the_default(monke
     monkeypatch.setenv("OUTPUT_BASE", "/from/environment")
     assert common.get_config().output_base == "/from/environment"
     assert environment.default("NOT_SET_ANYWHERE", "otherwise") == "otherwise"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("observer.distance_range_pc", (0.0, 100.0), "two numbers, the lower first, positive"),
+        ("observer.faint_limit_range_mag", (20.0, 17.0), "the lower first"),
+        ("observer.missing_fraction_range", (0.0, 1.0), "below 1"),
+        ("observer.field_fraction_range", (-0.1, 0.1), "from 0 to below 1"),
+        ("observer.resolution_arcsec", -1.0, "0 or positive"),
+        ("observer.radial_velocity_probability", 2.0, "between 0 and 1"),
+        ("data.random_rotations", True, "False with config.observer"),
+        ("data.centred", True, "False with config.observer"),
+        ("data.drop_probability", 0.5, "0.0 with config.observer"),
+        ("data.feature_keys", ("y", "log_L_L_sol"), "features that the observer derives"),
+    ],
+)
+def test_contradictions_with_the_observer_are_refused(field, value, said):
+    config = gaia.get_config()
+    check_config(config, num_device=1)
+    with config.unlocked():
+        config.model.fourier_columns = ()
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=said):
+        check_config(config, num_device=1)
