@@ -1,127 +1,186 @@
-"""Make the packaged example catalogue: a simulated cluster as Gaia would list it.
+"""Make the packaged example catalogue: a simulated cluster as a list of members from Gaia would show it.
 
 The packaged file, `starjax/catalogs/example/members.ecsv`, is what this command makes:
 
     python -m tools.make_example_catalog --out=members.ecsv
+
+The stars, their errors and the field stars among them are those of the observer of `starjax.sampling`, which
+shows clusters to models in training; here they are placed on the sky.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import CartesianDifferential, CartesianRepresentation, Galactic, SkyCoord
+from astropy.coordinates import SkyCoord
 from astropy.table import Column, MaskedColumn, Table
 
-from starjax.catalogs import member_list, photometry
+from starjax import quantities
+from starjax.catalogs import member_list
 from starjax.datasets import shard
-from starjax.datasets.load import SAMPLE_DIRECTORY
+from starjax.datasets.load import CLUSTERS_DIRECTORY
 from starjax.datasets.shard_files import shard_path
 from starjax.io import files
+from starjax.sampling import observer
+from starjax.sampling.measured_stars import MemberList
+from starjax.sampling.observer_settings import Observer
+from starjax.sampling.viewpoint import View
 
-# A snapshot of a test simulation, so that no packaged config has learned from it.
-SPLIT, RUN_ID, TIME_MYR = "test", "Rad08-zmet0006-M6-0023", 103.7941
-# Galactic coordinates of the cluster [deg], and its velocity (U, V, W) relative to the Sun [km/s].
-LONGITUDE, LATITUDE, VELOCITY = 150.0, -15.0, (-15.0, -20.0, -8.0)
+# A snapshot of a test simulation, from which no model has learned.
+SPLIT, RUN_ID, TIME_MYR = "test", "r28", 150.0
+# Distance [pc] and extinction A_V [mag] of the cluster; the direction and the motion are drawn.
+DISTANCE_PC, EXTINCTION_V_MAG = 190.0, 0.1
+# Lists of members often end at this magnitude, and some of the listed stars belong to the field.
+FAINT_LIMIT_MAG, MISSING_FRACTION, FIELD_FRACTION = 18.0, 0.1, 0.05
+OBSERVER = Observer(
+    distance_range_pc=(DISTANCE_PC, DISTANCE_PC),
+    scale_height_pc=70.0,
+    velocity_dispersion_kms=(12.0, 8.0, 5.0),
+    resolution_arcsec=0.65,
+    extinction_range_v_mag=(EXTINCTION_V_MAG, EXTINCTION_V_MAG),
+    differential_extinction=0.05,
+    gaia_errors=True,
+    faint_limit_range_mag=(FAINT_LIMIT_MAG, FAINT_LIMIT_MAG),
+    missing_fraction_range=(MISSING_FRACTION, MISSING_FRACTION),
+    motion_cut_range=(5.0, 5.0),
+    field_fraction_range=(FIELD_FRACTION, FIELD_FRACTION),
+)
+# The first seed of a list with probabilities of membership.
 SEED = 0
 
-# Approximate limits of Gaia for stars and for radial velocities, and the fraction of stars with the latter.
-_FAINTEST_MAG, _FAINTEST_RADIAL_MAG, _RADIAL_FRACTION = 20.5, 14.0, 0.9
-# Remnants have a log10 luminosity of -10 in the simulations, and are not seen.
-_DARK_LOG_L = -9.0
-# Real catalogues lack values, and the example should show what happens then.
-_NO_COLOUR_FRACTION, _NUM_WITHOUT_MOTION = 0.02, 3
-# Decimal places of the columns; magnitudes and values in mas have four.
-_DIGITS = dict.fromkeys(member_list.GAIA_UNITS, 4) | {
-    "ra": 9,
-    "dec": 9,
-    "radial_velocity": 2,
-    "radial_velocity_error": 2,
-}
+# Approximate limit of Gaia for radial velocities, and the fraction of the brighter members that have one.
+_FAINTEST_RADIAL_MAG, _RADIAL_FRACTION = 14.0, 0.9
+# Real lists lack values, and the example should show what happens then.
+_NUM_WITHOUT_COLOUR, _NUM_WITHOUT_MOTION = 2, 3
+# Decimal places of the columns; those that are not named have four.
+_DIGITS = {"ra": 9, "dec": 9, "radial_velocity": 2, "radial_velocity_error": 2, "membership_probability": 3}
+# Axes of the simulations along Galactic ones: x points away from the Galactic centre.
+_TO_GALACTIC = np.array([-1.0, 1.0, 1.0])
 
 
-def make_example(random: np.random.Generator) -> Table:
-    """Return the member catalogue of the chosen snapshot, by right ascension, with made-up `source_id`."""
-    stars, distance_pc = _snapshot()
-    stars = _merge_binaries(stars[stars[:, 6] > _DARK_LOG_L])
-    sky = _observe(stars[:, :3], stars[:, 3:6], distance_pc)
-    absolute, bp_rp = photometry.on_main_sequence(stars[:, 6])
-    magnitude = absolute + 5 * np.log10(sky.distance.pc / 10)
-    # Sorted by right ascension, since the order of the simulation has information that no catalogue has.
-    order = np.argsort(sky.ra.deg)
-    order = order[magnitude[order] < _FAINTEST_MAG]
-    table = _measure(sky[order], magnitude[order], bp_rp[order], random)
-    table["bp_rp"].mask |= random.random(len(table)) < _NO_COLOUR_FRACTION
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """The listed sources (n,) as the observer gives them.
+
+    Attributes:
+      view: the circumstances.
+      sources: the list.
+      radial_velocity: [km/s].
+      is_field: True for field stars, which have no radial velocity.
+    """
+
+    view: View
+    sources: MemberList
+    radial_velocity: np.ndarray
+    is_field: np.ndarray
+
+
+def snapshot() -> shard.Shard:
+    """Return the chosen snapshot with the columns that the observer needs, and its targets."""
+    whole = shard.load_shard(shard_path(CLUSTERS_DIRECTORY, "raw", SPLIT))
+    whole = whole.select(quantities.OBSERVER, ("time", quantities.MASS))
+    is_chosen = (whole.run_id == RUN_ID) & (np.abs(whole.target[:, 0] - TIME_MYR) < 0.1)
+    return observer.sort_by_brightness(whole.take(np.flatnonzero(is_chosen)))
+
+
+def observe() -> Listed:
+    """Return the list of the chosen snapshot."""
+    star_KxC, key = jnp.asarray(snapshot().feature), jax.random.key(SEED)
+    mask_K = jnp.ones(len(star_KxC), bool)
+    view, sources = observer.observe_list(key, star_KxC, mask_K, OBSERVER)
+    # Field stars are drawn last: the same list without them has the same members.
+    without_field = dataclasses.replace(OBSERVER, field_fraction_range=())
+    _, members = observer.observe_list(key, star_KxC, mask_K, without_field)
+    lon, lat = np.asarray(sources.lon), np.asarray(sources.lat)
+    line_of_sight = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    velocity = np.asarray(view.axes) @ np.asarray(star_KxC[:, 3:6]).T + np.asarray(view.velocity)[:, None]
+    listed = np.asarray(sources.mask)
+    return Listed(
+        view=jax.tree.map(np.asarray, view),
+        sources=jax.tree.map(lambda column: np.asarray(column, np.float64)[listed], sources),
+        radial_velocity=(line_of_sight * velocity).sum(axis=0)[listed],
+        is_field=~np.asarray(members.mask)[listed],
+    )
+
+
+def direction(view: View) -> SkyCoord:
+    """Return the direction of the centre, in Galactic coordinates."""
+    (x, y, z), _, across = view.axes * _TO_GALACTIC
+    # Latitude increases to the north; where it does not, the simulation is mirrored in the Galactic plane.
+    z *= np.sign(across[2])
+    return SkyCoord(l=np.arctan2(y, x) * u.rad, b=np.arcsin(z) * u.rad, frame="galactic")
+
+
+def _measure(listed: Listed, random: np.random.Generator) -> Table:
+    """Return the columns of Gaia, with made-up `source_id`."""
+    sources, num = listed.sources, len(listed.is_field)
+    offsets = direction(listed.view).skyoffset_frame()
+
+    def to_icrs(pm_lon, pm_lat) -> SkyCoord:
+        motions = {"pm_lon_coslat": pm_lon * u.mas / u.yr, "pm_lat": pm_lat * u.mas / u.yr}
+        return SkyCoord(sources.lon * u.rad, sources.lat * u.rad, **motions, frame=offsets).icrs
+
+    stars = to_icrs(sources.pm_lon, sources.pm_lat)
+    # The errors along both axes of the observer, turned to the axes of the catalogue.
+    errors = [to_icrs(sources.pm_lon_error, 0 * sources.lon), to_icrs(0 * sources.lon, sources.pm_lat_error)]
+    # From 0.3 km/s for bright stars to 4 km/s at the faint end, about as in Gaia DR3.
+    fainter = np.minimum(sources.g, _FAINTEST_RADIAL_MAG) - _FAINTEST_RADIAL_MAG
+    radial_error = 0.3 + 3.7 * 10 ** (0.6 * fainter)
+    no_radial = (sources.g > _FAINTEST_RADIAL_MAG) | (random.random(num) > _RADIAL_FRACTION) | listed.is_field
+    columns = {
+        "ra": stars.ra.deg,
+        "dec": stars.dec.deg,
+        "parallax": MaskedColumn(sources.parallax),
+        "parallax_error": MaskedColumn(sources.parallax_error),
+        "pmra": MaskedColumn(stars.pm_ra_cosdec.value),
+        "pmra_error": MaskedColumn(np.hypot(*(one.pm_ra_cosdec.value for one in errors))),
+        "pmdec": MaskedColumn(stars.pm_dec.value),
+        "pmdec_error": MaskedColumn(np.hypot(*(one.pm_dec.value for one in errors))),
+        "radial_velocity": MaskedColumn(random.normal(listed.radial_velocity, radial_error), mask=no_radial),
+        "radial_velocity_error": MaskedColumn(radial_error, mask=no_radial),
+        "phot_g_mean_mag": Column(sources.g),
+        "bp_rp": MaskedColumn(sources.bp_rp),
+        "membership_probability": Column(sources.probability),
+    }
+    return Table(columns)
+
+
+def make_example(listed: Listed) -> Table:
+    """Return the member catalogue, by right ascension."""
+    random = np.random.default_rng(SEED)
+    table = _measure(listed, random)
+    # The order of the simulation has information that no catalogue has.
+    table.sort("ra")
+    table.add_column(Column(10**17 + np.arange(len(table)), name="source_id"), index=0)
+    table["bp_rp"].mask[random.choice(len(table), _NUM_WITHOUT_COLOUR, replace=False)] = True
     faint = np.argsort(table["phot_g_mean_mag"])[-len(table) // 4 :]
     # Gaia has sources with positions only, most of them faint.
     without = random.choice(faint, _NUM_WITHOUT_MOTION, replace=False)
     for name in ("parallax", "parallax_error", "pmra", "pmra_error", "pmdec", "pmdec_error"):
         table[name].mask[without] = True
-    for name in set(table.colnames) & set(_DIGITS):
-        table[name] = np.round(table[name], _DIGITS[name])
-        table[name].unit = member_list.GAIA_UNITS[name]
+    for name in table.colnames[1:]:
+        table[name] = np.round(table[name], _DIGITS.get(name, 4))
+        table[name].unit = member_list.GAIA_UNITS.get(name)
     table.meta["comments"] = [f"{RUN_ID} at {TIME_MYR} Myr, simulated: see README.md"]
     return table
 
 
-def _snapshot() -> tuple[np.ndarray, float]:
-    """Return stars (n, 7), x y z [pc] vx vy vz [km/s] log_L_L_sol, and the distance of the observer [pc]."""
-    whole = shard.load_shard(shard_path(SAMPLE_DIRECTORY, "raw", SPLIT))
-    whole = whole.select(("x", "y", "z", "vx", "vy", "vz", "log_L_L_sol"), ("time",))
-    (chosen,) = np.flatnonzero((whole.run_id == RUN_ID) & (np.abs(whole.target[:, 0] - TIME_MYR) < 0.01))
-    rows = slice(whole.ptr[chosen], whole.ptr[chosen + 1])
-    return np.asarray(whole.feature[rows], np.float64), float(whole.distance_pc[chosen])
-
-
-def _merge_binaries(stars: np.ndarray) -> np.ndarray:
-    """Return the stars with both components of close binaries as one, by their common position."""
-    # The simulations list close binaries as two stars at one position; Gaia does not resolve them.
-    merged, which = np.unique(stars[:, :6], axis=0, return_inverse=True)
-    luminosity = np.bincount(which, 10 ** stars[:, 6])
-    return np.column_stack([merged, np.log10(luminosity)])
-
-
-def _observe(position: np.ndarray, velocity: np.ndarray, distance_pc: float) -> SkyCoord:
-    """Return the stars on the sky, with x of the simulation away from the Sun and z towards the pole."""
-    lon, lat = np.radians([LONGITUDE, LATITUDE])
-    rotation = np.array([[np.cos(lon), -np.sin(lon), 0], [np.sin(lon), np.cos(lon), 0], [0, 0, 1]])
-    centre = distance_pc * np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-    motion = CartesianDifferential(*(velocity @ rotation.T + VELOCITY).T * u.km / u.s)
-    stars = CartesianRepresentation(*(position @ rotation.T + centre).T * u.pc, differentials=motion)
-    return SkyCoord(Galactic(stars)).icrs
-
-
-def astrometric_error_mas(magnitude: np.ndarray) -> np.ndarray:
-    """Return standard errors of parallaxes [mas], by the performance pages of Gaia DR3 (cosmos.esa.int)."""
-    # The pages define z this way; brighter than 13 mag, errors no longer fall.
-    z = 10 ** (0.4 * (np.maximum(magnitude, 13.0) - 15.0))
-    return np.sqrt(40 + 800 * z + 30 * z**2) / 1000
-
-
-def _measure(sky: SkyCoord, magnitude, bp_rp, random: np.random.Generator) -> Table:
-    """Return measurements of the stars, with random errors."""
-    error = astrometric_error_mas(magnitude)
-    # From 0.3 km/s for bright stars to 4 km/s at the faint end, about as in Gaia DR3.
-    radial_error = 0.3 + 3.7 * 10 ** (
-        0.6 * (np.minimum(magnitude, _FAINTEST_RADIAL_MAG) - _FAINTEST_RADIAL_MAG)
+def describe(listed: Listed) -> str:
+    """Return what the README of the example says of the list, in sentences."""
+    age, mass = snapshot().target[0]
+    centre = direction(listed.view)
+    radial, along_lon, along_lat = listed.view.velocity
+    return (
+        f"{len(listed.is_field)} stars, {listed.is_field.sum()} of them of the field; age {age:.1f} Myr, "
+        f"mass {mass:.1f} Msun; Galactic longitude {centre.l.deg:.2f}, latitude {centre.b.deg:.2f} deg; "
+        f"velocity {radial:.2f} km/s along the line of sight, {along_lon:.2f} and {along_lat:.2f} km/s along "
+        "longitude and latitude"
     )
-    # By the same pages, errors of proper motions are 1.03 and 0.89 times those of parallaxes.
-    measured = {
-        "parallax": (1000 / sky.distance.pc, error),
-        "pmra": (sky.pm_ra_cosdec.to_value(u.mas / u.yr), 1.03 * error),
-        "pmdec": (sky.pm_dec.to_value(u.mas / u.yr), 0.89 * error),
-        "radial_velocity": (sky.radial_velocity.to_value(u.km / u.s), radial_error),
-    }
-    table = Table({"source_id": 10**17 + np.arange(len(sky)), "ra": sky.ra.deg, "dec": sky.dec.deg})
-    for name, (truth, standard_error) in measured.items():
-        table[name] = MaskedColumn(random.normal(truth, standard_error))
-        table[f"{name}_error"] = MaskedColumn(standard_error)
-    table["phot_g_mean_mag"], table["bp_rp"] = Column(magnitude), MaskedColumn(bp_rp)
-    no_radial = (magnitude > _FAINTEST_RADIAL_MAG) | (random.random(len(sky)) > _RADIAL_FRACTION)
-    for name in ("radial_velocity", "radial_velocity_error"):
-        table[name].mask = no_radial
-    return table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -131,10 +190,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = options.parse_args(argv).out
     if out.suffix != ".ecsv" or out.exists():
         options.error(f"--out={out} should be a new file that ends in .ecsv")
-    table = make_example(np.random.default_rng(SEED))
+    listed = observe()
+    table = make_example(listed)
     with files.atomic_write(out) as temporary:
         table.write(temporary, format="ascii.ecsv", delimiter=",")
-    print(f"wrote {out} with {len(table)} stars")
+    print(f"wrote {out}: {describe(listed)}")
 
 
 if __name__ == "__main__":
