@@ -140,7 +140,14 @@ def _colour_magnitude(axes: Axes, members: ClusterMembers, colour: str, magnitud
 def _is_logarithmic(key: str, row) -> bool:
     """Return True if the axis of a target is logarithmic, for a row of the posterior table."""
     low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[-1])
-    return quantities.get(key).is_logarithmic or high > _LOGARITHMIC_FROM * low > 0
+    return quantities.get(key).is_logarithmic or (_lowest(row) > 0 and high > _LOGARITHMIC_FROM * low)
+
+
+def _lowest(row) -> float:
+    """Return where a logarithmic axis begins, for a row of the posterior table; 0 if it cannot."""
+    # Bounds that would be negative are zero.
+    widest, narrowest = (row[f"{low}_physical"] for low, _ in PERCENTILES[::-1])
+    return widest / 2 if widest > 0 else narrowest / 10
 
 
 def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -> None:
@@ -155,7 +162,7 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
     scaled, physical = _values(run, key, predictive, row)
     density = np.exp(-predictive.log_score(scaled))  # the score is the negative logarithm of the density
     if is_logarithmic:
-        is_shown = physical > 0
+        is_shown = physical > _lowest(row)
         scaled, physical, density = scaled[is_shown], physical[is_shown], density[is_shown]
     # Per unit of the axis, so that areas are probabilities, on a logarithmic axis as well.
     density *= np.gradient(scaled, np.log(physical) if is_logarithmic else physical)

@@ -22,12 +22,13 @@ def signed(value: float, digits: int) -> str:
 def plain_numbers(axis, low: float, high: float) -> None:
     """Label a logarithmic axis from `low` to `high` with plain numbers, without powers of ten.
 
-    Less than a decade has about as many ticks as a linear axis, since one tick per decade may leave none.
+    A factor of three has about as many ticks as a linear axis, since a few per decade may leave none.
     """
-    if high < 10 * low:
-        axis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
+    if high < 3 * low:
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     else:
-        subs = (1, 2, 5) if high < 50 * low else (1, 3) if high < 1000 * low else (1,)
+        many = {10: (1, 2, 3, 5), 50: (1, 2, 5), 1000: (1, 3)}
+        subs = next((subs for factor, subs in many.items() if high < factor * low), (1,))
         axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
