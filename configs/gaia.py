@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
     config.model.dropout = 0.2
     config.train.batch_size = 64
     config.train.micro_batch_size = "8"
-    config.train.max_epochs = 200
+    config.train.max_epochs = 120
     # No early stopping: the best of all epochs is chosen.
-    config.train.patience = 200
+    config.train.patience = 120
     return config
