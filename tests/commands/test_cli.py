@@ -244,7 +244,7 @@ def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
         (["--config=deep_sets", "--config.nonsense.field=1"], "the config has no field nonsense"),
         (
             ["--config=dataset"],
-            "the config has no seed, data, model, head, mixture, optim, ensemble, sweep, train",
+            "the config has no seed, data, observer, model, head, mixture, optim, ensemble, sweep, train",
         ),
         (["--config=common:perceptron"], "choose one of summary_stats, deep_sets"),
         (["--config=deep_sets", "--config.seed=one"], "--config.seed=one"),

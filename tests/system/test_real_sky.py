@@ -96,8 +96,9 @@ def test_placeholders_missing_values_and_zero_errors_are_not_known(pair):
     assert literature["mass"].isna().tolist() == [False, True, False, False]
     assert literature.loc["few", "mass_error"] == pytest.approx(np.log10(np.e) / 10)
     views = real_sky.literature_views(literature)
-    assert views["whole"] == View(extinction_v_mag=0.3, extinction_v_error_mag=0.05)
-    assert views["half"] == View()
+    zero_point = {"parallax_zero_point_mas": real_sky.ZERO_POINT_MAS}
+    assert views["whole"] == View(extinction_v_mag=0.3, extinction_v_error_mag=0.05, **zero_point)
+    assert views["half"] == View(**zero_point)
 
 
 def synthetic(num, sigma, error, bias=0.1, seed=0):
