@@ -17,6 +17,9 @@ MIN_STARS = 10
 # whose import would delay training by a second.
 KMS_PER_PC_MAS_YR = 0.004740470463533348
 
+# Floor of v_error_kms, since its scaler is logarithmic: well below the errors of any catalogue.
+MIN_V_ERROR_KMS = 1e-3
+
 Kind = Literal["feature", "target", "snapshot"]
 
 

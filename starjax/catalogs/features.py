@@ -225,7 +225,7 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
     for i, axis in enumerate("xyz"):
         found |= {axis: position[:, i], f"v{axis}": velocity[:, i], f"v{axis}_error": velocity_error[:, i]}
     v_lon_error, v_lat_error = tangential.error.T
-    mean_error = np.sqrt((v_lon_error**2 + v_lat_error**2) / 2)
+    mean_error = np.maximum(np.sqrt((v_lon_error**2 + v_lat_error**2) / 2), quantities.MIN_V_ERROR_KMS)
     return found | {"v_lon_error": v_lon_error, "v_lat_error": v_lat_error, "v_error_kms": mean_error}
 
 

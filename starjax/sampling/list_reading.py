@@ -76,7 +76,7 @@ def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str,
         "z": distances.star * geometry.along[1],
         "vy": geometry.residual[0],
         "vz": geometry.residual[1],
-        "v_error_kms": jnp.sqrt((error**2).mean(axis=0)),
+        "v_error_kms": jnp.maximum(jnp.sqrt((error**2).mean(axis=0)), quantities.MIN_V_ERROR_KMS),
         "membership_probability": sources.probability,
     }
     return features | magnitudes, mask

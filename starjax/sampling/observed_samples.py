@@ -1,6 +1,7 @@
 """Samples of simulated clusters as the observer sees them: for training, and fixed ones for evaluation."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -62,10 +63,15 @@ def observe_rows(feature, start, end, key: jax.Array, size: int, settings: Obser
     """Return the physical `observer.FEATURES` (size, F) of the first rows of a snapshot, and their mask."""
     position = jnp.arange(size, dtype=start.dtype)
     row = jnp.minimum(start + position, end - 1)
-    # Scalers of errors are logarithmic: padded positions need a positive one.
-    features_KxF, mask_K = observer.observe(key, feature[row], position < end - start, settings)
+    return _observe(key, feature[row], position < end - start, settings)
+
+
+def _observe(key: jax.Array, star_KxC, mask_K, settings: Observer):
+    """Return what `observer.observe` does, with errors of 1 at padded positions."""
+    features_KxF, mask_K = observer.observe(key, star_KxC, mask_K, settings)
+    # Their scalers are logarithmic.
     is_error = np.array([name.endswith("error") or name == "v_error_kms" for name in observer.FEATURES])
-    return jnp.where(mask_K[:, None] | ~is_error, features_KxF, 1), mask_K
+    return jnp.where(mask_K[:, None] | ~is_error[None], features_KxF, 1), mask_K
 
 
 def prepare_dataset(raw: Dataset, settings: Observer, feature_keys: Sequence[str], size: int) -> Dataset:
@@ -120,6 +126,17 @@ def observe_splits(
     return dataclasses.replace(data, shards=data.shards | observed)
 
 
+@functools.partial(jax.jit, static_argnames="settings")
+def _observe_batch(key, attempt, snapshot_B, star_BxKxC, mask_BxK, settings: Observer):
+    """Return one list of each of some snapshots, whose draws depend on their numbers and on the attempt."""
+    attempt_key = jax.random.fold_in(key, attempt)
+
+    def one(snapshot, star_KxC, mask_K):
+        return _observe(jax.random.fold_in(attempt_key, snapshot), star_KxC, mask_K, settings)
+
+    return jax.vmap(one)(snapshot_B, star_BxKxC, mask_BxK)
+
+
 def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> Shard:
     """Return one list of each snapshot, with the physical `observer.FEATURES`.
 
@@ -131,17 +148,6 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
       settings: of the observer.
       size: the most rows of a snapshot that are observed.
     """
-    size = min(size, int(np.diff(shard.ptr).max()))
-
-    @jax.jit
-    def draw(feature, ptr, snapshot_B, attempt):
-        def one(snapshot):
-            own_key = jax.random.fold_in(jax.random.fold_in(key, attempt), snapshot)
-            return observe_rows(feature, ptr[snapshot], ptr[snapshot + 1], own_key, size, settings)
-
-        return jax.vmap(one)(snapshot_B)
-
-    feature, ptr = jnp.asarray(shard.feature), jnp.asarray(shard.ptr, jnp.int32)
     best: list[np.ndarray] = [np.zeros((0, len(observer.FEATURES)))] * shard.num_snapshot
     missing = np.arange(shard.num_snapshot)
     for attempt in range(_MAX_ATTEMPTS):
@@ -149,7 +155,12 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
             chosen = missing[first : first + _BATCH_SIZE]
             # The last batch is filled up, so that one compiled program serves all.
             snapshot_B = np.resize(chosen, _BATCH_SIZE)
-            features_BxKxF, mask_BxK = map(np.asarray, draw(feature, ptr, snapshot_B, attempt))
+            row_BxK = shard.ptr[snapshot_B, None] + np.arange(size)
+            is_star_BxK = row_BxK < shard.ptr[snapshot_B + 1, None]
+            star_BxKxC = shard.feature[np.where(is_star_BxK, row_BxK, shard.ptr[snapshot_B, None])]
+            features_BxKxF, mask_BxK = map(
+                np.asarray, _observe_batch(key, attempt, snapshot_B, star_BxKxC, is_star_BxK, settings)
+            )
             for i, features_KxF, mask_K in zip(chosen, features_BxKxF, mask_BxK, strict=False):
                 if mask_K.sum() > len(best[i]):
                     best[i] = features_KxF[mask_K]

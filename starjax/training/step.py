@@ -22,8 +22,8 @@ SUMS = ("loss", "mae", "mse", "num_sample")
 # of the attention weights of the packaged sample (docs/explanation/performance.md); more of them would take
 # longer to compile.
 CPU_PADDED_SHARES = (0.5, 0.75, 1)
-# The same with the observer: most lists have few of the stars of their cluster. Of all fours these compute the
-# fewest positions with --config=gaia.
+# The same with the observer: most lists have few of the stars of their cluster. No other four lengths compute
+# fewer positions with --config=gaia.
 CPU_OBSERVED_SHARES = (0.1875, 0.375, 0.625, 1)
 
 
