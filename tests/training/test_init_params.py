@@ -235,7 +235,7 @@ def test_a_finished_run_does_not_need_its_source_any_more(fine_tuning, said):
         train_and_test(config)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_folds_and_sweeps_start_from_it_too(fine_tuning):
     _, config = fine_tuning
     config.train.max_epochs, config.optim.warmup_epochs, config.ensemble.size = 1, 0, 2
