@@ -165,7 +165,7 @@ def test_validation_and_test_have_the_same_selection_in_every_run():
         without = folds.one_fold(whole, number, 5, 0)
         np.testing.assert_array_equal(
             part.shards["test"].feature,
-            run_config.apply_selection(config, whole, "test").shards["test"].feature,
+            run_config.to_lists(config, whole, "test").shards["test"].feature,
         )
         listed, complete = part.shards["val"], without.shards["val"]
         shares.append((np.diff(listed.ptr) / np.diff(complete.ptr))[:200])

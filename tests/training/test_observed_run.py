@@ -47,7 +47,7 @@ def config(observable, tmp_path_factory):
     return config
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_it_is_trained_and_predicts_a_list(config):
     run = train_and_test(config)
     predictor = load_predictor(run.path)
