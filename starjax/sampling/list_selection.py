@@ -9,7 +9,7 @@ import numpy as np
 from starjax import quantities
 from starjax.catalogs import photometry
 from starjax.gaia import extinction, uncertainties
-from starjax.ops import interpolation, medians, random
+from starjax.ops import fusion, interpolation, medians, random
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
 from starjax.sampling.viewpoint import View
@@ -69,7 +69,9 @@ def select(salts: jax.Array, sources: MemberList, num_row, view: View, observer:
         return sources
     most = math.floor(_field_ratio(observer.field_fraction_range[1]) * mask.size) + 1
     widest = jnp.max(jnp.where(mask, radius, 0))
-    field = _draw_field(field_salt, min(most, mask.size), widest, dispersion, view, observer)
+    field = fusion.materialize(
+        _draw_field(field_salt, min(most, mask.size), widest, dispersion, view, observer)
+    )
     wanted = _field_ratio(view.field_fraction) * mask.sum()
     num_field = jnp.floor(wanted + random.uniform(number_salt, (1,))[0]).astype(int)
     return _merge(probability_salts, sources, field, num_row, num_field, view)
@@ -133,7 +135,7 @@ def _draw_field(salt, size: int, radius, dispersion, view: View, observer: Obser
     distance = radius / view.distance * jnp.sqrt(uniform[0])
     angle = 2 * jnp.pi * uniform[1]
     lon, lat = distance * jnp.cos(angle), distance * jnp.sin(angle)
-    g, bp_rp = _field_photometry(uniform[2:4], normal[:2], view)
+    g, bp_rp = fusion.materialize(_field_photometry(uniform[2:4], normal[:2], view))
     zero = jnp.zeros_like(g)
     parallax = jnp.broadcast_to(1000 / view.distance + view.zero_point, g.shape)
     parallax_error, motion_error, g_error, bp_rp_error = zero, jnp.stack([zero, zero]), zero, zero
