@@ -171,6 +171,6 @@ def test_validation_and_test_have_the_same_selection_in_every_run():
         shares.append((np.diff(listed.ptr) / np.diff(complete.ptr))[:200])
     assert abs(np.corrcoef(*shares)[0, 1]) < 0.3
     assert run_config.sampler(config, data.feature_scalers).selection is not None
-    few = run_config.apply_selection(config, data, "train", snapshots=np.array([3, 5]))
+    few = run_config.to_lists(config, data, "train", snapshots=np.array([3, 5]))
     assert few.shards["train"].num_snapshot == len(few.shards["train"].time_myr) == 2
     np.testing.assert_array_equal(few.shards["train"].run_id, whole.shards["train"].run_id[[3, 5]])
