@@ -64,7 +64,7 @@ def ended_with(log) -> str:
     return log.read_text().splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room(small, tmp_path, small_disk):
     disk, remount = small_disk
     log, place = tmp_path / "log", disk / "experiments/run"
@@ -133,7 +133,7 @@ def test_events_that_cannot_be_written_are_reported_and_do_not_hang(small_disk):
         written.close()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_build_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room(
     caches_folder, golden_folder, tmp_path, small_disk
 ):
@@ -182,7 +182,7 @@ def holder(tmp_path):
         process.join()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_in_use_by_another_process_is_refused(small, tmp_path, holder):
     folder = tmp_path / "experiments/run"
     process = holder(folder)

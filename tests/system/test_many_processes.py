@@ -137,7 +137,7 @@ runpy.run_module("starjax.main", run_name="__main__")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_processes_asked_to_stop_while_the_main_one_prints_the_summary_end_with_it(finished, small):
     base, options = finished
     with many_of(2, small, base, *options, program=("-c", OTHER_SUMMARY.format("time.sleep(6)"))) as pair:
