@@ -166,6 +166,11 @@ def _observer_rules(config: ConfigDict) -> dict[str, tuple[bool, str]]:
             not observer[name] or (_is_range(observer[name]) and observer[name][1] < 1),
             "(), or two fractions from 0 to below 1, the lower first",
         )
+    for name, num in {"velocity_dispersion_kms": 3, "colour_error": 2}.items():
+        rules[f"observer.{name}"] = (
+            len(observer[name]) == num and all(0 <= value < math.inf for value in observer[name]),
+            f"{num} numbers that are 0 or positive, and finite",
+        )
     sizes = ("scale_height_pc", "resolution_arcsec", "differential_extinction", "zero_point_error_mas")
     for name in (*sizes, "radial_velocity_error_kms"):
         rules[f"observer.{name}"] = (0 <= observer[name] < math.inf, "0 or positive, and finite")

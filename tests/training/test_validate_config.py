@@ -194,6 +194,8 @@ def test_the_environment_precedes_a_dotenv_file_which_precedes_the_default(monke
         ("observer.missing_fraction_range", (0.0, 1.0), "below 1"),
         ("observer.field_fraction_range", (-0.1, 0.1), "from 0 to below 1"),
         ("observer.resolution_arcsec", -1.0, "0 or positive"),
+        ("observer.colour_error", (0.1,), "2 numbers that are 0 or positive"),
+        ("observer.velocity_dispersion_kms", (1.0, -1.0, 0.0), "3 numbers that are 0 or positive"),
         ("observer.radial_velocity_probability", 2.0, "between 0 and 1"),
         ("data.random_rotations", True, "False with config.observer"),
         ("data.centred", True, "False with config.observer"),
