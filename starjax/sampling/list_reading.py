@@ -46,6 +46,7 @@ class Geometry(NamedTuple):
       residual, error: velocities along longitude and latitude minus the cluster's, and their errors (2, K)
         [km/s].
       scatter: standard deviation of the residuals, with errors [km/s].
+      motion: of the cluster (3,) [km/s].
     """
 
     along: jax.Array
@@ -53,6 +54,7 @@ class Geometry(NamedTuple):
     residual: jax.Array
     error: jax.Array
     scatter: jax.Array
+    motion: jax.Array
 
 
 def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -89,12 +91,12 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
     is left. Few lists need more than two passes.
     """
 
-    def fit(mask) -> Geometry:
-        return _estimate_geometry(sources._replace(mask=mask), axes, view)
+    def fit(mask, motion, number) -> Geometry:
+        return _estimate_geometry(sources._replace(mask=mask), axes, view, motion, number)
 
     def leave_out(carry):
-        mask, _, _, number = carry
-        geometry = fit(mask)
+        mask, before, _, number = carry
+        geometry = fit(mask, before.motion, number)
         deviation = jnp.max(
             jnp.abs(geometry.residual) / jnp.sqrt(geometry.error**2 + geometry.scatter**2), axis=0
         )
@@ -104,7 +106,8 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
 
     # Zeros that are a result of the stars: shard_map checks that they vary over devices as later values do.
     zero = 0 * sources.lon[0]
-    empty = jax.tree.map(lambda one: jnp.broadcast_to(zero, one.shape), jax.eval_shape(fit, sources.mask))
+    like = jax.eval_shape(fit, sources.mask, jnp.zeros(3), 0)
+    empty = jax.tree.map(lambda one: jnp.broadcast_to(zero, one.shape), like)
     carry = (sources.mask, empty, sources.mask.any(), jnp.array(0))
     mask, geometry, _, _ = jax.lax.while_loop(
         lambda carry: carry[2] & (carry[3] < _MAX_PASSES), leave_out, carry
@@ -112,22 +115,33 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
     return geometry, mask
 
 
-def _estimate_geometry(sources: MemberList, axes, view: View) -> Geometry:
-    """Return the geometry with centre, distance and motion of the cluster estimated from all stars."""
+def _estimate_geometry(sources: MemberList, axes, view: View, before, number) -> Geometry:
+    """Return the geometry with centre, distance and motion of the cluster estimated from all stars.
+
+    Args:
+      sources: of the list.
+      axes: see `local_axes`, about the true centre.
+      view: the circumstances.
+      before: the motion that was estimated from a few stars more (3,) [km/s]; not used if `number` is 0.
+      number: how many estimates there were before.
+    """
     mask = sources.mask
     # One call for all, which costs little more than one for a single median.
     measured = (sources.lon, sources.lat, sources.parallax, sources.pm_lon, sources.pm_lat)
     lon, lat, parallax, *motion = medians.masked_median(jnp.stack(measured), mask)
     parallax = jnp.maximum(parallax, _MIN_PARALLAX_MAS)
-    start = quantities.KMS_PER_PC_MAS_YR * (1000 / parallax) * jnp.stack(motion)
+    first = quantities.KMS_PER_PC_MAS_YR * (1000 / parallax) * jnp.stack(motion)
+    start = jnp.where(number == 0, jnp.concatenate([jnp.zeros_like(first[:1]), first]), before)
     # All vectors along the axes at the centre that is estimated, since the radial velocity is that there.
     axes = _rotated(local_axes(lon[None], lat[None])[:, :, 0], axes)
     along = axes[0, 1:]
     dispersion = angular_dispersion(along, mask)
     distances = estimate_distances(sources, dispersion, _mean_parallax(sources, dispersion, parallax))
     velocity, error = _tangential(sources, distances)
-    mean, scatter = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity, start)
-    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error, scatter)
+    # Without a few stars, the motion is nearly the same.
+    num_iteration = jnp.where(number == 0, _NUM_ITERATIONS, 1)
+    mean, scatter = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity, start, num_iteration)
+    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error, scatter, mean)
 
 
 def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
@@ -136,7 +150,8 @@ def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
     distances = estimate_distances(sources, dispersion, 1000 / view.distance)
     velocity, error = _tangential(sources, distances)
     residual = velocity - _projected(axes[1:], view.velocity)
-    return Geometry(axes[0, 1:], distances, residual, error, _scatter(residual, sources.mask))
+    scatter = _scatter(residual, sources.mask)
+    return Geometry(axes[0, 1:], distances, residual, error, scatter, view.velocity)
 
 
 def _tangential(sources: MemberList, distances: Distances):
@@ -190,7 +205,7 @@ def angular_dispersion(along, mask):
     return jnp.sqrt(variance.mean())
 
 
-def fit_motion(axes, velocity, error, mask, radial_velocity, start):
+def fit_motion(axes, velocity, error, mask, radial_velocity, start, num_iteration):
     """Return the space velocity of the cluster (3,) as `astrometry.fit_motion` does, and the scatter [km/s].
 
     Args:
@@ -199,7 +214,8 @@ def fit_motion(axes, velocity, error, mask, radial_velocity, start):
       mask: True for stars in the list.
       radial_velocity: of the cluster, the first component; NaN if unknown. Then it is fitted if it can be,
         and else 0.
-      start: first estimates of the other components (2,) [km/s].
+      start: first estimate (3,) [km/s].
+      num_iteration: number of iterations.
     """
     is_known = ~jnp.isnan(radial_velocity)
     given = jnp.where(is_known, radial_velocity, 0.0)
@@ -218,8 +234,8 @@ def fit_motion(axes, velocity, error, mask, radial_velocity, start):
         gradient = jnp.where(is_replaced, size * (given - mean[0]), gradient)
         return mean + _inverse(matrix) @ gradient, scatter
 
-    state = jnp.concatenate([given[None], start]), jnp.zeros_like(given) * start[0]
-    return jax.lax.fori_loop(0, _NUM_ITERATIONS, improve, state)
+    start = jnp.where(is_known & is_radial, given, start)
+    return jax.lax.fori_loop(0, num_iteration, improve, (start, 0 * start[1]))
 
 
 def _normal_equations(axes, velocity, error, mask, mean):
