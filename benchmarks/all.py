@@ -1,4 +1,4 @@
-"""Run all benchmarks that need no data but the packaged sample, in about 10 minutes.
+"""Run all benchmarks that need no data but the packaged ones, in about 12 minutes.
 
 python -m benchmarks.all --out=FOLDER
 """
@@ -17,6 +17,7 @@ PLAN = {
     "train_step_bfloat16": ("--dtype=bfloat16", "--num_worker", "--num_round=1"),
     "large_sets": (),
     "ensemble": ("--num_run=3",),
+    "observer": (),
     "streaming": (),
     "epoch": (),
     "start_up": (),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import all as all_benchmarks
-from benchmarks import attention, ensemble, large_sets, long_run, posterior, sampler, train_step
+from benchmarks import attention, ensemble, large_sets, long_run, observer, posterior, sampler, train_step
 from starjax.configs import posterior as posterior_config
 from starjax.models.attention import attention as ours
 
@@ -38,6 +38,9 @@ def test_implementations_of_attention_agree(name):
     [
         (sampler, []),
         (train_step, ["--num_worker", "--num_round=1", "--max_step=2", f"--case={CASE}"]),
+        pytest.param(
+            observer, ["--num_star=32", "--num_step=1", "--num_round=1"], marks=pytest.mark.weekly
+        ),
         pytest.param(ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"], marks=pytest.mark.weekly),
     ],
 )
