@@ -48,29 +48,37 @@ def worst(compared, name, scale=None):
 
 def test_members_are_the_same_stars(compared):
     different = np.array([share for *_, share in compared])
-    assert np.median(different) == 0
-    assert different.max() < 0.05
+    num_star = np.array([len(expected) for expected, *_ in compared])
+    assert np.quantile(different, 0.9) == 0
+    # A star at the very limit is left out by one of them only.
+    assert (different * num_star).sum() < 0.002 * num_star.sum()
 
 
 @pytest.mark.parametrize("name", ["y", "z"])
 def test_positions_agree(compared, name):
-    assert np.median(worst(compared, name)) < 0.01
+    """Within 0.003 pc; the centre of a small list may be another by a star."""
+    assert np.median(worst(compared, name)) < 0.003
+    assert np.quantile(worst(compared, name), 0.9) < 0.02
     assert worst(compared, name).max() < 0.5
 
 
 @pytest.mark.parametrize("name", ["vy", "vz"])
 def test_velocities_agree_far_within_their_errors(compared, name):
-    assert np.median(worst(compared, name, "v_error_kms")) < 0.05
-    assert np.quantile(worst(compared, name, "v_error_kms"), 0.9) < 0.5
+    relative = worst(compared, name, "v_error_kms")
+    assert np.median(relative) < 0.02
+    assert np.quantile(relative, 0.9) < 0.3
+    # Far from the centre, if the radial velocity is barely known from perspective (dispersions are 0.3 km/s).
+    assert np.quantile(worst(compared, name), 0.9) < 0.02
 
 
 @pytest.mark.parametrize("name", ["abs_mag_g", "bp_rp_0", "abs_mag_g_error", "bp_rp_0_error"])
 def test_magnitudes_and_colours_agree_within_millimagnitudes(compared, name):
-    assert np.median(worst(compared, name)) < 0.003
-    assert worst(compared, name).max() < 0.03
+    assert np.median(worst(compared, name)) < 1e-5
+    assert worst(compared, name).max() < 0.005
 
 
 def test_errors_and_probabilities_agree(compared):
     relative = worst(compared, "v_error_kms", "v_error_kms")
-    assert np.median(relative) < 0.01
+    assert np.median(relative) < 1e-4
+    assert np.quantile(relative, 0.9) < 0.01
     assert worst(compared, "membership_probability").max() < 1e-6
