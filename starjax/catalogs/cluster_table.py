@@ -1,4 +1,4 @@
-"""What is known of each cluster of a member catalogue: a table with one row per cluster.
+"""Tables of what is known of the clusters of a member catalogue, with one row per cluster.
 
 Its columns are `cluster`, the position of the centre (`ra`, `dec`), and the properties of a `View` that have
 a unit. Any of them but `cluster` may be absent, and any value missing.

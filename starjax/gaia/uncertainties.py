@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from starjax.ops import interpolation
+
 # Brighter than this, gates and window classes keep the astrometric errors constant.
 _BRIGHT_LIMIT_G = 13.0
 _PER_MAG = 0.4 * math.log(10)
@@ -68,8 +70,8 @@ def colour_error_mag(g_mag, bp_rp):
     BP follows from both within 0.1 mag, for dwarfs and giants.
     """
     bp_mag = g_mag + bp_rp * (0.36 + 0.08 * bp_rp)
-    xp = g_mag.__array_namespace__()
-    return xp.hypot(_interpolate(_ERRORS_BP, bp_mag), _interpolate(_ERRORS_RP, bp_mag - bp_rp))
+    _, bp_error, rp_error = photometric_errors_mag(g_mag, bp_mag, bp_mag - bp_rp)
+    return g_mag.__array_namespace__().hypot(bp_error, rp_error)
 
 
 def magnitude_error_mag(g_mag):
@@ -78,17 +80,7 @@ def magnitude_error_mag(g_mag):
 
 
 def _interpolate(table, mag):
-    """Return the values at magnitudes of a table that starts at `_BRIGHTEST` and has steps of `_STEP`.
-
-    Args:
-      table: value and difference to the next one, in rows; one look-up of both is faster than two.
-    """
-    xp = mag.__array_namespace__()
-    cell = xp.clip((mag - _BRIGHTEST) / _STEP, 0, len(table) - 1)
-    # NaN has no integer. It stays in `cell`, and so in the result.
-    low = xp.where(xp.isnan(cell), 0, cell).astype("int32")
-    found = xp.take(xp.asarray(table), low, axis=0)
-    return found[..., 0] + (cell - low) * found[..., 1]
+    return interpolation.interpolate(mag, _BRIGHTEST, _STEP, table)
 
 
 def _cubic_spline(knots: np.ndarray, coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -124,8 +116,7 @@ def _error_table(inner_knots, coefficients, end_knots, observation_ratio: float,
     log_error = _cubic_spline(knots, np.array(coefficients), np.minimum(mag, _FAINTEST))
     extrapolation = 0.4 * np.maximum(mag - _FAINTEST, 0)
     formal_error = 10 ** (log_error + extrapolation) / math.sqrt(observation_ratio)
-    error = np.hypot(formal_error, floor)
-    return np.stack([error, np.diff(error, append=error[-1])], axis=1)
+    return interpolation.make_table(np.hypot(formal_error, floor))
 
 
 _ERRORS_G = _error_table(

@@ -1,4 +1,4 @@
-"""What is known of a packaged model: from its record, its test and its card."""
+"""Summaries of packaged models, from their records, tests and cards."""
 
 import dataclasses
 import textwrap

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+# Standard deviation of a normal distribution, in median absolute deviations.
+TO_STANDARD = 1.482602218505602
 # Halvings of the interval between the smallest and the largest value.
 _NUM_HALVINGS = 15
 

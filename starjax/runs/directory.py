@@ -15,7 +15,7 @@ from starjax.runs.config_record import config_digest, config_to_record
 from starjax.runtime import environment
 
 # Format of the record and of the files beside it; other formats are refused.
-FORMAT = 8
+FORMAT = 9
 # File servers let clients believe for some time that a file which another client has made does not exist: NFS
 # by default for up to 60 s.
 _SECONDS_UNTIL_VISIBLE = 90

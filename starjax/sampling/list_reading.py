@@ -15,13 +15,11 @@ from starjax.catalogs import photometry
 from starjax.ops import medians
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
-from starjax.sampling.viewpoint import View
+from starjax.sampling.viewpoint import View, local_axes, projected
 
 # As in the reader: `astrometry` and `membership` say what these are.
 _FIT_WITHIN, _MEMBER_WITHIN, _TAILS_WITHIN = 4.0, 5.0, 10.0
 _MAX_PERSPECTIVE_ERROR_KMS, _MIN_SCATTER_KMS = 5.0, 1e-6
-# Standard deviation of a normal distribution in median absolute deviations.
-_TO_STANDARD = 1.482602
 # The fits of the reader converge in a few iterations; it seldom leaves out stars more than four times.
 _NUM_ITERATIONS, _MAX_PASSES = 3, 5
 _TINY = 1e-12
@@ -141,7 +139,7 @@ def _estimate_geometry(sources: MemberList, axes, view: View, before, number) ->
     # Without a few stars, the motion is nearly the same.
     num_iteration = jnp.where(number == 0, _NUM_ITERATIONS, 1)
     mean, scatter = fit_motion(axes[1:], velocity, error, mask, view.radial_velocity, start, num_iteration)
-    return Geometry(along, distances, velocity - _projected(axes[1:], mean), error, scatter, mean)
+    return Geometry(along, distances, velocity - projected(axes[1:], mean), error, scatter, mean)
 
 
 def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
@@ -149,7 +147,7 @@ def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
     dispersion = angular_dispersion(axes[0, 1:], sources.mask)
     distances = estimate_distances(sources, dispersion, 1000 / view.distance)
     velocity, error = _tangential(sources, distances)
-    residual = velocity - _projected(axes[1:], view.velocity)
+    residual = velocity - projected(axes[1:], view.velocity)
     scatter = _scatter(residual, sources.mask)
     return Geometry(axes[0, 1:], distances, residual, error, scatter, view.velocity)
 
@@ -199,7 +197,7 @@ def angular_dispersion(along, mask):
     Args:
       along: see `Geometry`; their medians are zero, since the centre is the median.
     """
-    limit = _TAILS_WITHIN * _TO_STANDARD * medians.masked_median(jnp.abs(along), mask)[:, None]
+    limit = _TAILS_WITHIN * medians.TO_STANDARD * medians.masked_median(jnp.abs(along), mask)[:, None]
     is_within = mask[None] & (jnp.abs(along) <= limit)
     variance = jnp.where(is_within, along**2, 0).sum(axis=1) / jnp.maximum(is_within.sum(axis=1), 1)
     return jnp.sqrt(variance.mean())
@@ -240,7 +238,7 @@ def fit_motion(axes, velocity, error, mask, radial_velocity, start, num_iteratio
 
 def _normal_equations(axes, velocity, error, mask, mean):
     """Return the scatter, and matrix (3, 3) and right-hand side (3,) of the fit of a correction to `mean`."""
-    residual = velocity - _projected(axes, mean)
+    residual = velocity - projected(axes, mean)
     scatter = _scatter(residual, mask)
     variance = error**2 + scatter**2
     is_used = mask & (residual**2 < _FIT_WITHIN**2 * variance).all(axis=0)
@@ -258,11 +256,6 @@ def _rotated(rotation, axes):
     )
 
 
-def _projected(axes, velocity):
-    """Return a space velocity (3,) along axes (2, 3, K): (2, K)."""
-    return axes[:, 0] * velocity[0] + axes[:, 1] * velocity[1] + axes[:, 2] * velocity[2]
-
-
 def _inverse(matrix):
     """Return the inverse (3, 3) of a matrix by cofactors; zeros if it is singular."""
     # Third powers of large weights are beyond the range of float32.
@@ -277,16 +270,4 @@ def _inverse(matrix):
 def _scatter(residual, mask):
     """Return a robust standard deviation about zero of both components together [km/s]."""
     absolute, both_mask = jnp.abs(residual).reshape(1, -1), jnp.tile(mask, 2)
-    return jnp.maximum(_TO_STANDARD * medians.masked_median(absolute, both_mask)[0], _MIN_SCATTER_KMS)
-
-
-def local_axes(lon, lat):
-    """Return unit vectors along the line of sight, longitude and latitude at the stars (3, 3, K)."""
-    cos_lon, sin_lon, cos_lat, sin_lat = jnp.cos(lon), jnp.sin(lon), jnp.cos(lat), jnp.sin(lat)
-    return jnp.stack(
-        [
-            jnp.stack([cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]),
-            jnp.stack([-sin_lon, cos_lon, jnp.zeros_like(lon)]),
-            jnp.stack([-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat]),
-        ]
-    )
+    return jnp.maximum(medians.TO_STANDARD * medians.masked_median(absolute, both_mask)[0], _MIN_SCATTER_KMS)

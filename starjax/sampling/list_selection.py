@@ -10,14 +10,13 @@ from starjax import quantities
 from starjax.catalogs import photometry
 from starjax.gaia import extinction, uncertainties
 from starjax.ops import fusion, interpolation, medians, random
+from starjax.sampling import viewpoint
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
 from starjax.sampling.viewpoint import View
 
 # Fraction of the stars beyond the bright limit that a list has all the same.
 _BRIGHT_SHARE = 0.3
-# Standard deviation of a normal distribution in median absolute values.
-_TO_STANDARD = 1.4826
 # A cut in motion that a list surely has, if none is drawn: membership codes select by motion [std. dev.].
 _WIDEST_CUT = 5.0
 _TINY = 1e-12
@@ -28,9 +27,11 @@ _COUNTS, _MODULUS_SCATTER, _COLOUR_SCATTER = 0.25, 0.5, 0.15
 _GIANT_SHARE, _GIANT_COLOUR, _GIANT_MAGNITUDE = 0.2, 1.2, 3.5
 # Absolute G of dwarfs, on a uniform grid, and their colours.
 _GRID_LOW, _GRID_STEP = 0.0, 0.25
-_DWARF_COLOUR = photometry.colour_on_main_sequence(
-    np.arange(_GRID_LOW, 15, _GRID_STEP), np.array(10.0)
-).astype(np.float32)
+_DWARF_COLOUR = interpolation.make_table(
+    photometry.colour_on_main_sequence(np.arange(_GRID_LOW, 15, _GRID_STEP), np.array(10.0)).astype(
+        np.float32
+    )
+)
 # Probabilities of membership: 1 - 0.5 u^n with a uniform u. Those of the lists of Almeida et al. 2023 are
 # above 0.93 for nine of ten stars, and lists end at 0.5.
 _MEMBER_POWER, _FIELD_POWER = 8, 2
@@ -61,7 +62,7 @@ def select(salts: jax.Array, sources: MemberList, num_row, view: View, observer:
         return sources._replace(mask=mask)
     residual = residual_velocity(sources, view)
     error = _kms_per_mas_yr(view) * jnp.stack([sources.pm_lon_error, sources.pm_lat_error])
-    dispersion = _TO_STANDARD * medians.masked_median(jnp.abs(residual), mask)[:, None]
+    dispersion = medians.TO_STANDARD * medians.masked_median(jnp.abs(residual), mask)[:, None]
     deviation = jnp.abs(residual) / jnp.sqrt(dispersion**2 + error**2 + _TINY)
     mask &= (deviation < view.motion_cut).all(axis=0)
     sources = sources._replace(mask=mask)
@@ -115,9 +116,7 @@ def residual_velocity(sources: MemberList, view: View):
 
 def _mean_velocity(lon, lat, view: View):
     """Return the velocity of the cluster along longitude and latitude at some positions (2, K) [km/s]."""
-    cos_lon, sin_lon, cos_lat, sin_lat = jnp.cos(lon), jnp.sin(lon), jnp.cos(lat), jnp.sin(lat)
-    vx, vy, vz = view.velocity
-    return jnp.stack([vy * cos_lon - vx * sin_lon, vz * cos_lat - sin_lat * (vx * cos_lon + vy * sin_lon)])
+    return viewpoint.projected(viewpoint.local_axes(lon, lat)[1:], view.velocity)
 
 
 def _kms_per_mas_yr(view: View):

@@ -1,4 +1,4 @@
-"""What Gaia measures of the stars of a cluster: unresolved binaries, projection, magnitudes and errors."""
+"""The stars of a cluster as Gaia measures them: unresolved binaries, projection, magnitudes and errors."""
 
 from typing import NamedTuple
 
@@ -25,11 +25,13 @@ _PC_PER_AU = np.pi / 648_000
 # end, where these are older than most clusters, from the Pleiades. The simulations' tracks are a little too
 # blue, and the atmospheres of their cool stars lack absorption in BP.
 _GRID_LOW, _GRID_STEP = 1.2, 0.1
-_CORRECTION = np.interp(
-    np.arange(_GRID_LOW, 4.05, _GRID_STEP),
-    (1.2, 1.4, 1.56, 1.70, 1.86, 1.96, 2.05, 2.13, 2.25, 2.40, 2.58, 2.81, 3.06, 3.33, 3.61, 4.0),
-    (0.03, 0.07, 0.11, 0.11, 0.13, 0.18, 0.27, 0.35, 0.42, 0.45, 0.44, 0.34, 0.31, 0.24, 0.17, 0.02),
-).astype(np.float32)
+_CORRECTION = interpolation.make_table(
+    np.interp(
+        np.arange(_GRID_LOW, 4.05, _GRID_STEP),
+        (1.2, 1.4, 1.56, 1.70, 1.86, 1.96, 2.05, 2.13, 2.25, 2.40, 2.58, 2.81, 3.06, 3.33, 3.61, 4.0),
+        (0.03, 0.07, 0.11, 0.11, 0.13, 0.18, 0.27, 0.35, 0.42, 0.45, 0.44, 0.34, 0.31, 0.24, 0.17, 0.02),
+    ).astype(np.float32)
+)
 
 
 class TrueStars(NamedTuple):
@@ -111,7 +113,7 @@ def measure(salts: jax.Array, stars: TrueStars, view: View, observer: Observer) 
     position = view.axes @ stars.position + view.distance * jnp.array([[1.0], [0.0], [0.0]])
     velocity = view.axes @ stars.velocity + view.velocity[:, None]
     lon, lat, distance, along_lon, along_lat = project(position, velocity)
-    g, bp, rp = _apparent(extinction_salt, stars, distance, view, observer)
+    g, bp_rp = _apparent(extinction_salt, stars, distance, view, observer)
     per_pc = quantities.KMS_PER_PC_MAS_YR * distance
     exact = MemberList(
         lon=lon,
@@ -123,7 +125,7 @@ def measure(salts: jax.Array, stars: TrueStars, view: View, observer: Observer) 
         pm_lon_error=jnp.zeros_like(distance),
         pm_lat_error=jnp.zeros_like(distance),
         g=g,
-        bp_rp=bp - rp,
+        bp_rp=bp_rp,
         g_error=jnp.zeros_like(distance),
         bp_rp_error=jnp.zeros_like(distance),
         probability=jnp.ones_like(distance),
@@ -173,7 +175,6 @@ def merge_binaries(salt: jax.Array, stars: TrueStars, view: View, resolution_arc
     # Kepler's third law in years, AU and solar masses, without the square roots.
     is_short = stars.semi_major_axis**3 < _MISSION_YR**2 * total_mass
     motion_share = jnp.where(is_short, other.mass / total_mass, light_share)
-
     light_step, motion_step = (jnp.where(is_merged, share, 0)[None] for share in (light_share, motion_share))
     return stars._replace(
         position=position + light_step * apart,
@@ -210,20 +211,14 @@ def project(position, velocity):
 
 
 def _apparent(salt: jax.Array, stars: TrueStars, distance, view: View, observer: Observer):
-    """Return apparent magnitudes G, BP and RP (K,) [mag], without errors of measurement."""
-    colour = correct_colour(stars.bp_rp, view.colour_error)
-    extinction_v = view.extinction
+    """Return apparent G and BP-RP (K,) [mag], without errors of measurement."""
+    extinction_v = jnp.broadcast_to(view.extinction, distance.shape)
     if observer.differential_extinction:
         share = observer.differential_extinction * random.normal(salt, distance.shape)
         extinction_v = extinction_v * jnp.maximum(1 + share, 0)
-    modulus = 5 * jnp.log10(distance / 10)
-    per_v = extinction.extinction_coefficients(colour, view.extinction)
-    # The correction of the colour is one of BP: cool dwarfs emit little there.
-    absolute = (stars.g, stars.rp + colour, stars.rp)
-    return [
-        magnitude + modulus + coefficient * extinction_v
-        for magnitude, coefficient in zip(absolute, per_v, strict=True)
-    ]
+    return extinction.reddened(
+        stars.g + 5 * jnp.log10(distance / 10), correct_colour(stars.bp_rp, view.colour_error), extinction_v
+    )
 
 
 def correct_colour(bp_rp, error):

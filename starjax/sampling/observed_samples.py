@@ -13,12 +13,10 @@ from starjax.datasets.dataset import Dataset
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
-from starjax.datasets.split_manifest import SPLITS
 from starjax.sampling import observer
 from starjax.sampling.observer_settings import Observer
+from starjax.sampling.survey_selection import SEED, split_numbers
 
-# Seed of the lists of validation and test, so that runs of all seeds are compared on the same lists.
-SEED = 0
 # Draws for each snapshot until a list has MIN_STARS, which distant clusters of few stars rarely do.
 _MAX_ATTEMPTS = 8
 # Snapshots observed at a time.
@@ -27,7 +25,7 @@ _BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class ObservedSamples:
-    """How samples are drawn with the observer.
+    """Settings of samples that are drawn with the observer.
 
     Attributes:
       observer: its settings.
@@ -63,15 +61,7 @@ def observe_rows(feature, start, end, key: jax.Array, size: int, settings: Obser
     """Return the physical `observer.FEATURES` (size, F) of the first rows of a snapshot, and their mask."""
     position = jnp.arange(size, dtype=start.dtype)
     row = jnp.minimum(start + position, end - 1)
-    return _observe(key, feature[row], position < end - start, settings)
-
-
-def _observe(key: jax.Array, star_KxC, mask_K, settings: Observer):
-    """Return what `observer.observe` does, with errors of 1 at padded positions."""
-    features_KxF, mask_K = observer.observe(key, star_KxC, mask_K, settings)
-    # Their scalers are logarithmic.
-    is_error = np.array([name.endswith("error") or name == "v_error_kms" for name in observer.FEATURES])
-    return jnp.where(mask_K[:, None] | ~is_error[None], features_KxF, 1), mask_K
+    return observer.observe(key, feature[row], position < end - start, settings)
 
 
 def prepare_dataset(raw: Dataset, settings: Observer, feature_keys: Sequence[str], size: int) -> Dataset:
@@ -110,11 +100,7 @@ def observe_splits(
       fold: the number of the fold, if the validation split is one.
       snapshots: numbers of the snapshots to keep of each of these splits; None: all.
     """
-    numbers = {split: number for number, split in enumerate(SPLITS)}
-    if fold is not None:
-        # Calibration pools the folds: with one key, their lists would all have the same circumstances.
-        numbers["val"] = len(SPLITS) + fold
-    observed = {}
+    numbers, observed = split_numbers(fold), {}
     for split in splits:
         shard = data.shards[split] if snapshots is None else data.shards[split].take(snapshots)
         # The first number is that of the scalers' lists.
@@ -132,7 +118,7 @@ def _observe_batch(key, attempt, snapshot_B, star_BxKxC, mask_BxK, settings: Obs
     attempt_key = jax.random.fold_in(key, attempt)
 
     def one(snapshot, star_KxC, mask_K):
-        return _observe(jax.random.fold_in(attempt_key, snapshot), star_KxC, mask_K, settings)
+        return observer.observe(jax.random.fold_in(attempt_key, snapshot), star_KxC, mask_K, settings)
 
     return jax.vmap(one)(snapshot_B, star_BxKxC, mask_BxK)
 

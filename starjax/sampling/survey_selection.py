@@ -66,6 +66,19 @@ def _smallest(value_K, mask_K, num):
     return mask_K & (value_K <= ascending_K[jnp.maximum(num - 1, 0)])
 
 
+def split_numbers(fold: int | None) -> dict[str, int]:
+    """Return a number for each split, from which the key of its catalogues is made.
+
+    Args:
+      fold: the number of the fold, if the validation split is one.
+    """
+    numbers = {split: number for number, split in enumerate(SPLITS)}
+    if fold is not None:
+        # Calibration pools the folds: with one key, their catalogues would all have the same limits.
+        numbers["val"] = len(SPLITS) + fold
+    return numbers
+
+
 def apply_to_splits(
     data: Dataset,
     splits: Sequence[str],
@@ -82,11 +95,7 @@ def apply_to_splits(
       fold: the number of the fold, if the validation split is one.
       snapshots: numbers of the snapshots to keep of each of these splits; None: all.
     """
-    key = jax.random.key(SEED)
-    numbers = {split: number for number, split in enumerate(SPLITS)}
-    if fold is not None:
-        # Calibration pools the folds: with one key, their catalogues would all have the same limits.
-        numbers["val"] = len(SPLITS) + fold
+    key, numbers = jax.random.key(SEED), split_numbers(fold)
     selected = {
         split: apply_to_shard(
             data.shards[split], jax.random.fold_in(key, numbers[split]), selection, snapshots

@@ -92,7 +92,8 @@ def draw_view(salt: jax.Array, observer: Observer) -> View:
     sin_latitude = jnp.clip(
         observer.scale_height_pc * next(normal) / distance, -_MAX_SIN_LATITUDE, _MAX_SIN_LATITUDE
     )
-    galactic = galactic_axes(longitude, sin_latitude)
+    # Their components are towards the Galactic centre, the rotation and the north pole.
+    galactic = local_axes(longitude, jnp.arcsin(sin_latitude))
     is_mirrored = next(uniform) < 0.5
     mirror = jnp.where(is_mirrored, -1.0, 1.0) ** jnp.array([0, 0, 1])
     velocity = bulk_velocity(
@@ -131,21 +132,26 @@ def _take(numbers, count):
     return [next(numbers) for _ in range(count)]
 
 
-def galactic_axes(longitude, sin_latitude):
-    """Return unit vectors along the line of sight, longitude and latitude: (3, 3).
+def local_axes(lon, lat):
+    """Return the components of unit vectors along the line of sight, longitude and latitude: (3, 3, …).
 
-    Their components are towards the Galactic centre, the rotation and the north pole.
+    Args:
+      lon, lat: angles of any shape [rad].
     """
-    cos_lon, sin_lon = jnp.cos(longitude), jnp.sin(longitude)
-    cos_lat = jnp.sqrt(1 - sin_latitude**2)
-    zero = jnp.zeros_like(cos_lon)
-    return jnp.array(
+    cos_lon, sin_lon, cos_lat, sin_lat = jnp.cos(lon), jnp.sin(lon), jnp.cos(lat), jnp.sin(lat)
+    return jnp.stack(
         [
-            [cos_lat * cos_lon, cos_lat * sin_lon, sin_latitude],
-            [-sin_lon, cos_lon, zero],
-            [-sin_latitude * cos_lon, -sin_latitude * sin_lon, cos_lat],
+            jnp.stack([cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]),
+            jnp.stack([-sin_lon, cos_lon, jnp.zeros_like(lon)]),
+            jnp.stack([-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat]),
         ]
     )
+
+
+def projected(axes, velocity):
+    """Return a velocity (3,) along some of the axes of each star (2, 3, K): (2, K)."""
+    # Sums of rows: a contraction would be slower for so few.
+    return axes[:, 0] * velocity[0] + axes[:, 1] * velocity[1] + axes[:, 2] * velocity[2]
 
 
 def bulk_velocity(distance, axes, peculiar):
@@ -156,7 +162,7 @@ def bulk_velocity(distance, axes, peculiar):
 
     Args:
       distance: [pc].
-      axes: see `galactic_axes`.
+      axes: see `local_axes`, with components towards the Galactic centre, the rotation and the pole.
       peculiar: velocity relative to the rotation (3,) [km/s].
     """
     cos_l, sin_l, cos_b, sin_b = axes[1, 1], -axes[1, 0], axes[2, 2], axes[0, 2]

@@ -9,6 +9,7 @@ from astropy.coordinates import CartesianDifferential, CartesianRepresentation, 
 from astropy.table import Table
 
 from starjax.catalogs import member_list
+from starjax.catalogs.membership import View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +74,13 @@ def make_cluster(
 @pytest.fixture(name="make_cluster", scope="session")
 def make_cluster_fixture():
     return make_cluster
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster()
+
+
+@pytest.fixture
+def view(cluster):
+    return View(centre=cluster.centre, distance_pc=47.0, clip=False)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from starjax import quantities
 from starjax.catalogs import member_list
 from starjax.catalogs.column_values import CatalogError
-from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
 from starjax.catalogs.membership import View
 from starjax.nbody6 import caches
@@ -22,16 +21,6 @@ from starjax.quantities import Quantity
 ALL = ("x", "y", "z", "vx", "vy", "vz")
 PROJECTED = ("y", "z", "vy", "vz")
 SKY = ("lon_deg", "lat_deg", "pm_lon_coslat_mas_yr", "pm_lat_mas_yr")
-
-
-@pytest.fixture
-def cluster(make_cluster):
-    return make_cluster()
-
-
-@pytest.fixture
-def view(cluster):
-    return View(centre=cluster.centre, distance_pc=47.0, clip=False)
 
 
 def test_all_six_are_along_the_axes_of_the_galaxy(cluster, view):
@@ -69,32 +58,6 @@ def test_unused_columns_are_named_in_errors_and_notes(cluster, view):
     cluster.table.meta["unused"] = [f"column {i}" for i in range(150)]
     notes = derive_features(cluster.table, PROJECTED, view).notes
     assert any("column 11 and 138 more (if one is meant" in note for note in notes)
-
-
-def test_non_members_are_counted(cluster, view):
-    cluster.table["pmra"][:60] += 300
-    members = derive_features(cluster.table, PROJECTED, dataclasses.replace(view, clip=True))
-    assert (members.num_non_member, members.num_left_out) == (60, 0)
-
-
-def test_stars_that_are_left_out_are_where_they_are_listed(cluster, view):
-    table = cluster.table.copy()
-    table["phot_g_mean_mag"], table["bp_rp"] = 10.0, 1.0
-    whole = derive_features(table, PROJECTED, view).table
-    table["pmra"][3] = np.nan
-    table["ra"][5] = np.nan
-    table["source_id"] = np.arange(len(table))
-    table["source_id"][8] = table["source_id"][7]
-    table["ra"][8], table["dec"][8] = table["ra"][7], table["dec"][7]
-    members = derive_features(table, PROJECTED, dataclasses.replace(view, extinction_v_mag=0.5))
-    # Without the star that has no position, and the one that is in another row.
-    assert list(members.left_out["row"]) == [4]
-    [star] = members.left_out.to_dict("records")
-    assert (star["lon_deg"], star["lat_deg"]) == pytest.approx(tuple(whole.loc[3, ["lon_deg", "lat_deg"]]))
-    near = (members.table["dist_pc"] - 47.0).abs().idxmin()
-    assert star["abs_mag_g"] == pytest.approx(members.table["abs_mag_g"][near], abs=0.01)
-    assert star["bp_rp_0"] == pytest.approx(members.table["bp_rp_0"][near])
-    assert not len(derive_features(cluster.table, PROJECTED, view).left_out)
 
 
 @pytest.mark.parametrize("distance", [50.0, 200.0])
@@ -193,74 +156,6 @@ def test_missing_radial_velocities_are_counted_and_alternatives_named(cluster, v
     assert len(derive_features(cluster.table, SKY, view).feature) == 400
     with pytest.raises(CatalogError, match=r"^x need.* 0 have no radial velocity, and 2 no parallax"):
         derive_features(cluster.table, ("x", "y"), view)
-
-
-def test_binaries_are_left_out_if_radial_velocities_are_features(cluster, view):
-    cluster.table["radial_velocity"][7] += 30
-    view = dataclasses.replace(view, clip=True)
-    members = derive_features(cluster.table, ALL, view)
-    assert 8 not in members.table["row"].to_numpy()
-    assert any("as that of a binary may be: 1 star (row 8)" in note for note in members.notes)
-    assert 8 in derive_features(cluster.table, PROJECTED, view).table["row"].to_numpy()
-
-
-def test_duplicates_and_missing_values_are_counted(cluster, view):
-    table = cluster.table
-    table["source_id"] = np.arange(400)
-    table["source_id"][10] = 3
-    table["ra"][10], table["dec"][10] = table["ra"][3], table["dec"][3] + 5 / 3600
-    table["ra"][20], table["dec"][20] = table["ra"][19], table["dec"][19] + 0.05 / 3600
-    table["ra"][30], table["dec"][30] = table["ra"][29], table["dec"][29] + 0.2 / 3600
-    table["dec"][40] = np.nan
-    table["pmra"][[50, 60]] = np.nan
-    members = derive_features(table, PROJECTED, view)
-    assert sorted(set(range(1, 401)) - set(members.table["row"])) == [11, 21, 41, 51, 61]
-    for said in (
-        "the position is missing: 1 star (row 41)",
-        "the same source_id: 1 star (row 11)",
-        'within 0.1": 1 star (row 21)',
-        "the proper motion is missing: 2 stars (rows 51, 61)",
-    ):
-        assert sum(said in note for note in members.notes) == 1, said
-    np.testing.assert_array_equal(members.table["source_id"], members.table["row"] - 1)
-    assert [(one.reason, one.rows) for one in members.dropped if one.rows] == [
-        (Reason.NO_POSITION, (41,)),
-        (Reason.SAME_SOURCE_ID, (11,)),
-        (Reason.SAME_POSITION, (21,)),
-        (Reason.NO_PROPER_MOTION, (51, 61)),
-    ]
-    # Repeated rows lack nothing.
-    assert (members.num_left_out, members.num_non_member) == (3, 0)
-
-
-@pytest.mark.parametrize("placeholder", [0, -1, "unmatched"])
-def test_a_placeholder_instead_of_an_identity_is_named(cluster, view, placeholder):
-    table = cluster.table
-    table["source_id"] = 1 + np.arange(400)
-    if isinstance(placeholder, str):
-        table["source_id"] = table["source_id"].astype(f"<U{len(placeholder)}")
-    table["source_id"][[5, 6, 9]] = placeholder
-    with pytest.raises(
-        CatalogError, match=rf"same source_id, {placeholder}, .* rows 7, 10, .*leave it empty"
-    ):
-        derive_features(table, PROJECTED, view)
-
-
-def test_missing_identities_are_not_duplicates(cluster, view):
-    texts = np.where(np.arange(400) < 5, "", np.arange(400).astype(str))
-    columns = {name: cluster.table[name] for name in cluster.table.colnames if name != "row"}
-    table = member_list.check_member_list(Table({"source_id": texts, **columns}), "here")
-    assert len(derive_features(table, PROJECTED, view).table) == 400
-
-
-@pytest.mark.parametrize("num_star", [0, 9, 10])
-def test_ten_stars_are_needed(make_cluster, num_star):
-    table = make_cluster(num_star=10).table[:num_star]
-    if num_star == 10:
-        assert len(derive_features(table, PROJECTED, View(clip=False)).feature) == 10
-    else:
-        with pytest.raises(CatalogError, match=f"only {num_star} stars have a position; at least 10"):
-            derive_features(table, PROJECTED, View())
 
 
 def test_luminosities_from_photometry_and_as_listed(cluster, view):

@@ -20,7 +20,8 @@ LAYERS = (
     {"nbody6", "catalogs"},
     {"datasets", "models"},
     {"io"},
-    {"runtime", "ops", "gaia"},
+    {"gaia"},
+    {"runtime", "ops"},
     {"quantities"},
     {"errors"},
 )

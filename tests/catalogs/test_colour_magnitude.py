@@ -1,0 +1,74 @@
+"""Magnitudes, colours and probabilities of membership are features of a catalogue."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn
+
+from starjax import quantities
+from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.dropped_stars import Reason
+from starjax.catalogs.features import derive_features
+
+KEYS = (*quantities.PHOTOMETRY, "membership_probability")
+
+
+@pytest.fixture
+def photometric(cluster):
+    """Return a catalogue with magnitudes and colours, all stars at one distance."""
+    table = cluster.table.copy()
+    table.remove_columns([name for name in ("distance", "distance_error") if name in table.colnames])
+    table["phot_g_mean_mag"] = np.linspace(6, 17, len(table))
+    table["bp_rp"] = np.linspace(0.1, 2.2, len(table))
+    return table
+
+
+def column(found, name):
+    return found.feature[:, KEYS.index(name)]
+
+
+def test_extinction_is_taken_from_magnitudes_and_colours(photometric, view):
+    clear = derive_features(photometric, KEYS, view)
+    dusty = derive_features(photometric, KEYS, dataclasses.replace(view, extinction_v_mag=1.0))
+    # PARSEC's coefficients of a star like the Sun, within 3 %, which is the difference of the two laws.
+    is_solar = np.abs(column(dusty, "bp_rp_0") - 0.82) < 0.02
+    assert is_solar.any()
+    magnitude = column(clear, "abs_mag_g") - column(dusty, "abs_mag_g")
+    colour = column(clear, "bp_rp_0") - column(dusty, "bp_rp_0")
+    np.testing.assert_allclose(magnitude[is_solar], 0.836, rtol=0.03)
+    np.testing.assert_allclose(colour[is_solar], 1.083 - 0.634, rtol=0.05)
+
+
+def test_errors_contain_that_of_the_extinction(photometric, view):
+    stated = {
+        error: derive_features(photometric, KEYS, dataclasses.replace(view, extinction_v_error_mag=error))
+        for error in (0.0, 0.5)
+    }
+    added = np.sqrt(column(stated[0.5], "bp_rp_0_error") ** 2 - column(stated[0.0], "bp_rp_0_error") ** 2)
+    np.testing.assert_allclose(added, 0.5 * (1.08337 - 0.63439), rtol=1e-3)
+    assert any("0 ± 0.5 mag (given)" in note for note in stated[0.5].notes)
+
+
+def test_without_an_error_of_the_extinction_a_typical_one_is_assumed(photometric, view):
+    found = derive_features(photometric, KEYS, view)
+    assert any("0 ± 0.1 mag (an assumed error)" in note for note in found.notes)
+    assert any("state extinction_v_mag" in note for note in found.notes)
+
+
+def test_probabilities_are_listed_or_one(photometric, view):
+    assert (column(derive_features(photometric, KEYS, view), "membership_probability") == 1).all()
+    photometric["membership_probability"] = 0.7
+    photometric["membership_probability"][3] = np.nan
+    found = column(derive_features(photometric, KEYS, view), "membership_probability")
+    assert sorted(set(found)) == [0.7, 1.0]
+
+
+def test_stars_without_a_colour_are_left_out_and_lists_without_colours_refused(photometric, view):
+    photometric["bp_rp"] = MaskedColumn(photometric["bp_rp"].astype(float))
+    photometric["bp_rp"][:5] = np.nan
+    found = derive_features(photometric, KEYS, view)
+    assert [len(one.rows) for one in found.dropped if one.reason is Reason.NO_VALUE and one.rows] == [5]
+    photometric.remove_column("bp_rp")
+    with pytest.raises(CatalogError, match="needs phot_g_mean_mag and bp_rp"):
+        derive_features(photometric, KEYS, view)
