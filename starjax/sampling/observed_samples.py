@@ -16,6 +16,7 @@ from starjax.datasets.shard import Shard
 from starjax.sampling import observer
 from starjax.sampling.observer_settings import Observer
 from starjax.sampling.survey_selection import SEED, split_numbers
+from starjax.sampling.viewpoint import View
 
 # Draws for each snapshot until a list has MIN_STARS, which distant clusters of few stars rarely do.
 _MAX_ATTEMPTS = 8
@@ -61,7 +62,8 @@ def observe_rows(feature, start, end, key: jax.Array, size: int, settings: Obser
     """Return the physical `observer.FEATURES` (size, F) of the first rows of a snapshot, and their mask."""
     position = jnp.arange(size, dtype=start.dtype)
     row = jnp.minimum(start + position, end - 1)
-    return observer.observe(key, feature[row], position < end - start, settings)
+    features_KxF, mask_K, _ = observer.observe(key, feature[row], position < end - start, settings)
+    return features_KxF, mask_K
 
 
 def prepare_dataset(raw: Dataset, settings: Observer, feature_keys: Sequence[str], size: int) -> Dataset:
@@ -76,7 +78,7 @@ def prepare_dataset(raw: Dataset, settings: Observer, feature_keys: Sequence[str
       size: the most rows of a snapshot that are observed.
     """
     shards = {split: observer.sort_by_brightness(shard) for split, shard in raw.shards.items()}
-    whole = observe_shard(shards["train"], jax.random.key(SEED), settings, size)
+    whole, _ = observe_shard(shards["train"], jax.random.key(SEED), settings, size)
     columns = [observer.FEATURES.index(name) for name in feature_keys]
     scalers = bundle.fit_bundle(
         whole.feature[:, columns], feature_keys, quantities.scaler_groups(feature_keys, "feature")
@@ -105,7 +107,7 @@ def observe_splits(
         shard = data.shards[split] if snapshots is None else data.shards[split].take(snapshots)
         # The first number is that of the scalers' lists.
         key = jax.random.fold_in(jax.random.key(SEED), 1 + numbers[split])
-        physical = observe_shard(shard, key, samples.observer, samples.size)
+        physical, _ = observe_shard(shard, key, samples.observer, samples.size)
         physical = physical.select(samples.feature_keys, shard.target_keys)
         scaled = samples.scalers.transform(physical.feature.astype(np.float64), samples.feature_keys)
         observed[split] = dataclasses.replace(physical, feature=scaled.astype(np.float32))
@@ -114,7 +116,7 @@ def observe_splits(
 
 @functools.partial(jax.jit, static_argnames="settings")
 def _observe_batch(key, attempt, snapshot_B, star_BxKxC, mask_BxK, settings: Observer):
-    """Return one list of each of some snapshots, whose draws depend on their numbers and on the attempt."""
+    """Return `observer.observe` of some snapshots; draws depend on their numbers and on the attempt."""
     attempt_key = jax.random.fold_in(key, attempt)
 
     def one(snapshot, star_KxC, mask_K):
@@ -123,8 +125,8 @@ def _observe_batch(key, attempt, snapshot_B, star_BxKxC, mask_BxK, settings: Obs
     return jax.vmap(one)(snapshot_B, star_BxKxC, mask_BxK)
 
 
-def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> Shard:
-    """Return one list of each snapshot, with the physical `observer.FEATURES`.
+def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> tuple[Shard, View]:
+    """Return one list of each snapshot, with the physical `observer.FEATURES` and distances, and its view.
 
     Of several draws it is the first with at least MIN_STARS stars, or that with the most.
 
@@ -133,8 +135,12 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
       key: of all lists.
       settings: of the observer.
       size: the most rows of a snapshot that are observed.
+
+    Returns:
+      the lists, and the circumstances of each in arrays (n_snapshot, …).
     """
     best: list[np.ndarray] = [np.zeros((0, len(observer.FEATURES)))] * shard.num_snapshot
+    views: list[View | None] = [None] * shard.num_snapshot
     missing = np.arange(shard.num_snapshot)
     for attempt in range(_MAX_ATTEMPTS):
         for first in range(0, len(missing), _BATCH_SIZE):
@@ -144,18 +150,22 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
             row_BxK = shard.ptr[snapshot_B, None] + np.arange(size)
             is_star_BxK = row_BxK < shard.ptr[snapshot_B + 1, None]
             star_BxKxC = shard.feature[np.where(is_star_BxK, row_BxK, shard.ptr[snapshot_B, None])]
-            features_BxKxF, mask_BxK = map(
+            features_BxKxF, mask_BxK, view_B = jax.tree.map(
                 np.asarray, _observe_batch(key, attempt, snapshot_B, star_BxKxC, is_star_BxK, settings)
             )
-            for i, features_KxF, mask_K in zip(chosen, features_BxKxF, mask_BxK, strict=False):
-                if mask_K.sum() > len(best[i]):
-                    best[i] = features_KxF[mask_K]
+            for row, snapshot in enumerate(chosen):
+                if views[snapshot] is None or mask_BxK[row].sum() > len(best[snapshot]):
+                    best[snapshot] = features_BxKxF[row][mask_BxK[row]]
+                    views[snapshot] = View(*(values[row] for values in view_B))
         missing = np.array([i for i in missing if len(best[i]) < quantities.MIN_STARS], int)
         if not len(missing):
             break
-    return dataclasses.replace(
+    view = View(*map(np.stack, zip(*views, strict=True)))
+    lists = dataclasses.replace(
         shard,
         feature=np.concatenate(best).astype(np.float32),
         feature_keys=observer.FEATURES,
         ptr=np.cumsum([0, *map(len, best)]),
+        distance_pc=view.distance,
     )
+    return lists, view

@@ -71,7 +71,7 @@ def system_magnitude(feature: np.ndarray) -> np.ndarray:
 
 
 def observe(key: jax.Array, star_KxC: jax.Array, mask_K: jax.Array, observer: Observer):
-    """Return the FEATURES of the stars that the reader of a list has.
+    """Return the FEATURES of the stars that the reader of a list has, and the circumstances.
 
     Args:
       key: of this sample.
@@ -81,10 +81,12 @@ def observe(key: jax.Array, star_KxC: jax.Array, mask_K: jax.Array, observer: Ob
     Returns:
       features: (K, F), physical; zeros where the mask is False.
       mask: (K,), True for stars in the list.
+      view: the circumstances.
     """
     view, sources = observe_list(key, star_KxC, mask_K, observer)
     features, mask_K = fusion.materialize(list_reading.read(sources, view, observer))
-    return jnp.stack([jnp.where(mask_K, features[name], 0) for name in FEATURES], axis=1), mask_K
+    features_KxF = jnp.stack([jnp.where(mask_K, features[name], 0) for name in FEATURES], axis=1)
+    return features_KxF, mask_K, view
 
 
 def observe_list(key: jax.Array, star_KxC: jax.Array, mask_K: jax.Array, observer: Observer):
