@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     observer.extinction_error_range_v_mag = (0.02, 0.15)
     observer.differential_extinction = 0.05
     observer.gaia_errors = True
-    observer.colour_error = (0.015, 0.3)
+    observer.colour_error = (0.02, 0.3)
     observer.faint_limit_range_mag = (16.5, 20.5)
     observer.bright_limit_range_mag = (2.0, 5.0)
     observer.missing_fraction_range = (0.0, 0.25)
@@ -48,14 +48,17 @@ def get_config() -> ConfigDict:
     config.mixture.min_scale = 0.05
     # abs_mag_g and bp_rp_0, whose fine structure tells the age.
     config.model.fourier_columns = (5, 7)
-    # Each third of the simulations is held out by one member: all of them are used for training, and
-    # intervals are calibrated on 109 simulations instead of 14.
-    config.ensemble.size = 3
-    config.ensemble.num_fold = 3
     config.model.dropout = 0.2
-    config.train.batch_size = 64
+    # Each third of the simulations is held out by two members: all of them are used for training, and
+    # intervals are calibrated on 109 simulations instead of 14.
+    config.ensemble.size = 6
+    config.ensemble.num_fold = 3
+    config.optim.name = "muon"
+    config.optim.learning_rate = 0.01
+    config.optim.average_decay = 0.99
+    config.train.batch_size = 32
     config.train.micro_batch_size = "8"
-    config.train.max_epochs = 120
+    config.train.max_epochs = 150
     # No early stopping: the best of all epochs is chosen.
-    config.train.patience = 120
+    config.train.patience = 150
     return config

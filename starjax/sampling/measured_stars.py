@@ -21,16 +21,22 @@ _EDGE, _BY_CONTRAST = 0.18, 0.25
 _MISSION_YR = 5.0
 _PC_PER_AU = np.pi / 648_000
 # The colours BP-RP by which real dwarfs are redder than simulated ones of the same magnitude [mag], on a grid
-# of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `catalogs.photometry`), and at the blue
-# end, where these are older than most clusters, from the Pleiades. The simulations' tracks are a little too
-# blue, and the atmospheres of their cool stars lack absorption in BP.
-_GRID_LOW, _GRID_STEP = 1.2, 0.1
+# of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `catalogs.photometry`), and for F to K
+# stars from the Pleiades. The simulations' tracks are a little too blue, and the atmospheres of their cool
+# stars lack absorption in BP. Stars hotter than 7,500 K agree: at one temperature, their colours are those of
+# Pecaut & Mamajek's dwarfs within 0.03 mag, and the magnitudes of these are no measure, since they are older
+# than most clusters.
+_GRID_LOW, _GRID_STEP = 0.2, 0.1
+_SIMULATED = (
+    *(0.3, 0.7, 1.2, 1.4, 1.56, 1.70, 1.86, 1.96, 2.05),
+    *(2.13, 2.25, 2.40, 2.58, 2.81, 3.06, 3.33, 3.61, 4.0),
+)
+_REDDER = (
+    *(0.0, 0.03, 0.03, 0.07, 0.11, 0.11, 0.13, 0.18, 0.27),
+    *(0.35, 0.42, 0.45, 0.44, 0.34, 0.31, 0.24, 0.17, 0.02),
+)
 _CORRECTION = interpolation.make_table(
-    np.interp(
-        np.arange(_GRID_LOW, 4.05, _GRID_STEP),
-        (1.2, 1.4, 1.56, 1.70, 1.86, 1.96, 2.05, 2.13, 2.25, 2.40, 2.58, 2.81, 3.06, 3.33, 3.61, 4.0),
-        (0.03, 0.07, 0.11, 0.11, 0.13, 0.18, 0.27, 0.35, 0.42, 0.45, 0.44, 0.34, 0.31, 0.24, 0.17, 0.02),
-    ).astype(np.float32)
+    np.interp(np.arange(_GRID_LOW, 4.05, _GRID_STEP), _SIMULATED, _REDDER).astype(np.float32)
 )
 
 

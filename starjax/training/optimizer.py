@@ -1,10 +1,12 @@
 """The optimizer, its learning-rate schedule, and the average of the parameters."""
 
 import optax
+import optax.contrib
 from jax.flatten_util import ravel_pytree
 
 # Learning rate at the last step, relative to its peak.
 FINAL_LEARNING_RATE_RATIO = 1e-3
+OPTIMIZERS = ("adamw", "muon")
 
 
 def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
@@ -22,24 +24,26 @@ def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
 
 
 def create_optimizer(
-    learning_rate, shape: optax.Schedule, weight_decay, clip_norm: float, average_decay: float
+    name: str, learning_rate, shape: optax.Schedule, weight_decay, clip_norm: float, average_decay: float
 ) -> optax.GradientTransformation:
-    """Return AdamW (Loshchilov & Hutter 2019) on gradients clipped to a global norm of `clip_norm`.
+    """Return an optimizer on gradients clipped to a global norm of `clip_norm`.
 
-    Its state contains a running average of the parameters (see `average`). Parameters are treated as one
-    vector: with many small arrays, launching the operations would take longer than the operations.
+    Its state contains a running average of the parameters (see `average`). Where possible, parameters are
+    treated as one vector: with many small arrays, launching the operations would take longer than the
+    operations.
 
     Args:
+      name: one of OPTIMIZERS: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); or Muon (Jordan et al.
+        2024, kellerjordan.github.io/posts/muon), which makes the updates of matrices orthogonal, with Adam for
+        all other parameters.
       learning_rate: the peak; it and `weight_decay` may be traced.
       shape: see `schedule_shape`.
     """
-    return optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(clip_norm),
-            optax.adamw(lambda step: learning_rate * shape(step), weight_decay=weight_decay),
-            _averaging(average_decay),
-        )
-    )
+    clip, averaging = optax.clip_by_global_norm(clip_norm), _averaging(average_decay)
+    rate = {"learning_rate": lambda step: learning_rate * shape(step), "weight_decay": weight_decay}
+    if name == "muon":
+        return optax.chain(optax.flatten(clip), optax.contrib.muon(**rate), optax.flatten(averaging))
+    return optax.flatten(optax.chain(clip, optax.adamw(**rate), averaging))
 
 
 def _averaging(decay: float) -> optax.GradientTransformation:

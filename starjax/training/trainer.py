@@ -184,6 +184,7 @@ def _optimizer_of_hparams(config: ConfigDict, num_step_per_epoch: int) -> Callab
     """Return `(hparams) -> optimizer`."""
     schedule = _schedule(config, num_step_per_epoch)
     return lambda hparams: create_optimizer(
+        config.optim.name,
         hparams["learning_rate"],
         schedule,
         hparams["weight_decay"],

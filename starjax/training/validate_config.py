@@ -12,6 +12,7 @@ from starjax.models import factory, heads
 from starjax.runs import run_config
 from starjax.sampling import device_placement
 from starjax.sampling.observer import FEATURES
+from starjax.training.optimizer import OPTIMIZERS
 
 
 def check_config(config: ConfigDict, num_device: int) -> None:
@@ -71,6 +72,7 @@ def _rules(config: ConfigDict, num_device: int) -> dict[str, tuple[bool, str]]:
         "mixture.num_component": (config.mixture.num_component >= 1, "at least 1"),
         "mixture.min_scale": (0 < config.mixture.min_scale < math.inf, "positive and finite"),
         "mixture.means": (config.mixture.means in heads.MEANS, " or ".join(heads.MEANS)),
+        "optim.name": (optim.name in OPTIMIZERS, " or ".join(OPTIMIZERS)),
         "optim.learning_rate": (0 < optim.learning_rate < math.inf, "positive and finite"),
         "optim.weight_decay": (0 <= optim.weight_decay < math.inf, "0 or positive, and finite"),
         "optim.huber_delta": (optim.huber_delta > 0, "positive"),
