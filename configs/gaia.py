@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     config.optim.average_decay = 0.99
     config.train.batch_size = 32
     config.train.micro_batch_size = "8"
-    config.train.max_epochs = 150
+    config.train.max_epochs = 120
     # No early stopping: the best of all epochs is chosen.
-    config.train.patience = 150
+    config.train.patience = 120
     return config

@@ -7,6 +7,8 @@ from jax.flatten_util import ravel_pytree
 # Learning rate at the last step, relative to its peak.
 FINAL_LEARNING_RATE_RATIO = 1e-3
 OPTIMIZERS = ("adamw", "muon")
+# Learning rate of Adam for what is no matrix, relative to that of Muon.
+_ADAM_SHARE = 0.3
 
 
 def schedule_shape(num_step: int, num_warmup_step: int) -> optax.Schedule:
@@ -34,16 +36,22 @@ def create_optimizer(
 
     Args:
       name: one of OPTIMIZERS: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); or Muon (Jordan et al.
-        2024, kellerjordan.github.io/posts/muon), which makes the updates of matrices orthogonal, with Adam for
+        2024, kellerjordan.github.io/posts/muon), which makes the updates of matrices orthogonal, and Adam for
         all other parameters.
       learning_rate: the peak; it and `weight_decay` may be traced.
       shape: see `schedule_shape`.
     """
     clip, averaging = optax.clip_by_global_norm(clip_norm), _averaging(average_decay)
-    rate = {"learning_rate": lambda step: learning_rate * shape(step), "weight_decay": weight_decay}
+
+    def rate(step):
+        return learning_rate * shape(step)
+
     if name == "muon":
-        return optax.chain(optax.flatten(clip), optax.contrib.muon(**rate), optax.flatten(averaging))
-    return optax.flatten(optax.chain(clip, optax.adamw(**rate), averaging))
+        muon = optax.contrib.muon(
+            rate, weight_decay=weight_decay, adam_learning_rate=lambda step: _ADAM_SHARE * rate(step)
+        )
+        return optax.chain(optax.flatten(clip), muon, optax.flatten(averaging))
+    return optax.flatten(optax.chain(clip, optax.adamw(rate, weight_decay=weight_decay), averaging))
 
 
 def _averaging(decay: float) -> optax.GradientTransformation:
