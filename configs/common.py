@@ -90,7 +90,7 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
 def _optim() -> ConfigDict:
     """Return the fields of the optimizer and the loss."""
     optim = ConfigDict()
-    # Optimizer: 'adamw', or 'muon', which learns faster where training is longer than a few epochs.
+    # Optimizer: 'adamw', or 'muon', which learns faster on much data.
     optim.name = "adamw"
     # Peak learning rate; positive. It falls along a cosine to 1e-3 of it at max_epochs. Good values for muon
     # are some three times those for adamw.

@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     # From the Hyades to the farthest clusters whose lists still show the main sequence of solar-type stars.
     observer.distance_range_pc = (40.0, 1500.0)
     observer.resolution_arcsec = 0.65
-    observer.extinction_range_v_mag = (0.0, 2.0)
+    observer.extinction_range_v_mag = (0.0, 2.5)
     observer.extinction_error_range_v_mag = (0.02, 0.15)
     observer.differential_extinction = 0.05
     observer.gaia_errors = True
@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     observer.missing_fraction_range = (0.0, 0.25)
     observer.radius_range_pc = (8.0, 50.0)
     observer.motion_cut_range = (2.5, 6.0)
-    observer.field_fraction_range = (0.0, 0.15)
+    observer.field_fraction_range = (0.0, 0.2)
     observer.zero_point_error_mas = 0.015
     observer.radial_velocity_probability = 0.3
     observer.radial_velocity_error_kms = 0.5
@@ -55,10 +55,11 @@ def get_config() -> ConfigDict:
     config.ensemble.num_fold = 3
     config.optim.name = "muon"
     config.optim.learning_rate = 0.01
+    config.optim.weight_decay = 0.1
     config.optim.average_decay = 0.99
     config.train.batch_size = 32
     config.train.micro_batch_size = "8"
-    config.train.max_epochs = 120
+    config.train.max_epochs = 80
     # No early stopping: the best of all epochs is chosen.
-    config.train.patience = 120
+    config.train.patience = 80
     return config

@@ -160,16 +160,17 @@ def colour_magnitude(
     """
     xp = magnitude_g.__array_namespace__()
     g_0, bp_rp_0 = extinction.intrinsic(magnitude_g, bp_rp, extinction_v)
+    extinction_variance = extinction_v_error**2 + (extinction.LAW_ERROR * extinction_v) ** 2
     return {
         "abs_mag_g": g_0 - 5 * xp.log10(distance_pc / 10),
         "abs_mag_g_error": xp.sqrt(
             uncertainties.magnitude_error_mag(magnitude_g) ** 2
             + (5 / math.log(10) * distance_error_pc / distance_pc) ** 2
-            + (EXTINCTION_G * extinction_v_error) ** 2
+            + EXTINCTION_G**2 * extinction_variance
         ),
         "bp_rp_0": bp_rp_0,
         "bp_rp_0_error": xp.sqrt(
             uncertainties.colour_error_mag(magnitude_g, bp_rp) ** 2
-            + ((EXTINCTION_BP - EXTINCTION_RP) * extinction_v_error) ** 2
+            + (EXTINCTION_BP - EXTINCTION_RP) ** 2 * extinction_variance
         ),
     }

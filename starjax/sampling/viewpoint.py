@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from starjax.gaia.extinction import LAW_ERROR
 from starjax.ops import random
 from starjax.sampling.observer_settings import Observer
 
@@ -31,8 +32,8 @@ class View(NamedTuple):
       axes: unit vectors along the line of sight, Galactic longitude and latitude, in the frame of the
         simulation (3, 3).
       velocity: of the cluster relative to the Sun, along these axes (3,) [km/s].
-      extinction, extinction_error: A_V and the standard error of the reader's estimate [mag].
-      extinction_estimate: A_V as the reader has it [mag].
+      extinction, extinction_error: A_V and the standard error of it that the reader assumes [mag].
+      extinction_estimate: A_V as the reader has it; the law of extinction adds to its error [mag].
       faint_limit, bright_limit: apparent G; fainter stars are missing, and many of the brighter ones [mag].
       missing_fraction: of the stars between these limits.
       radius: projected distance from the centre beyond which stars are missing [pc].
@@ -101,8 +102,9 @@ def draw_view(salt: jax.Array, observer: Observer) -> View:
     )
     extinction = between(observer.extinction_range_v_mag)
     extinction_error = log_between(observer.extinction_error_range_v_mag, 0.0)
+    law_error = LAW_ERROR * extinction if observer.extinction_error_range_v_mag else 0.0
     # A reader knows that no extinction is negative.
-    estimate = jnp.maximum(extinction + extinction_error * next(normal), 0)
+    estimate = jnp.maximum(extinction + jnp.hypot(extinction_error, law_error) * next(normal), 0)
     radial_velocity = jnp.where(
         next(uniform) < observer.radial_velocity_probability,
         velocity[0] + observer.radial_velocity_error_kms * next(normal),

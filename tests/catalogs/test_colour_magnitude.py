@@ -48,6 +48,17 @@ def test_errors_contain_that_of_the_extinction(photometric, view):
     added = np.sqrt(column(stated[0.5], "bp_rp_0_error") ** 2 - column(stated[0.0], "bp_rp_0_error") ** 2)
     np.testing.assert_allclose(added, 0.5 * (1.08337 - 0.63439), rtol=1e-3)
     assert any("0 ± 0.5 mag (given)" in note for note in stated[0.5].notes)
+    clear, dusty = (
+        derive_features(
+            photometric,
+            KEYS,
+            dataclasses.replace(view, extinction_v_mag=extinction_v, extinction_v_error_mag=0.0),
+        )
+        for extinction_v in (0.0, 2.0)
+    )
+    # The same magnitudes have the same errors, but for that of the law.
+    added = np.sqrt(column(dusty, "bp_rp_0_error") ** 2 - column(clear, "bp_rp_0_error") ** 2)
+    np.testing.assert_allclose(added, 0.06 * 2 * (1.08337 - 0.63439), rtol=1e-3)
 
 
 def test_without_an_error_of_the_extinction_a_typical_one_is_assumed(photometric, view):

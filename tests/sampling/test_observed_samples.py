@@ -90,6 +90,8 @@ def test_each_snapshot_has_one_list_that_is_always_the_same(prepared):
         assert shard.feature_keys == KEYS
         np.testing.assert_array_equal(shard.feature, second.shards[split].feature)
         assert np.isfinite(shard.feature).all()
+        low, high = SETTINGS.distance_range_pc
+        assert ((low < shard.distance_pc) & (shard.distance_pc < high)).all()
     assert first.shards["train"] is data.shards["train"]
     # Validation and test have lists of their own, and so have the folds of a cross-validation.
     fold = observed_samples.observe_splits(data, ("val",), samples, fold=1)

@@ -10,6 +10,7 @@ import scipy.stats
 from astropy import units as u
 from astropy.coordinates import CartesianDifferential, CartesianRepresentation, Galactic, SkyCoord
 
+from starjax.gaia.extinction import LAW_ERROR
 from starjax.ops import random
 from starjax.sampling import viewpoint
 from starjax.sampling.observer_settings import Observer
@@ -121,8 +122,9 @@ def test_ranges_are_kept(views):
         assert low - 1e-5 <= values.min() < low + 0.01 * width
         assert high - 0.01 * width < values.max() <= high + 1e-4
     assert (views.extinction_estimate >= 0).all()
-    clear = views.extinction > 4 * views.extinction_error
-    error = (views.extinction_estimate - views.extinction)[clear] / views.extinction_error[clear]
+    expected = np.hypot(views.extinction_error, LAW_ERROR * views.extinction)
+    clear = views.extinction > 4 * expected
+    error = (views.extinction_estimate - views.extinction)[clear] / expected[clear]
     assert error.std() == pytest.approx(1, abs=0.05)
     assert views.zero_point.std() == pytest.approx(SETTINGS.zero_point_error_mas, rel=0.05)
 
