@@ -90,12 +90,13 @@ def get_config(model: str = "set_transformer") -> ConfigDict:
 def _optim() -> ConfigDict:
     """Return the fields of the optimizer and the loss."""
     optim = ConfigDict()
-    # Optimizer: 'adamw', or 'muon', which learns faster on much data.
+    # Optimizer: 'adamw', or 'muon' for matrices with Adam for all other parameters, which learns faster in
+    # the first epochs.
     optim.name = "adamw"
-    # Peak learning rate; positive. It falls along a cosine to 1e-3 of it at max_epochs. Good values for muon
-    # are some three times those for adamw.
+    # Peak learning rate; positive. It falls along a cosine to 1e-3 of it at max_epochs. With muon it is that
+    # of matrices, and 0.3 of it that of all other parameters; --config=gaia has 0.01.
     optim.learning_rate = 3e-3
-    # Weight decay, which is multiplied by the learning rate; 0 or positive.
+    # Weight decay, which is multiplied by the learning rate; 0 or positive. With muon only matrices decay.
     optim.weight_decay = 1e-4
     # Residual beyond which the Huber loss is linear, in scaled units; positive.
     optim.huber_delta = 1.0
@@ -185,7 +186,8 @@ def _observer() -> ConfigDict:
     observer.resolution_arcsec = 0.0
     # Extinction A_V in front of the cluster [mag].
     observer.extinction_range_v_mag = ()
-    # Standard error of the extinction that the reader of the list assumes [mag], uniform in its logarithm.
+    # Standard error that is stated for the extinction [mag], uniform in its logarithm. 6 % of the extinction,
+    # the error of the extinction law, are added to it.
     observer.extinction_error_range_v_mag = ()
     # Scatter of the extinction from star to star, as a fraction of it.
     observer.differential_extinction = 0.0

@@ -17,9 +17,8 @@ epoch, so their errors are slightly too small.
 With cross-validation (`datasets.folds`), all simulations of training and validation serve for calibration,
 each predicted by the ensemble members that left it out. This resembles cross-conformal prediction (Vovk 2015,
 arXiv:1208.0806) without its guarantee: the scores are those of a few members, while predictions are made by
-the whole ensemble, whose errors are smaller and whose distributions are wider. If two or more members left
-out each simulation, the difference between them tells by how much, and intervals are narrowed accordingly
-(see `posterior.ensemble_narrowing`); with one, coverage tends to be above nominal.
+the whole ensemble. The ensemble's errors are slightly smaller and its distributions slightly wider, so that
+coverage tends to be above nominal.
 
 Nominal coverage is guaranteed on average over calibration sets. Given one set of few simulations, coverage
 may lie above or below (Vovk 2012, arXiv:1209.2673), and its estimate from few test simulations scatters

@@ -59,11 +59,6 @@ class Mixture:
                 "weights have to sum to one, and sigma to be positive"
             )
 
-    def variance(self) -> np.ndarray:
-        """Return the variance (n,) of each distribution."""
-        mean = (self.weight * self.mean).sum(axis=1)
-        return (self.weight * (self.sigma**2 + self.mean**2)).sum(axis=1) - mean**2
-
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
         """Return the cumulative distribution (n,) at `x`, (n,) or one value for all."""
         xp = self.weight.__array_namespace__()

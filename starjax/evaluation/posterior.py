@@ -80,49 +80,11 @@ class Posterior:
     predictive: Sequence[Mixture]
 
 
-def fit_calibration(
-    outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray, num_member: int | None = None
-) -> Calibration:
-    """Fit the calibration on validation errors.
-
-    Args:
-      outputs: for N validation snapshots, each of members that did not learn from it.
-      target_NxT: their true scaled targets.
-      group_N: the simulation of each.
-      num_member: members of the ensemble that is calibrated, of which `outputs` are some.
-    """
+def fit_calibration(outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:
+    """Fit the calibration on validation errors, grouped by simulation (`group_N`)."""
     error_NxT = outputs.points.mean(axis=(0, 2)) - target_NxT
     sigma_T = np.sqrt((error_NxT**2).mean(axis=0))
-    predictive = outputs.pool(sigma_T)
-    calibrated = calibration.fit(predictive, target_NxT, group_N, sigma_T)
-    width_T = np.sqrt([one.variance().mean() for one in predictive])
-    narrowing_T = ensemble_narrowing(outputs.points.mean(axis=2), sigma_T, width_T, num_member)
-    return dataclasses.replace(calibrated, stretch=calibrated.stretch * narrowing_T)
-
-
-def ensemble_narrowing(
-    point_ExNxT: np.ndarray, error_T: np.ndarray, width_T: np.ndarray, num_member: int | None
-) -> np.ndarray:
-    """Return the factor (T,) from the stretch of the intervals of E members to that of more members.
-
-    The mean of E predictions has the variance of their common error, plus the E-th part of the variance
-    between members; the pool of their distributions has the mean variance of these, plus 1 - 1/E of the
-    variance between members. With more members the error falls, and the width of the pool grows.
-
-    Args:
-      point_ExNxT: expected targets of each of the E members.
-      error_T, width_T: root mean square error of their mean, and of the standard deviations of their pool.
-      num_member: of the ensemble. If it is None, or E is 1, the factor is 1: a single member does not tell
-        how members differ.
-    """
-    num_known = len(point_ExNxT)
-    if num_member is None or num_known == 1:
-        return np.ones(len(error_T))
-    between_T = point_ExNxT.var(axis=0, ddof=1).mean(axis=0)
-    removed_T = between_T * (1 / num_known - 1 / num_member)
-    # Even without a common error it would not fall further.
-    error_ratio_T = np.maximum(1 - removed_T / error_T**2, num_known / num_member)
-    return np.sqrt(error_ratio_T / (1 + removed_T / width_T**2))
+    return calibration.fit(outputs.pool(sigma_T), target_NxT, group_N, sigma_T)
 
 
 def summarize(

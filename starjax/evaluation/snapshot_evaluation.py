@@ -43,10 +43,10 @@ class SnapshotEvaluator:
             fold_N=self.data.fold_N,
         )
 
-    def calibrate(self, output_ExNxO: np.ndarray, num_member: int) -> Calibration:
-        """Fit the calibration of `num_member` members on outputs (E, n_sample, O) for validation samples."""
+    def calibrate(self, output_ExNxO: np.ndarray) -> Calibration:
+        """Fit the calibration on the outputs (E, n_sample, O) for the validation samples."""
         shard = self.data.shards["val"]
-        return fit_calibration(self._outputs(output_ExNxO), shard.target, shard.group, num_member)
+        return fit_calibration(self._outputs(output_ExNxO), shard.target, shard.group)
 
     def table(self, output_ExNxO: np.ndarray, calibrated: Calibration, split: str) -> pd.DataFrame:
         """Return one row per snapshot and target.

@@ -15,8 +15,8 @@ All functions take numpy arrays or jax arrays (also traced) of magnitudes; extin
 # by some 10 % with colour.
 EXTINCTION_G, EXTINCTION_BP, EXTINCTION_RP = 0.83627, 1.08337, 0.63439
 
-# Standard error of reddening for a known A_V, as a fraction: R_V, on which it depends, scatters by 0.18 about
-# 3.3 in the Galactic disc (Schlafly et al. 2016, ApJ 821, 78).
+# Relative standard error of an A_V that was found from reddening: R_V, by which they differ, scatters by 0.18
+# about 3.3 in the Galactic disc (Schlafly et al. 2016, ApJ 821, 78).
 LAW_ERROR = 0.06
 
 # Intrinsic BP-RP [mag] beyond which coefficients are constant. The published relation is for -0.06 to 2.5.

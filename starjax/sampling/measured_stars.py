@@ -23,9 +23,9 @@ _PC_PER_AU = np.pi / 648_000
 # The colours BP-RP by which real dwarfs are redder than simulated ones of the same magnitude [mag], on a grid
 # of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `catalogs.photometry`), and for F to K
 # stars from the Pleiades. The simulations' tracks are a little too blue, and the atmospheres of their cool
-# stars lack absorption in BP. Stars hotter than 7,500 K agree: at one temperature, their colours are those of
-# Pecaut & Mamajek's dwarfs within 0.03 mag, and the magnitudes of these are no measure, since they are older
-# than most clusters.
+# stars lack absorption in BP. Hot stars are not corrected: at one temperature (8,000 and 10,000 K) they are
+# already 0.02 to 0.03 mag redder than Pecaut & Mamajek's dwarfs, whose magnitudes are no measure, since most
+# clusters are younger.
 _GRID_LOW, _GRID_STEP = 0.2, 0.1
 _SIMULATED = (
     *(0.3, 0.7, 1.2, 1.4, 1.56, 1.70, 1.86, 1.96, 2.05),

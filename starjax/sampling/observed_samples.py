@@ -160,7 +160,7 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
         missing = np.array([i for i in missing if len(best[i]) < quantities.MIN_STARS], int)
         if not len(missing):
             break
-    view = View(*map(np.stack, zip(*views, strict=True)))
+    view = jax.tree.map(lambda *values: np.stack(values), *views)
     lists = dataclasses.replace(
         shard,
         feature=np.concatenate(best).astype(np.float32),

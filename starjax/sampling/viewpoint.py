@@ -32,8 +32,8 @@ class View(NamedTuple):
       axes: unit vectors along the line of sight, Galactic longitude and latitude, in the frame of the
         simulation (3, 3).
       velocity: of the cluster relative to the Sun, along these axes (3,) [km/s].
-      extinction, extinction_error: A_V and the standard error of it that the reader assumes [mag].
-      extinction_estimate: A_V as the reader has it; the law of extinction adds to its error [mag].
+      extinction, extinction_error: A_V, and the standard error that is stated for it [mag].
+      extinction_estimate: A_V as the reader has it; `LAW_ERROR` adds to its error [mag].
       faint_limit, bright_limit: apparent G; fainter stars are missing, and many of the brighter ones [mag].
       missing_fraction: of the stars between these limits.
       radius: projected distance from the centre beyond which stars are missing [pc].

@@ -30,14 +30,13 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """Return an optimizer on gradients clipped to a global norm of `clip_norm`.
 
-    Its state contains a running average of the parameters (see `average`). Where possible, parameters are
-    treated as one vector: with many small arrays, launching the operations would take longer than the
-    operations.
+    Its state contains a running average of the parameters (see `average`). All but Muon treats them as one
+    vector: with many small arrays, launching the operations would take longer than the operations.
 
     Args:
       name: one of OPTIMIZERS: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); or Muon (Jordan et al.
-        2024, kellerjordan.github.io/posts/muon), which makes the updates of matrices orthogonal, and Adam for
-        all other parameters.
+        2024, kellerjordan.github.io/posts/muon), which makes the updates of matrices orthogonal, and Adam
+        without weight decay, at _ADAM_SHARE of the learning rate, for all other parameters.
       learning_rate: the peak; it and `weight_decay` may be traced.
       shape: see `schedule_shape`.
     """

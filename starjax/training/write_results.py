@@ -135,7 +135,7 @@ def _write_posterior_quality(
     run_dir: RunDirectory, snapshots: SnapshotEvaluator, output_ExNxO: dict
 ) -> dict[str, Figure]:
     """Write what posteriors need, and their quality on the test snapshots; return figures of it."""
-    calibrated = snapshots.calibrate(output_ExNxO["val"], len(output_ExNxO["test"]))
+    calibrated = snapshots.calibrate(output_ExNxO["val"])
     calibration.save(run_dir.calibration, calibrated, snapshots.evaluator.target_keys)
     out_of_distribution.save(run_dir.training_set, snapshots.reference)
     table = snapshots.table(output_ExNxO["test"], calibrated, "test")

@@ -8,13 +8,7 @@ import pytest
 from starjax.datasets.scalers import bundle
 from starjax.evaluation import calibration
 from starjax.evaluation.mixture import Mixture, marginals
-from starjax.evaluation.posterior import (
-    MemberOutputs,
-    ensemble_narrowing,
-    fit_calibration,
-    posterior_table,
-    table_with_truth,
-)
+from starjax.evaluation.posterior import MemberOutputs, fit_calibration, posterior_table, table_with_truth
 from starjax.models import heads
 
 KEYS = ("time", "total_mass_within_2x_r_tidal")
@@ -127,29 +121,3 @@ def test_point_predictions_are_calibrated():
     outputs, truth, _ = outputs_and_truth(2000)
     low, high = np.moveaxis(calibrated.intervals(outputs.pool(calibrated.sigma)), 1, 0)
     assert ((low <= truth) & (truth <= high)).mean(axis=(1, 2)) == pytest.approx(calibration.LEVELS, abs=0.02)
-
-
-def test_intervals_of_a_whole_ensemble_are_calibrated_on_two_of_its_members():
-    rng = np.random.default_rng(4)
-    head = heads.PointHead(1)
-
-    def outputs_and_truth(num_member):
-        truth = rng.normal(size=(4000, 1))
-        common, own = 0.3 * rng.normal(size=4000), 0.4 * rng.normal(size=(num_member, 4000))
-        return MemberOutputs((truth[:, 0] + common + own)[:, :, None, None], head), truth
-
-    def coverage(num_member):
-        calibrated = fit_calibration(outputs, truth, np.arange(4000), num_member)
-        low, high = np.moveaxis(calibrated.intervals(whole.pool(calibrated.sigma)), 1, 0)
-        return ((low <= true) & (true <= high)).mean(axis=(1, 2))
-
-    outputs, truth = outputs_and_truth(2)
-    whole, true = outputs_and_truth(8)
-    assert coverage(8) == pytest.approx(calibration.LEVELS, abs=0.02)
-    # Otherwise they cover too much.
-    assert (coverage(None) > np.array(calibration.LEVELS) + 0.02).all()
-
-
-def test_a_single_member_does_not_tell_how_members_differ():
-    points = np.zeros((1, 5, 2))
-    np.testing.assert_array_equal(ensemble_narrowing(points, np.ones(2), np.ones(2), 3), 1)

@@ -16,6 +16,7 @@ from starjax.runs.config_record import config_to_record
 from starjax.runs.directory import RunDirectoryError, locate_run
 from starjax.sampling import device_placement
 from starjax.training import run as run_module
+from starjax.training.optimizer import OPTIMIZERS
 from starjax.training.run import train_and_test
 from starjax.training.validate_config import check_config
 
@@ -185,7 +186,9 @@ def test_a_run_ends_if_all_members_diverge(config):
 
 
 @pytest.mark.slow
-def test_an_ensemble_resumes_where_it_was_stopped(config, monkeypatch):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_ensemble_resumes_where_it_was_stopped(config, monkeypatch, optimizer):
+    config.optim.name = optimizer
     whole = train_and_test(together(config))
     config.name = "in-two-parts"
     save = run_module.Checkpoints.save

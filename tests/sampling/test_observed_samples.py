@@ -90,8 +90,6 @@ def test_each_snapshot_has_one_list_that_is_always_the_same(prepared):
         assert shard.feature_keys == KEYS
         np.testing.assert_array_equal(shard.feature, second.shards[split].feature)
         assert np.isfinite(shard.feature).all()
-        low, high = SETTINGS.distance_range_pc
-        assert ((low < shard.distance_pc) & (shard.distance_pc < high)).all()
     assert first.shards["train"] is data.shards["train"]
     # Validation and test have lists of their own, and so have the folds of a cross-validation.
     fold = observed_samples.observe_splits(data, ("val",), samples, fold=1)
@@ -100,6 +98,22 @@ def test_each_snapshot_has_one_list_that_is_always_the_same(prepared):
         (first.shards["val"], fold.shards["val"]),
     ):
         assert not np.array_equal(one.ptr, other.ptr) or not np.array_equal(one.feature, other.feature)
+
+
+def test_lists_keep_their_circumstances():
+    """The faintest star of a list is not beyond the limit of its view, and in long lists near it."""
+    raw = observer.sort_by_brightness(raw_data().shards["test"])
+    for seed in range(4):
+        lists, view = observed_samples.observe_shard(raw, jax.random.key(seed), SETTINGS, 512)
+        np.testing.assert_array_equal(lists.distance_pc, view.distance)
+        magnitude = lists.feature[:, KEYS.index("abs_mag_g")]
+        for i in range(lists.num_snapshot):
+            faintest = magnitude[lists.ptr[i] : lists.ptr[i + 1]].max()
+            apparent = faintest + view.distance_modulus[i] + 0.7 * view.extinction_estimate[i]
+            # The stars of near clusters are at different distances.
+            assert apparent < view.faint_limit[i] + 0.5
+            if np.diff(lists.ptr)[i] > 100:
+                assert apparent > view.faint_limit[i] - 1.5
 
 
 def test_exact_lists_can_be_scaled():

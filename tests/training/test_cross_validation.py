@@ -101,7 +101,7 @@ def test_intervals_are_calibrated_on_out_of_fold_outputs(crossed_config, crossed
         targets.append(held_out.target)
         runs.append(held_out.run_id)
     together = MemberOutputs(np.concatenate(outputs, axis=1), run_config.head(crossed_config))
-    found = fit_calibration(together, np.concatenate(targets), np.concatenate(runs), SIZE)
+    found = fit_calibration(together, np.concatenate(targets), np.concatenate(runs))
     stored = calibration.load(crossed.calibration, crossed_config.data.target_keys)
     assert stored.num_simulation == len(np.unique(np.concatenate(runs))) == found.num_simulation
     np.testing.assert_allclose(stored.stretch, found.stretch, rtol=1e-5)
