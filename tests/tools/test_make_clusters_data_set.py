@@ -147,4 +147,8 @@ def test_the_packaged_splits_are_those_of_the_command(packaged):
         target=np.concatenate([one.target for one in ones]),
         run_id=np.concatenate([one.run_id for one in ones]),
     )
-    assert make_clusters_data_set.make_manifest(whole, manifest["simulations"]) == manifest
+    found = make_clusters_data_set.make_manifest(whole, manifest["simulations"])
+    # Processors differ in the last digit of logarithms.
+    for split, of_split in found.pop("wasserstein_distance_from_train").items():
+        assert of_split == pytest.approx(manifest["wasserstein_distance_from_train"][split], rel=1e-5)
+    assert found.items() <= manifest.items()
