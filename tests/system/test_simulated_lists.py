@@ -56,7 +56,7 @@ def test_figures_of_lists():
     assert found["error_68"] == pytest.approx(np.sqrt(0.38 * 0.62 / found["n"]), rel=0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_lists_of_the_test_simulations(tmp_path, monkeypatch):
     predictor = starjax.load("gaia")
     settings = dataclasses.replace(
