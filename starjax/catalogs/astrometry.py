@@ -27,8 +27,6 @@ MAX_PERSPECTIVE_ERROR_KMS = 5.0
 # The median of fewer radial velocities may be that of a binary, whose velocity varies by about this much
 # [km/s].
 MIN_RADIAL, BINARY_KMS = 5, 5.0
-# Standard deviation of a normal distribution in median absolute deviations.
-_TO_STANDARD = 1.482602218505602
 # Far below the dispersion of any cluster [km/s]. It avoids 0/0 if all stars have exactly the same velocity.
 _MIN_SCATTER_KMS = 1e-6
 
@@ -140,8 +138,8 @@ class Tangential:
     def standard_deviation(self, mean: np.ndarray) -> np.ndarray:
         """Return the standard deviation of each residual (n, 2) [km/s], of its error and the scatter."""
         # About zero: residuals that share an offset scatter little about their own median, and are outliers.
-        scatter = _TO_STANDARD * np.median(np.abs(self.residual(mean)))
-        return np.hypot(self.error, max(scatter, _MIN_SCATTER_KMS))
+        residual = self.residual(mean)
+        return np.hypot(self.error, _scatter(np.concatenate([residual, -residual])))
 
 
 @dataclasses.dataclass(frozen=True)
