@@ -102,7 +102,7 @@ def describe_photometry(view: View, keys: tuple[str, ...]) -> list[str]:
         f"Magnitudes and colours with an extinction A_V of {view.extinction_v_mag:g} ± "
         f"{view.extinction_error:g} mag ({'given' if is_stated else 'an assumed error'})."
     )
-    if not view.extinction_v_mag:
+    if not view.extinction_v_mag and not is_stated:
         note += " If there is dust in front of the cluster, ages are wrong: state extinction_v_mag."
     return [note]
 

@@ -23,6 +23,7 @@ from starjax.catalogs.membership import (
 
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
 _PHOTOMETRY = "phot_g_mean_mag and bp_rp"
+_WITHOUT_COLOURS = "; for lists without colours train a model that needs none, such as --config=posterior"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,7 +286,8 @@ def _drop_incomplete(
         if stars[key].isna().all():
             source = {key: f"a column {key}"} | dict.fromkeys(quantities.PHOTOMETRY, _PHOTOMETRY)
             source[quantities.LUMINOSITY] = f"{_PHOTOMETRY}, or a column {quantities.LUMINOSITY}"
-            raise CatalogError(f"{key} needs {source[key]}. {unused}")
+            way_out = _WITHOUT_COLOURS if key in quantities.PHOTOMETRY else ""
+            raise CatalogError(f"{key} needs {source[key]}{way_out}. {unused}")
     incomplete = []
     for key in wanted:
         stars, without = dropped_stars.drop_without_value(stars, key)

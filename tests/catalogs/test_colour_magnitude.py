@@ -48,6 +48,7 @@ def test_errors_contain_that_of_the_extinction(photometric, view):
     added = np.sqrt(column(stated[0.5], "bp_rp_0_error") ** 2 - column(stated[0.0], "bp_rp_0_error") ** 2)
     np.testing.assert_allclose(added, 0.5 * (1.08337 - 0.63439), rtol=1e-3)
     assert any("0 ± 0.5 mag (given)" in note for note in stated[0.5].notes)
+    assert not any("state extinction_v_mag" in note for note in stated[0.5].notes)
     clear, dusty = (
         derive_features(
             photometric,
@@ -81,5 +82,7 @@ def test_stars_without_a_colour_are_left_out_and_lists_without_colours_refused(p
     found = derive_features(photometric, KEYS, view)
     assert [len(one.rows) for one in found.dropped if one.reason is Reason.NO_VALUE and one.rows] == [5]
     photometric.remove_column("bp_rp")
-    with pytest.raises(CatalogError, match="needs phot_g_mean_mag and bp_rp"):
+    with pytest.raises(
+        CatalogError, match="needs phot_g_mean_mag and bp_rp; for lists without colours train a model"
+    ):
         derive_features(photometric, KEYS, view)
