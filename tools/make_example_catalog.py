@@ -29,7 +29,7 @@ from starjax.io import files
 from starjax.sampling import observer
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
-from starjax.sampling.viewpoint import View
+from starjax.sampling.viewpoint import Viewpoint
 
 # A snapshot of a test simulation, from which no model has learned.
 SPLIT, RUN_ID, TIME_MYR = "test", "r28", 150.0
@@ -74,7 +74,7 @@ class Listed:
       is_field: True for field stars, which have no radial velocity.
     """
 
-    view: View
+    view: Viewpoint
     sources: MemberList
     radial_velocity: np.ndarray
     is_field: np.ndarray
@@ -108,7 +108,7 @@ def observe() -> Listed:
     )
 
 
-def direction(view: View) -> SkyCoord:
+def direction(view: Viewpoint) -> SkyCoord:
     """Return the direction of the centre, in Galactic coordinates."""
     (x, y, z), _, across = view.axes * _TO_GALACTIC
     # Latitude increases to the north; where it does not, the simulation is mirrored in the Galactic plane.

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from starjax import errors
 from starjax.catalogs import cluster_table, member_list
-from starjax.catalogs.features import derive_features
+from starjax.catalogs.features import ClusterMembers, derive_features
 from starjax.catalogs.membership import View
 from starjax.datasets.dataset import BUNDLES
 from starjax.datasets.scalers import bundle
@@ -134,7 +134,8 @@ class Predictor:
         unmatched = tuple(name for name in views if name not in clusters)
         for name, cluster_stars in clusters.items():
             try:
-                members[name] = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
+                found = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
+                members[name] = dataclasses.replace(found, notes=(*found.notes, *self._size_notes(found)))
             except errors.StarjaxError as error:
                 refused[name] = str(error)
         if not members:
@@ -179,15 +180,27 @@ class Predictor:
         number = table["cluster"].to_numpy()
         table = table.assign(
             cluster=np.array(list(clusters), dtype=object)[number],
-            num_star=np.diff(shard.ptr)[number],
+            num_star=np.array([len(features) for features in clusters.values()])[number],
             novelty=self.reference.novelty(summary)[number],
         )
         return Posterior(table, predictive)
 
+    def _size_notes(self, members: ClusterMembers) -> list[str]:
+        """Return the note on a list with more stars than the model reads."""
+        size, num_star = self.config.data.num_star_per_sample, len(members.feature)
+        if not self._reads_brightest or num_star <= size:
+            return []
+        return [f"Of the {num_star:,} stars, the model reads the {size:,} brightest, as it was trained to."]
+
+    @property
+    def _reads_brightest(self) -> bool:
+        """Whether the model was trained on the brightest stars of large clusters; else on random ones."""
+        return run_config.observer(self.config) is not None
+
     def _brightest(self, features: np.ndarray) -> np.ndarray:
-        """Return the brightest stars that fit into a sample, if the model was trained on these; else all."""
+        """Return the stars of a cluster, or the brightest, if the model reads only these."""
         size = self.config.data.num_star_per_sample
-        if run_config.observer(self.config) is None or len(features) <= size:
+        if not self._reads_brightest or len(features) <= size:
             return features
         magnitude = features[:, self.feature_keys.index("abs_mag_g")]
         return features[np.sort(np.argsort(magnitude, kind="stable")[:size])]

@@ -15,7 +15,7 @@ from starjax.catalogs import photometry
 from starjax.ops import medians
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
-from starjax.sampling.viewpoint import View, local_axes, projected
+from starjax.sampling.viewpoint import Viewpoint, local_axes, projected
 
 # As in the reader: `astrometry` and `membership` say what these are.
 _FIT_WITHIN, _MEMBER_WITHIN, _TAILS_WITHIN = 4.0, 5.0, 10.0
@@ -55,7 +55,7 @@ class Geometry(NamedTuple):
     motion: jax.Array
 
 
-def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str, jax.Array], jax.Array]:
+def read(sources: MemberList, view: Viewpoint, observer: Observer) -> tuple[dict[str, jax.Array], jax.Array]:
     """Return the features (K,) by name, and the mask of the members (K,)."""
     axes = local_axes(sources.lon, sources.lat)
     if observer.is_estimated:
@@ -82,7 +82,7 @@ def read(sources: MemberList, view: View, observer: Observer) -> tuple[dict[str,
     return features | magnitudes, mask
 
 
-def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, jax.Array]:
+def _select_members(sources: MemberList, axes, view: Viewpoint) -> tuple[Geometry, jax.Array]:
     """Return the geometry of the members and their mask (K,), as `membership.select_members` does.
 
     Non-members shift the means and widen the scatter, which can hide others: the fit is repeated until none
@@ -113,7 +113,7 @@ def _select_members(sources: MemberList, axes, view: View) -> tuple[Geometry, ja
     return geometry, mask
 
 
-def _estimate_geometry(sources: MemberList, axes, view: View, before, number) -> Geometry:
+def _estimate_geometry(sources: MemberList, axes, view: Viewpoint, before, number) -> Geometry:
     """Return the geometry with centre, distance and motion of the cluster estimated from all stars.
 
     Args:
@@ -142,7 +142,7 @@ def _estimate_geometry(sources: MemberList, axes, view: View, before, number) ->
     return Geometry(along, distances, velocity - projected(axes[1:], mean), error, scatter, mean)
 
 
-def _known_geometry(sources: MemberList, axes, view: View) -> Geometry:
+def _known_geometry(sources: MemberList, axes, view: Viewpoint) -> Geometry:
     """Return the geometry about the true centre, with the true distance and motion of the cluster."""
     dispersion = angular_dispersion(axes[0, 1:], sources.mask)
     distances = estimate_distances(sources, dispersion, 1000 / view.distance)

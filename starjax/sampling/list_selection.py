@@ -13,7 +13,7 @@ from starjax.ops import fusion, interpolation, medians, random
 from starjax.sampling import viewpoint
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer
-from starjax.sampling.viewpoint import View
+from starjax.sampling.viewpoint import Viewpoint
 
 # Fraction of the stars beyond the bright limit that a list has all the same.
 _BRIGHT_SHARE = 0.3
@@ -41,7 +41,7 @@ _MEMBER_POWER, _FIELD_POWER = 8, 2
 NUM_SALT = 5
 
 
-def select(salts: jax.Array, sources: MemberList, num_row, view: View, observer: Observer) -> MemberList:
+def select(salts: jax.Array, sources: MemberList, num_row, view: Viewpoint, observer: Observer) -> MemberList:
     """Return the list with the members that a survey and a membership code leave, and field stars.
 
     Args:
@@ -83,14 +83,14 @@ def _field_ratio(fraction):
     return fraction / (1 - fraction)
 
 
-def max_num_field(num_row, view: View, observer: Observer):
+def max_num_field(num_row, view: Viewpoint, observer: Observer):
     """Return the most field stars of a list whose members are in `num_row` rows."""
     if not observer.field_fraction_range:
         return 0
     return jnp.floor(_field_ratio(view.field_fraction) * num_row).astype(int) + 1
 
 
-def _merge(salts, sources: MemberList, field: MemberList, num_row, num_field, view: View) -> MemberList:
+def _merge(salts, sources: MemberList, field: MemberList, num_row, num_field, view: Viewpoint) -> MemberList:
     """Return the list with the first `num_field` of the field stars, and probabilities of membership."""
     size, num_drawn = sources.mask.size, field.mask.size
     member_salt, field_salt = salts
@@ -104,26 +104,26 @@ def _merge(salts, sources: MemberList, field: MemberList, num_row, num_field, vi
     return jax.tree.map(lambda own, other: jnp.where(is_field, other[position], own), sources, field)
 
 
-def _probability(number, view: View):
+def _probability(number, view: Viewpoint):
     return jnp.where(view.has_probabilities, 1 - 0.5 * number, 1.0)
 
 
-def residual_velocity(sources: MemberList, view: View):
+def residual_velocity(sources: MemberList, view: Viewpoint):
     """Return the velocities along longitude and latitude minus the cluster's (2, K) [km/s]."""
     proper_motion = jnp.stack([sources.pm_lon, sources.pm_lat])
     return _kms_per_mas_yr(view) * proper_motion - _mean_velocity(sources.lon, sources.lat, view)
 
 
-def _mean_velocity(lon, lat, view: View):
+def _mean_velocity(lon, lat, view: Viewpoint):
     """Return the velocity of the cluster along longitude and latitude at some positions (2, K) [km/s]."""
     return viewpoint.projected(viewpoint.local_axes(lon, lat)[1:], view.velocity)
 
 
-def _kms_per_mas_yr(view: View):
+def _kms_per_mas_yr(view: Viewpoint):
     return quantities.KMS_PER_PC_MAS_YR * view.distance
 
 
-def _draw_field(salt, size: int, radius, dispersion, view: View, observer: Observer) -> MemberList:
+def _draw_field(salt, size: int, radius, dispersion, view: Viewpoint, observer: Observer) -> MemberList:
     """Return field stars (size,) spread evenly over a circle of `radius` [pc], within the cut in motion.
 
     Args:
@@ -166,7 +166,7 @@ def _draw_field(salt, size: int, radius, dispersion, view: View, observer: Obser
     )
 
 
-def _field_photometry(uniform, normal, view: View):
+def _field_photometry(uniform, normal, view: Viewpoint):
     """Return the apparent G and BP-RP of field stars (size,) [mag], from two numbers of each kind."""
     # Down to the magnitude where the list ends; at most 12 magnitudes brighter.
     faintest = jnp.where(jnp.isfinite(view.faint_limit), view.faint_limit, 20.0)

@@ -10,7 +10,7 @@ from starjax import quantities
 from starjax.gaia import extinction, uncertainties
 from starjax.ops import fusion, interpolation, random
 from starjax.sampling.observer_settings import Observer
-from starjax.sampling.viewpoint import View
+from starjax.sampling.viewpoint import Viewpoint
 
 # Pairs closer than the resolution are one source, with an edge of this relative width, and pairs of unequal
 # stars further apart by this fraction a magnitude. In Gaia EDR3 pairs of equal stars are one source below
@@ -104,7 +104,7 @@ def to_stars(star_KxC: jax.Array, mask_K: jax.Array) -> TrueStars:
 NUM_SALT = 3
 
 
-def measure(salts: jax.Array, stars: TrueStars, view: View, observer: Observer) -> MemberList:
+def measure(salts: jax.Array, stars: TrueStars, view: Viewpoint, observer: Observer) -> MemberList:
     """Return what Gaia measures of all stars of a snapshot, whatever their brightness.
 
     Args:
@@ -141,7 +141,7 @@ def measure(salts: jax.Array, stars: TrueStars, view: View, observer: Observer) 
     return _with_errors(noise_salt, exact) if observer.gaia_errors else exact
 
 
-def merge_binaries(salt: jax.Array, stars: TrueStars, view: View, resolution_arcsec: float) -> TrueStars:
+def merge_binaries(salt: jax.Array, stars: TrueStars, view: Viewpoint, resolution_arcsec: float) -> TrueStars:
     """Return the stars, with pairs that Gaia does not resolve as one star, in the row of the brighter one.
 
     Fluxes add. The place is that of the photocentre. So is the motion, unless the orbit is short: then it is
@@ -216,7 +216,7 @@ def project(position, velocity):
     return jnp.arctan2(y, x), jnp.arctan2(z, across), distance, along_lon, along_lat
 
 
-def _apparent(salt: jax.Array, stars: TrueStars, distance, view: View, observer: Observer):
+def _apparent(salt: jax.Array, stars: TrueStars, distance, view: Viewpoint, observer: Observer):
     """Return apparent G and BP-RP (K,) [mag], without errors of measurement."""
     extinction_v = jnp.broadcast_to(view.extinction, distance.shape)
     if observer.differential_extinction:

@@ -16,7 +16,7 @@ from starjax.datasets.shard import Shard
 from starjax.sampling import observer
 from starjax.sampling.observer_settings import Observer
 from starjax.sampling.survey_selection import SEED, split_numbers
-from starjax.sampling.viewpoint import View
+from starjax.sampling.viewpoint import Viewpoint
 
 # Draws for each snapshot until a list has MIN_STARS, which distant clusters of few stars rarely do.
 _MAX_ATTEMPTS = 8
@@ -125,7 +125,7 @@ def _observe_batch(key, attempt, snapshot_B, star_BxKxC, mask_BxK, settings: Obs
     return jax.vmap(one)(snapshot_B, star_BxKxC, mask_BxK)
 
 
-def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> tuple[Shard, View]:
+def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -> tuple[Shard, Viewpoint]:
     """Return one list of each snapshot, with the physical `observer.FEATURES` and distances, and its view.
 
     Of several draws it is the first with at least MIN_STARS stars, or that with the most.
@@ -140,7 +140,7 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
       the lists, and the circumstances of each in arrays (n_snapshot, …).
     """
     best: list[np.ndarray] = [np.zeros((0, len(observer.FEATURES)))] * shard.num_snapshot
-    views: list[View | None] = [None] * shard.num_snapshot
+    views: list[Viewpoint | None] = [None] * shard.num_snapshot
     missing = np.arange(shard.num_snapshot)
     for attempt in range(_MAX_ATTEMPTS):
         for first in range(0, len(missing), _BATCH_SIZE):
@@ -156,7 +156,7 @@ def observe_shard(shard: Shard, key: jax.Array, settings: Observer, size: int) -
             for row, snapshot in enumerate(chosen):
                 if views[snapshot] is None or mask_BxK[row].sum() > len(best[snapshot]):
                     best[snapshot] = features_BxKxF[row][mask_BxK[row]]
-                    views[snapshot] = View(*(values[row] for values in view_B))
+                    views[snapshot] = Viewpoint(*(values[row] for values in view_B))
         missing = np.array([i for i in missing if len(best[i]) < quantities.MIN_STARS], int)
         if not len(missing):
             break

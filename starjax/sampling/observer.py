@@ -105,7 +105,7 @@ def observe_list(key: jax.Array, star_KxC: jax.Array, mask_K: jax.Array, observe
     return view, fusion.materialize(chosen)
 
 
-def faintest_magnitude(view: viewpoint.View, observer: Observer):
+def faintest_magnitude(view: viewpoint.Viewpoint, observer: Observer):
     """Return the absolute G beyond which no system of a snapshot can be in a list [mag]."""
     in_front = jnp.minimum(_DEPTH_PC / view.distance, _DEPTH_SHARE)
     least_share = max(0.0, 1 - random.MAX_NORMAL * observer.differential_extinction)

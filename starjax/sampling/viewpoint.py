@@ -24,7 +24,7 @@ _MAX_SIN_LATITUDE = 0.95
 _TO_SIMULATION = np.array([-1.0, 1.0, 1.0], np.float32)
 
 
-class View(NamedTuple):
+class Viewpoint(NamedTuple):
     """The circumstances of one list; scalars where no shape is given.
 
     Attributes:
@@ -69,7 +69,7 @@ class View(NamedTuple):
         return 5 * jnp.log10(self.distance / 10)
 
 
-def draw_view(salt: jax.Array, observer: Observer) -> View:
+def draw_view(salt: jax.Array, observer: Observer) -> Viewpoint:
     """Draw the circumstances of one list.
 
     Args:
@@ -110,7 +110,7 @@ def draw_view(salt: jax.Array, observer: Observer) -> View:
         velocity[0] + observer.radial_velocity_error_kms * next(normal),
         jnp.nan,
     )
-    return View(
+    return Viewpoint(
         distance=distance,
         axes=galactic * (_TO_SIMULATION * mirror)[None],
         velocity=velocity,

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from astropy.table import vstack
 
 import starjax
+from starjax.catalogs import member_list
 from starjax.inference import pretrained_models
 from starjax.inference.predictor import load_predictor
 from starjax.runs import best_params, pretrained
@@ -123,3 +125,15 @@ def test_packaged_models_are_whole_and_described(name):
     text = pretrained_models.describe(pretrained_models.summarize(run.run_dir))
     assert max(map(len, text.splitlines())) <= 80
     assert not run.caveats
+
+
+def test_a_list_larger_than_a_sample_is_noted_and_counted_whole():
+    copies = [member_list.read_member_list(member_list.find_member_list("example")) for _ in range(3)]
+    for number, copy in enumerate(copies):
+        copy["ra"] += 1e-4 * number
+        copy.remove_columns([name for name in ("source_id",) if name in copy.colnames])
+    found = starjax.load("gaia").predict(vstack(copies, metadata_conflicts="silent"))
+    (members,) = found.members.values()
+    assert found.table["num_star"][0] == len(members.feature) > 1024
+    assert f"Of the {len(members.feature):,} stars, the model reads the 1,024 brightest" in members.notes[-1]
+    assert f"{len(members.feature):,} stars, trained on" in found.table["flags"][0]
