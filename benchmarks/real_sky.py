@@ -161,10 +161,8 @@ def scores(rows: pd.DataFrame, name: str, error_dex) -> dict[str, float | None]:
     if len(rows) < 3:
         return found | dict.fromkeys(columns)
     predicted, truth = log_of(rows, name), log_of(rows, f"{name}_literature")
-    bias = np.median(predicted - truth)
     values = (
-        bias,
-        1.48 * np.median(np.abs(predicted - truth - bias)),
+        *report.bias_and_scatter(predicted - truth),
         np.corrcoef(predicted, truth)[0, 1],
         *(is_covered(rows, name, level, error_dex).mean() for level in range(len(LEVELS))),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -74,6 +75,12 @@ def _text(value) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def bias_and_scatter(error: np.ndarray) -> tuple[float, float]:
+    """Return the median of errors, and 1.48 times their median absolute deviation from it."""
+    bias = np.median(error)
+    return float(bias), float(1.48 * np.median(np.abs(error - bias)))
 
 
 def parser(description: str) -> argparse.ArgumentParser:

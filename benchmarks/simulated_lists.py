@@ -114,13 +114,13 @@ def figures(rows: pd.DataFrame) -> dict[str, float]:
     predicted, true = rows["prediction_physical"].to_numpy(), rows["target"].to_numpy()
     # Predicted ages may be zero.
     error = np.log10(np.maximum(predicted, 0.1)) - np.log10(np.maximum(true, 0.1))
-    bias = np.median(error)
+    bias, scatter = report.bias_and_scatter(error)
     found = {
         "n": len(rows),
         "simulations": rows["run_id"].nunique(),
         "bias": bias,
         "rms": np.sqrt(np.mean(error**2)),
-        "scatter": 1.48 * np.median(np.abs(error - bias)),
+        "scatter": scatter,
     }
     group = rows["run_id"].to_numpy()
     for level, (low, high) in zip(LEVEL_NAMES, PERCENTILES, strict=True):

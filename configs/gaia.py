@@ -46,8 +46,8 @@ def get_config() -> ConfigDict:
     observer.is_estimated = True
     config.mixture.num_component = 1
     config.mixture.min_scale = 0.05
-    # abs_mag_g and bp_rp_0, whose fine structure tells the age.
-    config.model.fourier_columns = (5, 7)
+    # Their fine structure tells the age.
+    config.model.fourier_columns = tuple(map(config.data.feature_keys.index, ("abs_mag_g", "bp_rp_0")))
     config.model.dropout = 0.2
     # Each third of the simulations is held out by two members: all of them are used for training, and
     # intervals are calibrated on 109 simulations instead of 14.

@@ -126,7 +126,7 @@ def _origin(run: Predictor, summary: ModelSummary) -> str:
 
 def _ranges(reference: TrainingReference) -> str:
     rows = [
-        (f"`{key}`", f"{low:.3g}", f"{high:.3g}")
+        (f"`{key}`", f"{low:z,.0f}", f"{high:z,.0f}")
         for key, (low, high) in zip(reference.range_keys, reference.ranges.tolist(), strict=True)
     ]
     return _table(("Quantity", "From", "To"), rows)
