@@ -152,12 +152,16 @@ class Motion:
       source: origin of the radial velocity: 'given', 'stars', 'perspective', or 'unknown' (then it is 0).
       radial_error: standard error of the radial velocity [km/s]; 0 if that was given or is unknown.
       num_radial: number of stars whose radial velocities were used.
+      convergence, convergence_error: the radial velocity from perspective and its standard error [km/s],
+        whether it was used or not.
     """
 
     velocity: np.ndarray
     source: str
     radial_error: float
     num_radial: int
+    convergence: float = np.nan
+    convergence_error: float = np.inf
 
 
 def fit_motion(
@@ -174,9 +178,22 @@ def fit_motion(
       radial, radial_error: radial velocities and their errors (n,) [km/s], NaN if missing.
       given: radial velocity of the cluster [km/s], if known.
     """
+    velocity, error = _least_squares(stars, None)
+    motion = _choose_radial(stars, radial, radial_error, given, velocity, error)
+    return dataclasses.replace(motion, convergence=float(velocity[0]), convergence_error=error)
+
+
+def _choose_radial(
+    stars: Tangential,
+    radial: np.ndarray,
+    radial_error: np.ndarray,
+    given: float | None,
+    velocity: np.ndarray,
+    error: float,
+) -> Motion:
+    """Return the space velocity, see `fit_motion`; `velocity` and `error` are those from perspective."""
     if given is not None:
         return Motion(_least_squares(stars, given)[0], "given", 0.0, 0)
-    velocity, error = _least_squares(stars, None)
     is_precise = error < MAX_PERSPECTIVE_ERROR_KMS
     if np.isfinite(radial).any():
         measured = _fit_with_radial(stars, radial, radial_error)

@@ -3,6 +3,7 @@
 `where` names file and column for messages. Functions raise CatalogError if a value cannot be used.
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,15 +15,34 @@ from starjax import errors, quantities
 from starjax.io import tables
 
 # Allowed ranges, ends included. Right ascensions from -180 to 180 are as good as from 0 to 360. The others
-# contain all stars, and not what is written for missing values, such as 99.99 or -999.
+# contain all stars. What is written for missing values, such as -999, is recognized before (`fill_values`).
 _ALLOWED = {
     "ra": (-180, 360, "degrees"),
     "dec": (-90, 90, "degrees"),
-    "phot_g_mean_mag": (-2, 40, "mag, without 0"),
+    "phot_g_mean_mag": (-2, 40, "mag"),
     "bp_rp": (-10, 20, "mag"),
     "radial_velocity": (-990, 990, "km/s"),
 }
+# Spellings of units that astropy does not know, in lower case.
+_SPELLED = {
+    **dict.fromkeys(("degree", "degrees"), "deg"),
+    **dict.fromkeys(("milliarcsec", "milliarcsecs", "milliarcsecond", "milliarcseconds"), "mas"),
+    **dict.fromkeys(("arcsecs", "arcseconds"), "arcsec"),
+    **dict.fromkeys(("year", "years", "julianyear"), "yr"),
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("kms", "kps"), "km/s"),
+    **dict.fromkeys(("hours", "hr", "hrs"), "hour"),
+    **dict.fromkeys(("parsecs", "pcs"), "pc"),
+    **dict.fromkeys(("mags", "magnitude", "magnitudes"), "mag"),
+    "per": "/",
+    # Also in capitals.
+    **{name: name for name in ("deg", "rad", "mas", "arcsec", "yr", "km", "s", "hour", "pc", "kpc", "mag")},
+}
+# Angle[deg], [deg], (deg) and mag(Vega).
+_BRACKETS = re.compile(r"(?:angle)?[\[(](.*)[\])]|(mag)\(.*\)", re.IGNORECASE)
 _MAX_ROWS_NAMED = 5
+# Identities of stars that have none, in lower case. Numbers below 1 are others.
+_NO_IDENTITY = ("unmatched", "no match", "nomatch", "no_match", "unknown", "missing", "masked")
 # Characters of a name; names of clusters become names of files, for which most file systems allow as many.
 _MAX_NAME = 255
 
@@ -78,12 +98,25 @@ def read_numbers(column: Column, where: str) -> np.ndarray:
     return values
 
 
+def _spelled_out(stated: u.UnitBase, unit: u.UnitBase) -> u.UnitBase:
+    """Return a stated unit as astropy spells it; it stays unrecognized if nobody knows it."""
+    if isinstance(stated, u.UnrecognizedUnit):
+        text = stated.to_string().strip("\"' ")
+        if inner := _BRACKETS.fullmatch(text):
+            text = inner[1] or inner[2]
+        words = re.sub(r"[A-Za-z]+", lambda word: _SPELLED.get(word[0].lower(), word[0]), text)
+        stated = u.Unit(words, parse_strict="silent")
+    # Hours are the only time that an angle may be in.
+    return u.hourangle if stated == u.hour and unit == u.deg else stated
+
+
 def convert_unit(
     values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str
 ) -> np.ndarray:
     """Return the values of column `ours` in its unit; logarithms and magnitudes stay as they are."""
     if str(stated) == "":
         return values
+    stated = _spelled_out(stated, unit)
     if unit in (u.mag, u.dimensionless_unscaled):
         # Magnitudes and dex, also those of a unit: mag(AB), dex(Lsun).
         logarithmic = u.mag if unit == u.mag else u.dex
@@ -91,7 +124,7 @@ def convert_unit(
             return values
     wanted = str(unit) or quantities.get(ours).unit or "a number without a unit"
     refusal = CatalogError(f"{where} is in {stated!s:.80}, which cannot be converted to {wanted}")
-    if unit == u.dimensionless_unscaled:
+    if unit == u.dimensionless_unscaled and stated != u.percent:
         raise refusal
     try:
         return (values * stated).to_value(unit)
@@ -100,15 +133,13 @@ def convert_unit(
 
 
 def check_values(ours: str, values: np.ndarray, where: str) -> None:
-    """Raise CatalogError if a value of column `ours` is impossible, or stands for a missing one."""
+    """Raise CatalogError if a value of column `ours` is impossible."""
     bad = np.flatnonzero(np.isinf(values))
     if len(bad):
         raise CatalogError(f"{where} is infinite in {row_numbers(bad + 1)}: leave missing values empty")
     if ours in _ALLOWED:
         low, high, unit = _ALLOWED[ours]
-        # No star of a cluster is that bright.
-        is_placeholder = (values == 0) & (ours == "phot_g_mean_mag")
-        bad = np.flatnonzero((values < low) | (values > high) | is_placeholder)
+        bad = np.flatnonzero((values < low) | (values > high))
         if len(bad):
             raise CatalogError(
                 f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}, not between {low} and {high} "
@@ -122,13 +153,15 @@ def check_values(ours: str, values: np.ndarray, where: str) -> None:
 
 
 def read_identities(column: Column, where: str) -> Column:
-    """Return whole numbers as int64, anything else as text."""
+    """Return whole numbers as int64, anything else as text; what stands for no identity is missing."""
     missing = _is_missing(column)
     # Unsigned numbers may exceed int64.
     if column.dtype.kind == "i":
-        return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing)
+        return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing | (np.asarray(column) < 1))
     texts = _texts(column, missing, where)
-    missing |= texts.str.lower().isin(tables.MISSING).to_numpy()
+    missing |= texts.str.lower().isin([*tables.MISSING, *_NO_IDENTITY]).to_numpy()
+    missing |= texts.str.fullmatch(r"-\d+|0+").to_numpy()
+    texts = texts.mask(missing, "")
     if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
         raise CatalogError(
             f"{where} holds floating-point numbers, which keep only 16 digits of an identity: write whole "

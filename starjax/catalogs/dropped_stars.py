@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
+from scipy import sparse
 from scipy.spatial import cKDTree
 
 from starjax.catalogs import column_values, photometry, sky_frames
@@ -68,43 +69,60 @@ def drop_without_position(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
     return drop(stars, stars[["ra", "dec"]].isna().any(axis=1), Reason.NO_POSITION)
 
 
+def clear_placeholders(stars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Remove each `source_id` that is in rows at different places; return a sentence on these, or none."""
+    if "source_id" not in stars:
+        return stars, ""
+    ids = stars["source_id"]
+    same = pd.DataFrame(_unit_vectors(stars), index=stars.index).groupby(ids)
+    extent = np.linalg.norm(same.max() - same.min(), axis=1)
+    is_placeholder = ids.isin(same.max().index[extent > _chord(SAME_STAR_ARCSEC)])
+    if not is_placeholder.any():
+        return stars, ""
+    rows = column_values.row_numbers(stars["row"][is_placeholder])
+    return stars.assign(source_id=ids.mask(is_placeholder)), (
+        f"Not used, because stars at different places have the same source_id: {ids[is_placeholder].iloc[0]} "
+        f"({rows})."
+    )
+
+
 def drop_repeated_ids(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
-    """Leave out stars with the `source_id` of an earlier row; missing ones are all different.
-
-    Raises:
-      CatalogError: rows with the same `source_id` are not the same star.
-    """
-    is_repeated = np.zeros(len(stars), bool)
-    if "source_id" in stars:
-        is_repeated = stars["source_id"].notna() & stars["source_id"].duplicated()
-        _check_same_stars(stars, is_repeated)
-    return drop(stars, is_repeated, Reason.SAME_SOURCE_ID)
-
-
-def _check_same_stars(stars: pd.DataFrame, is_repeated: pd.Series) -> None:
-    """Raise CatalogError if a row is far from the earlier one whose `source_id` it has."""
-    later = stars[is_repeated]
-    earlier = stars.drop_duplicates("source_id").set_index("source_id").loc[later["source_id"]]
-    first, second = (SkyCoord(rows["ra"], rows["dec"], unit="deg") for rows in (earlier, later))
-    is_far = first.separation(second).arcsec > SAME_STAR_ARCSEC
-    if is_far.any():
-        raise column_values.CatalogError(
-            f"the same source_id, {later['source_id'][is_far].iloc[0]}, is in an earlier row and in "
-            f"{column_values.row_numbers(later['row'][is_far])}, more than {SAME_STAR_ARCSEC} arcsec away: "
-            "leave it empty where it is not known"
-        )
+    """Leave out stars with the `source_id` of another row; missing ones are all different."""
+    if "source_id" not in stars:
+        return drop(stars, np.zeros(len(stars), bool), Reason.SAME_SOURCE_ID)
+    number = pd.Series(np.arange(len(stars)), index=stars.index)
+    star = number.groupby(stars["source_id"]).transform("min").fillna(number).astype(int)
+    return _drop_repeated(stars, star.to_numpy(), Reason.SAME_SOURCE_ID)
 
 
 def drop_repeated_positions(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
-    """Leave out stars within `SAME_POSITION_ARCSEC` of an earlier row."""
-    unit_vectors = SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
-    # A chord of the unit sphere is as long as its angle, at such small ones.
-    chord = np.radians(SAME_POSITION_ARCSEC / 3600)
-    pairs = cKDTree(unit_vectors).query_pairs(chord, output_type="ndarray")
-    is_repeated = np.zeros(len(stars), bool)
-    # Of a pair the later row, since stars are in the order of the catalogue.
-    is_repeated[pairs.max(axis=1)] = True
-    return drop(stars, is_repeated, Reason.SAME_POSITION)
+    """Leave out stars within `SAME_POSITION_ARCSEC` of another row."""
+    pairs = cKDTree(_unit_vectors(stars)).query_pairs(_chord(SAME_POSITION_ARCSEC), output_type="ndarray")
+    graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), shape=(len(stars), len(stars)))
+    _, star = sparse.csgraph.connected_components(graph, directed=False)
+    return _drop_repeated(stars, star, Reason.SAME_POSITION)
+
+
+def _drop_repeated(stars: pd.DataFrame, star: np.ndarray, reason: Reason) -> tuple[pd.DataFrame, Dropped]:
+    """Leave one row of each star, that with most values; of equal ones not the first, since order is chance.
+
+    Args:
+      star: rows with the same number (n,) are one star.
+    """
+    is_alone = np.bincount(star)[star] == 1
+    others = stars.select_dtypes("number").drop(columns="row")[~is_alone]
+    ranked = others.assign(num_missing=others.isna().sum(axis=1)).sort_values(["num_missing", *others])
+    is_first = ~pd.Series(star, index=stars.index)[ranked.index].duplicated()
+    return drop(stars, ~is_alone & ~stars.index.isin(ranked.index[is_first]), reason)
+
+
+def _unit_vectors(stars: pd.DataFrame) -> np.ndarray:
+    return SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
+
+
+def _chord(angle_arcsec: float) -> float:
+    """Return the chord of an angle on the unit sphere."""
+    return 2 * np.sin(np.radians(angle_arcsec / 3600) / 2)
 
 
 def drop_without_proper_motion(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:

@@ -8,13 +8,15 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import column_values, photometry
-from starjax.catalogs.astrometry import Motion
+from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
-from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View
+from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View, uses_distance
 from starjax.catalogs.photometry import Luminosities
 
 # A table from the Gaia archive has some 150 columns.
 _MAX_COLUMNS_NAMED = 12
+# Of a cluster that was a point ten million years ago [km/s per pc].
+_FASTEST_EXPANSION = 0.1
 # Features that depend on how deep in the cluster a star is.
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
@@ -46,8 +48,8 @@ def _reason(dropped: Dropped, view: View) -> str:
         without = "G or BP-RP is"
     return {
         Reason.NO_POSITION: "because the position is missing",
-        Reason.SAME_SOURCE_ID: "because an earlier row has the same source_id",
-        Reason.SAME_POSITION: f'because an earlier row is within {SAME_POSITION_ARCSEC}"',
+        Reason.SAME_SOURCE_ID: "because another row has the same source_id",
+        Reason.SAME_POSITION: f'because another row is within {SAME_POSITION_ARCSEC}"',
         Reason.NO_PROPER_MOTION: "because the proper motion is missing",
         Reason.NON_MEMBER: f"as non-members, {far} in motion{parallax}",
         Reason.RADIAL_VELOCITY: f"because the radial velocity is {far}, as that of a binary may be",
@@ -145,8 +147,14 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
             f"{_stars(parallaxes.num_used)} with a parallax zero point of "
             f"{view.parallax_zero_point_mas:g} mas."
         ]
-    if stars["distance"].notna().any() and stars["distance_error"].isna().all():
+    listed, used = stars["distance"].notna(), uses_distance(stars)
+    if (used & stars["distance_error"].isna()).any():
         notes.append("Distances of stars are listed without errors, and count as exact.")
+    if num_unused := int((listed & ~used).sum()):
+        notes.append(
+            f"Distances of {_stars(num_unused)} are listed without errors, and not used: their parallaxes "
+            "have errors."
+        )
     if stars["parallax_error"].isna().all() and stars["parallax"].notna().any():
         notes.append(
             "Parallaxes are listed without errors: their scatter beyond the cluster's depth counts as error."
@@ -171,6 +179,22 @@ def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:
         "unknown": "Radial velocity unknown: proper motions do not constrain it, and none is listed or "
         "given. If the cluster approaches or recedes, its apparent expansion or contraction remains.",
     }[motion.source]
+
+
+def describe_contradiction(geometry: Geometry) -> str:
+    """Return a reason to flag a cluster whose radial velocity proper motions contradict; empty otherwise."""
+    motion = geometry.motion
+    if motion is None or motion.source == "unknown" or motion.convergence_error > MAX_PERSPECTIVE_ERROR_KMS:
+        return ""
+    error = np.hypot(motion.radial_error, motion.convergence_error)
+    # Clusters expand, which looks like approaching.
+    limit = MEMBER_WITHIN * error + _FASTEST_EXPANSION * geometry.distance_pc
+    if abs(motion.velocity[0] - motion.convergence) <= limit:
+        return ""
+    return (
+        f"radial velocity {motion.velocity[0]:.1f} km/s, where the convergence of proper motions gives "
+        f"{motion.convergence:.1f} ± {motion.convergence_error:.2g} km/s"
+    )
 
 
 def _describe_broadening(geometry: Geometry) -> list[str]:

@@ -8,7 +8,7 @@ from astropy.stats import mad_std
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import dropped_stars, feature_notes, member_list, photometry, sky_frames
+from starjax.catalogs import dropped_stars, feature_notes, fill_values, member_list, photometry, sky_frames
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.membership import (
@@ -18,8 +18,8 @@ from starjax.catalogs.membership import (
     check_num_stars,
     fill_errors,
     select_members,
-    use_shared_distance,
 )
+from starjax.catalogs.shared_values import use_shared_values
 
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
 _PHOTOMETRY = "phot_g_mean_mag and bp_rp"
@@ -44,6 +44,7 @@ class ClusterMembers:
       space_velocity: (U, V, W) of the cluster relative to the Sun, towards the Galactic centre, the rotation
         and the north pole [km/s]. Without the radial part if that is not known, NaN without proper motions.
       notes: how values were determined and which stars were left out, in sentences.
+      caveats: reasons to doubt the values above, which flag a prediction.
     """
 
     feature: np.ndarray
@@ -56,6 +57,7 @@ class ClusterMembers:
     radial_velocity_kms: float
     space_velocity: np.ndarray
     notes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
     @property
     def num_left_out(self) -> int:
@@ -87,10 +89,12 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     """
     keys = tuple(feature_keys)
     _check_known(keys)
-    unused = feature_notes.describe_unused(table)
-    stars, unusable = _usable_stars(table, keys, unused)
-    _check_distances(stars, view, unused)
-    stars, view = use_shared_distance(stars, view)
+    filled, unused = fill_values.describe(table), feature_notes.describe_unused(table)
+    # What may be the cause if something is missing.
+    hints = f"{filled} {unused}".strip()
+    stars, unusable, placeholders = _usable_stars(table, keys, hints)
+    _check_distances(stars, view, hints)
+    stars, view, shared = use_shared_values(stars, view)
     geometry, stars, non_members = select_members(stars, view)
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
     # After the geometry, which gives the distances of the stars.
@@ -111,11 +115,14 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     _check_line_of_sight(members, geometry, keys)
     members, outliers = _drop_radial_outliers(members, keys, view)
     # Last, since stars without a listed value are as good as others to determine distance and motion.
-    members, incomplete = _drop_incomplete(members, keys, unused)
+    members, incomplete = _drop_incomplete(members, keys, hints)
     check_num_stars(members, "are left with all that the features need")
     dropped = (*unusable, non_members, outliers, *incomplete)
     notes = [
         *feature_notes.describe_dropped(dropped, view),
+        filled,
+        placeholders,
+        *shared,
         *feature_notes.describe_geometry(stars, geometry, view, keys),
         *feature_notes.describe_luminosities(stars, luminosities, view, keys),
         *feature_notes.describe_photometry(view, keys),
@@ -126,7 +133,11 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         table=members.reset_index(drop=True),
         dropped=dropped,
         left_out=dropped_stars.locate(
-            _data_frame(table), dropped, geometry.centre, geometry.distance_pc, view.extinction_v_mag
+            member_list.data_frame(table),
+            dropped,
+            geometry.centre,
+            geometry.distance_pc,
+            view.extinction_v_mag,
         ),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
@@ -134,6 +145,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         radial_velocity_kms=geometry.radial_velocity_kms,
         space_velocity=sky_frames.to_galactic(geometry.mean_velocity, geometry.centre),
         notes=tuple(filter(None, notes)),
+        caveats=tuple(filter(None, [feature_notes.describe_contradiction(geometry)])),
     )
 
 
@@ -148,11 +160,11 @@ def _check_known(keys: tuple[str, ...]) -> None:
         )
 
 
-def _check_distances(stars: pd.DataFrame, view: View, unused: str) -> None:
+def _check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
     if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
         raise CatalogError(
             "the catalogue has no parallaxes and no distances: name their column, or state distance_pc. "
-            f"{unused}"
+            f"{hints}"
         )
 
 
@@ -167,35 +179,27 @@ def _is_galactic(keys: tuple[str, ...]) -> bool:
 
 
 def _usable_stars(
-    table: Table, keys: tuple[str, ...], unused: str
-) -> tuple[pd.DataFrame, tuple[Dropped, ...]]:
-    """Return each star once that has a position, and a proper motion if the features need it."""
-    stars, no_position = dropped_stars.drop_without_position(_data_frame(table))
+    table: Table, keys: tuple[str, ...], hints: str
+) -> tuple[pd.DataFrame, tuple[Dropped, ...], str]:
+    """Return each star once that has a position, and a proper motion if the features need it.
+
+    The last value is a sentence on what the catalogue has instead of identities.
+    """
+    stars, no_position = dropped_stars.drop_without_position(member_list.data_frame(table))
     check_num_stars(stars, "have a position")
+    stars, placeholders = dropped_stars.clear_placeholders(stars)
     stars, same_id = dropped_stars.drop_repeated_ids(stars)
     stars, same_position = dropped_stars.drop_repeated_positions(stars)
     velocities = [key for key in _derived_keys(keys) if quantities.get(key).is_velocity]
     if not velocities:
-        return stars, (no_position, same_id, same_position)
+        return stars, (no_position, same_id, same_position), placeholders
     absent = [name for name in ("pmra", "pmdec") if stars[name].isna().all()]
     if absent:
         raise CatalogError(
-            f"{', '.join(velocities)} need {' and '.join(absent)}, which the catalogue does not have. "
-            f"{unused}"
+            f"{', '.join(velocities)} need {' and '.join(absent)}, which the catalogue does not have. {hints}"
         )
     stars, no_motion = dropped_stars.drop_without_proper_motion(stars)
-    return stars, (no_position, same_id, same_position, no_motion)
-
-
-def _data_frame(table: Table) -> pd.DataFrame:
-    """Return all columns that a catalogue may have, NaN where this one has none."""
-    identity = ["source_id"] if "source_id" in table.colnames else []
-    stars = table[["row", *identity]].to_pandas()
-    columns = {
-        name: np.asarray(table[name]) if name in table.colnames else np.nan
-        for name in member_list.column_units()
-    }
-    return stars.assign(**columns).fillna(quantities.unlisted_values())
+    return stars, (no_position, same_id, same_position, no_motion), placeholders
 
 
 def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:
@@ -278,7 +282,7 @@ def _drop_radial_outliers(
 
 
 def _drop_incomplete(
-    stars: pd.DataFrame, keys: tuple[str, ...], unused: str
+    stars: pd.DataFrame, keys: tuple[str, ...], hints: str
 ) -> tuple[pd.DataFrame, list[Dropped]]:
     """Leave out stars without a value that they need of their own; raise if no star has one."""
     wanted = [key for key in keys if key in (*quantities.listed_keys(), *quantities.PHOTOMETRY)]
@@ -287,7 +291,7 @@ def _drop_incomplete(
             source = {key: f"a column {key}"} | dict.fromkeys(quantities.PHOTOMETRY, _PHOTOMETRY)
             source[quantities.LUMINOSITY] = f"{_PHOTOMETRY}, or a column {quantities.LUMINOSITY}"
             way_out = _WITHOUT_COLOURS if key in quantities.PHOTOMETRY else ""
-            raise CatalogError(f"{key} needs {source[key]}{way_out}. {unused}")
+            raise CatalogError(f"{key} needs {source[key]}{way_out}. {hints}")
     incomplete = []
     for key in wanted:
         stars, without = dropped_stars.drop_without_value(stars, key)

@@ -1,9 +1,9 @@
 """Member catalogues: what a file lists of the stars of clusters, in the names and units of Gaia, checked.
 
 A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
-where a value is missing), `source_id` and `cluster` if the file has them, and `row`, the number of the star
-in the file, from 1. Its `meta` has the name of the `file`, its `sha256` if it was read from one, and the
-`unused` columns.
+where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
+file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
+its `sha256` if it was read from one, and the `unused` columns.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from astropy import units as u
 from astropy.table import Column, Table
 
 from starjax import quantities
-from starjax.catalogs import column_values
+from starjax.catalogs import column_values, fill_values
 from starjax.catalogs.column_values import CatalogError
 from starjax.io import tables
 
@@ -68,9 +68,10 @@ def find_member_list(name: Path | str) -> Path:
 
 
 def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
-    """Read a member catalogue: CSV, ECSV, Parquet, FITS or VOTable, by the ending of its name, also with .gz.
+    """Read a member catalogue: text, ECSV, Parquet, FITS or VOTable, by the extension of its name.
 
-    Units that the file states are converted. Columns without a unit are in those of `column_units`.
+    A further .gz is allowed. Of several tables in a file the first one with positions is read. Units that the
+    file states are converted. Columns without a unit are in those of `column_units`.
 
     Args:
       columns: the file's names by starjax's, where they differ: {'ra': 'RAJ2000'}.
@@ -80,8 +81,9 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
         in a unit of another kind; a value is not a number, infinite, or impossible.
     """
     path = Path(path)
+    position = [columns.get(ours, ours) for ours in ("ra", "dec")]
     try:
-        table, digest = tables.load_table(path)
+        table, digest = tables.load_table(path, lambda names: set(position) <= set(names))
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     found = check_member_list(table, str(path), columns)
@@ -118,8 +120,10 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
             values = column_values.read_numbers(table[theirs], where)
             if table[theirs].unit not in (None, units[ours]):
                 values = column_values.convert_unit(values, table[theirs].unit, ours, units[ours], where)
-            column_values.check_values(ours, values, where)
             found[ours] = Column(values, unit=units[ours])
+            fill_values.remove(found, ours, fill_values.find(ours, values))
+            column_values.check_values(ours, np.asarray(found[ours]), where)
+    fill_values.remove_zeros(found)
     _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
     return found
 
@@ -147,6 +151,14 @@ def split_clusters(table: Table) -> dict[str, Table]:
         return {tables.stem(Path(table.meta["file"])): table}
     names = np.asarray(table["cluster"])
     return {str(name): table[names == name] for name in pd.unique(names)}
+
+
+def data_frame(table: Table) -> pd.DataFrame:
+    """Return all columns that a member catalogue may have, NaN where this one has none."""
+    identity = ["source_id"] if "source_id" in table.colnames else []
+    stars = table[["row", *identity]].to_pandas()
+    columns = {name: np.asarray(table[name]) if name in table.colnames else np.nan for name in column_units()}
+    return stars.assign(**columns).fillna(quantities.unlisted_values())
 
 
 def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: list[str]) -> dict[str, str]:

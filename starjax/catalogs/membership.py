@@ -19,6 +19,8 @@ TYPICAL_EXTINCTION_ERROR = 0.1
 MEMBER_WITHIN = 5.0
 # Parallaxes that are more standard deviations below zero, and those of exactly zero, count as missing.
 _BELOW_ZERO_WITHIN = 4.0
+# Motion across the line of sight and its scatter [km/s]: with less than both, motions have another unit.
+_MIN_SPEED_KMS, _MIN_DISPERSION_KMS = 0.2, 0.01
 # Wider limits than those of the clusters of the Galaxy. Beyond them, a column most likely has another unit.
 _DISTANCES_PC = (5.0, 20_000.0)
 _MAX_SPEED_KMS = 1000.0
@@ -177,19 +179,6 @@ def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFr
     return geometry, stars, Dropped(Reason.NON_MEMBER, tuple(sorted(rows)))
 
 
-def use_shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame, View]:
-    """Return the stars and the view, with a distance that the stars share in the view instead.
-
-    If most stars have a distance, and all of them the same, it is that of the cluster, and has no information
-    on its depth. A distance that the view has already stays.
-    """
-    known = stars["distance"].dropna()
-    if len(known) <= len(stars) / 2 or known.nunique() > 1:
-        return stars, view
-    stars = stars.assign(distance=np.nan, distance_error=np.nan)
-    return stars, view if view.distance_pc else dataclasses.replace(view, distance_pc=float(known.iloc[0]))
-
-
 def check_num_stars(stars: pd.DataFrame, what: str) -> None:
     """Raise if there are fewer than `MIN_STARS` stars.
 
@@ -201,6 +190,15 @@ def check_num_stars(stars: pd.DataFrame, what: str) -> None:
             f"only {len(stars)} {'star' if len(stars) == 1 else 'stars'} {what}; at least {MIN_STARS} are "
             "needed"
         )
+
+
+def uses_distance(stars: pd.DataFrame) -> pd.Series:
+    """Return True for stars whose distance counts, and not their parallax.
+
+    A distance without an error does not count beside a parallax that has one, which it may be the inverse of.
+    """
+    has_parallax = stars[["parallax", "parallax_error"]].notna().all(axis=1)
+    return stars["distance"].notna() & ((stars["distance_error"] > 0) | ~has_parallax)
 
 
 def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -216,7 +214,7 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
         variance = mad_std(value.dropna()) ** 2 - (value.median() * _dispersion(stars, view)) ** 2
         error = error.fillna(math.sqrt(max(variance, 0)))
     # Most listed distances were derived from the same parallaxes: to use both would count these twice.
-    has_distance = stars["distance"].notna()
+    has_distance = uses_distance(stars)
     error_of_distance = 1000 * stars["distance_error"].fillna(0) / stars["distance"] ** 2
     value = value.mask(has_distance, 1000 / stars["distance"])
     error = error.mask(has_distance, error_of_distance)
@@ -285,9 +283,15 @@ def _check_plausible(geometry: Geometry) -> None:
             f"{member_list.GAIA_UNITS['parallax']} and distance in pc"
         )
     if geometry.motion is not None:
+        pm_unit = member_list.GAIA_UNITS["pmra"]
+        check_units = f"check that pmra and pmdec are in {pm_unit} and radial_velocity is in km/s"
+        scatter = np.median(np.abs(geometry.moving.residual(geometry.motion.velocity)))
+        across = np.linalg.norm(geometry.motion.velocity[1:])
+        if across < _MIN_SPEED_KMS and scatter < _MIN_DISPERSION_KMS:
+            raise CatalogError(
+                f"the cluster would move at {across:.2g} km/s across the line of sight, and its stars at "
+                f"{scatter:.1g} km/s: {check_units}"
+            )
         speed = float(np.linalg.norm(geometry.motion.velocity))
         if speed > _MAX_SPEED_KMS:
-            raise CatalogError(
-                f"the cluster would move at {speed:.3g} km/s: check that pmra and pmdec are in "
-                f"{member_list.GAIA_UNITS['pmra']} and radial_velocity is in km/s"
-            )
+            raise CatalogError(f"the cluster would move at {speed:.3g} km/s: {check_units}")

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from starjax import errors
 from starjax.io import files
-from starjax.runtime import log, signals
+from starjax.runtime import log, paths, signals
 
 # Exit status of a command whose options are wrong, as argparse has it.
 WRONG_USAGE = 2
@@ -84,9 +84,12 @@ class Parser(argparse.ArgumentParser):
     def _parse_options(self, argv: Sequence[str]) -> argparse.Namespace:
         # argparse would report an unknown option only after missing ones, and suggests no other.
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        for name in (argument.split("=")[0] for argument in argv if argument.startswith("--")):
+        given = [argument.split("=")[0] for argument in argv if argument.startswith("--")]
+        for name in given:
             if name not in known:
                 self.error(f"unknown option {name}{did_you_mean(name, known)}")
+            if given.count(name) > 1:
+                self.error(f"{name} is given twice")
         return self.parse_args(argv)
 
     def print_help(self, file=None) -> None:
@@ -98,6 +101,14 @@ class Parser(argparse.ArgumentParser):
         end = "" if message.endswith((".", "?")) else "."
         print_last(f"error: {message}{end} All options: {self.prog} --help")
         sys.exit(WRONG_USAGE)
+
+
+def path(text: str) -> str:
+    """Return the path that an option states (see `paths.expand`): the `type` of such options."""
+    try:
+        return paths.expand(text)
+    except paths.PathError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _split_config_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -155,9 +166,9 @@ def exit_on_errors() -> Iterator[None]:
         # The reader, such as `head`, has seen enough. What is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(_BROKEN_PIPE)
-    except (MemoryError, OSError, RuntimeError, ValueError) as error:
-        # jax raises RuntimeErrors (JaxRuntimeError) and, if a collective operation loses a process,
-        # ValueErrors.
+    except (AssertionError, MemoryError, OSError, RuntimeError, ValueError) as error:
+        # jax raises RuntimeErrors (JaxRuntimeError), if a collective operation loses a process ValueErrors,
+        # and if there is no device of JAX_PLATFORMS AssertionErrors.
         _end_on(error)
 
 
@@ -181,8 +192,13 @@ def _end_on(error: Exception) -> None:
         where = f"{path}: " if path else ""
         remedy = f"{files.REMEDIES[error.errno]}, and run the command again"
         _end(f"error: {where}{error.strerror}; everything finished before is kept: {remedy}", 1)
-    from starjax.runtime import processes
+    from starjax.runtime import devices, processes
 
+    if isinstance(error, AssertionError) or "initialize backend" in str(error):
+        if platforms := devices.missing_platforms():
+            remedy = "unset it, or set it to cpu"
+            _end(f"error: JAX_PLATFORMS={platforms} names no device of this machine: {remedy}", 1)
+        raise error
     if not processes.is_loss_of_a_process(error):
         raise error
     reason = str(error).splitlines()[0]

@@ -14,7 +14,10 @@ from ml_collections import ConfigDict, config_flags
 import starjax.configs
 from starjax.commands import cli
 from starjax.errors import ConfigError
+from starjax.runtime import paths
 
+# Fields of the configs of all commands that are paths.
+PATH_FIELDS = ("output_base", "workdir", "init_from", "dataset", "caches", "split_manifest", "out")
 OWN_CONFIGS = Path(starjax.configs.__path__[0])
 
 
@@ -45,12 +48,25 @@ def load(arguments: Sequence[str], example: str) -> ConfigDict:
         raise ConfigError(_describe_option_error(error, arguments)) from error
     if rest[1:]:
         raise ConfigError(f"{rest[1]} is not an option; write values as --config.name=VALUE")
+    _expand_paths(config.value)
     return config.value
+
+
+def _expand_paths(config: ConfigDict) -> None:
+    """Replace `~` and variables in the fields that are paths, also in those of sections."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            _expand_paths(value)
+        elif name in PATH_FIELDS:
+            try:
+                config[name] = paths.expand(value)
+            except paths.PathError as error:
+                raise ConfigError(f"config.{name}: {error}") from error
 
 
 def _check_file(argv: Sequence[str]) -> None:
     """Raise a ConfigError that names file, line and reason if the config file gives no config."""
-    chosen = [one for one in argv if one.startswith("--config=")][-1]  # of several, the last one counts
+    [chosen] = [one for one in argv if one.startswith("--config=")]
     path, *argument = chosen.removeprefix("--config=").split(":", 1)
     if not path:
         raise ConfigError(f"--config is empty: choose one of {', '.join(own_configs())}, or your own file")
@@ -136,7 +152,7 @@ def _with_own_configs(arguments: Sequence[str]) -> list[str]:
     def file_of(value):
         name, *argument = value.split(":", 1)
         if not name.isidentifier():
-            return value
+            return paths.expand(value)
         if name not in own_configs():
             raise ConfigError(
                 f"--config={name}: starjax has no config of that name{cli.did_you_mean(name, own_configs())} "
@@ -151,5 +167,8 @@ def _with_own_configs(arguments: Sequence[str]) -> list[str]:
             chosen.append(f"--config={file_of(value if equals else next(rest, ''))}")
         else:
             fields.append(argument)
+    options = [one.split("=")[0] for one in (*chosen, *fields) if one.startswith("--")]
+    if twice := next((option for option in options if options.count(option) > 1), None):
+        raise ConfigError(f"{twice} is given twice")
     # ml_collections needs the file before the fields.
     return [*chosen, *fields]

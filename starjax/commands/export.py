@@ -12,10 +12,17 @@ def parser() -> cli.Parser:
         "export", "Write a finished run as a program that needs nothing but jax.", usage="--run=DIR"
     )
     options.add_argument(
-        "--run", metavar="DIR", required=True, help="directory of a finished run, or packaged model"
+        "--run",
+        metavar="DIR",
+        type=cli.path,
+        required=True,
+        help="directory of a finished run, or packaged model",
     )
     options.add_argument(
-        "--out", metavar="FILE", help="file to write [NAME.jaxexport, with the name of the run]"
+        "--out",
+        metavar="FILE",
+        type=cli.path,
+        help="file to write [NAME.jaxexport, with the name of the run]",
     )
     options.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     return options

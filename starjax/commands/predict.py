@@ -27,13 +27,23 @@ def parser() -> cli.Parser:
     # The same argument with and without the name of the option; the help shows it once.
     catalog = options.add_mutually_exclusive_group()
     catalog.add_argument(
-        "catalog", metavar="FILE", nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        "catalog",
+        metavar="FILE",
+        type=cli.path,
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
     )
     catalog.add_argument(
-        "--catalog", metavar="FILE", help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'"
+        "--catalog", metavar="FILE", type=cli.path, help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'"
     )
-    add("--run", metavar="NAME", help=f"packaged model, or directory of a run [{DEFAULT_MODEL}]")
-    add("--out", metavar="DIR", default="prediction", help="folder to write to [%(default)s]")
+    add(
+        "--run",
+        metavar="NAME",
+        type=cli.path,
+        help=f"packaged model, or directory of a run [{DEFAULT_MODEL}]",
+    )
+    add("--out", metavar="DIR", type=cli.path, default="prediction", help="folder to write to [%(default)s]")
     add("--overwrite", action="store_true", help="replace an earlier prediction there")
     add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=RAJ2000,dec=DEJ2000")
     add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
@@ -54,7 +64,7 @@ def parser() -> cli.Parser:
         help="extinction A_V of the cluster [%(default)s]",
     )
     add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction")
-    add("--clusters", metavar="FILE", help="table: cluster ra dec and the 5 options above")
+    add("--clusters", metavar="FILE", type=cli.path, help="table: cluster ra dec and the 5 options above")
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     return options
@@ -62,6 +72,8 @@ def parser() -> cli.Parser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Predict, write the tables and figures, and print a summary."""
+    if arguments.catalog is None:  # before the imports, which take seconds
+        parser().error("name a catalogue, as in starjax predict members.csv")
     from starjax.catalogs.membership import View
     from starjax.inference import prediction_files
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
@@ -76,11 +88,7 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
     )
-    if arguments.catalog is None:
-        parser().error("name a catalogue, as in starjax predict members.csv")
     name = _default_model() if arguments.run is None else arguments.run
-    for option, path in (("run", name), ("catalog", arguments.catalog), ("out", arguments.out)):
-        _check_encodable(option, path)
     views = {} if arguments.clusters is None else _views(arguments.clusters, view)
     out, columns = Path(arguments.out), _columns(arguments.columns)
     # Checked first, so that nobody waits for a prediction that cannot be written.
@@ -129,14 +137,6 @@ def _columns(text: str) -> dict[str, str]:
     if twice:
         raise PredictError(f"--columns={text} names {twice} twice: name each column once")
     return dict(pair.split("=") for pair in pairs)
-
-
-def _check_encodable(option: str, path: str) -> None:
-    """Raise PredictError for a path that tables, which are in UTF-8, cannot contain."""
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise PredictError(f"--{option}={path} is not in UTF-8: rename it, or give another path") from error
 
 
 def _centre(text: str | None) -> tuple[float, float] | None:

@@ -16,11 +16,15 @@ def parser() -> cli.Parser:
     options.add_argument(
         "--dataset",
         metavar="DIR",
+        type=cli.path,
         required=True,
         help="data set made by starjax build, or a packaged one: sample, clusters",
     )
     options.add_argument(
-        "--out", metavar="DIR", help="folder of data sets [$TFDS_DATA_DIR or ~/tensorflow_datasets]"
+        "--out",
+        metavar="DIR",
+        type=cli.path,
+        help="folder of data sets [$TFDS_DATA_DIR or ~/tensorflow_datasets]",
     )
     options.add_argument(
         "--name", metavar="NAME", default="star_clusters", help="name of the data set [%(default)s]"
@@ -50,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     from starjax.datasets.dataset import TFDS
     from starjax.io import files
 
-    data_dir = Path(arguments.out).expanduser() if arguments.out else tfds_directory.data_dir()
+    data_dir = Path(arguments.out) if arguments.out else tfds_directory.data_dir()
     out = tfds_publisher.publish_dataset(
         arguments.dataset,
         data_dir,

@@ -9,8 +9,12 @@ from starjax.commands import cli
 def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser("report", "Make an HTML page of a finished run.", usage="--run=DIR")
-    options.add_argument("--run", metavar="DIR", required=True, help="directory of a finished run")
-    options.add_argument("--out", metavar="FILE", help="file to write [report.html in that directory]")
+    options.add_argument(
+        "--run", metavar="DIR", type=cli.path, required=True, help="directory of a finished run"
+    )
+    options.add_argument(
+        "--out", metavar="FILE", type=cli.path, help="file to write [report.html in that directory]"
+    )
     return options
 
 

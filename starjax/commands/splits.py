@@ -15,8 +15,8 @@ def parser() -> cli.Parser:
         usage="--caches=DIR --out=FILE [option ...]",
     )
     add = options.add_argument
-    add("--caches", metavar="DIR", help="folder of caches [$JOBLIB_ROOT]")
-    add("--out", metavar="FILE", help="manifest to write [$SPLIT_MFT_JSON, or split.json]")
+    add("--caches", metavar="DIR", type=cli.path, help="folder of caches [$JOBLIB_ROOT]")
+    add("--out", metavar="FILE", type=cli.path, help="manifest to write [$SPLIT_MFT_JSON, or split.json]")
     add("--ratios", metavar="R,R,R", default="0.7,0.2,0.1", help="fractions of the splits [%(default)s]")
     add(
         "--categories",

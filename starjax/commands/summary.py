@@ -9,8 +9,12 @@ from starjax.commands import cli
 def parser() -> cli.Parser:
     """Return the options of the command."""
     options = cli.Parser("summary", "Rank the architectures of a folder of run directories.")
-    options.add_argument("--runs", metavar="DIR", help="folder of run directories [OUTPUT_BASE/experiments]")
-    options.add_argument("--out", metavar="DIR", help="folder to write to [summary beside that folder]")
+    options.add_argument(
+        "--runs", metavar="DIR", type=cli.path, help="folder of run directories [OUTPUT_BASE/experiments]"
+    )
+    options.add_argument(
+        "--out", metavar="DIR", type=cli.path, help="folder to write to [summary beside that folder]"
+    )
     options.add_argument("--metrics", metavar="NAMES", help="columns of runs.csv to rank by, with commas")
     return options
 

@@ -17,7 +17,7 @@ from starjax import errors
 from starjax.datasets.dataset import TFDS, DatasetError
 from starjax.datasets.split_manifest import SPLITS
 from starjax.io import files
-from starjax.runtime import environment
+from starjax.runtime import environment, paths
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 
@@ -44,7 +44,7 @@ _DAMAGE = (
 
 def data_dir() -> Path:
     """Return the folder where TFDS looks for data sets."""
-    return Path(environment.default("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return Path(environment.default("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 
 
 def version_directory(name: str) -> Path:
@@ -56,7 +56,7 @@ def version_directory(name: str) -> Path:
     given = name.removeprefix(TFDS)
     # No name of a data set begins like this.
     if given.startswith(("/", "~", ".")):
-        return Path(given).expanduser()
+        return Path(paths.expand(given))
     parts = _NAME.fullmatch(given)
     if parts is None:
         raise DatasetError(

@@ -39,6 +39,7 @@ _LEFT_OUT: dict[str, Any] = {
 }
 
 
+@style.default_settings()
 def draw_cluster(
     run: Predictor, members: ClusterMembers, posterior: Posterior, name: str, number: int, is_flagged: bool
 ) -> Figure:

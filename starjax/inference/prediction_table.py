@@ -84,7 +84,7 @@ def prediction_table(
             "radial_velocity_kms": one.radial_velocity_kms,
         }
         beside |= cluster_masses.masses_of_members(one)
-        reasons = [*caveats, *flag_reasons(target_keys, reference, row | beside)]
+        reasons = [*caveats, *one.caveats, *flag_reasons(target_keys, reference, row | beside)]
         has_velocities = any(quantities.get(key).is_velocity for key in feature_keys)
         if has_velocities and "v_error_kms" not in feature_keys:
             reasons += _velocity_reasons(beside["velocity_error_kms"], beside["sigma_1d_kms"])

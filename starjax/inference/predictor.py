@@ -29,7 +29,7 @@ from starjax.runs import best_params, pretrained, run_config
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory
 from starjax.runs.state import read_finished_record
-from starjax.runtime import devices, environment
+from starjax.runtime import devices, environment, paths
 from starjax.sampling import centering, sampler
 from starjax.training.trainer import abstract_arrays
 
@@ -121,10 +121,11 @@ class Predictor:
           with the reason.
 
         Raises:
-          CatalogError: the catalogue cannot be used.
+          CatalogError, PathError: the catalogue, or its path, cannot be used.
           PredictorError: no cluster in it can be predicted.
         """
         if isinstance(table, Path | str):
+            table = paths.expand(str(table))
             stars = member_list.read_member_list(member_list.find_member_list(table), columns)
         else:
             stars = member_list.check_member_list(table, "the table", columns)

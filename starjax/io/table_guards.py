@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from xml.parsers import expat
 
 import yaml
@@ -25,7 +25,14 @@ _ROWS_AT_ONCE = 512
 # Size of the blocks of a FITS file [bytes]; headers and data fill whole ones.
 _FITS_BLOCK = 2880
 # Values of attributes that an element of a VOTable leaves out.
-_VOTABLE_DEFAULTS = {"encoding": "base64", "nrows": "0", "arraysize": "1", "unit": ""}
+_VOTABLE_DEFAULTS = {
+    "encoding": "base64",
+    "nrows": "0",
+    "arraysize": "1",
+    "unit": "",
+    "name": "",
+    "value": "",
+}
 # YAML tags that astropy writes to the headers of ECSV and Parquet.
 _YAML_TAGS = (
     None,
@@ -33,7 +40,10 @@ _YAML_TAGS = (
     "!astropy.table.SerializedColumn",
     "!astropy.units.Unit",
     "!astropy.units.UnrecognizedUnit",
+    "!astropy.coordinates.Angle",
 )
+# By the standard of the Virtual Observatory, and by VizieR.
+_CUT = re.compile(r"QUERY_STATUS: OVERFLOW|truncated result", re.IGNORECASE)
 _YAML_PLAIN = re.compile(r"tag:yaml\.org,2002:(omap|str|int|float|bool|null|seq|map)")
 
 
@@ -65,8 +75,16 @@ def check_unit(text: str) -> None:
         raise FileError(f"has a unit {text!r:.60}: give a short one, with numbers of at most four digits")
 
 
-def check_fits(content: bytes) -> int:
-    """Check the headers up to the first table, and return the position where that ends.
+def check_complete(note: str) -> None:
+    """Raise FileError for what archives write into a result that they have cut."""
+    if _CUT.search(note):
+        raise FileError(
+            f"says that it lacks stars ({note.strip()!r:.100}): repeat the query with a higher limit of rows"
+        )
+
+
+def check_fits(content: bytes) -> Iterator[int]:
+    """Check the headers up to each table in turn, and yield the position where that ends.
 
     Raises:
       FileError: a header declares more than the file contains.
@@ -101,9 +119,8 @@ def check_fits(content: bytes) -> int:
                 # The arrays of all rows may be the same part of the file, which would be copied for each.
                 if re.match(r"\s*\d*[PQ]", str(_card(header, f"TFORM{i}"))):
                     raise FileError(f"has arrays of varying length in column {i}: remove that column")
-            return file.tell() + -(-size // _FITS_BLOCK) * _FITS_BLOCK
+            yield file.tell() + -(-size // _FITS_BLOCK) * _FITS_BLOCK
         file.seek(file.tell() + -(-size // _FITS_BLOCK) * _FITS_BLOCK)
-    return len(content)
 
 
 def _card(header: fits.Header, key: str):
@@ -157,6 +174,8 @@ def check_votable(content: bytes) -> None:
             num_value += math.prod(int(size) for size in re.findall(r"\d+", attributes["arraysize"]))
         if name == "TR":
             num_row += 1
+        if name == "INFO":
+            check_complete(f"{attributes['name']}: {attributes['value']}")
 
     def end(name):
         nonlocal depth
@@ -176,7 +195,7 @@ def check_votable(content: bytes) -> None:
 
 def check_yaml(text: str) -> None:
     """Raise FileError for headers that create objects, or that grow by merging parts into each other."""
-    depth, key = 0, None
+    depth, key, units = 0, None, set()
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -185,10 +204,15 @@ def check_yaml(text: str) -> None:
             tag = getattr(event, "tag", None)
             if tag not in _YAML_TAGS and not _YAML_PLAIN.fullmatch(tag):
                 raise FileError(f"has {tag!r:.80} in its header, which no member catalogue needs")
-            # The scalar after the key `unit` is a unit. With an alias for either it would not be recognized.
-            value = getattr(event, "value", "")
+            # The scalar after the key `unit` is a unit. With an alias for either it would not be recognized,
+            # other than that of a unit of astropy, inside which there is a key `unit` as well.
+            value, anchor = getattr(event, "value", ""), getattr(event, "anchor", None)
             is_alias = isinstance(event, yaml.AliasEvent)
-            if (value == "unit" and getattr(event, "anchor", None)) or (key == "unit" and is_alias):
+            if isinstance(event, yaml.MappingStartEvent) and tag == "!astropy.units.Unit":
+                units.add(anchor)
+            elif anchor and not is_alias:
+                units.discard(anchor)
+            if (value == "unit" and anchor) or (key == "unit" and is_alias and anchor not in units):
                 raise FileError("has a reference instead of a unit in its header: write the unit out")
             if key == "unit":
                 check_unit(value)

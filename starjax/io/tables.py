@@ -3,28 +3,26 @@
 import csv
 import hashlib
 import io
-import itertools
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
 import numpy as np
 import pandas as pd
+from astropy import units as u
 from astropy.io import fits, votable
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from astropy.utils.exceptions import AstropyWarning
 
-from starjax.io import decompress, files, table_guards
+from starjax.io import decompress, files, table_guards, text_tables
 from starjax.io.table_guards import FileError
+from starjax.io.text_tables import MISSING
 
 __all__ = ["MISSING", "FileError", "load_table", "stem"]
 
-# What text tables write for a missing value, in lower case.
-MISSING = ("", "nan", "null", "none", "na", "n/a", "--", "-")
-_ECSV_MARK = b"# %ECSV"
-# Separators of text tables that are not read.
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_ECSV_MARK = "# %ECSV"
 # What the libraries raise for damaged files.
 _DAMAGE = (
     ArithmeticError,
@@ -44,8 +42,12 @@ _DAMAGE = (
 )
 
 
-def load_table(path: Path) -> tuple[Table, str]:
-    """Read the table in a file.
+def load_table(path: Path, is_wanted: Callable[[list[str]], bool] = bool) -> tuple[Table, str]:
+    """Read a table in a file.
+
+    Args:
+      is_wanted: whether a table with these column names is the one; of several tables in a file the first
+        that is wanted is read, or the first of all.
 
     Returns:
       The table, with the units that the file gives, and the SHA-256 digest of the file. In text formats
@@ -66,7 +68,7 @@ def load_table(path: Path) -> tuple[Table, str]:
             warnings.simplefilter("ignore", AstropyWarning)
             # Of a FITS file that ends too early astropy would return what there is.
             warnings.filterwarnings("error", ".*may have been truncated.*")
-            return _READERS[kind.lower()](content), hashlib.sha256(stored).hexdigest()
+            return _first(_READERS[kind.lower()](content), is_wanted), hashlib.sha256(stored).hexdigest()
     except FileNotFoundError as error:
         raise FileError("there is no such file") from error
     except (FileError, files.NotAFileError):
@@ -81,6 +83,17 @@ def load_table(path: Path) -> tuple[Table, str]:
         raise FileError(_damaged(kind, error)) from error
 
 
+def _first(tables: Iterator[Table], is_wanted: Callable[[list[str]], bool]) -> Table:
+    others = []
+    for table in tables:
+        if is_wanted(table.colnames):
+            return table
+        others.append(table)
+    if not others:
+        raise FileError("contains no table")
+    return others[0]
+
+
 def _damaged(kind: str, error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
     return f"cannot be read as {kind}: {lines[0]:.300}; is it complete, and in this format?"
@@ -92,61 +105,17 @@ def stem(path: Path) -> str:
     return path.stem if path.suffix.lower() in _READERS else path.name
 
 
-def _csv(content: bytes) -> Table:
-    if content.lstrip(b"\xef\xbb\xbf").startswith(_ECSV_MARK):
-        return _ecsv(content)
-    lines = itertools.dropwhile(lambda line: line.startswith("#"), io.StringIO(_decode(content), newline=""))
-    # Everything as text: identifiers keep their digits, and messages can quote what is not a number.
-    reader = csv.reader(lines, skipinitialspace=True, strict=True)
-    rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
-    names = [name.strip() for name in next(rows, [])]
-    if not names:
-        raise FileError("is empty")
-    separator = next((name for name in _SEPARATORS if name in names[0]), None) if len(names) == 1 else None
-    if separator:
-        raise FileError(
-            f"has columns separated by {_SEPARATORS[separator]}: write it with commas between the columns, "
-            "and points in the numbers"
-        )
-    if all(map(_is_number, filter(None, names))):
-        raise FileError(
-            "has numbers where the names of the columns should be: write these on a line of their own before "
-            "the first star, without #"
-        )
-    table_guards.check_names(names)
-    stars = []
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(names):
-            raise FileError(
-                f"has {len(row)} values in row {number}, but {len(names)} column names: it is truncated, or "
-                "has a comma too few or too many"
-            )
-        stars.append(row)
-    # As objects: in an array of text, every row would take the memory of the longest.
-    return Table({name: np.array([row[i] for row in stars], object) for i, name in enumerate(names)})
+def _text(content: bytes) -> Iterator[Table]:
+    text = text_tables.decode(content)
+    if text.startswith(_ECSV_MARK):
+        yield from _ecsv(content)
+    else:
+        yield text_tables.read(text)
 
 
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(
-            f"is not text in UTF-8 (byte {error.start + 1} is {content[error.start]:#x}): save it in that "
-            "encoding"
-        ) from error
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _ecsv(content: bytes) -> Table:
+def _ecsv(content: bytes) -> Iterator[Table]:
     # The header is YAML in comments; the first line after it is the column names.
-    text = _decode(content)
+    text = text_tables.decode(content)
     lines = text.splitlines()
     data = [line for line in lines if line and not line.startswith("#")]
     table_guards.check_lines(data, content)
@@ -155,25 +124,44 @@ def _ecsv(content: bytes) -> Table:
     table_guards.check_names([name.strip('"') for name in (data or [""])[0].split(delimiter)])
     # Not as one text: without line breaks, it would be taken for the name of a file, or an address.
     # Gaia's own files write `null` for a missing value.
-    return Table.read(lines, format="ascii.ecsv", fill_values=[("", "0"), ("null", "0")])
+    yield Table.read(lines, format="ascii.ecsv", fill_values=[("", "0"), ("null", "0")])
 
 
-def _fits(content: bytes) -> Table:
-    end = table_guards.check_fits(content)
-    # What follows the first table has not been checked, and is cut off.
-    with fits.open(io.BytesIO(content[:end])) as units:
-        tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)]
-        if not tables:
-            raise FileError("contains no table")
-        table_guards.check_names(tables[0].columns.names)
-        return Table.read(tables[0])
+def _fits(content: bytes) -> Iterator[Table]:
+    for end in table_guards.check_fits(content):
+        # What follows has not been checked, and is cut off.
+        with fits.open(io.BytesIO(content[:end])) as units:
+            table_guards.check_names(units[-1].columns.names)
+            yield _fits_table(units[-1])
 
 
-def _votable(content: bytes) -> Table:
+def _fits_table(unit: fits.BinTableHDU | fits.TableHDU) -> Table:
+    """Return a table of a FITS file, masked where its header says that values are missing.
+
+    `Table.read` looks for the missing value among scaled ones, and fails for text and unsigned numbers.
+    """
+    stored = unit.data.view(np.ndarray)
+    table = Table()
+    for column in unit.columns:
+        raw = stored[column.name]
+        mask = np.zeros(raw.shape, bool)
+        if raw.dtype.kind == "S":
+            mask = np.isin(np.char.strip(raw), [b"", str(column.null).strip().encode()])
+        elif raw.dtype.kind in "iu" and column.null is not None:
+            mask = raw == column.null
+        table[column.name] = MaskedColumn(
+            raw if column.format.format == "A" else unit.data[column.name],
+            mask=mask,
+            unit=column.unit and u.Unit(column.unit, format="fits", parse_strict="silent"),
+        )
+    return table
+
+
+def _votable(content: bytes) -> Iterator[Table]:
     table_guards.check_votable(content)
-    table = votable.parse(io.BytesIO(content)).get_first_table()
-    table_guards.check_names([field.name or field.ID for field in table.fields])
-    return table.to_table(use_names_over_ids=True)
+    for table in votable.parse(io.BytesIO(content)).iter_tables():
+        table_guards.check_names([field.name or field.ID for field in table.fields])
+        yield table.to_table(use_names_over_ids=True)
 
 
 def from_data_frame(frame: pd.DataFrame) -> Table:
@@ -182,8 +170,9 @@ def from_data_frame(frame: pd.DataFrame) -> Table:
     Raises:
       FileError: two columns have the same name.
     """
-    levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
-    frame = frame.reset_index(level=levels) if levels else frame
+    names = frame.index.names
+    levels = [i for i, name in enumerate(names) if name is not None and name not in frame.columns]
+    frame = frame.reset_index(level=levels, allow_duplicates=True) if levels else frame
     frame = frame.set_axis(frame.columns.map(str), axis=1)
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
@@ -191,7 +180,7 @@ def from_data_frame(frame: pd.DataFrame) -> Table:
     return Table.from_pandas(frame)
 
 
-def _parquet(content: bytes) -> Table:
+def _parquet(content: bytes) -> Iterator[Table]:
     import pyarrow as pa  # slow to import, and rarely needed
     import pyarrow.parquet as parquet
 
@@ -208,15 +197,18 @@ def _parquet(content: bytes) -> Table:
         if header is not None:
             # Written by astropy, which keeps units there, and masks in further columns.
             table_guards.check_yaml(header.decode())
-            return Table.read(pa.BufferReader(buffer), format="parquet")
-        # Nullable types keep all digits of identifiers if some are missing.
-        return from_data_frame(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
+            yield Table.read(pa.BufferReader(buffer), format="parquet")
+        else:
+            # Nullable types keep all digits of identifiers if some are missing.
+            yield from_data_frame(pd.read_parquet(pa.BufferReader(buffer), dtype_backend="numpy_nullable"))
     except pa.ArrowException as error:
         raise FileError(f"is damaged ({error!s:.200})") from error
 
 
 _READERS = {
-    ".csv": _csv,
+    ".csv": _text,
+    ".tsv": _text,
+    ".txt": _text,
     ".ecsv": _ecsv,
     ".parquet": _parquet,
     ".fits": _fits,

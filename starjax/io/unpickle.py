@@ -68,6 +68,8 @@ class _Unpickler(numpy_pickle.NumpyUnpickler):
     def find_class(self, module, name):
         """Return the stand-in for a name of the allowlist; nothing is imported."""
         if (module, name) not in self.allowlist:
+            if not_read := unpickle_tables.describe_not_read(module, name):
+                raise ForbiddenGlobalError(f"{not_read} (nothing in it was run)")
             raise ForbiddenGlobalError(
                 f"it asks for {module:.80}.{name:.80}, which no data file needs: nothing in it was run. "
                 "Do not use this file unless you trust its source"

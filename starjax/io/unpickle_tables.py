@@ -190,5 +190,28 @@ for _module in ("pandas", "pandas.core.arrays.string_"):
 for _module in ("pandas.arrays", "pandas.core.arrays.string_arrow"):
     _PANDAS[_module, "ArrowStringArray"] = unpickle_arrays.AllowedClass("ArrowStringArray", _new_text)
 
+# By the name that comes first in the pickle: what a table contains that is not read, and how to convert it.
+_NOT_READ = {
+    "__pyx_unpickle_NDArrayBacked": (
+        "a column of pandas type category or datetime",
+        "convert it to text or numbers, as with .astype(str)",
+    ),
+    "BooleanArray": ("a column of pandas type boolean", "convert it with .astype(bool)"),
+    "IntegerArray": ("a column of a pandas type such as Int64", "convert it with .astype(int)"),
+    "FloatingArray": ("a column of a pandas type such as Float64", "convert it with .astype(float)"),
+    "MultiIndex": ("an index of several levels", "remove it with .reset_index(drop=True)"),
+}
+
+
+def describe_not_read(module: str, name: str) -> str:
+    """Return what a table of pandas contains that is not read and how to write it; '' for other names."""
+    is_table = name in _NOT_READ or name.endswith(("Array", "Dtype", "Index", "NA", "Series"))
+    if module.split(".")[0] != "pandas" or not is_table:
+        return ""
+    other = f"{module:.80}.{name:.80}", "convert it to plain numbers, booleans or text"
+    what, how = _NOT_READ.get(name, other)
+    return f"it contains {what}, which is not read: {how}, and write the file again"
+
+
 TABLES: unpickle_arrays.Allowlist = dict(unpickle_arrays.ARRAYS) | _PANDAS
 """Arrays and data frames, by the module names of numpy 1 and 2, pandas 2 and 3."""

@@ -15,8 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from starjax import quantities
 from starjax.datasets import shard, shard_files, split_manifest
 from starjax.datasets.dataset import BUNDLES, scale_lazily
 from starjax.datasets.scalers import bundle, scaler
@@ -176,7 +178,11 @@ def _build_raw(config: ConfigDict, out: Path, sources: dict) -> dict:
     """Write the raw shards; return the counts for the record."""
     found = _find_caches(config)
     selection = caches.Selection(
-        tuple(config.feature_keys), tuple(config.target_keys), config.min_stars, config.on_bad == "skip"
+        tuple(config.feature_keys),
+        tuple(config.target_keys),
+        config.min_stars,
+        config.on_bad == "skip",
+        _lower_bounds(config),
     )
     jobs = {
         run_id: (
@@ -215,6 +221,26 @@ def _build_raw(config: ConfigDict, out: Path, sources: dict) -> dict:
     return counts
 
 
+def _lower_bounds(config: ConfigDict) -> dict[str, float]:
+    """Return the values that targets must exceed, since a logarithm is taken of them."""
+    curves = {key: scaler.METHODS[method][0] for group, method in config.target_scalers for key in group}
+    bounds = {
+        key: scaler.LOWER_BOUNDS[curve] for key, curve in curves.items() if curve in scaler.LOWER_BOUNDS
+    }
+    # Figures have logarithmic axes, too, whatever the scaler.
+    return bounds | {key: 0.0 for key in config.target_keys if quantities.get(key).is_logarithmic}
+
+
+def _check_targets(name: str, one: shard.Shard, lower_bounds: dict[str, float]) -> None:
+    """Raise BuildError, naming the snapshot, if a target of a raw shard has no logarithm."""
+    for key, values in zip(one.target_keys, one.target.T, strict=True):
+        for number in np.flatnonzero(values <= lower_bounds.get(key, -np.inf))[:1]:
+            raise BuildError(
+                f"{name}: snapshot {number}, counted from 0, has {key}={values[number]:g}, which should be "
+                f"greater than {lower_bounds[key]:g}, since its logarithm is taken"
+            )
+
+
 def _import_scikit_learn() -> None:
     """Import what scaling needs next, which takes a second."""
     importlib.import_module("sklearn.preprocessing")
@@ -224,6 +250,8 @@ def _scale(config: ConfigDict, out: Path) -> dict:
     """Fit the scalers to the raw training shard, write them and the scaled shards; return the counts."""
     # Features stay on disk, unless another tool compressed the shards.
     raw = {split: shard_files.load_split(out, "raw", split, mapped=True) for split in SPLITS}
+    for split, one in raw.items():
+        _check_targets(shard_files.shard_path(out, "raw", split).name, one, _lower_bounds(config))
     bundles = {
         field: bundle.fit_bundle(
             getattr(raw["train"], field), getattr(raw["train"], f"{field}_keys"), config[f"{field}_scalers"]

@@ -10,15 +10,17 @@ import dataclasses
 import itertools
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from starjax import quantities
 from starjax.datasets.shard import Shard
 from starjax.io import decompress, unpickle
 from starjax.nbody6 import star_columns
 from starjax.nbody6.snapshot import MEMBER_FLAG, CacheError, Snapshot, is_finite, read_targets, shown
+from starjax.runtime import paths
 
 __all__ = ["CacheError", "CachedSimulation", "Selection", "find_caches", "load_cache", "read_simulation"]
 
@@ -36,12 +38,15 @@ class Selection:
       target_keys: values of the header, or `time`.
       min_stars: minimum number of rows in the `stars` of a snapshot.
       skip_bad: leave out unusable snapshots instead of raising an error.
+      lower_bounds: values that targets must exceed, by key, since a logarithm is taken of them: a single mass
+        of 0 would spoil the scaler of all.
     """
 
     feature_keys: tuple[str, ...]
     target_keys: tuple[str, ...]
     min_stars: int
     skip_bad: bool
+    lower_bounds: Mapping[str, float] = dataclasses.field(default_factory=lambda: {quantities.MASS: 0.0})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,7 @@ def find_caches(root: Path, *, prefer_raw: bool = False) -> dict[str, Path]:
 
     Raises:
       CacheError: the folder does not exist or contains no cache, or a simulation has two of the same kind.
+      PathError: the name of a cache is not in UTF-8, or has a control character.
     """
     if not Path(root).is_dir():
         raise CacheError(f"{root} is not a folder")
@@ -76,6 +82,7 @@ def find_caches(root: Path, *, prefer_raw: bool = False) -> dict[str, Path]:
         of_kind: dict[str, Path] = {}
         for path in sorted(filter(Path.is_file, Path(root).rglob(f"*{suffix}"))):
             run_id = path.name.removesuffix(suffix)
+            paths.check(run_id)  # tables contain it
             if run_id in of_kind:
                 raise CacheError(
                     f"simulation {run_id} has two caches, {of_kind[run_id]} and {path}: remove one"
@@ -170,7 +177,7 @@ def read_simulation(path: Path, run_id: str, selection: Selection) -> CachedSimu
             num_too_few += 1
             continue
         try:
-            target, time = read_targets(snapshot, selection.target_keys)
+            target, time = read_targets(snapshot, selection.target_keys, selection.lower_bounds)
             feature = star_columns.read_features(snapshot, run_id, selection.feature_keys)
         except CacheError as error:
             if not selection.skip_bad:

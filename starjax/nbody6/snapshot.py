@@ -1,13 +1,13 @@
 """One snapshot of a cache: its stars, its binaries and its header, each checked as it is read."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from starjax import errors, quantities
+from starjax import errors
 
 MEMBER_FLAG = "is_within_2x_r_tidal"
 # Beyond it, values would be infinite in a shard.
@@ -74,8 +74,14 @@ def read_column(snapshot: Snapshot, key: str, is_member: np.ndarray) -> np.ndarr
     return values[is_member]
 
 
-def read_targets(snapshot: Snapshot, keys: Sequence[str]) -> tuple[list[float], float]:
-    """Return the values of the header, or `time`, that the keys name, and the exact time [Myr]."""
+def read_targets(
+    snapshot: Snapshot, keys: Sequence[str], lower_bounds: Mapping[str, float]
+) -> tuple[list[float], float]:
+    """Return the values of the header, or `time`, that the keys name, and the exact time [Myr].
+
+    Raises:
+      CacheError: a value is missing, not finite, or not greater than its bound.
+    """
     # The header has the exact time, the snapshot rounds it to 0.01 Myr.
     targets = {"time": snapshot.time, **snapshot.content["header"]}
     missing = [key for key in keys if key not in targets]
@@ -84,10 +90,11 @@ def read_targets(snapshot: Snapshot, keys: Sequence[str]) -> tuple[list[float], 
     for key in (*keys, "time"):
         if not is_finite(targets[key]):
             raise CacheError(f"{snapshot} has {key}={shown(targets[key])} in its header")
-        # A single mass of 0, of which the logarithm is taken, would spoil the scaler of all.
-        if key == quantities.MASS and targets[key] <= 0:
+        # As it will be in a shard, where a tiny number is 0.
+        if key in keys and np.float32(targets[key]) <= lower_bounds.get(key, -np.inf):
             raise CacheError(
-                f"{snapshot} has {key}={shown(targets[key])} in its header, which should be positive"
+                f"{snapshot} has {key}={shown(targets[key])} in its header, which should be greater than "
+                f"{lower_bounds[key]:g}, since its logarithm is taken"
             )
     return [targets[key] for key in keys], targets["time"]
 

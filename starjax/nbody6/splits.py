@@ -161,7 +161,5 @@ def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
         path, run_id, caches.Selection((), ("time", quantities.MASS), min_stars, skip_bad=True)
     )
     target = simulation.shard.target
-    time, mass = target[target[:, 1] > 0].T
-    if not len(time):
-        raise caches.CacheError(f"{path}: no snapshot has a positive {quantities.MASS}")
+    time, mass = target.T
     return np.stack([time, np.log10(mass)], axis=1)

@@ -16,6 +16,7 @@ from starjax.plotting import style
 AGAINST = ("num_star", "distance_pc", "time")
 
 
+@style.default_settings()
 def predicted_against_true(table: pd.DataFrame, metrics: dict) -> Figure:
     """Return the density of the test samples, predicted against true, and of their errors below.
 
@@ -87,6 +88,7 @@ def _density(
     return axes.hexbin(x, y, extent=extent, norm=norm, cmap="viridis", mincnt=1, linewidths=0.1, **options)
 
 
+@style.default_settings()
 def errors_by_property(snapshots: pd.DataFrame) -> Figure:
     """Return the errors of the test snapshots against properties of the clusters, one row per target.
 
@@ -160,6 +162,7 @@ def _error_panel(axes: Axes, values: np.ndarray, error: np.ndarray) -> None:
         style.plain_numbers(axes.xaxis, values.min(), values.max())
 
 
+@style.default_settings()
 def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Return, for each target, the distribution of the PIT and the coverage of calibrated intervals.
 

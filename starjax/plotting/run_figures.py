@@ -13,6 +13,7 @@ from starjax import quantities
 from starjax.plotting import style
 
 
+@style.default_settings()
 def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name: str) -> Figure:
     """Return the loss by epoch of each ensemble member, with the best epochs marked.
 
@@ -48,6 +49,7 @@ def training_curves(metrics: pd.DataFrame, best_epochs: Sequence[int], loss_name
     return figure
 
 
+@style.default_settings()
 def architectures(table: pd.DataFrame) -> Figure:
     """Return R² of every run against the size of its model, targets down and features across.
 

@@ -1,10 +1,13 @@
 """Colours and axes that all figures share, and how figures are saved.
 
-Matplotlib is used without its global state, so that no display is needed.
+Matplotlib is used without its global state, so that no display is needed, and with its own defaults, so that
+figures do not depend on the user's settings (fonts, colours, LaTeX).
 """
 
+import contextlib
 from pathlib import Path
 
+import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -12,6 +15,11 @@ from starjax.io import files
 
 # Distinguishable in greyscale as well.
 DARK, WARM = "#0b3c6f", "#f0a830"
+
+
+def default_settings() -> contextlib.ContextDecorator:
+    """Return a context, and a decorator of functions that draw, in which matplotlib has its own defaults."""
+    return matplotlib.style.context("default")
 
 
 def signed(value: float, digits: int) -> str:
@@ -34,6 +42,7 @@ def plain_numbers(axis, low: float, high: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+@default_settings()
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
     with files.atomic_write(path) as temporary:

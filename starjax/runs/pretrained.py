@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from starjax.runs.directory import RunDirectory, RunDirectoryError
+from starjax.runtime import paths
 
 # One stripped run directory for each model (see `tools/package_model.py`).
 FOLDER = Path(__file__).parents[1] / "pretrained"
@@ -29,11 +30,13 @@ def find_run(run: Path | str) -> RunDirectory:
 
     Text without a separator names a packaged model, if there is one of this name, whatever the current folder
     contains: the same words mean the same model everywhere. Text with a separator, such as `./gaia`, is
-    always a directory, and so is a Path.
+    always a directory, and so is a Path. In text, `~` and variables are replaced.
 
     Raises:
+      PathError: the text is not a path (see `paths.expand`).
       RunDirectoryError: text without a separator is neither.
     """
+    run = paths.expand(run) if isinstance(run, str) else run
     is_name = isinstance(run, str) and run == Path(run).name
     if is_name and str(run) in model_names():
         return packaged_model(str(run))

@@ -20,7 +20,7 @@ from starjax.runs.directory import (
     save_scalers,
     wait_until_visible,
 )
-from starjax.runtime import devices
+from starjax.runtime import devices, paths
 
 # Differing fields that a message names at most.
 _MAX_DIFFERENCES = 6
@@ -87,8 +87,10 @@ class RunState:
         return integrity.describe_damage(self.run_dir, self.damaged)
 
     def check_trainable(self) -> None:
-        """Raise RunDirectoryError unless a run can begin, resume or be rebuilt here."""
+        """Raise RunDirectoryError or PathError unless a run can begin, resume or be rebuilt here."""
         path = self.run_dir.path
+        # Orbax cannot write to others. The name may come from the current folder.
+        paths.check(str(path.absolute()))
         # The longest of the names that are made of the name of the run.
         longest = os.fsencode(files.temporary_name(self.run_dir.snapshots).name)
         if len(longest) > _MAX_BYTES_OF_NAME:

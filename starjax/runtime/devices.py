@@ -5,6 +5,7 @@ among the columns; a column's part of the batch is called its share.
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 
 import jax
@@ -38,6 +39,15 @@ def use_cores(batch_size: int) -> None:
                 f"using {num} of {num_core} cores, because {num_core} does not divide "
                 f"config.train.batch_size={batch_size}"
             )
+
+
+def missing_platforms() -> str:
+    """Return the environment variable `JAX_PLATFORMS` if jax finds no device of it; otherwise ''."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError):
+        return os.environ.get("JAX_PLATFORMS", "")
+    return ""
 
 
 def min_over_processes(number: int) -> int:

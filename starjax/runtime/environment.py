@@ -7,6 +7,7 @@ from pathlib import Path
 import dotenv
 
 from starjax import errors
+from starjax.runtime import paths
 
 _PACKAGES = (
     "starjax",
@@ -23,12 +24,12 @@ _PACKAGES = (
 
 
 def default(variable: str, otherwise: str) -> str:
-    """Return an environment variable, or its value in a `.env` file, or `otherwise`.
+    """Return the path in an environment variable, or in a `.env` file, or `otherwise` (see `paths.expand`).
 
     Empty values count as unset. The file is searched for in the current folder and in those above it.
 
     Raises:
-      ConfigError: the file is not text in UTF-8.
+      ConfigError: the path cannot be used, or the file is not text in UTF-8.
     """
     path = dotenv.find_dotenv(usecwd=True)
     try:
@@ -37,7 +38,10 @@ def default(variable: str, otherwise: str) -> str:
         raise errors.ConfigError(
             f"{path} is not a text file in UTF-8: correct it, or move it away"
         ) from error
-    return os.environ.get(variable) or in_file.get(variable) or otherwise
+    try:
+        return paths.expand(os.environ.get(variable) or in_file.get(variable) or otherwise)
+    except paths.PathError as error:
+        raise errors.ConfigError(f"{variable}: {error}") from error
 
 
 def use_compilation_cache(output_base: str) -> None:

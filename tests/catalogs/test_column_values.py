@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy import units as u
-from astropy.table import MaskedColumn
+from astropy.table import MaskedColumn, Table
 
 from starjax.catalogs import column_values, member_list
 from tests.catalogs.member_lists import IDENTITIES, RADIAL, csv, stars, write
@@ -118,3 +118,37 @@ def test_columns_need_one_number_per_star(values):
     table["pmra"] = values
     with pytest.raises(column_values.CatalogError, match="column pmra holds"):
         member_list.check_member_list(table, "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled", "factor"),
+    [
+        ("ra", "degrees", 1),
+        ("ra", "Angle[deg]", 1),
+        ("ra", "DEG", 1),
+        ("ra", "h", 15),
+        ("ra", "hours", 15),
+        ("parallax", "milliarcsec", 1),
+        ("pmra", "mas/year", 1),
+        ("pmra", "[mas/yr]", 1),
+        ("pmra", "mas/julianyear", 1),
+        ("pmra", "arcsec per year", 1000),
+        ("radial_velocity", "km/sec", 1),
+        ("phot_g_mean_mag", "mag(Vega)", 1),
+        ("membership_probability", "%", 0.01),
+    ],
+)
+def test_spellings_of_units(name, spelled, factor):
+    table = Table({"ra": np.array([12.0, 13.0]), "dec": [1.0, 2.0], name: np.array([12.0, 13.0])})
+    table[name].unit = u.Unit(spelled, parse_strict="silent")
+    found = member_list.check_member_list(table, "here")
+    np.testing.assert_allclose(found[name], np.array([12, 13]) * factor)
+
+
+@pytest.mark.parametrize("texts", [["0", "-1", "5", "6"], ["unmatched", "Unknown", "HD 5", "HD 6"]])
+def test_placeholders_are_no_identities(tmp_path, texts):
+    lines = [f"{i},2,{text}\n" for i, text in enumerate(texts)]
+    found = member_list.read_member_list(csv(tmp_path, "ra,dec,source_id\n" + "".join(lines)))["source_id"]
+    assert np.ma.getmaskarray(found).tolist() == [True, True, False, False]
+    numbers = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [0, 5]})
+    assert member_list.check_member_list(numbers, "here")["source_id"].mask.tolist() == [True, False]

@@ -80,17 +80,28 @@ def test_duplicates_and_missing_values_are_counted(cluster, view):
     assert (members.num_left_out, members.num_non_member) == (3, 0)
 
 
-@pytest.mark.parametrize("placeholder", [0, -1, "unmatched"])
-def test_a_placeholder_instead_of_an_identity_is_named(cluster, view, placeholder):
+def test_stars_at_different_places_are_not_the_same_by_their_identity(cluster, view):
     table = cluster.table
-    table["source_id"] = 1 + np.arange(400)
-    if isinstance(placeholder, str):
-        table["source_id"] = table["source_id"].astype(f"<U{len(placeholder)}")
-    table["source_id"][[5, 6, 9]] = placeholder
-    with pytest.raises(
-        CatalogError, match=rf"same source_id, {placeholder}, .* rows 7, 10, .*leave it empty"
-    ):
-        derive_features(table, PROJECTED, view)
+    table["source_id"] = np.arange(400).astype(str).astype("<U10")
+    table["source_id"][[5, 6, 9]] = "to be done"
+    members = derive_features(table, PROJECTED, view)
+    assert len(members.table) == 400
+    assert any("same source_id: to be done (rows 6, 7, 10)" in note for note in members.notes)
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+def test_of_repeated_rows_the_most_complete_is_kept(cluster, view, by_position):
+    table = cluster.table
+    table["source_id"] = np.arange(400)
+    # A chain: the first is near the second, and the second near the third.
+    for i in (4, 5):
+        table["ra"][i], table["dec"][i] = table["ra"][3], table["dec"][3] + (i - 3) * 0.08 / 3600
+        if not by_position:
+            table["source_id"][i] = 3
+    table["radial_velocity"][[3, 5]] = np.nan
+    for ordered in (table, table[::-1]):
+        members = derive_features(ordered, PROJECTED, view)
+        assert sorted(set(range(1, 401)) - set(members.table["row"])) == [4, 6]
 
 
 def test_missing_identities_are_not_duplicates(cluster, view):

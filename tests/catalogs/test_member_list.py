@@ -1,13 +1,21 @@
 """A catalogue is the same in every format; errors name file, columns and rows."""
 
+import functools
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
 from astropy import units as u
 from astropy.io import votable
-from astropy.table import Table
+from astropy.table import MaskedColumn, QTable, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from starjax.catalogs import column_values, member_list
+from starjax.catalogs.features import derive_features
+from starjax.catalogs.membership import View
+from tests.catalogs.conftest import make_cluster
 from tests.catalogs.member_lists import IDENTITIES, RADIAL, csv, stars, write
 
 
@@ -81,10 +89,9 @@ def test_columns_by_other_names(tmp_path):
         ),
         ("ra,dec,parallax\n1,2,x\n3,4,5\n5,6,x\n", "column parallax holds 'x' instead.* in rows 1, 3"),
         ("ra,dec\n1,2\n3,95\n", "column dec is 95 in row 2, not between -90 and 90"),
-        ("ra,dec,phot_g_mean_mag\n1,2,-999\n", "phot_g_mean_mag is -999 in row 1, not between -2 and 40 mag"),
-        ("ra,dec,phot_g_mean_mag\n1,2,0\n", "phot_g_mean_mag is 0 in row 1"),
-        ("ra,dec,bp_rp\n1,2,99.99\n", "bp_rp is 99.99 in row 1, not between"),
-        ("ra,dec,radial_velocity\n1,2,-999\n", "radial_velocity is -999 in row 1, not between"),
+        ("ra,dec,phot_g_mean_mag\n1,2,-42\n", "phot_g_mean_mag is -42 in row 1, not between -2 and 40 mag"),
+        ("ra,dec,bp_rp\n1,2,57.1\n", "bp_rp is 57.1 in row 1, not between"),
+        ("ra,dec,radial_velocity\n1,2,5000\n", "radial_velocity is 5000 in row 1, not between"),
         ("ra,dec\n1,2\n500,5\n", "column ra is 500 in row 2"),
         ("ra,dec\n1,2\n-inf,5\n", "column ra is infinite in row 2"),
         ("ra,dec,distance\n1,2,5\n3,4,-7\n", "column distance is -7 in row 2: it should be positive"),
@@ -95,7 +102,6 @@ def test_columns_by_other_names(tmp_path):
         ("", "is empty"),
         ("# nothing else\n", "is empty"),
         ("ra,Dec\n1,2\n", "has no column dec; it has ra, Dec"),
-        ("ra;dec\n1;2\n", "has columns separated by semicolons"),
         ("ra,dec,source_id\n1,2,4.61e18\n", "column source_id holds floating-point numbers"),
         ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
     ],
@@ -121,7 +127,7 @@ def test_files_of_other_formats_are_refused(tmp_path):
     with pytest.raises(column_values.CatalogError, match=r"gone\.csv: there is no such file"):
         member_list.read_member_list(tmp_path / "gone.csv")
     with pytest.raises(
-        column_values.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.ecsv"
+        column_values.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.tsv, "
     ):
         member_list.read_member_list(csv(tmp_path, "ra,dec\n", "list.xlsx"))
     with pytest.raises(column_values.CatalogError, match=r"list\.fits: cannot be read as \.fits"):
@@ -188,7 +194,106 @@ def test_a_data_frame_with_a_repeated_column_is_an_error():
         member_list.check_member_list(frame, "here")
 
 
+@pytest.mark.parametrize("names", [["a", "a"], ["cluster", None], [0, "cluster"]])
+def test_levels_of_an_index_by_any_name(names):
+    frame = pd.DataFrame({"ra": [1.0, 2.0], "dec": [3.0, 4.0]})
+    frame.index = pd.MultiIndex.from_arrays([["u", "v"], ["w", "x"]], names=names)
+    if names == ["a", "a"]:
+        with pytest.raises(column_values.CatalogError, match="here has more than one column a"):
+            member_list.check_member_list(frame, "here")
+    else:
+        found = member_list.check_member_list(frame, "here")
+        assert found["cluster"].tolist() == (["w", "x"] if names[0] == 0 else ["u", "v"])
+    assert list(frame) == ["ra", "dec"]
+
+
+@pytest.mark.parametrize(
+    "table", [{"ra": [1.0], "dec": [2.0]}, np.zeros(1, [("ra", "f8"), ("dec", "f8")]), pd.Series([1.0]), None]
+)
+def test_what_is_not_a_table_is_named(table):
+    with pytest.raises(
+        column_values.CatalogError, match=r"here is a .*an astropy Table, or a pandas DataFrame"
+    ):
+        member_list.check_member_list(table, "here")
+
+
+def test_missing_values_of_every_type_of_pandas():
+    frame = pd.DataFrame({"ra": [1.0, 2.0], "dec": [3.0, 4.0]})
+    frame["parallax"] = pd.Series([5.0, pd.NA], dtype=object)
+    frame["pmra"] = pd.array([5.0, None], dtype="Float64")
+    frame["pmdec"] = pd.array(["5.0", None], dtype="string")
+    found = member_list.check_member_list(frame, "here")
+    for name in ("parallax", "pmra", "pmdec"):
+        np.testing.assert_array_equal(found[name], [5, np.nan])
+
+
 def test_names_of_columns_that_are_not_text_are_shown():
     frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_product([["gaia"], ["ra", "dec"]]))
     with pytest.raises(column_values.CatalogError, match=r"no column ra, dec; it has \('gaia', 'ra'\)"):
         member_list.check_member_list(frame, "here")
+
+
+FORMATS = {
+    ".csv": {"format": "ascii.csv"},
+    ".tsv": {"format": "ascii.tab"},
+    ".txt": {"format": "ascii.commented_header"},
+    ".ecsv": {"format": "ascii.ecsv", "delimiter": ","},
+    ".fits": {"format": "fits"},
+    ".vot": {"format": "votable", "tabledata_format": "binary"},
+    ".xml": {"format": "votable"},
+    ".parquet": {"format": "parquet"},
+}
+KEYS = ("y", "z", "vy", "vz", "v_error_kms", "abs_mag_g", "bp_rp_0")
+
+
+@functools.cache
+def listed():
+    """Return a cluster with missing values and repeated rows, and its features in the order of identities."""
+    table = make_cluster(num_star=60, distance=150.0, parallax_error=0.1, motion_error=0.1, seed=3).table
+    random = np.random.default_rng(3)
+    table["phot_g_mean_mag"], table["bp_rp"] = random.normal(12, 1, 60), random.normal(1, 0.1, 60)
+    for name, row in (("pmra", 3), ("radial_velocity", 4), ("bp_rp", 5), ("parallax", 6)):
+        table[name] = MaskedColumn(table[name], mask=np.arange(60) == row)
+    table["source_id"] = IDENTITIES[0] + np.arange(60)
+    table.remove_column("row")
+    for row in (10, 11):
+        table.add_row(table[row])
+    table["pmra"][-1] = np.ma.masked
+    for name, unit in member_list.column_units().items():
+        if name in table.colnames:
+            table[name].unit = unit
+    return table, features_by_identity(member_list.check_member_list(table, "here"))
+
+
+def features_by_identity(found):
+    members = derive_features(found, KEYS, View())
+    order = np.argsort(members.table["source_id"])
+    return members.feature[order]
+
+
+@given(
+    kind=st.sampled_from([*FORMATS, "table", "quantities", "frame"]),
+    seed=st.integers(0, 2**32 - 1),
+    more=st.lists(st.sampled_from(["flag", "note", "ra_error", "g_flux"]), unique=True),
+    is_compressed=st.booleans(),
+)
+@settings(max_examples=12, deadline=None)
+def test_order_format_and_further_columns_change_nothing(tmp_path_factory, kind, seed, more, is_compressed):
+    table, expected = listed()
+    table = table.copy()
+    random = np.random.default_rng(seed)
+    for name in more:
+        table[name] = random.choice(["a", "b c"], len(table)) if name == "note" else random.random(len(table))
+    table = table[random.permutation(len(table))][list(random.permutation(table.colnames))]
+    if kind in FORMATS:
+        path = tmp_path_factory.mktemp("lists") / f"list{kind}"
+        (QTable(table) if kind in (".ecsv", ".fits") else table).write(path, **FORMATS[kind])
+        if is_compressed:
+            path = path.with_name(path.name + ".gz")
+            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        found = member_list.read_member_list(path)
+    else:
+        convert = {"table": Table, "quantities": QTable, "frame": Table.to_pandas}[kind]
+        found = member_list.check_member_list(convert(table), "here")
+    assert set(found.meta["unused"]) == set(more)
+    np.testing.assert_allclose(features_by_identity(found), expected, rtol=1e-8, atol=1e-10)

@@ -151,13 +151,21 @@ def test_distances_given_and_zero_points(make_cluster):
     assert derive(shifted, View()).distance_pc > plain.distance_pc + 1
 
 
-def test_distances_of_stars_take_precedence_over_parallaxes(make_cluster):
+def test_distances_of_stars_take_precedence_over_parallaxes_unless_only_these_have_errors(make_cluster):
     cluster = make_cluster(distance=100.0, parallax_error=1.0)
     table = cluster.table.copy()
     table["distance"] = cluster.sky.distance.pc
     members = derive(table, View())
+    np.testing.assert_array_equal(members.feature, derive(cluster.table, View()).feature)
+    assert any(
+        "Distances of 400 stars are listed without errors, and not used" in note for note in members.notes
+    )
+    table["distance_error"] = 1e-9
+    np.testing.assert_allclose(derive(table, View()).table["dist_pc"], cluster.sky.distance.pc, rtol=1e-9)
+    table.remove_columns(["distance_error", "parallax_error"])
+    members = derive(table, View())
     np.testing.assert_allclose(members.table["dist_pc"], cluster.sky.distance.pc, rtol=1e-9)
-    assert any("listed without errors" in note for note in members.notes)
+    assert any("listed without errors, and count as exact" in note for note in members.notes)
 
 
 def test_catalogues_without_errors(make_cluster):
@@ -176,6 +184,30 @@ def test_stars_without_a_parallax_are_at_the_distance_of_the_cluster(make_cluste
     members = derive(cluster.table, View())
     np.testing.assert_allclose(members.table["dist_pc"][:3], members.distance_pc)
     assert any("Put at the cluster's distance" in note and "3 stars" in note for note in members.notes)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1e-3, "across the line of sight"), (1e3, "would move at .*e")])
+def test_proper_motions_in_another_unit_are_noticed(make_cluster, factor, said):
+    table = make_cluster(distance=150.0, motion_error=0.1).table
+    for name in ("pmra", "pmdec", "pmra_error", "pmdec_error"):
+        table[name] *= factor
+    table.remove_column("radial_velocity")
+    with pytest.raises(CatalogError, match=f"{said}.*check that pmra and pmdec are in mas / yr"):
+        derive(table, View())
+
+
+@pytest.mark.parametrize("is_stated", [False, True])
+def test_a_radial_velocity_that_proper_motions_contradict_is_flagged(make_cluster, is_stated):
+    cluster = make_cluster(**HYADES, parallax_error=0.05, motion_error=0.1, radial_error=0.5)
+    truth = derive(cluster.table, View())
+    assert truth.caveats == ()
+    if is_stated:
+        members = derive(cluster.table, View(radial_velocity_kms=truth.radial_velocity_kms - 30))
+    else:
+        cluster.table["radial_velocity"] -= 30
+        members = derive(cluster.table, View())
+    [caveat] = members.caveats
+    assert "where the convergence of proper motions gives" in caveat
 
 
 def test_impossible_values_are_refused(make_cluster):

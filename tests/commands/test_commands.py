@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from starjax.__main__ import COMMANDS
-from starjax.commands import config_flag, predict
+from starjax.commands import cli, config_flag, predict
 from starjax.configs import common, dataset, grid
 from starjax.inference.predictor import NUM_DRAWS
 
@@ -73,6 +73,11 @@ def test_help_of_prediction_states_the_number_of_draws():
         (["train", "--confg=deep_sets"], "error: unknown option --confg, did you mean --config?"),
         (["predict"], "error: name a catalogue, as in starjax predict members.csv. All options"),
         (["report", "--run=a", "stray"], "error: unrecognized arguments: stray"),
+        (["predict", "a.csv", "--columns=ra=a", "--columns=ra=b"], "error: --columns is given twice."),
+        (
+            ["report", "--run=~no-such-user/a"],
+            "error: argument --run: '~no-such-user/a' begins with a variable that is not",
+        ),
     ],
 )
 def test_wrong_usage_ends_with_a_line_and_status_2(arguments, message):
@@ -87,6 +92,33 @@ def test_the_version():
     import starjax as package
 
     assert starjax("--version").stdout == f"starjax {package.__version__}\n"
+
+
+def test_help_without_docstrings_and_assertions():
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "starjax", "--help"], capture_output=True, check=False
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_options_that_are_paths_are_expanded(command):
+    for action in parser_of(command)._actions:
+        is_path = action.metavar in ("DIR", "FILE") or "--run" in action.option_strings
+        # Those of configs are expanded with the config.
+        if is_path and "config" not in action.dest:
+            assert action.type is cli.path, action.dest
+
+
+@pytest.mark.parametrize("given", ["~/run", "$HOME/run"])
+def test_paths_are_expanded_and_what_tables_cannot_contain_is_refused(given, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parser_of("predict").parse([given, f"--run={given}"]).catalog == "/home/me/run"
+    for path in ("am\udce9lie.csv", "crlf\r"):
+        for option in ("", "--out="):
+            with pytest.raises(SystemExit):
+                parser_of("predict").parse([option + path])
+            assert f"{path!r} contains a control character, or is not in UTF-8" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_slow():

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from starjax import errors
-from starjax.commands import train
+from starjax.commands import config_flag, train
+from starjax.configs import common, dataset
 
 OWN_CONFIG = """
 from starjax.configs import common
@@ -132,6 +133,36 @@ def test_a_bug_in_an_own_config_keeps_its_traceback(tmp_path, parse, new, error,
 def test_a_mistake_in_an_option_is_reported_with_the_option(parse, arguments, said):
     with pytest.raises(errors.ConfigError, match=said):
         parse("--config=deep_sets", *arguments)
+
+
+def test_paths_are_expanded(parse, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("OUTPUT_BASE", "~/runs")
+    (home / "mine.py").write_text(OWN_CONFIG)
+    config = parse("--config=~/mine.py", "--config.workdir=$HOME/run", "--config.data.dataset=~/data")
+    assert (config.output_base, config.workdir, config.data.dataset) == (
+        *(f"{home}/runs", f"{home}/run", f"{home}/data"),
+    )
+
+
+def test_fields_that_are_paths_exist_in_a_config_of_starjax():
+    fields = [*common.get_config(), *common.get_config().data, *dataset.get_config()]
+    assert set(config_flag.PATH_FIELDS) <= set(fields)
+
+
+@pytest.mark.parametrize("value", ["~no-such-user/x", "$NOT_SET/x", "crlf\r", "pr\udce9d"])
+def test_a_path_that_cannot_be_used_is_refused(parse, value):
+    for field in ("output_base", "init_from", "data.dataset"):
+        with pytest.raises(errors.ConfigError, match=rf"^config\.{field.split('.')[-1]}: "):
+            parse("--config=deep_sets", f"--config.{field}={value}")
+
+
+@pytest.mark.parametrize("option", ["--config=deep_sets", "--config.train.patience=3"])
+def test_an_option_given_twice_is_an_error(parse, option):
+    with pytest.raises(errors.ConfigError, match=f"^{option.split('=')[0]} is given twice$"):
+        parse("--config=deep_sets", "--config.train.patience=4", option)
 
 
 @pytest.mark.parametrize("argument", ["--config", "--config="])

@@ -191,7 +191,6 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
     [
         ("--columns=ra", "ra should be OURS=THEIRS"),
         ("--columns=ra=ra,ra=dec", "names ra twice"),
-        ("--out=pr\udce9d", "is not in UTF-8"),
         ("--centre=12", "RA,DEC in degrees"),
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),

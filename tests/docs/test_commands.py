@@ -36,7 +36,12 @@ starjax() {
         train) more+=(--config.train.max_epochs=2 --config.data.num_sample_per_snapshot=2) ;;
         grid) more+=(--config.base.train.max_epochs=2 --config.base.data.num_sample_per_snapshot=2) ;;
     esac
-    "$PYTHON" -m starjax "$@" "${more[@]}"
+    # Each option once: ours instead of those of the page.
+    local option given=()
+    for option in "$@"; do
+        [[ " ${more[*]%%=*} " == *" ${option%%=*} "* ]] || given+=("$option")
+    done
+    "$PYTHON" -m starjax "${given[@]}" "${more[@]}"
 }
 """
 _BLOCK = re.compile(

@@ -60,7 +60,8 @@ def test_flags_give_the_reason(changes, expected):
 
 def test_classical_masses_do_not_depend_on_the_features_of_the_run(member_list_file):
     table = member_list.read_member_list(member_list_file)
-    table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), 5.0, table["radial_velocity"])
+    filled = np.random.default_rng(0).normal(5, 0.1, len(table))
+    table["radial_velocity"] = np.where(np.isnan(table["radial_velocity"]), filled, table["radial_velocity"])
     table["radial_velocity_error"] = 3.0
     keys = ("y", "z", "vy", "vz"), ("x", "y", "z", "vx", "vy", "vz"), ("y", "z")
     view = View(clip=False)
@@ -116,6 +117,13 @@ def test_without_motions_there_are_no_classical_masses_and_no_flag(member_list_f
     assert not row["is_flagged"]
     row = predicted_row(derive_features(table, ("y", "z"), View()), ("y", "z"), caveats=("a caveat",))
     assert row["flags"] == "a caveat"
+
+
+def test_a_caveat_of_the_catalogue_flags_its_cluster(member_list_file):
+    members = derive_features(member_list.read_member_list(member_list_file), ("y", "z"), View())
+    assert members.caveats == ()
+    row = predicted_row(dataclasses.replace(members, caveats=("of its list",)), ("y", "z"))
+    assert row["flags"] == "of its list"
 
 
 def test_figures_of_clusters_have_distinct_names():

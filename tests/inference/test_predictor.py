@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
 from starjax.inference import prediction_files
 from starjax.inference.predictor import PredictorError, load_predictor
+from starjax.runtime.paths import PathError
 from starjax.training.run import train_and_test
 
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
@@ -55,6 +57,16 @@ def test_a_loaded_run_predicts_what_its_test_predicted(mixture, small):
         "num_star",
     ):
         np.testing.assert_allclose(found[name], tested[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_path_of_a_catalogue_is_expanded_or_refused(mixture, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    run = starjax.load(mixture.path)
+    for path in ("~/none.csv", Path("$HOME/none.csv")):
+        with pytest.raises(CatalogError, match=r"^/home/me/none\.csv: there is no such file"):
+            run.predict(path)
+    with pytest.raises(PathError, match="is not in UTF-8"):
+        run.predict("am\udce9lie.csv")
 
 
 def test_a_prediction_is_complete(mixture, stars):

@@ -141,6 +141,29 @@ def test_flipped_bits_are_refused_or_change_nothing(tmp_path):
         assert found == pickle.loads(content)  # the bit has no meaning
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pd.DataFrame({"name": pd.Categorical(["a"])}), r"category or datetime, .*: convert it to text"),
+        (
+            pd.DataFrame({"flag": pd.array([True, None])}),
+            r"type boolean, .*: convert it with \.astype\(bool\)",
+        ),
+        (pd.DataFrame({"n": pd.array([1, None])}), r"such as Int64, .*: convert it with \.astype\(int\)"),
+        (
+            pd.DataFrame({"x": pd.array([1.5, None])}),
+            r"such as Float64, .*: convert it with \.astype\(float\)",
+        ),
+        (pd.DataFrame({"x": [1]}, index=[["a"], ["b"]]), r"several levels, .*: remove it with \.reset_index"),
+        (pd.Series([1]), r"pandas\S*\.Series, .*: convert it to plain numbers, booleans or text"),
+    ],
+)
+def test_what_pandas_writes_and_we_do_not_read_is_named_with_the_mend(tmp_path, table, said):
+    joblib.dump(table, tmp_path / "t.joblib")
+    with pytest.raises(unpickle.ForbiddenGlobalError, match=rf"t\.joblib: it contains .*{said}"):
+        unpickle.load_pickle(tmp_path / "t.joblib", unpickle.TABLES)
+
+
 @pytest.mark.parametrize("compress", ["bz2", "xz", "lzma"])
 def test_a_compression_that_is_not_read_is_named(tmp_path, compress):
     joblib.dump({"a": 1}, tmp_path / "file.joblib", compress=(compress, 3))

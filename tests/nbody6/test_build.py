@@ -234,6 +234,23 @@ def test_a_logarithm_of_a_negative_is_refused_naming_the_key(config):
     assert not (build.Path(config.out) / "dataset_config.json").exists()
 
 
+def test_a_target_without_a_logarithm_in_a_given_shard_is_named(config, golden_folder):
+    config.caches, out = "", build.Path(config.out)
+    for split in split_manifest.SPLITS:
+        raw = shard.load_shard(golden_folder / f"raw-{split}-shard.npz")
+        if split == "val":
+            raw.target[2, raw.target_keys.index("total_mass_within_2x_r_tidal")] = 0
+        shard.save_shard(shard_path(out, "raw", split), raw)
+    with pytest.raises(build.BuildError, match=r"^raw-val-shard\.npz: snapshot 2, .* total_mass\S*=0, "):
+        build.build_dataset(config)
+
+
+def test_targets_of_which_a_logarithm_is_taken_have_lower_bounds(config):
+    config.target_keys = ("time", "r_tidal", "total_mass")
+    config.target_scalers = ((("time",), "log1p_minmax"), (("r_tidal",), "log10_minmax"))
+    assert build._lower_bounds(config) == {"time": -1, "r_tidal": 0, "total_mass": 0}
+
+
 def test_the_active_joblib_backend_is_used(config):
     class Counting(joblib._parallel_backends.ThreadingBackend):
         num_configured = 0

@@ -6,14 +6,17 @@ import pandas as pd
 import pytest
 
 from starjax.nbody6 import caches
+from starjax.runtime import paths
 
 RUN = "Rad12-zmet0002-M8-0088"
 FEATURES = ("x", "vx", "log_L_L_sol")
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
 
 
-def read(path, features=FEATURES, targets=TARGETS, min_stars=10, skip_bad=False):
-    return caches.read_simulation(path, RUN, caches.Selection(features, targets, min_stars, skip_bad))
+def read(path, features=FEATURES, targets=TARGETS, min_stars=10, skip_bad=False, **bounds):
+    return caches.read_simulation(
+        path, RUN, caches.Selection(features, targets, min_stars, skip_bad, **bounds)
+    )
 
 
 @pytest.fixture
@@ -149,11 +152,36 @@ def test_a_bad_target_is_named(tmp_path, cache):
         read(path, targets=("r_tidal",))
     with pytest.raises(caches.CacheError, match=r"density_center=\("):
         read(path, targets=("density_center",))
-    cache[50, 0, 0][time]["header"]["total_mass_within_2x_r_tidal"] = 0.0
-    with pytest.raises(caches.CacheError, match=r"total_mass_within_2x_r_tidal=0\.0 .* should be positive"):
-        read(write(tmp_path, cache), targets=("total_mass_within_2x_r_tidal",))
     with pytest.raises(caches.CacheError, match="has no metallicity in its header"):
         read(path, targets=("metallicity",))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bounds"),
+    [
+        ("total_mass_within_2x_r_tidal", 0.0, {}),
+        ("total_mass_within_2x_r_tidal", -1.0, {}),
+        ("total_mass_within_2x_r_tidal", 1e-60, {}),
+        ("r_tidal", -1.0, {"lower_bounds": {"r_tidal": -1.0}}),
+    ],
+)
+def test_a_target_without_a_logarithm_is_named_or_left_out(tmp_path, cache, key, value, bounds):
+    time, snapshot = next(iter(cache[50, 0, 0].items()))
+    snapshot["header"] = snapshot["header"] | {key: value}  # other positions share the header
+    path = write(tmp_path, cache)
+    with pytest.raises(caches.CacheError, match=rf"{key}={value} .* since its logarithm is taken$") as caught:
+        read(path, targets=(key,), **bounds)
+    assert f"{path}: snapshot {time} Myr at position (50, 0, 0) pc" in str(caught.value)
+    found = read(path, targets=(key,), skip_bad=True, **bounds)
+    assert found.skipped == (str(caught.value),)
+    assert found.shard.num_snapshot == 14
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb"])
+def test_the_name_of_a_cache_that_no_table_can_contain_is_refused(tmp_path, name):
+    (tmp_path / f"{name}-obs.joblib").touch()
+    with pytest.raises(paths.PathError, match="rename it"):
+        caches.find_caches(tmp_path)
 
 
 @pytest.mark.parametrize(

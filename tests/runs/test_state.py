@@ -12,6 +12,7 @@ from starjax.runs import integrity
 from starjax.runs.config_record import config_to_record
 from starjax.runs.directory import FORMAT, RunDirectory, RunDirectoryError
 from starjax.runs.state import RunState, RunStatus, inspect
+from starjax.runtime.paths import PathError
 
 RECORD = {
     "format": FORMAT,
@@ -142,3 +143,10 @@ def test_among_many_differences_the_data_set_and_the_first_fields_are_named(run_
     assert "another config: config.data.dataset: the files differ" in str(caught.value)
     assert str(caught.value).count(": stored ") == 5
     assert re.search(r"; and \d+ more\. Give the same values", str(caught.value))
+
+
+def test_a_folder_that_is_not_in_utf8_is_refused_before_training(tmp_path):
+    """Whoever named it: it may be the current one."""
+    run_dir = RunDirectory(tmp_path / "pr\udce9d" / "run")
+    with pytest.raises(PathError, match="is not in UTF-8"):
+        RunState(run_dir, RunStatus.ABSENT).check_trainable()

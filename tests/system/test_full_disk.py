@@ -35,12 +35,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def training(small, base):
+def training(small, base, name="run"):
     return [
         "--config=deep_sets",
         f"--config.data.dataset={small}",
         f"--config.output_base={base}",
-        "--config.name=run",
+        f"--config.name={name}",
         "--config.train.batch_size=32",
         "--config.train.max_epochs=3",
         "--config.data.num_sample_per_snapshot=4",
@@ -86,8 +86,7 @@ def test_a_run_on_a_full_disk_ends_with_a_message_and_resumes_when_there_is_room
     remount("ro")
     assert killing.run("train", training(small, disk), log, disk) == 0, log.read_text()
     assert "nothing to do" in log.read_text()
-    other = [*training(small, disk), "--config.name=other"]
-    assert killing.run("train", other, log, disk) == 1
+    assert killing.run("train", training(small, disk, "other"), log, disk) == 1
     assert f"{disk}/experiments is not a folder that can be written to" in ended_with(log)
 
 

@@ -101,9 +101,10 @@ def test_any_number_of_processes_resumes_a_run_to_the_same_result(small, tmp_pat
 def finished(small, tmp_path_factory):
     """Where a finished run is, and the options that it was trained with."""
     base = tmp_path_factory.mktemp("finished")
-    fields = {"train.max_epochs": 1, "optim.warmup_epochs": 0, "train.batch_size": 32}
+    fields = {"train.max_epochs": 1, "optim.warmup_epochs": 0}
     config = deep_sets.get_config()
     config.output_base, config.data.dataset, config.name = str(base), str(small), "run"
+    config.train.batch_size = 32  # as in every command of `many_of`
     config.update_from_flattened_dict(fields)
     train_and_test(config)
     return base, [f"--config.{name}={value}" for name, value in fields.items()]

@@ -86,6 +86,9 @@ METHODS = {
     "quantile": ("linear", "quantile"),
 }
 
+# Values that the argument of a curve must exceed.
+LOWER_BOUNDS = {"log10": 0.0, "log1p": -1.0}
+
 
 class ScalerError(errors.StarjaxError):
     """A scaler that cannot be fitted or read; the message names the columns or the file."""

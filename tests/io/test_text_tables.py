@@ -1,0 +1,94 @@
+"""Text tables in the forms of other programs are read, or named."""
+
+import numpy as np
+import pytest
+from astropy.io import ascii as astropy_ascii
+from astropy.table import Table
+
+from starjax.io import tables, text_tables
+
+NAMES = ["source_id", "ra", "dec", "name"]
+ROWS = [["5", "10.5", "-0.25", "Plêiades"], ["6", "11.125", "", "B, C"], ["7", "1.25e1", "0.5", "-"]]
+
+
+def written(separator, *, comment="", decimal=".", units="", dashes=False):
+    rows = [[value.replace(".", decimal) for value in row] for row in ROWS]
+    rows = [[f'"{value}"' if separator in value else value for value in row] for row in rows]
+    lines = [NAMES, *([units.split(" ")] if units else []), *([["---"] * 4] if dashes else []), *rows]
+    return "\n".join([comment + separator.join(lines[0]), *map(separator.join, lines[1:])]) + "\n"
+
+
+DIALECTS = {
+    "comma": written(","),
+    "semicolon": written(";"),
+    "tab": written("\t"),
+    "bar": written("|"),
+    "spreadsheet": "sep=;\n" + written(";"),
+    "decimal commas": written(";", decimal=","),
+    "header in a comment": "# of a paper\n#\n" + written(",", comment="# "),
+    "units": written(",", units="- deg deg "),
+    "VizieR": "#\n#   VizieR\n#\n" + written("|", units=" deg deg ", dashes=True) + "\n#END#\n",
+    "VizieR, tabs": "#INFO\tx=1\n\n" + written("\t", units=" deg deg ", dashes=True),
+    "comments between": written(",").replace("6,", "# note\n6,"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects(tmp_path, dialect, encoding):
+    (tmp_path / "list.csv").write_bytes(DIALECTS[dialect].encode(encoding))
+    found, _ = tables.load_table(tmp_path / "list.csv")
+    assert found.colnames == NAMES
+    assert [[value.strip() for value in row] for row in found] == [
+        [value.replace("B, C", row[3]) for value in row] for row in ROWS
+    ]
+    if "units" in dialect or "VizieR" in dialect:
+        assert [str(found[name].unit) for name in NAMES] == ["None", "deg", "deg", "None"]
+
+
+@pytest.mark.parametrize("form", ["basic", "commented_header", "tab", "csv"])
+def test_what_astropy_writes(form):
+    table = Table({"ra": [1.5, 2.5, 1e-7], "dec": [3.0, 4.0, 5.0], "name": ["a b", "c", "d"]})
+    lines = []
+    astropy_ascii.write(table, Lines(lines), format=form)
+    found = text_tables.read("".join(lines))
+    assert [list(map(str, row)) for row in found] == [list(map(str, row)) for row in table]
+
+
+class Lines:
+    """A file whose text goes to a list."""
+
+    def __init__(self, texts):
+        self.write = texts.append
+
+
+def test_commas_between_thousands_are_not_decimal():
+    found = text_tables.read("ra;dec;note\n1.5;2.5;1,234\n")
+    assert list(found[0]) == ["1.5", "2.5", "1,234"]
+    assert text_tables.read("ra;name\n1;a,b\n2;1,5\n")["name"].tolist() == ["a,b", "1,5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# of a paper\n1.5,2\n", "numbers where the names of the columns should be"),
+        (b"# ra,dec,pmra\n1.5,2\n", "numbers where the names of the columns should be"),
+        (b"# nothing else\n", "is empty"),
+        (b"ra;dec\n1,5;2\n3\n", "has 1 values in row 2, but 2 column names: .* a semicolon too few"),
+        (b"ra\tdec\n1\t2\t3\n", "has 3 values in row 1, but 2 column names: .* a tab too few"),
+        (b"ra,dec\n1,5,2,5\n", "has 4 values in row 1, but 2 column names"),
+        (b"ra,dec\ndeg,m*10**99999999\n1,2\n", "has a unit 'm"),
+        (b"ra,dec\n1,2\n#++++ truncated result (the maximum of 50 rows)\n", "says that it lacks stars"),
+        (bytes(range(256)), "is not text in UTF-8, UTF-16 or Latin-1"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, content, said):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(tables.FileError, match=said):
+        tables.load_table(tmp_path / "list.txt")
+
+
+def test_stars_without_numbers_are_not_units():
+    found = text_tables.read("ra,dec,name\nnan,,star\n1,2,b\n")
+    assert len(found) == 2
+    np.testing.assert_array_equal(found["name"], ["star", "b"])
