@@ -14,7 +14,8 @@ from astropy.coordinates import SkyCoord
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from starjax.catalogs import column_values, photometry, sky_frames
+from starjax.catalogs import column_values, sky_frames
+from starjax.gaia import photometry
 
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.

@@ -7,11 +7,12 @@ import pandas as pd
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import column_values, photometry
+from starjax.catalogs import column_values
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View, uses_distance
-from starjax.catalogs.photometry import Luminosities
+from starjax.gaia import photometry
+from starjax.gaia.photometry import Luminosities
 
 # A table from the Gaia archive has some 150 columns.
 _MAX_COLUMNS_NAMED = 12

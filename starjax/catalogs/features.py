@@ -8,7 +8,7 @@ from astropy.stats import mad_std
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import dropped_stars, feature_notes, fill_values, member_list, photometry, sky_frames
+from starjax.catalogs import dropped_stars, feature_notes, fill_values, member_list, sky_frames
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.membership import (
@@ -20,6 +20,7 @@ from starjax.catalogs.membership import (
     select_members,
 )
 from starjax.catalogs.shared_values import use_shared_values
+from starjax.gaia import photometry
 
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
 _PHOTOMETRY = "phot_g_mean_mag and bp_rp"

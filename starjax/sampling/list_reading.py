@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from starjax import quantities
-from starjax.catalogs import photometry
+from starjax.gaia import photometry
 from starjax.ops import medians
 from starjax.sampling.measured_stars import MemberList
 from starjax.sampling.observer_settings import Observer

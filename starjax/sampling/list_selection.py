@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from starjax import quantities
-from starjax.catalogs import photometry
-from starjax.gaia import extinction, uncertainties
+from starjax.gaia import extinction, photometry, uncertainties
 from starjax.ops import fusion, interpolation, medians, random
 from starjax.sampling import viewpoint
 from starjax.sampling.measured_stars import MemberList

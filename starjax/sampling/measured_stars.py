@@ -21,7 +21,7 @@ _EDGE, _BY_CONTRAST = 0.18, 0.25
 _MISSION_YR = 5.0
 _PC_PER_AU = np.pi / 648_000
 # The colours BP-RP by which real dwarfs are redder than simulated ones of the same magnitude [mag], on a grid
-# of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `catalogs.photometry`), and for F to K
+# of simulated colours: from the dwarfs of Pecaut & Mamajek 2013 (see `gaia.photometry`), and for F to K
 # stars from the Pleiades. The simulations' tracks are a little too blue, and the atmospheres of their cool
 # stars lack absorption in BP. Hot stars are not corrected: at one temperature (8,000 and 10,000 K) they are
 # already 0.02 to 0.03 mag redder than Pecaut & Mamajek's dwarfs, whose magnitudes are no measure, since most

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starjax.catalogs import photometry
+from starjax.gaia import photometry
 
 
 def test_the_sun():
