@@ -2,10 +2,10 @@
 
     python -m benchmarks.real_sky --lists=members.csv.gz --literature=literature.csv --run=DIR --out=FOLDER
 
-The lists are a member catalogue of all clusters, with a column `cluster`, in the names of the Gaia archive or
-of VizieR. The literature is a CSV file with a row per cluster: `cluster`, `log_age_yr`, `mass_msun` and its
-error `mass_error_msun`, the extinction `extinction_v_mag` and its error, which the model is told, and
-`is_age_placeholder`, True for ages that are not measured. All but `cluster` may be absent or empty.
+The lists are a member catalogue of all clusters, with a column `cluster`. The literature is a CSV file with a
+row per cluster: `cluster`, `log_age_yr`, `mass_msun` and its error `mass_error_msun`, the extinction
+`extinction_v_mag` and its error, which the model is told, and `is_age_placeholder`, True for ages that are
+not measured. All but `cluster` may be absent or empty.
 
 The figures of a set of clusters: number; bias, the median of log10(predicted / literature); scatter about it,
 1.48 times the median absolute deviation; Pearson's correlation of the logarithms; and the fraction of 68 and
@@ -24,12 +24,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
 import starjax
 from benchmarks import real_sky_figure, report
 from starjax import errors, quantities
-from starjax.catalogs import member_list
 from starjax.catalogs.membership import View
 from starjax.evaluation.calibration import LEVEL_NAMES, LEVELS, PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
@@ -40,24 +38,6 @@ from starjax.runtime import devices
 
 # The model's targets, by what the tables here call them.
 TARGETS = {"age": "time", "mass": quantities.MASS}
-# The columns of a list by ours: those of the Gaia archive and of VizieR. The first that the list has is used.
-COLUMNS = {
-    "source_id": ("source_id", "Source"),
-    "cluster": ("cluster", "Cluster"),
-    "ra": ("ra", "RA_ICRS"),
-    "dec": ("dec", "DE_ICRS"),
-    "parallax": ("parallax", "Plx"),
-    "parallax_error": ("parallax_error", "e_Plx"),
-    "pmra": ("pmra", "pmRA"),
-    "pmra_error": ("pmra_error", "e_pmRA"),
-    "pmdec": ("pmdec", "pmDE"),
-    "pmdec_error": ("pmdec_error", "e_pmDE"),
-    "radial_velocity": ("radial_velocity", "dr2_radial_velocity", "RV", "RVDR2"),
-    "radial_velocity_error": ("radial_velocity_error", "dr2_radial_velocity_error", "e_RV", "e_RVDR2"),
-    "phot_g_mean_mag": ("phot_g_mean_mag", "Gmag"),
-    "bp_rp": ("bp_rp", "BP-RP", "BPRP"),
-    "membership_probability": ("membership_probability", "Pmemb", "proba", "Proba"),
-}
 # Of Gaia EDR3 and DR3 at the magnitudes of most members (Lindegren et al. 2021, A&A 649, A4, figure 5).
 ZERO_POINT_MAS = -0.04
 # Edges of the bins of age [Myr].
@@ -68,19 +48,6 @@ FLOOR = 0.1
 
 class RealSkyError(errors.StarjaxError):
     """A table that cannot be compared."""
-
-
-def column_names(table: Table) -> dict[str, str]:
-    """Return the table's names of its columns by ours, for `Predictor.predict`."""
-    known = {*member_list.column_units(), *member_list.IDENTITIES}
-    found = {}
-    for ours, names in COLUMNS.items():
-        theirs = next((name for name in names if name in table.colnames), None)
-        if ours in known and theirs:
-            found[ours] = theirs
-    if "cluster" not in found:
-        raise RealSkyError(f"the lists have no column cluster; they have {', '.join(table.colnames)}")
-    return found
 
 
 def read_literature(path: Path) -> pd.DataFrame:
@@ -252,7 +219,7 @@ def run_command() -> None:
     literature = read_literature(Path(arguments.literature))
     table, digest = tables.load_table(Path(arguments.lists))
     predictor = starjax.load(arguments.run)
-    prediction = predictor.predict(table, columns=column_names(table), views=literature_views(literature))
+    prediction = predictor.predict(table, views=literature_views(literature))
     rows = compare(prediction, literature)
     summary = summarize(rows, arguments.age_error)
     is_inside = is_in_training_range(rows, predictor.reference)

@@ -22,6 +22,12 @@ _FASTEST_EXPANSION = 0.1
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
+def describe_recognized(table: Table) -> str:
+    """Return a sentence that says what the columns with names unlike ours were taken for."""
+    names = ", ".join(f"{theirs} as {ours}" for ours, theirs in table.meta["recognized"].items())
+    return f"Columns recognized: {names}." if names else ""
+
+
 def describe_unused(table: Table) -> str:
     """Return a sentence that names the columns without use, since one may be meant under another name."""
     unused = table.meta["unused"]

@@ -127,7 +127,6 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         *feature_notes.describe_geometry(stars, geometry, view, keys),
         *feature_notes.describe_luminosities(stars, luminosities, view, keys),
         *feature_notes.describe_photometry(view, keys),
-        unused,
     ]
     return ClusterMembers(
         feature=members[list(keys)].to_numpy(np.float64),

@@ -18,7 +18,7 @@ _MEASURED = {
     "pmdec": (-900, 900),
     "radial_velocity": (-990, 990),
     "distance": (0, np.inf),
-    "phot_g_mean_mag": (-2, 40),
+    **dict.fromkeys(("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"), (-2, 40)),
     "bp_rp": (-2, 9),
     "log_L_L_sol": (-9, 9),
     "membership_probability": (0, 100),  # or in percent
@@ -27,7 +27,7 @@ _MEASURED_ERROR = (0, 90)
 # Nines, -1 where nothing is negative, the smallest of 16 bits, and what ends in many zeros.
 _LOOKS_FILLED = re.compile(r"9+(\.9+)?|1|32768|.*e\+\d+")
 # No star of a cluster has exactly this.
-_NEVER_ZERO = ("parallax", "distance", "phot_g_mean_mag")
+_NEVER_ZERO = ("parallax", "distance", "phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag")
 # Zeros in all columns of a group are a measurement only if they have an error.
 _ZERO_TOGETHER = (("radial_velocity",), ("pmra", "pmdec"))
 # A colour of zero is as good as others, and fills if it is in so many rows, and so much more frequent.

@@ -3,7 +3,8 @@
 A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
-its `sha256` if it was read from one, and the `unused` columns.
+its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, and the
+`unused` ones.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from astropy import units as u
 from astropy.table import Column, Table
 
 from starjax import quantities
-from starjax.catalogs import column_values, fill_values
+from starjax.catalogs import column_names, column_values, fill_values
 from starjax.catalogs.column_values import CatalogError
 from starjax.io import tables
 
@@ -34,9 +35,12 @@ GAIA_UNITS = {
     "distance": u.pc,
     "distance_error": u.pc,
     "phot_g_mean_mag": u.mag,
+    "phot_bp_mean_mag": u.mag,
+    "phot_rp_mean_mag": u.mag,
     "bp_rp": u.mag,
 }
 IDENTITIES = ("source_id", "cluster")
+PROBABILITY = "membership_probability"
 # The name of the packaged catalogue, and its file.
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
 # Half of the stars of any cluster lie farther than this from its median declination.
@@ -70,20 +74,22 @@ def find_member_list(name: Path | str) -> Path:
 def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
     """Read a member catalogue: text, ECSV, Parquet, FITS or VOTable, by the extension of its name.
 
-    A further .gz is allowed. Of several tables in a file the first one with positions is read. Units that the
-    file states are converted. Columns without a unit are in those of `column_units`.
+    A further .gz is allowed. Of several tables in a file the first one with positions is read. Names of the
+    usual catalogues are recognized (see `column_names`). Units that the file states are converted. Columns
+    without a unit are in those of `column_units`.
 
     Args:
-      columns: the file's names by starjax's, where they differ: {'ra': 'RAJ2000'}.
+      columns: the file's names by starjax's, where they are not recognized: {'ra': 'alpha'}.
 
     Raises:
       CatalogError: the file is missing, damaged or of an unknown format; a column is missing, repeated, or
         in a unit of another kind; a value is not a number, infinite, or impossible.
     """
     path = Path(path)
-    position = [columns.get(ours, ours) for ours in ("ra", "dec")]
     try:
-        table, digest = tables.load_table(path, lambda names: set(position) <= set(names))
+        table, digest = tables.load_table(
+            path, lambda names: len(column_names.match(names, ("ra", "dec"), {}) | dict(columns)) > 1
+        )
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     found = check_member_list(table, str(path), columns)
@@ -107,7 +113,11 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
     if len(table) == 0:
         raise CatalogError(f"{name} has no stars")
     unused = [column for column in table.colnames if column not in theirs_by_ours.values()]
-    found = Table({"row": np.arange(1, len(table) + 1)}, meta={"file": name, "unused": unused})
+    recognized = {
+        ours: theirs for ours, theirs in theirs_by_ours.items() if theirs not in (ours, columns.get(ours))
+    }
+    meta = {"file": name, "recognized": recognized, "unused": unused}
+    found = Table({"row": np.arange(1, len(table) + 1)}, meta=meta)
     for ours, theirs in theirs_by_ours.items():
         where = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
         if not isinstance(table[theirs], Column | u.Quantity):
@@ -120,12 +130,25 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
             values = column_values.read_numbers(table[theirs], where)
             if table[theirs].unit not in (None, units[ours]):
                 values = column_values.convert_unit(values, table[theirs].unit, ours, units[ours], where)
+            if ours == PROBABILITY and np.nanmax(values, initial=0) > 1:
+                values /= 100  # they are in percent
             found[ours] = Column(values, unit=units[ours])
             fill_values.remove(found, ours, fill_values.find(ours, values))
             column_values.check_values(ours, np.asarray(found[ours]), where)
     fill_values.remove_zeros(found)
+    _derive_colour(found)
     _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
     return found
+
+
+def _derive_colour(table: Table) -> None:
+    """Set the colour of stars that have none from their magnitudes BP and RP."""
+    if {"phot_bp_mean_mag", "phot_rp_mean_mag"} <= set(table.colnames):
+        derived = table["phot_bp_mean_mag"] - table["phot_rp_mean_mag"]
+        if "bp_rp" not in table.colnames:
+            table["bp_rp"] = Column(np.full(len(table), np.nan), unit=u.mag)
+        is_missing = np.isnan(table["bp_rp"])
+        table["bp_rp"][is_missing] = derived[is_missing]
 
 
 def _as_table(table: Table | pd.DataFrame, name: str) -> Table:
@@ -169,16 +192,25 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
             f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
             f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
-    # A column that is named takes precedence over one that happens to have our name.
-    wanted = {ours: ours for ours in known} | dict(columns)
-    required = [*columns.values(), wanted["ra"], wanted["dec"]]
+    found = column_names.match(table.colnames, known, columns)
+    if "cluster" not in found and (of_clusters := _names_of_clusters(table)):
+        found["cluster"] = of_clusters
+    required = [*columns.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
     absent = [theirs for theirs in required if theirs not in table.colnames]
     if absent:
         raise CatalogError(
             f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has "
             f"{', '.join(table.colnames):.2000}: say which is which by columns (--columns=ra=RAJ2000)"
         )
-    return {ours: theirs for ours, theirs in wanted.items() if theirs in table.colnames}
+    return found
+
+
+def _names_of_clusters(table: Table) -> str:
+    """Return the column `Name` if it names clusters, and not stars; otherwise ''."""
+    for name in table.colnames:
+        if name.lower() == "name" and len(table) >= quantities.MIN_STARS * pd.Series(table[name]).nunique():
+            return name
+    return ""
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:

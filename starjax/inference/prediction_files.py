@@ -196,6 +196,8 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
             row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", flagged
         )
     log.console(110).print(summary)
+    for note in prediction.notes:
+        print(note)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
             print(f"{row['cluster']}, flagged: {row['flags']}")

@@ -34,6 +34,7 @@ class Prediction:
       posterior: the distributions behind the table.
       refused: by cluster, the reason why it cannot be predicted.
       unmatched: clusters of which something was stated, but of which the catalogue has no stars.
+      notes: which columns of the catalogue were used, in sentences.
     """
 
     table: pd.DataFrame
@@ -41,6 +42,7 @@ class Prediction:
     posterior: Posterior = dataclasses.field(repr=False)
     refused: dict[str, str]
     unmatched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prediction_table(

@@ -12,7 +12,7 @@ from astropy.table import Table
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.catalogs import cluster_table, member_list
+from starjax.catalogs import cluster_table, feature_notes, member_list
 from starjax.catalogs.features import ClusterMembers, derive_features
 from starjax.catalogs.membership import View
 from starjax.datasets.dataset import BUNDLES
@@ -158,7 +158,8 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        return Prediction(predictions, members, posterior, refused, unmatched)
+        notes = feature_notes.describe_recognized(stars), feature_notes.describe_unused(stars)
+        return Prediction(predictions, members, posterior, refused, unmatched, tuple(filter(None, notes)))
 
     def posterior(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
         """Return the posterior of clusters from the physical features of their stars.

@@ -71,7 +71,7 @@ def test_columns_by_other_names(tmp_path):
     np.testing.assert_allclose(found["ra"], table["RAJ2000"])
     np.testing.assert_array_equal(found["source_id"], IDENTITIES)
     with pytest.raises(
-        column_values.CatalogError, match=r"members\.csv has no column RA, dec; it has Gaia, RAJ2000"
+        column_values.CatalogError, match=r"members\.csv has no column RA; it has Gaia, RAJ2000"
     ):
         member_list.read_member_list(path, {"ra": "RA"})
     with pytest.raises(
@@ -101,7 +101,7 @@ def test_columns_by_other_names(tmp_path):
         ("ra,dec\n", "has no stars"),
         ("", "is empty"),
         ("# nothing else\n", "is empty"),
-        ("ra,Dec\n1,2\n", "has no column dec; it has ra, Dec"),
+        ("ra,b\n1,2\n", "has no column dec; it has ra, b"),
         ("ra,dec,source_id\n1,2,4.61e18\n", "column source_id holds floating-point numbers"),
         ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
     ],
@@ -150,9 +150,10 @@ def test_clusters_are_in_the_order_of_the_catalogue(tmp_path):
 
 def test_unused_columns_are_named():
     table = stars()
-    table["RV"], table["BP-RP"] = 1.0, 0.5
-    assert member_list.check_member_list(table, "here").meta["unused"] == ["name", "RV", "BP-RP"]
-    assert member_list.check_member_list(table, "here", {"bp_rp": "BP-RP"}).meta["unused"] == ["name", "RV"]
+    table["speed"], table["colour"] = 1.0, 0.5
+    assert member_list.check_member_list(table, "here").meta["unused"] == ["name", "speed", "colour"]
+    found = member_list.check_member_list(table, "here", {"bp_rp": "colour"})
+    assert found.meta["unused"] == ["name", "speed"]
 
 
 def test_radians_are_noticed():
@@ -256,6 +257,7 @@ def listed():
         table[name] = MaskedColumn(table[name], mask=np.arange(60) == row)
     table["source_id"] = IDENTITIES[0] + np.arange(60)
     table.remove_column("row")
+    table.meta.clear()
     for row in (10, 11):
         table.add_row(table[row])
     table["pmra"][-1] = np.ma.masked

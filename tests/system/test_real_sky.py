@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from astropy.table import Table
 from matplotlib.transforms import Bbox
 
 from benchmarks import real_sky, real_sky_figure
@@ -77,17 +76,6 @@ def test_the_command_compares_all_clusters_that_it_can(pair, mixture, tmp_path, 
     assert [row["n"] for row in content["summary"] if row["clusters"] == "all"] == [1, 1]
     assert content["flags"]["all"]["n"] == 3
     assert (out / "real_sky.png").stat().st_size > 10_000
-
-
-def test_columns_of_the_gaia_archive_and_of_vizier_are_recognized():
-    archive = Table({name: [1.0] for name in (*VIZIER, "cluster", "dr2_radial_velocity", "ruwe")})
-    assert real_sky.column_names(archive) == {name: name for name in (*VIZIER, "cluster")} | {
-        "radial_velocity": "dr2_radial_velocity"
-    }
-    vizier = Table({name: [1.0] for name in (*VIZIER.values(), "Cluster")})
-    assert real_sky.column_names(vizier) == VIZIER | {"cluster": "Cluster"}
-    with pytest.raises(real_sky.RealSkyError, match="no column cluster"):
-        real_sky.column_names(Table({"ra": [1.0]}))
 
 
 def test_placeholders_missing_values_and_zero_errors_are_not_known(pair):

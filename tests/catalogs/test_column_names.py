@@ -1,0 +1,132 @@
+"""Names of columns: those of the catalogues of today are recognized, and doubtful ones are asked for."""
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from starjax.catalogs import column_names, member_list
+from starjax.catalogs.column_values import CatalogError
+
+OURS = (*member_list.column_units(), *member_list.IDENTITIES)
+# Columns of published catalogues, and what they are.
+VIZIER_EDR3 = (
+    "_RAJ2000 _DEJ2000 RA_ICRS e_RA_ICRS DE_ICRS e_DE_ICRS Source Plx e_Plx PM pmRA e_pmRA pmDE e_pmDE RUWE "
+    "FG e_FG Gmag e_Gmag BPmag RPmag BP-RP RVDR2 e_RVDR2 GmagCorr"
+)
+HUNT_REFFERT = (
+    "Name ID GaiaDR3 Prob RA_ICRS DE_ICRS GLON GLAT pmRA e_pmRA pmDE e_pmDE Plx e_Plx Gmag "
+    "BPmag RPmag BP-RP RV e_RV"
+)
+CANTAT_GAUDIN = "RA_ICRS DE_ICRS GLON GLAT Plx pmRA* pmDE Gmag BP-RP Proba Cluster GaiaDR2"
+GAIA_DR2 = (
+    "solution_id designation source_id ra ra_error dec dec_error parallax parallax_error pmra pmra_error "
+    "pmdec pmdec_error phot_g_mean_mag phot_bp_mean_mag phot_rp_mean_mag bp_rp radial_velocity "
+    "radial_velocity_error"
+)
+UNIFIED = (
+    "name Source RA_ICRS DE_ICRS GLON GLAT Plx e_Plx pmRA e_pmRA pmDE e_pmDE RV e_RV "
+    "Gmag BP-RP e_Gmag e_BP-RP probs"
+)
+ASTROMETRY = {
+    "ra": "RA_ICRS",
+    "dec": "DE_ICRS",
+    "parallax": "Plx",
+    "parallax_error": "e_Plx",
+    "pmra": "pmRA",
+    "pmra_error": "e_pmRA",
+    "pmdec": "pmDE",
+    "pmdec_error": "e_pmDE",
+    "bp_rp": "BP-RP",
+}
+MAGNITUDES = {"phot_bp_mean_mag": "BPmag", "phot_rp_mean_mag": "RPmag"}
+VELOCITIES = {"radial_velocity": "RV", "radial_velocity_error": "e_RV"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            VIZIER_EDR3,
+            ASTROMETRY
+            | MAGNITUDES
+            | {"source_id": "Source", "phot_g_mean_mag": "GmagCorr"}
+            | {"radial_velocity": "RVDR2", "radial_velocity_error": "e_RVDR2"},
+        ),
+        (
+            HUNT_REFFERT,
+            ASTROMETRY
+            | MAGNITUDES
+            | VELOCITIES
+            | {"source_id": "GaiaDR3", "phot_g_mean_mag": "Gmag", "membership_probability": "Prob"},
+        ),
+        (
+            CANTAT_GAUDIN,
+            {ours: theirs for ours, theirs in ASTROMETRY.items() if not ours.endswith("_error")}
+            | {"pmra": "pmRA*", "source_id": "GaiaDR2", "cluster": "Cluster", "phot_g_mean_mag": "Gmag"}
+            | {"membership_probability": "Proba"},
+        ),
+        (
+            UNIFIED,
+            ASTROMETRY
+            | VELOCITIES
+            | {"source_id": "Source", "phot_g_mean_mag": "Gmag", "membership_probability": "probs"},
+        ),
+        (GAIA_DR2, {name: name for name in GAIA_DR2.split() if name in OURS}),
+    ],
+)
+def test_catalogues_are_recognized_whatever_their_case(names, expected):
+    for change in (str, str.lower, str.upper):
+        changed = {ours: change(theirs) for ours, theirs in expected.items()}
+        assert column_names.match([change(name) for name in names.split()], OURS, {}) == changed
+
+
+def test_endings_of_joined_tables_are_recognized_and_two_of_them_asked_for():
+    assert column_names.match(["ra_1", "dec_x", "Plx_2"], OURS, {}) == {
+        "ra": "ra_1",
+        "dec": "dec_x",
+        "parallax": "Plx_2",
+    }
+    with pytest.raises(CatalogError, match=r"^ra_1 and ra_2 could both be ra: .*\(--columns=ra=ra_1\)"):
+        column_names.match(["ra_1", "ra_2", "dec"], OURS, {})
+    assert column_names.match(["ra_1", "ra_2"], OURS, {"ra": "ra_2"}) == {"ra": "ra_2"}
+    assert column_names.match(["ra", "ra_2"], OURS, {}) == {"ra": "ra"}
+    with pytest.raises(CatalogError, match=r"^Prob and Pmemb could both be membership_probability"):
+        column_names.match(["Prob", "Pmemb"], OURS, {})
+
+
+def test_our_names_and_stated_ones_come_first():
+    names = ["ra", "RA", "RA_ICRS", "alpha", "dec"]
+    assert column_names.match(names, OURS, {}) == {"ra": "ra", "dec": "dec"}
+    assert column_names.match(names, OURS, {"ra": "alpha"}) == {"ra": "alpha", "dec": "dec"}
+    with pytest.raises(CatalogError, match=r"^Ra and RA could both be ra"):
+        column_names.match(["Ra", "RA"], OURS, {})
+
+
+def check(**columns):
+    table = Table({"RA_ICRS": np.linspace(10, 11, 20), "DE_ICRS": np.linspace(50, 51, 20), **columns})
+    return member_list.check_member_list(table, "members")
+
+
+def test_a_name_is_that_of_clusters_if_many_stars_share_it():
+    shared = check(Name=["A"] * 10 + ["B"] * 10)
+    assert list(member_list.split_clusters(shared)) == ["A", "B"]
+    of_stars = check(Name=[f"star {i}" for i in range(20)])
+    assert of_stars.meta["unused"] == ["Name"]
+    assert of_stars.meta["recognized"] == {"ra": "RA_ICRS", "dec": "DE_ICRS"}
+
+
+def test_colours_are_taken_from_the_magnitudes_where_there_are_none():
+    bp, rp, colour = np.full(20, 15.0), np.full(20, 14.25), np.full(20, 0.5)
+    colour[3] = np.nan
+    np.testing.assert_array_equal(check(BPmag=bp, RPmag=rp)["bp_rp"], 0.75)
+    found = check(**{"BPmag": bp, "RPmag": rp, "BP-RP": colour})["bp_rp"]
+    assert found[3] == 0.75
+    assert (np.delete(found, 3) == 0.5).all()
+    bp[5] = -999.0
+    assert np.isnan(check(BPmag=bp, RPmag=rp)["bp_rp"][5])
+
+
+def test_probabilities_in_percent_are_fractions():
+    percent = np.linspace(0, 100, 20)
+    np.testing.assert_allclose(check(Pmemb=percent)["membership_probability"], percent / 100)
+    np.testing.assert_array_equal(check(Pmemb=percent / 100)["membership_probability"], percent / 100)
