@@ -8,6 +8,7 @@ from starjax.commands import cli
 
 # The packaged model that is used unless a run is named.
 DEFAULT_MODEL = "gaia"
+MAX_FIGURES_NAMED = 5
 
 
 class PredictError(errors.StarjaxError):
@@ -101,7 +102,15 @@ def main(arguments: argparse.Namespace) -> None:
     prediction = run.predict(arguments.catalog, view, num_draws, columns, views)
     written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)
     prediction_files.print_prediction(prediction, run)
-    print(f"wrote {out} with {', '.join(path.name for path in written)}")
+    print(f"wrote {out} with {_shortened([path.name for path in written])}")
+
+
+def _shortened(names: list[str]) -> str:
+    """Return the names of the files that were written; of many figures only the number."""
+    figures = [name for name in names if name.endswith(".png")]
+    if len(figures) > MAX_FIGURES_NAMED:
+        names = [*(name for name in names if name not in figures), f"{len(figures)} figures"]
+    return ", ".join(names)
 
 
 def _default_model() -> str:

@@ -208,3 +208,9 @@ def test_invalid_options_are_an_error(mixture, tmp_path, option, said):
             option,
         )
     assert not (tmp_path / "o").exists()
+
+
+def test_many_figures_are_counted_and_not_named():
+    tables, figures = ["prediction.csv", "stars.parquet"], [f"{i}.png" for i in range(6)]
+    assert predict._shortened([*tables, *figures[:2]]) == "prediction.csv, stars.parquet, 0.png, 1.png"
+    assert predict._shortened([*tables, *figures]) == "prediction.csv, stars.parquet, 6 figures"
