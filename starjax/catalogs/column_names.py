@@ -45,36 +45,53 @@ def match(names: Sequence[str], known: Iterable[str], stated: Mapping[str, str])
     Raises:
       CatalogError: two columns could be the same one of ours.
     """
-    free = [name for name in names if name not in stated.values()]
-    found = {ours: _find(ours, free) for ours in known if ours not in stated}
-    return {ours: theirs for ours, theirs in found.items() if theirs} | dict(stated)
+    found = dict(stated)
+    # Errors last: they are those of the columns that were found.
+    for ours in sorted(known, key=lambda ours: ours.endswith("_error")):
+        candidates = [] if ours in found else _candidates(ours, names, found)
+        if len(candidates) > 1:
+            raise CatalogError(
+                f"{' and '.join(candidates)} could both be {ours}: say which by columns "
+                f"(--columns={ours}={candidates[0]})"
+            )
+        if candidates:
+            found[ours] = candidates[0]
+    return found
 
 
-def _find(ours: str, names: Sequence[str]) -> str:
-    """Return the column of a catalogue that is ours; '' if there is none."""
-    if ours in names:
-        return ours
-    bare = [_ENDING.sub("", name.lower()) for name in names]
-    for rank in ((ours,), *_ranks(ours)):
-        # A name without an ending is preferred to those that tables were joined with.
-        for spelled in ([name.lower() for name in names], bare):
-            candidates = [name for name, spelling in zip(names, spelled, strict=True) if spelling in rank]
-            if len(candidates) > 1:
-                raise CatalogError(
-                    f"{' and '.join(candidates)} could both be {ours}: say which by columns "
-                    f"(--columns={ours}={candidates[0]})"
-                )
-            if candidates:
-                return candidates[0]
-    return ""
+def has(names: Sequence[str], wanted: Iterable[str], stated: Mapping[str, str]) -> bool:
+    """Return whether a table has all columns that are stated, and one or more for each wanted one of ours."""
+    others = [ours for ours in wanted if ours not in stated]
+    return set(stated.values()) <= set(names) and all(_candidates(ours, names, stated) for ours in others)
 
 
-def _ranks(ours: str) -> tuple[tuple[str, ...], ...]:
-    if not ours.endswith("_error"):
-        return _NAMES.get(ours, ())
-    of_value = ours.removesuffix("_error")
-    ranks = ((of_value,), *_NAMES.get(of_value, ()))
-    return tuple(
-        tuple(spelled for name in rank for spelled in (f"e_{name}", f"{name}_error", f"{name}_err"))
-        for rank in ranks
+def _candidates(ours: str, names: Sequence[str], found: Mapping[str, str]) -> list[str]:
+    """Return the columns of a catalogue that could be ours, among those that are not another one."""
+    names = [name for name in names if name not in found.values()]
+    ranks = (
+        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *_NAMES.get(ours, ()))
     )
+    if ours in names and ours in ranks[0]:
+        return [ours]
+    spellings = [name.lower() for name in names]
+    for rank in ranks:
+        # A name without an ending is preferred to those that tables were joined with.
+        for spelled in (spellings, [_ENDING.sub("", name) for name in spellings]):
+            candidates = [name for name, spelling in zip(names, spelled, strict=True) if spelling in rank]
+            if candidates:
+                return candidates
+    return []
+
+
+def _ranks_of_error(ours: str, names: Sequence[str], found: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Return the names that the errors of a column may have: those that are made of its own name."""
+    value = ours.removesuffix("_error")
+    if value not in found:
+        return ((ours,),)
+    theirs = found[value].lower()
+    bare = _ENDING.sub("", theirs)
+    ending = theirs.removeprefix(bare)
+    joined = (f"e_{theirs}", f"{bare}_error{ending}", f"{bare}_err{ending}")
+    # Ours is that of another column if there is one of our name.
+    own = ours if found[value] == value or value not in names else ""
+    return joined, (f"e_{bare}", f"{bare}_error", f"{bare}_err"), (own,)

@@ -22,6 +22,8 @@ _ALLOWED = {
     "phot_g_mean_mag": (-2, 40, "mag"),
     "bp_rp": (-10, 20, "mag"),
     "radial_velocity": (-990, 990, "km/s"),
+    # Sums of single-precision fractions exceed 1 by a little.
+    "membership_probability": (0, 1.001, ""),
 }
 # Spellings of units that astropy does not know, in lower case.
 _SPELLED = {
@@ -38,10 +40,10 @@ _SPELLED = {
     # Also in capitals.
     **{name: name for name in ("deg", "rad", "mas", "arcsec", "yr", "km", "s", "hour", "pc", "kpc", "mag")},
 }
-# Angle[deg], [deg], (deg) and mag(Vega).
-_BRACKETS = re.compile(r"(?:angle)?[\[(](.*)[\])]|(mag)\(.*\)", re.IGNORECASE)
+# (deg), [deg], Angle[deg] and mag(Vega); other square brackets mean a logarithm.
+_BRACKETS = re.compile(r"\((.*)\)|(?:angle)?\[((?:deg|rad|arcs|mas|h).*)\]|(mag)\(.*\)", re.IGNORECASE)
 _MAX_ROWS_NAMED = 5
-# Identities of stars that have none, in lower case. Numbers below 1 are others.
+# Identities of stars that have none, in lower case. So are numbers below 1.
 _NO_IDENTITY = ("unmatched", "no match", "nomatch", "no_match", "unknown", "missing", "masked")
 # Characters of a name; names of clusters become names of files, for which most file systems allow as many.
 _MAX_NAME = 255
@@ -103,7 +105,7 @@ def _spelled_out(stated: u.UnitBase, unit: u.UnitBase) -> u.UnitBase:
     if isinstance(stated, u.UnrecognizedUnit):
         text = stated.to_string().strip("\"' ")
         if inner := _BRACKETS.fullmatch(text):
-            text = inner[1] or inner[2]
+            text = next(filter(None, inner.groups()), "")
         words = re.sub(r"[A-Za-z]+", lambda word: _SPELLED.get(word[0].lower(), word[0]), text)
         stated = u.Unit(words, parse_strict="silent")
     # Hours are the only time that an angle may be in.
@@ -130,6 +132,12 @@ def convert_unit(
         return (values * stated).to_value(unit)
     except (ValueError, TypeError) as error:  # also of units that astropy does not know
         raise refusal from error
+
+
+def are_percent(probabilities: np.ndarray) -> bool:
+    """Return whether probabilities (n,) are in percent, and not fractions."""
+    known = probabilities[np.isfinite(probabilities)]
+    return len(known) > 0 and bool(np.median(known) > 1)
 
 
 def check_values(ours: str, values: np.ndarray, where: str) -> None:

@@ -80,10 +80,12 @@ def clear_placeholders(stars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     is_placeholder = ids.isin(same.max().index[extent > _chord(SAME_STAR_ARCSEC)])
     if not is_placeholder.any():
         return stars, ""
-    rows = column_values.row_numbers(stars["row"][is_placeholder])
+    named = "; ".join(
+        f"{name} ({column_values.row_numbers(rows)})"
+        for name, rows in stars["row"][is_placeholder].groupby(ids, sort=False)
+    )
     return stars.assign(source_id=ids.mask(is_placeholder)), (
-        f"Not used, because stars at different places have the same source_id: {ids[is_placeholder].iloc[0]} "
-        f"({rows})."
+        f"Not used, because stars at different places have the same source_id: {named}."
     )
 
 
@@ -105,7 +107,9 @@ def drop_repeated_positions(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]
 
 
 def _drop_repeated(stars: pd.DataFrame, star: np.ndarray, reason: Reason) -> tuple[pd.DataFrame, Dropped]:
-    """Leave one row of each star, that with most values; of equal ones not the first, since order is chance.
+    """Leave one row of each star: that with most values, and of equal ones that with the smallest values.
+
+    It does not depend on the order of rows, which is chance.
 
     Args:
       star: rows with the same number (n,) are one star.

@@ -18,8 +18,8 @@ _MEASURED = {
     "pmdec": (-900, 900),
     "radial_velocity": (-990, 990),
     "distance": (0, np.inf),
-    **dict.fromkeys(("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"), (-2, 40)),
-    "bp_rp": (-2, 9),
+    **dict.fromkeys(("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"), (0, 40)),
+    "bp_rp": (-0.9, 9),
     "log_L_L_sol": (-9, 9),
     "membership_probability": (0, 100),  # or in percent
 }
@@ -30,7 +30,7 @@ _LOOKS_FILLED = re.compile(r"9+(\.9+)?|1|32768|.*e\+\d+")
 _NEVER_ZERO = ("parallax", "distance", "phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag")
 # Zeros in all columns of a group are a measurement only if they have an error.
 _ZERO_TOGETHER = (("radial_velocity",), ("pmra", "pmdec"))
-# A colour of zero is as good as others, and fills if it is in so many rows, and so much more frequent.
+# Where zero is as good as other values, it fills if it is in so many rows, and so much more frequent.
 _MANY_ZEROS, _TIMES_AS_MANY = 5, 5
 _MAX_NAMED = 3
 
@@ -62,6 +62,9 @@ def remove_zeros(table: Table) -> None:
     for group in _ZERO_TOGETHER:
         if set(group) <= set(table.colnames):
             errors = [f"{name}_error" for name in group if f"{name}_error" in table.colnames]
+            # Rounded velocities without errors may be zero.
+            if len(group) == 1 and not errors and not _is_filled_with_zero(np.asarray(table[group[0]])):
+                continue
             is_zero = np.all([table[name] == 0 for name in group], axis=0)
             has_error = np.any([np.zeros(len(table), bool), *(table[name] > 0 for name in errors)], axis=0)
             for name in group:

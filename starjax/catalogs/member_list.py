@@ -87,9 +87,7 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
     """
     path = Path(path)
     try:
-        table, digest = tables.load_table(
-            path, lambda names: len(column_names.match(names, ("ra", "dec"), {}) | dict(columns)) > 1
-        )
+        table, digest = tables.load_table(path, lambda names: column_names.has(names, ("ra", "dec"), columns))
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     found = check_member_list(table, str(path), columns)
@@ -130,10 +128,11 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
             values = column_values.read_numbers(table[theirs], where)
             if table[theirs].unit not in (None, units[ours]):
                 values = column_values.convert_unit(values, table[theirs].unit, ours, units[ours], where)
-            if ours == PROBABILITY and np.nanmax(values, initial=0) > 1:
-                values /= 100  # they are in percent
             found[ours] = Column(values, unit=units[ours])
             fill_values.remove(found, ours, fill_values.find(ours, values))
+            if ours == PROBABILITY and column_values.are_percent(values):
+                found[ours] /= 100
+                found.meta["recognized"][ours] = f"{theirs} in percent"
             column_values.check_values(ours, np.asarray(found[ours]), where)
     fill_values.remove_zeros(found)
     _derive_colour(found)
@@ -192,7 +191,10 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
             f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
             f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
-    found = column_names.match(table.colnames, known, columns)
+    try:
+        found = column_names.match(table.colnames, known, columns)
+    except CatalogError as error:
+        raise CatalogError(f"{name}: {error}") from error
     if "cluster" not in found and (of_clusters := _names_of_clusters(table)):
         found["cluster"] = of_clusters
     required = [*columns.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
@@ -208,8 +210,10 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
 def _names_of_clusters(table: Table) -> str:
     """Return the column `Name` if it names clusters, and not stars; otherwise ''."""
     for name in table.colnames:
-        if name.lower() == "name" and len(table) >= quantities.MIN_STARS * pd.Series(table[name]).nunique():
-            return name
+        if name.lower() == "name":
+            names = pd.Series([str(value).strip().lower() for value in table[name]])
+            if not names.isin(tables.MISSING).any() and len(names) >= quantities.MIN_STARS * names.nunique():
+                return name
     return ""
 
 

@@ -37,15 +37,17 @@ def _use_shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame,
 def _use_shared_radial_velocity(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame, View, list[str]]:
     """Return the stars without a radial velocity that most of them share.
 
-    If all share it, it is the cluster's. If the others mostly differ from each other, they were measured, and
-    the shared value fills gaps; in a list of rounded values, others are repeated, too.
+    If all share it, it is the cluster's. If the others are many and mostly differ from each other, they were
+    measured, and the shared value fills gaps; in a list of rounded values, others are repeated, too.
     """
     known = stars["radial_velocity"].dropna()
     if known.empty:
         return stars, view, []
     shared = float(known.mode().iloc[0])
     is_shared, others = stars["radial_velocity"] == shared, known[known != shared]
-    if is_shared.sum() < max(MIN_STARS, len(known) / 2) or others.nunique() < len(others) / 2:
+    if is_shared.sum() < max(MIN_STARS, len(known) / 2):
+        return stars, view, []
+    if len(others) and others.nunique() < max(MIN_STARS, len(others) / 2):
         return stars, view, []
     masked = stars[["radial_velocity", "radial_velocity_error"]].mask(is_shared)
     note = (

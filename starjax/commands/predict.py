@@ -36,7 +36,7 @@ def parser() -> cli.Parser:
         help=argparse.SUPPRESS,
     )
     catalog.add_argument(
-        "--catalog", metavar="FILE", type=cli.path, help="CSV, ECSV, Parquet, FITS or VOTable; or 'example'"
+        "--catalog", metavar="FILE", type=cli.path, help="text, ECSV, Parquet, FITS or VOTable; or 'example'"
     )
     add(
         "--run",

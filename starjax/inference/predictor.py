@@ -125,7 +125,7 @@ class Predictor:
           PredictorError: no cluster in it can be predicted.
         """
         if isinstance(table, Path | str):
-            table = paths.expand(str(table))
+            table = paths.expand(table) if isinstance(table, str) else table
             stars = member_list.read_member_list(member_list.find_member_list(table), columns)
         else:
             stars = member_list.check_member_list(table, "the table", columns)
@@ -158,8 +158,10 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        notes = feature_notes.describe_recognized(stars), feature_notes.describe_unused(stars)
-        return Prediction(predictions, members, posterior, refused, unmatched, tuple(filter(None, notes)))
+        sentences = (feature_notes.describe_recognized(stars), feature_notes.describe_unused(stars))
+        notes = tuple(filter(None, sentences))
+        predictions["notes"] = [" ".join([*notes, one]) for one in predictions["notes"]]
+        return Prediction(predictions, members, posterior, refused, unmatched, notes)
 
     def posterior(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
         """Return the posterior of clusters from the physical features of their stars.

@@ -50,8 +50,8 @@ def load_table(path: Path, is_wanted: Callable[[list[str]], bool] = bool) -> tup
         that is wanted is read, or the first of all.
 
     Returns:
-      The table, with the units that the file gives, and the SHA-256 digest of the file. In text formats
-      without units, such as CSV, every column is text.
+      The table, with the units that the file gives, and the SHA-256 digest of the file. Of text without an
+      ECSV header, every column is text.
 
     Raises:
       FileError: the file is missing, damaged, of an unknown format, or has two columns of the same name.
@@ -143,14 +143,14 @@ def _fits_table(unit: fits.BinTableHDU | fits.TableHDU) -> Table:
     stored = unit.data.view(np.ndarray)
     table = Table()
     for column in unit.columns:
-        raw = stored[column.name]
-        mask = np.zeros(raw.shape, bool)
+        raw, values = stored[column.name], unit.data[column.name]
+        mask = np.zeros(np.shape(values), bool)
         if raw.dtype.kind == "S":
             mask = np.isin(np.char.strip(raw), [b"", str(column.null).strip().encode()])
         elif raw.dtype.kind in "iu" and column.null is not None:
             mask = raw == column.null
         table[column.name] = MaskedColumn(
-            raw if column.format.format == "A" else unit.data[column.name],
+            raw if column.format.format == "A" else values,
             mask=mask,
             unit=column.unit and u.Unit(column.unit, format="fits", parse_strict="silent"),
         )

@@ -23,7 +23,9 @@ from starjax.io.table_guards import FileError
 MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>", "--", "-")
 # What separates columns; spaces do if none of these is in the header.
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_UNIT = re.compile(r"\W*(angle|deg|rad|mas|arcs|h(ou)?rs?\b|h:m:s|mag|pc|parsec|km)", re.IGNORECASE)
+_UNIT = re.compile(
+    r"\W*(angle|deg(rees?)?|rad(ians?)?|mas|arcsec(onds?)?|h(ou)?rs?|h:m:s|mag|pc|parsec|km)\b", re.IGNORECASE
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
@@ -58,9 +60,12 @@ def read(text: str) -> Table:
     comments, header = _read_header(lines)
     rows: Iterable[str] = lines
     if comments and any(map(_is_number, _split(header))):
-        separator = _separator(comments[-1])
-        if len(_split(comments[-1], separator)) == len(_split(header, separator)):
-            header, rows = comments[-1], itertools.chain([header], lines)
+        *_, before, last = "", *comments
+        # Units may be in a comment of their own.
+        named, units = (before, [last]) if before and _are_units(_split(last)) else (last, [])
+        separator = _separator(named)
+        if len(_split(named, separator)) == len(_split(header, separator)):
+            header, rows = named, itertools.chain(units, [header], lines)
     names, separator = _split(header), _separator(header)
     if all(map(_is_number, filter(None, names))):
         raise FileError(
@@ -69,9 +74,10 @@ def read(text: str) -> Table:
         )
     table_guards.check_names(names)
     stars = _read_rows(rows, separator)
-    units = stars.pop(0) if stars and _are_units(stars[0]) else [""] * len(names)
-    if stars and _are_dashes(stars[0]):
-        del stars[0]
+    has_dashes = any(map(_are_dashes, stars[:2]))
+    has_units = bool(stars) and (_are_units(stars[0]) or (has_dashes and not _are_dashes(stars[0])))
+    units = stars.pop(0) if has_units else [""] * len(names)
+    del stars[: int(has_dashes)]
     for number, row in enumerate([units, *stars]):
         if len(row) != len(names):
             what = _SEPARATORS.get(separator, "space")
@@ -114,20 +120,35 @@ def _split(line: str, separator: str | None = None) -> list[str]:
 
 
 def _read_rows(lines: Iterable[str], separator: str) -> list[list[str]]:
-    lines = _without_comments(lines)
+    lines = _without_comments(lines, separator)
     if separator == " ":
         lines = (" ".join(line.split()) for line in lines)
     # Everything as text: identifiers keep their digits, and messages can quote what is not a number.
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    return [row for row in reader if len(row) > 1 or "".join(row).strip()]
+    rows = [row for row in reader if len(row) > 1 or "".join(row).strip()]
+    for number, row in enumerate(rows, start=1):
+        if any("\n" in value or "\r" in value for value in row):
+            raise FileError(
+                f"has a line break between quotation marks in row {number}: is one of them missing, or one "
+                "too many?"
+            )
+    return rows
 
 
-def _without_comments(lines: Iterable[str]) -> Iterator[str]:
+def _without_comments(lines: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield the lines that are no comments."""
+    num_separator = 0
     for line in lines:
-        if line.startswith("#"):
-            table_guards.check_complete(line)
-        else:
+        if not line.startswith("#"):
+            num_separator = line.count(separator) if line.strip() else num_separator
             yield line
+            continue
+        table_guards.check_complete(line)
+        if separator != " " and 0 < num_separator == line.count(separator):
+            raise FileError(
+                f"has a line that begins with # and has as many values as a star ({line.strip()!r:.60}): "
+                "remove the line if it is a comment, and the # if it is a star"
+            )
 
 
 def _is_number(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from starjax.catalogs import column_names, member_list
@@ -102,6 +103,37 @@ def test_our_names_and_stated_ones_come_first():
         column_names.match(["Ra", "RA"], OURS, {})
 
 
+def test_errors_are_those_of_the_column_that_is_used():
+    assert "radial_velocity_error" not in column_names.match(["RV", "RVDR2", "e_RVDR2"], OURS, {})
+    names = ["RV", "e_RV", "RV_APOGEE", "e_RV_APOGEE"]
+    assert column_names.match(names, OURS, {"radial_velocity": "RV_APOGEE"}) == {
+        "radial_velocity": "RV_APOGEE",
+        "radial_velocity_error": "e_RV_APOGEE",
+    }
+    names, stated = ["parallax", "parallax_error", "plx_own"], {"parallax": "plx_own"}
+    assert column_names.match(names, OURS, stated) == stated
+    assert column_names.match(names[1:], OURS, stated) == stated | {"parallax_error": "parallax_error"}
+    assert column_names.match(["pmra_1", "pmra_error_1", "pmra_error_2"], OURS, {}) == {
+        "pmra": "pmra_1",
+        "pmra_error": "pmra_error_1",
+    }
+
+
+def test_stated_columns_answer_the_question_and_choose_the_table(tmp_path):
+    positions = {"ra_1": np.arange(12.0), "ra_2": np.arange(12.0), "dec": np.arange(12.0)}
+    Table(positions).write(tmp_path / "list.csv")
+    with pytest.raises(
+        CatalogError, match=r"list\.csv: ra_1 and ra_2 could both be ra: .*\(--columns=ra=ra_1\)$"
+    ):
+        member_list.read_member_list(tmp_path / "list.csv")
+    assert len(member_list.read_member_list(tmp_path / "list.csv", {"ra": "ra_1"})) == 12
+    stars = Table({"alpha": np.arange(12.0), "delta": np.arange(12.0)})
+    tables = [fits.PrimaryHDU(), fits.table_to_hdu(Table({"start": [1.0, 2.0]})), fits.table_to_hdu(stars)]
+    fits.HDUList(tables).writeto(tmp_path / "list.fits")
+    found = member_list.read_member_list(tmp_path / "list.fits", {"ra": "alpha", "dec": "delta"})
+    assert len(found) == 12
+
+
 def check(**columns):
     table = Table({"RA_ICRS": np.linspace(10, 11, 20), "DE_ICRS": np.linspace(50, 51, 20), **columns})
     return member_list.check_member_list(table, "members")
@@ -113,6 +145,9 @@ def test_a_name_is_that_of_clusters_if_many_stars_share_it():
     of_stars = check(Name=[f"star {i}" for i in range(20)])
     assert of_stars.meta["unused"] == ["Name"]
     assert of_stars.meta["recognized"] == {"ra": "RA_ICRS", "dec": "DE_ICRS"}
+    for missing in ("", "--"):
+        assert check(Name=[missing] * 15 + ["HD 1"] * 5).meta["unused"] == ["Name"]
+    assert check(Name=np.ma.masked_all(20, "U4")).meta["unused"] == ["Name"]
 
 
 def test_colours_are_taken_from_the_magnitudes_where_there_are_none():
@@ -129,4 +164,18 @@ def test_colours_are_taken_from_the_magnitudes_where_there_are_none():
 def test_probabilities_in_percent_are_fractions():
     percent = np.linspace(0, 100, 20)
     np.testing.assert_allclose(check(Pmemb=percent)["membership_probability"], percent / 100)
+    assert check(Pmemb=percent).meta["recognized"]["membership_probability"] == "Pmemb in percent"
     np.testing.assert_array_equal(check(Pmemb=percent / 100)["membership_probability"], percent / 100)
+
+
+def test_a_probability_above_one_does_not_make_all_of_them_percent():
+    fractions = np.full(20, 0.9)
+    fractions[3] = 999.0
+    found = check(Prob=fractions)["membership_probability"]
+    assert np.isnan(found[3])
+    assert (np.delete(found, 3) == 0.9).all()
+    fractions[3] = 1 + 1e-7
+    assert (np.delete(check(Prob=fractions)["membership_probability"], 3) == 0.9).all()
+    fractions[3] = 50.0
+    with pytest.raises(CatalogError, match=r"Prob .* is 50 in row 4, not between 0 and 1"):
+        check(Prob=fractions)

@@ -17,6 +17,8 @@ from starjax.catalogs.membership import View
         ("phot_g_mean_mag", 0),
         ("phot_g_mean_mag", np.float32(99.99)),
         ("phot_g_mean_mag", 1e20),
+        ("phot_g_mean_mag", -1),
+        ("bp_rp", -1),
         ("bp_rp", -9.99),
         ("bp_rp", 99),
         ("parallax", 0),
@@ -74,6 +76,12 @@ def test_velocities_of_zero_are_measured_if_they_have_an_error():
     assert np.flatnonzero(np.isnan(found["radial_velocity"])).tolist() == [1, 2]
     assert np.flatnonzero(np.isnan(found["pmra"])).tolist() == [1]
     assert np.flatnonzero(np.isnan(found["pmdec"])).tolist() == [1]
+
+
+def test_rounded_velocities_without_errors_may_be_zero():
+    velocities = np.round(np.random.default_rng(0).normal(0, 1, 400))
+    table = Table({"ra": np.arange(400) / 400, "dec": np.zeros(400), "radial_velocity": velocities})
+    np.testing.assert_array_equal(member_list.check_member_list(table, "here")["radial_velocity"], velocities)
 
 
 def test_a_colour_of_zero_in_many_rows_is_missing():
