@@ -113,7 +113,7 @@ def test_the_reported_error_is_the_scatter_of_coverage_about_its_level(num_simul
         assert np.sqrt(np.mean(np.square(of_test))) < 0.85 * scatter[0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_coverage_is_nominal_in_bins_of_the_prediction_but_not_in_extreme_bins_of_the_truth():
     """For a perfect model: the posterior of a Gaussian prior, and a Gaussian error of half its variance."""
     rng = np.random.default_rng(4)

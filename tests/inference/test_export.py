@@ -72,7 +72,7 @@ def scattered(clusters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("is_large", [False, pytest.param(True, marks=pytest.mark.weekly)])
 def test_jax_alone_predicts_what_the_run_predicts(run, clusters, is_large, tmp_path):
     num_star = run.config.data.num_star_per_sample
     clusters = {name: stars for name, stars in clusters.items() if is_large or len(stars) <= num_star}

@@ -269,7 +269,7 @@ def test_the_error_names_a_missing_file(mixture, copy_without, name, said):
         load_predictor(copy.path)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_error_of_a_sweep_names_its_best_run(answering_config, base):
     changes = {
         "name": "sweep",

@@ -49,7 +49,7 @@ TILES = (1, NUM_HEAD * NUM_KEY * 3, NUM_HEAD * NUM_KEY * NUM_QUERY, NUM_HEAD * N
 
 
 @pytest.mark.parametrize("head_dim", [3, *(pytest.param(n, marks=pytest.mark.weekly) for n in (1, 8))])
-@pytest.mark.parametrize("tile", [pytest.param(TILES[0], marks=pytest.mark.slow), *TILES[1:]])
+@pytest.mark.parametrize("tile", [pytest.param(TILES[0], marks=pytest.mark.weekly), *TILES[1:]])
 def test_results_do_not_depend_on_the_tiles(head_dim, tile, monkeypatch):
     monkeypatch.setattr(attention, "CPU_TILE", tile)
     arrays = make(head_dim)

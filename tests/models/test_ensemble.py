@@ -44,7 +44,7 @@ def of_member(run_dir, member):
 @pytest.mark.parametrize(
     ("name", "backend", "where"),
     [
-        ("deep_sets", "cpu", "replicated"),
+        pytest.param("deep_sets", "cpu", "replicated", marks=pytest.mark.weekly),
         pytest.param("set_transformer", "cpu", "replicated", marks=pytest.mark.weekly),
         pytest.param("summary_stats", "gpu", "replicated", marks=pytest.mark.weekly),
         pytest.param("deep_sets", "gpu", "streamed", marks=pytest.mark.weekly),
@@ -135,7 +135,7 @@ def test_the_best_member_of_a_sweep_is_a_finished_run(config, capsys):
     assert run_dir.test_metrics.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_sweep_of_one_member_has_no_run_of_the_best(config, capsys):
     config.sweep.log_uniform.learning_rate = (1e-3, 1e-2)
     run_dir = train_and_test(config)
@@ -154,7 +154,7 @@ def test_the_best_member_of_another_sweep_is_not_replaced(config):
     assert not run_dir.path.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_last_active_member_may_diverge(config):
     """The others have stopped before, and are kept."""
     config.train.max_epochs, config.train.patience = 8, 1
@@ -184,7 +184,7 @@ def test_a_run_ends_if_all_members_diverge(config):
         train_and_test(together(config, learning_rate=(1e30,) * 4))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_an_ensemble_resumes_where_it_was_stopped(config, monkeypatch):
     config.optim.name = "muon"
     whole = train_and_test(together(config))

@@ -74,7 +74,7 @@ def test_a_killed_run_resumes_to_the_same_result(config, uninterrupted, stop_aft
     assert deterministic_files(train_and_test(config)) == uninterrupted
 
 
-@pytest.mark.parametrize("num_call", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
+@pytest.mark.parametrize("num_call", [2, *(pytest.param(n, marks=pytest.mark.weekly) for n in (3, 5))])
 def test_a_run_asked_to_stop_keeps_the_steps_of_its_epoch(config, uninterrupted, monkeypatch, num_call):
     calls = itertools.count(1)
 

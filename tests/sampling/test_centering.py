@@ -36,7 +36,7 @@ def draw(feature, config):
     return np.asarray(features[0]), np.asarray(mask[0])
 
 
-@pytest.mark.parametrize("num", [40, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num", [40, pytest.param(12, marks=pytest.mark.weekly)])
 def test_samples_do_not_depend_on_the_position_and_motion_of_the_cluster(num):
     """The scaled zero of the first two features is -0.5; the third one is not centred."""
     feature = np.random.default_rng(num).normal(size=(num, 3))

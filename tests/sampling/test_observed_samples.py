@@ -70,6 +70,7 @@ def test_samples_have_at_most_as_many_stars_as_were_counted(prepared, samples):
     assert (count <= SIZE).all()
 
 
+@pytest.mark.weekly
 def test_samples_padded_to_another_length_are_the_same(prepared, samples):
     features, mask, count = samples
     other_features, other_mask, _ = drawn(prepared, 96)

@@ -60,7 +60,7 @@ def assert_same(found, expected, num_row):
         np.testing.assert_allclose(own, other, rtol=1e-3, atol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("num_row", [64, 256])
+@pytest.mark.parametrize("num_row", [64, pytest.param(256, marks=pytest.mark.weekly)])
 def test_any_padded_length_that_suffices_gives_the_same_list(shallow, num_row):
     suffices = [one for one in shallow if one[1] <= num_row]
     assert suffices

@@ -36,7 +36,7 @@ def test_implementations_of_attention_agree(name):
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        (sampler, []),
+        pytest.param(sampler, [], marks=pytest.mark.weekly),
         (train_step, ["--num_worker", "--num_round=1", "--max_step=2", f"--case={CASE}"]),
         pytest.param(observer, ["--num_star=32", "--num_step=1", "--num_round=1"], marks=pytest.mark.weekly),
         pytest.param(ensemble, ["--size=2", "--num_run=1", f"--case={CASE}"], marks=pytest.mark.weekly),

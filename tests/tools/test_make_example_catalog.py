@@ -16,6 +16,9 @@ from tools import make_example_catalog
 
 LUMINOSITIES = ("y", "z", "vy", "vz", "log_L_L_sol")
 
+# They compile the observer, of which tests/sampling has the tests.
+pytestmark = pytest.mark.weekly
+
 
 @pytest.fixture(scope="module")
 def listed():

@@ -52,16 +52,14 @@ def splits(config):
     return prepare.split_dataset(config, prepare.read_dataset(config))
 
 
-def test_every_simulation_is_left_out_by_one_fold(config):
-    config.ensemble.size = config.ensemble.num_fold = 2
-    config.train.max_epochs, config.optim.warmup_epochs = 1, 0
-    run_dir = train_and_test(config)
-    left_out = [set(inspect(run_dir.fold(i)).record["dataset"]["left_out"]) for i in range(2)]
-    data = prepare.read_dataset(config)
+@pytest.mark.slow
+def test_every_simulation_is_left_out_by_one_fold(crossed_config, crossed):
+    left_out = [set(inspect(crossed.fold(i)).record["dataset"]["left_out"]) for i in range(NUM_FOLD)]
+    data = prepare.read_dataset(crossed_config)
     known = {*data.shards["train"].simulations, *data.shards["val"].simulations}
     assert left_out[0] | left_out[1] == known
     assert not left_out[0] & left_out[1]
-    assert set(pd.read_parquet(run_dir.test_table_of_members)["member"]) == {0, 1}
+    assert set(pd.read_parquet(crossed.test_table_of_members)["member"]) == set(range(SIZE))
 
 
 @pytest.mark.slow

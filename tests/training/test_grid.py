@@ -35,7 +35,7 @@ def summaries_of(cells):
     return {cell.name.rsplit("-", 1)[0] for cell in cells}
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_reference_grid_is_complete_and_valid():
     cells = grid.grid_configs(grid_config.get_config())
     assert len(cells) == (4 + 4 + 9) * 4 * 2 == len({cell.name for cell in cells})

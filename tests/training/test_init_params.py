@@ -202,7 +202,7 @@ def test_a_run_starts_from_the_best_parameters_of_another(fine_tuning):
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state["opt_state"]))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_that_resumes_goes_on_from_its_checkpoint_with_the_same_source(fine_tuning):
     source, config = fine_tuning
     run_dir = train_and_test(config)

@@ -55,7 +55,7 @@ def test_random_rotations_can_be_switched_off(small):
     assert abs(first_steps(config, small)[1] - first_steps(common.get_config("deep_sets"), small)[1]) > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_averaged_parameters_are_validated(small):
     config = common.get_config("deep_sets")
     config.optim.average_decay = 0.5

@@ -66,7 +66,7 @@ def test_the_description_comes_from_the_readme(small, tmp_path):
     assert len(files.read_sums(out)) == len(list(out.iterdir())) - 1
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_gives_the_same_results_as_from_the_directory(small_config, tmp_path):
     places = []
     for name in ("shards", "tfds"):
@@ -202,8 +202,9 @@ def test_the_command_prints_how_to_train(small, tmp_path, capsys, monkeypatch):
     ],
 )
 def test_invalid_arguments_are_refused(small, tmp_path, option, said):
+    dataset = () if option.startswith("--dataset=") else (f"--dataset={small}",)
     with pytest.raises(errors.StarjaxError, match=said):
-        run_in_process(publish, f"--dataset={small}", f"--out={tmp_path}", option)
+        run_in_process(publish, *dataset, f"--out={tmp_path}", option)
     assert not list(tmp_path.iterdir())
 
 
