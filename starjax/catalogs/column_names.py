@@ -15,23 +15,34 @@ from starjax.catalogs.column_values import CatalogError
 _NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "source_id": (("source", "gaiadr3", "gaiaedr3", "gaiadr2", "dr3_source_id", "edr3_source_id"),),
     "cluster": (("cluster_name", "clustername"),),
-    "ra": (("ra_icrs", "radeg"), ("raj2000", "_raj2000", "_ra")),
-    "dec": (("de_icrs", "dedeg"), ("dej2000", "_dej2000", "_de")),
+    "ra": (
+        ("ra_icrs", "radeg", "ra_deg"),
+        ("raj2000", "ra_j2000", "_raj2000", "_ra.icrs", "_ra_icrs", "_ra"),
+    ),
+    "dec": (
+        ("de_icrs", "dec_icrs", "dedeg", "decdeg", "de_deg", "dec_deg"),
+        ("dej2000", "decj2000", "de_j2000", "dec_j2000", "_dej2000", "_de.icrs", "_de_icrs", "_de"),
+    ),
     "parallax": (("plx",),),
-    "pmra": (("pmra*", "pmracosdec", "pm_ra"),),
+    "pmra": (("pmra*", "pmracosdec", "pmracosde", "pmra_cosdec", "pm_ra"),),
     "pmdec": (("pmde", "pm_dec", "pm_de"),),
     "radial_velocity": (("rv", "hrv"), ("rvdr2", "dr2_radial_velocity")),
     "phot_g_mean_mag": (("gmagcorr", "phot_g_mean_mag_corrected"), ("gmag", "g_mag")),
     "phot_bp_mean_mag": (("bpmag", "bp_mag"),),
     "phot_rp_mean_mag": (("rpmag", "rp_mag"),),
-    "bp_rp": (("bp-rp", "bprp"),),
+    "bp_rp": (("bp-rp", "bprp", "g_bp-g_rp", "gbp-grp", "bpmag-rpmag"),),
     "membership_probability": (
-        ("prob", "pmemb", "proba", "probs", "probability", "membership_prob"),
+        ("prob", "pmemb", "pmem", "proba", "probs", "probability", "membership_prob", "memb_prob"),
         ("probs_final",),
     ),
 }
 # What TOPCAT and pandas append to names when they join tables.
 _ENDING = re.compile(r"_[12xy]$")
+
+
+def bare(name: str) -> str:
+    """Return a name in lower case, without the ending of joined tables."""
+    return _ENDING.sub("", name.lower())
 
 
 def match(names: Sequence[str], known: Iterable[str], stated: Mapping[str, str]) -> dict[str, str]:
@@ -76,7 +87,7 @@ def _candidates(ours: str, names: Sequence[str], found: Mapping[str, str]) -> li
     spellings = [name.lower() for name in names]
     for rank in ranks:
         # A name without an ending is preferred to those that tables were joined with.
-        for spelled in (spellings, [_ENDING.sub("", name) for name in spellings]):
+        for spelled in (spellings, list(map(bare, names))):
             candidates = [name for name, spelling in zip(names, spelled, strict=True) if spelling in rank]
             if candidates:
                 return candidates
@@ -88,10 +99,15 @@ def _ranks_of_error(ours: str, names: Sequence[str], found: Mapping[str, str]) -
     value = ours.removesuffix("_error")
     if value not in found:
         return ((ours,),)
-    theirs = found[value].lower()
-    bare = _ENDING.sub("", theirs)
-    ending = theirs.removeprefix(bare)
-    joined = (f"e_{theirs}", f"{bare}_error{ending}", f"{bare}_err{ending}")
+    theirs, plain = found[value].lower(), bare(found[value])
+    ending = theirs.removeprefix(plain)
+    joined = (f"e_{theirs}", f"{plain}_error{ending}", f"{plain}_err{ending}")
+    # A column under a usual name may have errors under another one of the same group.
+    groups = _NAMES.get(value, ())
+    group = next((group for group in ((value, *groups[0]) if groups else (), *groups) if plain in group), ())
     # Ours is that of another column if there is one of our name.
     own = ours if found[value] == value or value not in names else ""
-    return joined, (f"e_{bare}", f"{bare}_error", f"{bare}_err"), (own,)
+    others = tuple(
+        spelled for name in (plain, *group) for spelled in (f"e_{name}", f"{name}_error", f"{name}_err")
+    )
+    return joined, others, (own,)

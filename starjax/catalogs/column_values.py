@@ -65,6 +65,16 @@ def _is_missing(column: Column) -> np.ndarray:
     return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
 
 
+def is_empty(column: Column) -> bool:
+    """Return whether a column has no value."""
+    values = np.asarray(column)[~_is_missing(column)]
+    if values.dtype.kind == "f":
+        return bool(np.isnan(values).all())
+    return values.dtype.kind in "OUS" and all(
+        str(value).strip().lower() in tables.MISSING for value in values
+    )
+
+
 def _texts(column: Column, missing: np.ndarray, where: str) -> pd.Series:
     """Return the values of a column as text, empty where they are missing."""
     values = np.asarray(column)

@@ -40,6 +40,14 @@ def describe_unused(table: Table) -> str:
     )
 
 
+def describe_shared(table: Table) -> str:
+    """Return a question about columns that may name clusters, of which several then count as one."""
+    names = table.meta["may_name_clusters"]
+    if not names:
+        return ""
+    return f"Do the values of {', '.join(names)} name clusters? Then say so: --columns=cluster={names[0]}."
+
+
 def describe_dropped(dropped: Iterable[Dropped], view: View) -> list[str]:
     """Return a sentence for each reason for which stars were left out."""
     return [f"Left out {_reason(one, view)}: {_counted(one.rows)}." for one in dropped if one.rows]
@@ -123,8 +131,15 @@ def describe_geometry(
     notes = [_describe_centre(geometry, view), *_describe_distance(stars, geometry, view)]
     motion = geometry.motion
     if motion is not None:
-        if stars[["pmra_error", "pmdec_error"]].isna().all(axis=None):
+        errors = stars[["pmra_error", "pmdec_error"]]
+        is_exact = ~(errors > 0).all(axis=1)
+        if errors.isna().all(axis=None):
             notes.append("Proper motions are listed without errors, and count as exact.")
+        elif is_exact.any():
+            rows = column_values.row_numbers(stars["row"][is_exact])
+            notes.append(
+                f"Proper motions in {rows} lack an error, or it is 0: what lacks it counts as exact."
+            )
         notes += [_describe_radial_velocity(stars, motion), *_describe_broadening(geometry)]
     depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
     error = float(np.median(geometry.star_distance_error))

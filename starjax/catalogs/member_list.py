@@ -3,8 +3,8 @@
 A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
-its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, and the
-`unused` ones.
+its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the
+`unused` ones, and those of them that `may_name_clusters`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from astropy import units as u
+from astropy.stats import mad_std
 from astropy.table import Column, Table
 
 from starjax import quantities
@@ -45,6 +46,8 @@ PROBABILITY = "membership_probability"
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
 # Half of the stars of any cluster lie farther than this from its median declination.
 _NARROWEST_PC = 0.1
+# Scatter in right ascension over that in declination: clusters are rounder.
+_NARROWEST_SHARE = 0.15
 
 
 def column_units() -> dict[str, u.UnitBase]:
@@ -114,7 +117,10 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
     recognized = {
         ours: theirs for ours, theirs in theirs_by_ours.items() if theirs not in (ours, columns.get(ours))
     }
-    meta = {"file": name, "recognized": recognized, "unused": unused}
+    may_name_clusters = (
+        [] if "cluster" in theirs_by_ours else list(filter(lambda one: _is_shared(table[one]), unused))
+    )
+    meta = {"file": name, "recognized": recognized, "unused": unused, "may_name_clusters": may_name_clusters}
     found = Table({"row": np.arange(1, len(table) + 1)}, meta=meta)
     for ours, theirs in theirs_by_ours.items():
         where = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
@@ -134,6 +140,7 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
                 found[ours] /= 100
                 found.meta["recognized"][ours] = f"{theirs} in percent"
             column_values.check_values(ours, np.asarray(found[ours]), where)
+    found.meta["is_ra_in_degrees"] = table[theirs_by_ours["ra"]].unit is not None
     fill_values.remove_zeros(found)
     _derive_colour(found)
     _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
@@ -192,7 +199,11 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
             f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
     try:
-        found = column_names.match(table.colnames, known, columns)
+        # Empty columns only where there is no other.
+        filled = [theirs for theirs in table.colnames if not column_values.is_empty(table[theirs])]
+        stated = {ours: theirs for ours, theirs in columns.items() if theirs in table.colnames}
+        found = dict(columns) | column_names.match(filled, known, stated)
+        found = column_names.match(table.colnames, known, found)
     except CatalogError as error:
         raise CatalogError(f"{name}: {error}") from error
     if "cluster" not in found and (of_clusters := _names_of_clusters(table)):
@@ -210,11 +221,40 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
 def _names_of_clusters(table: Table) -> str:
     """Return the column `Name` if it names clusters, and not stars; otherwise ''."""
     for name in table.colnames:
-        if name.lower() == "name":
-            names = pd.Series([str(value).strip().lower() for value in table[name]])
-            if not names.isin(tables.MISSING).any() and len(names) >= quantities.MIN_STARS * names.nunique():
-                return name
+        if column_names.bare(name) == "name" and _is_shared(table[name], max_missing=0):
+            return name
     return ""
+
+
+def _is_shared(column: Column, max_missing: float = 0.5) -> bool:
+    """Return whether a column has texts that many stars share, as names of clusters are."""
+    if column.dtype.kind not in "OUS":
+        return False
+    texts = pd.Series([str(value).strip().lower() for value in column])
+    names = texts[~texts.isin(tables.MISSING)]
+    is_given = len(names) >= (1 - max_missing) * len(texts)
+    return bool(is_given and len(names) >= quantities.MIN_STARS * names.nunique() > 0)
+
+
+def check_not_hours(table: Table) -> None:
+    """Raise if the right ascensions of a cluster seem to be in hours, which make it 15 times too narrow.
+
+    Raises:
+      CatalogError: no unit is stated, and they are up to 24 and scatter much less than the declinations.
+    """
+    ra, dec = (
+        np.asarray(table[name])[np.isfinite(table["ra"]) & np.isfinite(table["dec"])]
+        for name in ("ra", "dec")
+    )
+    if table.meta["is_ra_in_degrees"] or not len(ra) or ra.min() < 0 or ra.max() > 24:
+        return
+    width, height = mad_std(ra) * np.cos(np.radians(np.median(dec))), mad_std(dec)
+    if 0 < width < _NARROWEST_SHARE * height:
+        raise CatalogError(
+            f"{table.meta['file']}: the column for ra seems to be in hours: as degrees, the cluster scatters "
+            f"by {width:.2g} deg in right ascension and {height:.2g} deg in declination: multiply by 15, or "
+            "state the unit in the file"
+        )
 
 
 def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:

@@ -21,7 +21,7 @@ def parser() -> cli.Parser:
         "predict",
         "Predict age and mass of clusters. What is not given is estimated from the stars.",
         usage="[--catalog=]FILE [--run=NAME] [option ...]",
-        epilog="Columns, named as in Gaia: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
+        epilog="Columns, named as in Gaia or VizieR: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
         "log_L_L_sol cluster, and errors such as pmra_error.",
     )
     add = options.add_argument
@@ -36,7 +36,7 @@ def parser() -> cli.Parser:
         help=argparse.SUPPRESS,
     )
     catalog.add_argument(
-        "--catalog", metavar="FILE", type=cli.path, help="text, ECSV, Parquet, FITS or VOTable; or 'example'"
+        "--catalog", metavar="FILE", type=cli.path, help="text, ECSV, Parquet, FITS, VOTable; or 'example'"
     )
     add(
         "--run",
@@ -46,7 +46,7 @@ def parser() -> cli.Parser:
     )
     add("--out", metavar="DIR", type=cli.path, default="prediction", help="folder to write to [%(default)s]")
     add("--overwrite", action="store_true", help="replace an earlier prediction there")
-    add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=RAJ2000,dec=DEJ2000")
+    add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=alpha,dec=delta")
     add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
     add("--distance_pc", metavar="D", type=float, help="distance of the cluster")
     add("--radial_velocity_kms", metavar="V", type=float, help="radial velocity of the cluster")

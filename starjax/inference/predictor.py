@@ -158,8 +158,12 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        sentences = (feature_notes.describe_recognized(stars), feature_notes.describe_unused(stars))
-        notes = tuple(filter(None, sentences))
+        describe = (
+            feature_notes.describe_recognized,
+            feature_notes.describe_unused,
+            feature_notes.describe_shared,
+        )
+        notes = tuple(filter(None, (sentence(stars) for sentence in describe)))
         predictions["notes"] = [" ".join([*notes, one]) for one in predictions["notes"]]
         return Prediction(predictions, members, posterior, refused, unmatched, notes)
 

@@ -20,7 +20,10 @@ from starjax.io import table_guards
 from starjax.io.table_guards import FileError
 
 # What text tables write for a missing value, in lower case.
-MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>", "--", "-")
+MISSING = (
+    *("", "nan", "-nan", "null", "none", "na", "n/a", "<na>", "#n/a", "masked", "indef"),
+    *("-", "--", "---", "...", "?", "\\n"),
+)
 # What separates columns; spaces do if none of these is in the header.
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _UNIT = re.compile(

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from starjax.catalogs import column_names, member_list
+from starjax.catalogs import column_names, feature_notes, member_list
 from starjax.catalogs.column_values import CatalogError
 
 OURS = (*member_list.column_units(), *member_list.IDENTITIES)
@@ -134,6 +134,12 @@ def test_stated_columns_answer_the_question_and_choose_the_table(tmp_path):
     assert len(found) == 12
 
 
+def test_errors_may_have_another_usual_name_than_their_column():
+    for names in (["parallax", "e_Plx"], ["Plx", "parallax_error"], ["pmdec", "e_pmDE"]):
+        value = "pmdec" if "pmdec" in names else "parallax"
+        assert column_names.match(names, OURS, {}) == {value: names[0], f"{value}_error": names[1]}
+
+
 def check(**columns):
     table = Table({"RA_ICRS": np.linspace(10, 11, 20), "DE_ICRS": np.linspace(50, 51, 20), **columns})
     return member_list.check_member_list(table, "members")
@@ -148,6 +154,28 @@ def test_a_name_is_that_of_clusters_if_many_stars_share_it():
     for missing in ("", "--"):
         assert check(Name=[missing] * 15 + ["HD 1"] * 5).meta["unused"] == ["Name"]
     assert check(Name=np.ma.masked_all(20, "U4")).meta["unused"] == ["Name"]
+
+
+def test_it_is_asked_whether_texts_that_many_stars_share_name_clusters():
+    shared = check(OC=["A"] * 10 + ["B"] * 10, flag=["x", "y"] * 10, note=[f"star {i}" for i in range(20)])
+    assert list(member_list.split_clusters(shared)) == ["members"]
+    assert feature_notes.describe_shared(shared) == (
+        "Do the values of OC, flag name clusters? Then say so: --columns=cluster=OC."
+    )
+    assert feature_notes.describe_shared(check(Name=["A"] * 19 + [""])).startswith(
+        "Do the values of Name name"
+    )
+    assert feature_notes.describe_shared(check(cluster=["A"] * 20, OC=["B"] * 20)) == ""
+
+
+def test_an_empty_column_does_not_hide_a_full_one():
+    empty = np.full(20, np.nan)
+    found = check(
+        ra=empty, Plx=np.full(20, 5.0), parallax=np.ma.masked_all(20), GmagCorr=empty, Gmag=np.full(20, 9.0)
+    )
+    assert found.meta["recognized"] | {"phot_g_mean_mag": "Gmag"} == found.meta["recognized"]
+    assert (found["ra"][0], found["parallax"][0]) == (10, 5)
+    assert np.isnan(check(Gmag=empty)["phot_g_mean_mag"]).all()
 
 
 def test_colours_are_taken_from_the_magnitudes_where_there_are_none():
