@@ -21,8 +21,8 @@ def parser() -> cli.Parser:
         "predict",
         "Predict age and mass of clusters. What is not given is estimated from the stars.",
         usage="[--catalog=]FILE [--run=NAME] [option ...]",
-        epilog="Columns, named as in Gaia or VizieR: ra dec parallax pmra pmdec radial_velocity phot_g_mean_mag bp_rp "
-        "log_L_L_sol cluster, and errors such as pmra_error.",
+        epilog="Columns, named as in Gaia or VizieR: ra dec parallax pmra pmdec radial_velocity "
+        "phot_g_mean_mag bp_rp log_L_L_sol cluster, and errors such as pmra_error.",
     )
     add = options.add_argument
     # The same argument with and without the name of the option; the help shows it once.
