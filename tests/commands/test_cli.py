@@ -226,7 +226,7 @@ def test_the_loss_of_a_process_is_recognized_whatever_jax_raises(
         assert "another process of this run ended" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_diverging_run_ends_non_zero_with_one_line(small, tmp_path):
     diverging = command(small, tmp_path, "--config.optim.learning_rate=1e30")
     done = subprocess.run(diverging, capture_output=True, text=True, check=False)

@@ -131,7 +131,7 @@ def test_fitted_scalers_do_not_depend_on_the_named_features(others):
         np.testing.assert_allclose(fitted.params["scale"], high - low, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_training_on_a_data_set_of_others(others, config):
     records = others("trained")
     config.data.dataset, config.data.feature_keys = "tfds:trained", ("x", "y", "z")
