@@ -128,4 +128,7 @@ def describe_unmatched(names: Iterable[str]) -> str:
         return ""
     named = ", ".join(names[:_MAX_CLUSTERS_NAMED])
     more = f" and {len(names) - _MAX_CLUSTERS_NAMED} more" if len(names) > _MAX_CLUSTERS_NAMED else ""
-    return f"The catalogue has no cluster {named}{more}: what is stated of it has no effect."
+    return (
+        f"The catalogue has no cluster {named}{more}: what is stated of it was not used. A list without a "
+        "column cluster is one cluster, named as its file."
+    )

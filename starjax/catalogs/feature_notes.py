@@ -115,9 +115,10 @@ def describe_photometry(view: View, keys: tuple[str, ...]) -> list[str]:
     if not set(quantities.PHOTOMETRY) & set(keys):
         return []
     is_stated = view.extinction_v_error_mag is not None
+    source = "given" if view.extinction_v_error_mag == view.extinction_error else "at least"
     note = (
         f"Magnitudes and colours with an extinction A_V of {view.extinction_v_mag:g} ± "
-        f"{view.extinction_error:g} mag ({'given' if is_stated else 'an assumed error'})."
+        f"{view.extinction_error:g} mag ({source if is_stated else 'an assumed error'})."
     )
     if not view.extinction_v_mag and not is_stated:
         note += " If there is dust in front of the cluster, ages are wrong: state extinction_v_mag."

@@ -14,6 +14,8 @@ from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
 # Of A_V [mag] from maps and fits of isochrones, within a kiloparsec.
 TYPICAL_EXTINCTION_ERROR = 0.1
+# Smaller errors are those of fits alone. Models are trained on errors from this on (`configs/gaia.py`).
+LEAST_EXTINCTION_ERROR = 0.02
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
@@ -66,9 +68,9 @@ class View:
 
     @property
     def extinction_error(self) -> float:
-        """The standard error of the extinction [mag], a typical one if it is not known."""
+        """The standard error of the extinction [mag], a typical one if it is unknown; never a tiny one."""
         known = self.extinction_v_error_mag
-        return TYPICAL_EXTINCTION_ERROR if known is None else known
+        return TYPICAL_EXTINCTION_ERROR if known is None else max(known, LEAST_EXTINCTION_ERROR)
 
 
 @dataclasses.dataclass(frozen=True)
