@@ -36,6 +36,8 @@ _NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("probs_final",),
     ),
 }
+# Columns that may name clusters, about which a catalogue is asked.
+PERHAPS_CLUSTERS = ("name", "oc", "cl", "group", "label", "object", "cluster_id", "clusterid", "id_cluster")
 # What TOPCAT and pandas append to names when they join tables.
 _ENDING = re.compile(r"_[12xy]$")
 
@@ -103,11 +105,8 @@ def _ranks_of_error(ours: str, names: Sequence[str], found: Mapping[str, str]) -
     ending = theirs.removeprefix(plain)
     joined = (f"e_{theirs}", f"{plain}_error{ending}", f"{plain}_err{ending}")
     # A column under a usual name may have errors under another one of the same group.
-    groups = _NAMES.get(value, ())
-    group = next((group for group in ((value, *groups[0]) if groups else (), *groups) if plain in group), ())
+    first, *others = _NAMES.get(value, ((),))
+    group = next((group for group in ((value, *first), *others) if plain in group), (plain,))
+    usual = [spelled for name in group for spelled in (f"e_{name}", f"{name}_error", f"{name}_err")]
     # Ours is that of another column if there is one of our name.
-    own = ours if found[value] == value or value not in names else ""
-    others = tuple(
-        spelled for name in (plain, *group) for spelled in (f"e_{name}", f"{name}_error", f"{name}_err")
-    )
-    return joined, others, (own,)
+    return joined, tuple(usual), () if value in names else (ours,)

@@ -22,7 +22,13 @@ _FASTEST_EXPANSION = 0.1
 _ALONG_SIGHT = ("x", "vx", "dist_pc")
 
 
-def describe_recognized(table: Table) -> str:
+def describe_columns(table: Table) -> tuple[str, ...]:
+    """Return sentences on what the columns of a member catalogue are taken for, and which are not used."""
+    found = (_describe_recognized(table), describe_unused(table), _describe_shared(table))
+    return tuple(filter(None, found))
+
+
+def _describe_recognized(table: Table) -> str:
     """Return a sentence that says what the columns with names unlike ours were taken for."""
     names = ", ".join(f"{theirs} as {ours}" for ours, theirs in table.meta["recognized"].items())
     return f"Columns recognized: {names}." if names else ""
@@ -40,7 +46,7 @@ def describe_unused(table: Table) -> str:
     )
 
 
-def describe_shared(table: Table) -> str:
+def _describe_shared(table: Table) -> str:
     """Return a question about columns that may name clusters, of which several then count as one."""
     names = table.meta["may_name_clusters"]
     if not names:
@@ -115,10 +121,12 @@ def describe_photometry(view: View, keys: tuple[str, ...]) -> list[str]:
     if not set(quantities.PHOTOMETRY) & set(keys):
         return []
     is_stated = view.extinction_v_error_mag is not None
-    source = "given" if view.extinction_v_error_mag == view.extinction_error else "at least"
+    source = "given" if is_stated else "an assumed error"
+    if is_stated and view.extinction_v_error_mag != view.extinction_error:
+        source = f"the least that is used; {view.extinction_v_error_mag:g} is given"
     note = (
         f"Magnitudes and colours with an extinction A_V of {view.extinction_v_mag:g} ± "
-        f"{view.extinction_error:g} mag ({source if is_stated else 'an assumed error'})."
+        f"{view.extinction_error:g} mag ({source})."
     )
     if not view.extinction_v_mag and not is_stated:
         note += " If there is dust in front of the cluster, ages are wrong: state extinction_v_mag."

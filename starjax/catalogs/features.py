@@ -90,7 +90,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     """
     keys = tuple(feature_keys)
     _check_known(keys)
-    member_list.check_not_hours(table)
+    member_list.check_degrees(table)
     filled, unused = fill_values.describe(table), feature_notes.describe_unused(table)
     # What may be the cause if something is missing.
     hints = f"{filled} {unused}".strip()

@@ -28,7 +28,8 @@ _MEASURED_ERROR = (0, 90)
 _LOOKS_FILLED = re.compile(r"9+(\.9+)?|1|32768|.*e\+\d+")
 # No star of a cluster has exactly this.
 _NEVER_ZERO = ("parallax", "distance", "phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag")
-# Zeros in all columns of a group are a measurement only if they have an error.
+# Zeros in all columns of a group are a measurement only if they have an error, or if no star has one and they
+# are not too many, as among rounded values.
 _ZERO_TOGETHER = (("radial_velocity",), ("pmra", "pmdec"))
 # Where zero is as good as other values, it fills if it is in so many rows, and so much more frequent.
 _MANY_ZEROS, _TIMES_AS_MANY = 5, 5
@@ -62,10 +63,10 @@ def remove_zeros(table: Table) -> None:
     for group in _ZERO_TOGETHER:
         if set(group) <= set(table.colnames):
             errors = [f"{name}_error" for name in group if f"{name}_error" in table.colnames]
-            # Rounded velocities without errors may be zero.
-            if len(group) == 1 and not errors and not _is_filled_with_zero(np.asarray(table[group[0]])):
+            size = np.sum([np.abs(table[name]) for name in group], axis=0)
+            if not errors and not _is_filled_with_zero(size):
                 continue
-            is_zero = np.all([table[name] == 0 for name in group], axis=0)
+            is_zero = size == 0
             has_error = np.any([np.zeros(len(table), bool), *(table[name] > 0 for name in errors)], axis=0)
             for name in group:
                 remove(table, name, is_zero & ~has_error)

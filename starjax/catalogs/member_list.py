@@ -4,16 +4,17 @@ A member catalogue is an astropy table with those columns of `column_units` that
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
 its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the
-`unused` ones, and those of them that `may_name_clusters`.
+`unused` ones, those of them that `may_name_clusters`, and whether the unit of the positions `is_unit_stated`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy import units as u
-from astropy.stats import mad_std
+from astropy.stats import median_absolute_deviation
 from astropy.table import Column, Table
 
 from starjax import quantities
@@ -113,14 +114,7 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
     theirs_by_ours = _match_columns(table, name, columns, [*units, *IDENTITIES])
     if len(table) == 0:
         raise CatalogError(f"{name} has no stars")
-    unused = [column for column in table.colnames if column not in theirs_by_ours.values()]
-    recognized = {
-        ours: theirs for ours, theirs in theirs_by_ours.items() if theirs not in (ours, columns.get(ours))
-    }
-    may_name_clusters = (
-        [] if "cluster" in theirs_by_ours else list(filter(lambda one: _is_shared(table[one]), unused))
-    )
-    meta = {"file": name, "recognized": recognized, "unused": unused, "may_name_clusters": may_name_clusters}
+    meta = {"file": name, **_describe_columns(table, theirs_by_ours, columns)}
     found = Table({"row": np.arange(1, len(table) + 1)}, meta=meta)
     for ours, theirs in theirs_by_ours.items():
         where = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
@@ -140,11 +134,28 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
                 found[ours] /= 100
                 found.meta["recognized"][ours] = f"{theirs} in percent"
             column_values.check_values(ours, np.asarray(found[ours]), where)
-    found.meta["is_ra_in_degrees"] = table[theirs_by_ours["ra"]].unit is not None
     fill_values.remove_zeros(found)
     _derive_colour(found)
-    _check_not_radians(found, {ours: table[theirs].unit for ours, theirs in theirs_by_ours.items()})
     return found
+
+
+def _describe_columns(
+    table: Table, theirs_by_ours: Mapping[str, str], stated: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the `meta` of a member catalogue says of the columns of a table."""
+    unused = [theirs for theirs in table.colnames if theirs not in theirs_by_ours.values()]
+    perhaps = [theirs for theirs in unused if column_names.bare(theirs) in column_names.PERHAPS_CLUSTERS]
+    if "cluster" in theirs_by_ours:
+        perhaps = []
+    return {
+        "recognized": {
+            ours: theirs for ours, theirs in theirs_by_ours.items() if theirs not in (ours, stated.get(ours))
+        },
+        "unused": unused,
+        # A single name would make no difference.
+        "may_name_clusters": [one for one in perhaps if _shared_texts(table[one]).nunique() > 1],
+        "is_unit_stated": table[theirs_by_ours["ra"]].unit is not None,
+    }
 
 
 def _derive_colour(table: Table) -> None:
@@ -198,16 +209,17 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
             f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
             f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
         )
+    # Empty columns only where there is no other.
+    filled = [theirs for theirs in table.colnames if not column_values.is_empty(table[theirs])]
     try:
-        # Empty columns only where there is no other.
-        filled = [theirs for theirs in table.colnames if not column_values.is_empty(table[theirs])]
-        stated = {ours: theirs for ours, theirs in columns.items() if theirs in table.colnames}
-        found = dict(columns) | column_names.match(filled, known, stated)
+        found = column_names.match(filled, known, columns)
         found = column_names.match(table.colnames, known, found)
     except CatalogError as error:
         raise CatalogError(f"{name}: {error}") from error
-    if "cluster" not in found and (of_clusters := _names_of_clusters(table)):
-        found["cluster"] = of_clusters
+    # A name is that of a cluster, if many stars share it, or of a star.
+    names = [theirs for theirs in table.colnames if column_names.bare(theirs) == "name"]
+    if "cluster" not in found and names and 0 < len(table) == len(_shared_texts(table[names[0]])):
+        found["cluster"] = names[0]
     required = [*columns.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
     absent = [theirs for theirs in required if theirs not in table.colnames]
     if absent:
@@ -218,70 +230,47 @@ def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: l
     return found
 
 
-def _names_of_clusters(table: Table) -> str:
-    """Return the column `Name` if it names clusters, and not stars; otherwise ''."""
-    for name in table.colnames:
-        if column_names.bare(name) == "name" and _is_shared(table[name], max_missing=0):
-            return name
-    return ""
-
-
-def _is_shared(column: Column, max_missing: float = 0.5) -> bool:
-    """Return whether a column has texts that many stars share, as names of clusters are."""
-    if column.dtype.kind not in "OUS":
-        return False
+def _shared_texts(column: Column) -> pd.Series:
+    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
     texts = pd.Series([str(value).strip().lower() for value in column])
-    names = texts[~texts.isin(tables.MISSING)]
-    is_given = len(names) >= (1 - max_missing) * len(texts)
-    return bool(is_given and len(names) >= quantities.MIN_STARS * names.nunique() > 0)
+    given = texts[~texts.isin(tables.MISSING)]
+    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
 
 
-def check_not_hours(table: Table) -> None:
-    """Raise if the right ascensions of a cluster seem to be in hours, which make it 15 times too narrow.
+def check_degrees(table: Table) -> None:
+    """Raise if the positions of a cluster, whose unit is not stated, seem to be in hours or in radians.
+
+    As degrees, hours make it 15 times too narrow in right ascension, and radians 57 times too small.
+
+    Args:
+      table: the stars of one cluster.
 
     Raises:
-      CatalogError: no unit is stated, and they are up to 24 and scatter much less than the declinations.
+      CatalogError: see above.
     """
-    ra, dec = (
-        np.asarray(table[name])[np.isfinite(table["ra"]) & np.isfinite(table["dec"])]
-        for name in ("ra", "dec")
-    )
-    if table.meta["is_ra_in_degrees"] or not len(ra) or ra.min() < 0 or ra.max() > 24:
+    has_position = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
+    if table.meta["is_unit_stated"] or not has_position.any():
         return
-    width, height = mad_std(ra) * np.cos(np.radians(np.median(dec))), mad_std(dec)
-    if 0 < width < _NARROWEST_SHARE * height:
+    ra, dec = (np.asarray(table[name])[has_position] for name in ("ra", "dec"))
+    width = median_absolute_deviation(ra) * np.cos(np.radians(np.median(dec)))
+    height = median_absolute_deviation(dec)
+    if ra.min() >= 0 and ra.max() <= 24 and 0 < width < _NARROWEST_SHARE * height:
         raise CatalogError(
-            f"{table.meta['file']}: the column for ra seems to be in hours: as degrees, the cluster scatters "
-            f"by {width:.2g} deg in right ascension and {height:.2g} deg in declination: multiply by 15, or "
-            "state the unit in the file"
+            f"{table.meta['file']}: the column for ra seems to be in hours; as degrees it makes the cluster "
+            f"{width / height:.1g} times as wide as high: multiply it by 15, or state the unit in the file"
         )
-
-
-def _check_not_radians(table: Table, stated: dict[str, u.UnitBase | None]) -> None:
-    """Raise if positions are in the range of radians and make a cluster narrower than `_NARROWEST_PC`.
-
-    Radians that are taken for degrees make clusters 57 times too small.
-    """
-    distances = [table[name] for name in ("parallax", "distance") if name in table.colnames][:1]
-    # A stated unit was converted, and numpy warns of medians without values.
-    if stated["ra"] is not None or any(
-        np.isnan(column).all() for column in (table["ra"], table["dec"], *distances)
-    ):
-        return
-    ra, dec = np.asarray(table["ra"]), np.asarray(table["dec"])
-    if "parallax" in table.colnames:
-        parallax = np.nanmedian(np.asarray(table["parallax"]))
-        distance = 1000 / parallax if parallax > 0 else np.inf
-    elif "distance" in table.colnames:
-        distance = np.nanmedian(np.asarray(table["distance"]))
-    else:
-        return
-    if np.nanmax(np.abs(ra)) > 2 * np.pi or np.nanmax(np.abs(dec)) > np.pi / 2:
-        return
-    spread = np.nanmedian(np.abs(dec - np.nanmedian(dec)))
-    width = np.radians(spread) * distance
-    if 0 < width < _NARROWEST_PC:
+    height_pc = np.radians(height) * _median_distance(table)
+    if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2 and 0 < height_pc < _NARROWEST_PC:
         raise CatalogError(
             f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster "
-            f"of {width:.1g} pc: convert them, or state the unit in the file"
+            f"of {height_pc:.1g} pc: convert them, or state the unit in the file"
         )
+
+
+def _median_distance(table: Table) -> float:
+    """Return the distance of a cluster [pc] from its median parallax, or its median distance; NaN if none."""
+    parallax, distance = (
+        pd.Series(np.asarray(table[name]) if name in table.colnames else [], dtype=float).median()
+        for name in ("parallax", "distance")
+    )
+    return 1000 / parallax if parallax > 0 else distance

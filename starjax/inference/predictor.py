@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from starjax import errors
 from starjax.catalogs import cluster_table, feature_notes, member_list
-from starjax.catalogs.features import ClusterMembers, derive_features
+from starjax.catalogs.features import derive_features
 from starjax.catalogs.membership import View
 from starjax.datasets.dataset import BUNDLES
 from starjax.datasets.scalers import bundle
@@ -136,7 +136,9 @@ class Predictor:
         for name, cluster_stars in clusters.items():
             try:
                 found = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
-                members[name] = dataclasses.replace(found, notes=(*found.notes, *self._size_notes(found)))
+                members[name] = dataclasses.replace(
+                    found, notes=(*found.notes, *self._size_notes(len(found.feature)))
+                )
             except errors.StarjaxError as error:
                 refused[name] = str(error)
         if not members:
@@ -158,12 +160,7 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        describe = (
-            feature_notes.describe_recognized,
-            feature_notes.describe_unused,
-            feature_notes.describe_shared,
-        )
-        notes = tuple(filter(None, (sentence(stars) for sentence in describe)))
+        notes = feature_notes.describe_columns(stars)
         predictions["notes"] = [" ".join([*notes, one]) for one in predictions["notes"]]
         return Prediction(predictions, members, posterior, refused, unmatched, notes)
 
@@ -193,25 +190,23 @@ class Predictor:
         )
         return Posterior(table, predictive)
 
-    def _size_notes(self, members: ClusterMembers) -> list[str]:
-        """Return the note on a list with more stars than the model reads."""
-        size, num_star = self.config.data.num_star_per_sample, len(members.feature)
-        if not self._reads_brightest or num_star <= size:
-            return []
-        return [f"Of the {num_star:,} stars, the model reads the {size:,} brightest, as it was trained to."]
+    def _num_read(self, num_star: int) -> int:
+        """Return how many stars of a list the model reads: the brightest, if trained on these, or all."""
+        size: int = self.config.data.num_star_per_sample
+        return num_star if run_config.observer(self.config) is None else min(num_star, size)
 
-    @property
-    def _reads_brightest(self) -> bool:
-        """Whether the model was trained on the brightest stars of large clusters; else on random ones."""
-        return run_config.observer(self.config) is not None
+    def _size_notes(self, num_star: int) -> list[str]:
+        """Return the note on a list with more stars than the model reads."""
+        note = f"the model reads the {self._num_read(num_star):,} brightest, as it was trained to."
+        return [f"Of the {num_star:,} stars, {note}"] if self._num_read(num_star) < num_star else []
 
     def _brightest(self, features: np.ndarray) -> np.ndarray:
-        """Return the stars of a cluster, or the brightest, if the model reads only these."""
-        size = self.config.data.num_star_per_sample
-        if not self._reads_brightest or len(features) <= size:
+        """Return the stars of a list that the model reads."""
+        read = self._num_read(len(features))
+        if read == len(features):
             return features
         magnitude = features[:, self.feature_keys.index("abs_mag_g")]
-        return features[np.sort(np.argsort(magnitude, kind="stable")[:size])]
+        return features[np.sort(np.argsort(magnitude, kind="stable")[:read])]
 
     def _shard(self, features: Sequence[np.ndarray]) -> Shard:
         """Return clusters as the snapshots of a scaled shard; their targets are not known, and zero."""

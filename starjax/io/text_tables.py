@@ -63,9 +63,10 @@ def read(text: str) -> Table:
     comments, header = _read_header(lines)
     rows: Iterable[str] = lines
     if comments and any(map(_is_number, _split(header))):
-        *_, before, last = "", *comments
-        # Units may be in a comment of their own.
-        named, units = (before, [last]) if before and _are_units(_split(last)) else (last, [])
+        units = []
+        if len(comments) > 1 and _are_units(_split(comments[-1])):
+            units = [comments.pop()]
+        named = comments[-1]
         separator = _separator(named)
         if len(_split(named, separator)) == len(_split(header, separator)):
             header, rows = named, itertools.chain(units, [header], lines)

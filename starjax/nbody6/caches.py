@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from starjax import quantities
 from starjax.datasets.shard import Shard
 from starjax.io import decompress, unpickle
 from starjax.nbody6 import star_columns
@@ -46,7 +45,7 @@ class Selection:
     target_keys: tuple[str, ...]
     min_stars: int
     skip_bad: bool
-    lower_bounds: Mapping[str, float] = dataclasses.field(default_factory=lambda: {quantities.MASS: 0.0})
+    lower_bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -158,7 +158,9 @@ def _labels(path: Path, run_id: str, min_stars: int) -> np.ndarray:
     """Return (time [Myr], log10 mass [Msun]) of the snapshots that enter a data set, (n_snapshot, 2)."""
     # Single bad snapshots hardly change the distribution of labels; the build reports them.
     simulation = caches.read_simulation(
-        path, run_id, caches.Selection((), ("time", quantities.MASS), min_stars, skip_bad=True)
+        path,
+        run_id,
+        caches.Selection((), ("time", quantities.MASS), min_stars, True, lower_bounds={quantities.MASS: 0.0}),
     )
     target = simulation.shard.target
     time, mass = target.T

@@ -9,6 +9,18 @@ from astropy.table import MaskedColumn, Table
 # Neighbouring identities that no float can tell apart.
 IDENTITIES = 4611686018427387905 + np.arange(12)
 RADIAL = np.array([1.5, np.nan] * 6)
+# VizieR's names by Gaia's.
+ASTROMETRY = {
+    "ra": "RA_ICRS",
+    "dec": "DE_ICRS",
+    "parallax": "Plx",
+    "parallax_error": "e_Plx",
+    "pmra": "pmRA",
+    "pmra_error": "e_pmRA",
+    "pmdec": "pmDE",
+    "pmdec_error": "e_pmDE",
+    "bp_rp": "BP-RP",
+}
 
 
 def stars(*, missing=True):

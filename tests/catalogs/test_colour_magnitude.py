@@ -7,9 +7,12 @@ import pytest
 from astropy.table import MaskedColumn
 
 from starjax import quantities
+from starjax.catalogs import membership
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
+from starjax.catalogs.membership import View
+from starjax.configs import gaia
 
 KEYS = (*quantities.PHOTOMETRY, "membership_probability")
 
@@ -86,3 +89,10 @@ def test_stars_without_a_colour_are_left_out_and_lists_without_colours_refused(p
         CatalogError, match="needs phot_g_mean_mag and bp_rp; for lists without colours train a model"
     ):
         derive_features(photometric, KEYS, view)
+
+
+@pytest.mark.parametrize(("stated", "used"), [(None, 0.1), (0.0, 0.02), (0.004, 0.02), (0.05, 0.05)])
+def test_the_error_of_an_extinction_is_never_less_than_in_training(stated, used):
+    assert View(extinction_v_error_mag=stated).extinction_error == used
+    least, _ = gaia.get_config().observer.extinction_error_range_v_mag
+    assert least == membership.LEAST_EXTINCTION_ERROR

@@ -7,6 +7,7 @@ from astropy.table import Table
 
 from starjax.catalogs import column_names, feature_notes, member_list
 from starjax.catalogs.column_values import CatalogError
+from tests.catalogs.member_lists import ASTROMETRY
 
 OURS = (*member_list.column_units(), *member_list.IDENTITIES)
 # Columns of published catalogues, and what they are.
@@ -28,17 +29,6 @@ UNIFIED = (
     "name Source RA_ICRS DE_ICRS GLON GLAT Plx e_Plx pmRA e_pmRA pmDE e_pmDE RV e_RV "
     "Gmag BP-RP e_Gmag e_BP-RP probs"
 )
-ASTROMETRY = {
-    "ra": "RA_ICRS",
-    "dec": "DE_ICRS",
-    "parallax": "Plx",
-    "parallax_error": "e_Plx",
-    "pmra": "pmRA",
-    "pmra_error": "e_pmRA",
-    "pmdec": "pmDE",
-    "pmdec_error": "e_pmDE",
-    "bp_rp": "BP-RP",
-}
 MAGNITUDES = {"phot_bp_mean_mag": "BPmag", "phot_rp_mean_mag": "RPmag"}
 VELOCITIES = {"radial_velocity": "RV", "radial_velocity_error": "e_RV"}
 
@@ -156,16 +146,16 @@ def test_a_name_is_that_of_clusters_if_many_stars_share_it():
     assert check(Name=np.ma.masked_all(20, "U4")).meta["unused"] == ["Name"]
 
 
-def test_it_is_asked_whether_texts_that_many_stars_share_name_clusters():
-    shared = check(OC=["A"] * 10 + ["B"] * 10, flag=["x", "y"] * 10, note=[f"star {i}" for i in range(20)])
+def test_it_is_asked_whether_names_that_many_stars_share_are_of_clusters():
+    note = "Do the values of OC name clusters? Then say so: --columns=cluster=OC."
+    pair, constant = ["A"] * 10 + ["B"] * 10, ["A"] * 20
+    shared = check(OC=pair, flag=pair, solution_id=constant, label=[f"star {i}" for i in range(20)])
     assert list(member_list.split_clusters(shared)) == ["members"]
-    assert feature_notes.describe_shared(shared) == (
-        "Do the values of OC, flag name clusters? Then say so: --columns=cluster=OC."
-    )
-    assert feature_notes.describe_shared(check(Name=["A"] * 19 + [""])).startswith(
-        "Do the values of Name name"
-    )
-    assert feature_notes.describe_shared(check(cluster=["A"] * 20, OC=["B"] * 20)) == ""
+    assert feature_notes.describe_columns(shared)[-1] == note
+    for columns in ({"cluster": pair, "OC": pair}, {"OC": constant}, {}):
+        assert not any("name clusters" in one for one in feature_notes.describe_columns(check(**columns)))
+    incomplete = feature_notes.describe_columns(check(Name=["A"] * 10 + ["B"] * 9 + [""]))
+    assert not any("name clusters" in one for one in incomplete)
 
 
 def test_an_empty_column_does_not_hide_a_full_one():

@@ -59,14 +59,10 @@ def test_unused_columns_are_named_in_errors_and_notes(cluster, view):
     assert "column 11 and 138 more (if one is meant" in feature_notes.describe_unused(cluster.table)
 
 
-def test_right_ascensions_in_hours_are_not_taken_for_degrees(cluster, view):
-    table = cluster.table.copy()
-    table["ra"] /= 15
-    view = dataclasses.replace(view, centre=None)
-    with pytest.raises(CatalogError, match="the column for ra seems to be in hours: as degrees, the cluster"):
-        derive_features(table, PROJECTED, view)
-    table.meta["is_ra_in_degrees"] = True
-    derive_features(table, PROJECTED, view)
+def test_positions_in_hours_are_refused(cluster, view):
+    cluster.table["ra"] /= 15
+    with pytest.raises(CatalogError, match="the column for ra seems to be in hours"):
+        derive_features(cluster.table, PROJECTED, view)
 
 
 @pytest.mark.parametrize("distance", [50.0, 200.0])

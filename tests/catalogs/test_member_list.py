@@ -1,21 +1,13 @@
 """A catalogue is the same in every format; errors name file, columns and rows."""
 
-import functools
-import gzip
-
 import numpy as np
 import pandas as pd
 import pytest
 from astropy import units as u
 from astropy.io import votable
-from astropy.table import MaskedColumn, QTable, Table
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from astropy.table import Table
 
 from starjax.catalogs import column_values, member_list
-from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
-from tests.catalogs.conftest import make_cluster
 from tests.catalogs.member_lists import IDENTITIES, RADIAL, csv, stars, write
 
 
@@ -156,26 +148,42 @@ def test_unused_columns_are_named():
     assert found.meta["unused"] == ["name", "speed"]
 
 
+def check_degrees(table):
+    member_list.check_degrees(member_list.check_member_list(table, "hyades"))
+
+
 def test_radians_are_noticed():
     random = np.random.default_rng(0)
     ra, dec = random.normal(67, 5, 200), random.normal(17, 5, 200)
     parallax = np.full(200, 21.0)
     radians = Table({"ra": np.radians(ra), "dec": np.radians(dec), "parallax": parallax})
     with pytest.raises(column_values.CatalogError, match="hyades: columns ra and dec seem to be in radians"):
-        member_list.check_member_list(radians, "hyades")
+        check_degrees(radians)
     by_distance = Table({"ra": radians["ra"], "dec": radians["dec"], "distance": 1000 / parallax})
     with pytest.raises(column_values.CatalogError, match="seem to be in radians"):
-        member_list.check_member_list(by_distance, "hyades")
+        check_degrees(by_distance)
     radians["ra"].unit = radians["dec"].unit = u.rad
+    check_degrees(radians)
     np.testing.assert_allclose(member_list.check_member_list(radians, "hyades")["ra"], ra)
     # As many degrees as that make sense: a cluster at 1 kpc near the equinox.
     near = Table(
         {"ra": random.normal(3, 0.2, 200), "dec": random.normal(0, 0.2, 200), "parallax": parallax / 21}
     )
-    np.testing.assert_array_equal(member_list.check_member_list(near, "equinox")["ra"], near["ra"])
-    # Parallaxes of zero count as missing later.
-    unknown = Table({"ra": radians["ra"].value, "dec": radians["dec"].value, "parallax": np.zeros(200)})
-    assert len(member_list.check_member_list(unknown, "here")) == 200
+    check_degrees(near)
+    # Parallaxes of zero count as missing.
+    check_degrees(Table({"ra": np.radians(ra), "dec": np.radians(dec), "parallax": np.zeros(200)}))
+
+
+def test_hours_are_noticed():
+    random = np.random.default_rng(0)
+    table = Table({"ra": random.normal(67, 5, 200) / 15, "dec": random.normal(17, 5, 200)})
+    said = r"seems to be in hours; .* 0\.0\d times as wide as high"
+    with pytest.raises(column_values.CatalogError, match=said):
+        check_degrees(table)
+    table["ra"].unit = u.hourangle
+    check_degrees(table)
+    table["ra"].unit, table["dec"] = None, random.normal(17, 0.3, 200)
+    check_degrees(table)
 
 
 def test_named_levels_of_an_index_are_columns(tmp_path):
@@ -232,70 +240,3 @@ def test_names_of_columns_that_are_not_text_are_shown():
     frame = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_product([["gaia"], ["ra", "dec"]]))
     with pytest.raises(column_values.CatalogError, match=r"no column ra, dec; it has \('gaia', 'ra'\)"):
         member_list.check_member_list(frame, "here")
-
-
-FORMATS = {
-    ".csv": {"format": "ascii.csv"},
-    ".tsv": {"format": "ascii.tab"},
-    ".txt": {"format": "ascii.commented_header"},
-    ".ecsv": {"format": "ascii.ecsv", "delimiter": ","},
-    ".fits": {"format": "fits"},
-    ".vot": {"format": "votable", "tabledata_format": "binary"},
-    ".xml": {"format": "votable"},
-    ".parquet": {"format": "parquet"},
-}
-KEYS = ("y", "z", "vy", "vz", "v_error_kms", "abs_mag_g", "bp_rp_0")
-
-
-@functools.cache
-def listed():
-    """Return a cluster with missing values and repeated rows, and its features in the order of identities."""
-    table = make_cluster(num_star=60, distance=150.0, parallax_error=0.1, motion_error=0.1, seed=3).table
-    random = np.random.default_rng(3)
-    table["phot_g_mean_mag"], table["bp_rp"] = random.normal(12, 1, 60), random.normal(1, 0.1, 60)
-    for name, row in (("pmra", 3), ("radial_velocity", 4), ("bp_rp", 5), ("parallax", 6)):
-        table[name] = MaskedColumn(table[name], mask=np.arange(60) == row)
-    table["source_id"] = IDENTITIES[0] + np.arange(60)
-    table.remove_column("row")
-    table.meta.clear()
-    for row in (10, 11):
-        table.add_row(table[row])
-    table["pmra"][-1] = np.ma.masked
-    for name, unit in member_list.column_units().items():
-        if name in table.colnames:
-            table[name].unit = unit
-    return table, features_by_identity(member_list.check_member_list(table, "here"))
-
-
-def features_by_identity(found):
-    members = derive_features(found, KEYS, View())
-    order = np.argsort(members.table["source_id"])
-    return members.feature[order]
-
-
-@given(
-    kind=st.sampled_from([*FORMATS, "table", "quantities", "frame"]),
-    seed=st.integers(0, 2**32 - 1),
-    more=st.lists(st.sampled_from(["flag", "note", "ra_error", "g_flux"]), unique=True),
-    is_compressed=st.booleans(),
-)
-@settings(max_examples=12, deadline=None)
-def test_order_format_and_further_columns_change_nothing(tmp_path_factory, kind, seed, more, is_compressed):
-    table, expected = listed()
-    table = table.copy()
-    random = np.random.default_rng(seed)
-    for name in more:
-        table[name] = random.choice(["a", "b c"], len(table)) if name == "note" else random.random(len(table))
-    table = table[random.permutation(len(table))][list(random.permutation(table.colnames))]
-    if kind in FORMATS:
-        path = tmp_path_factory.mktemp("lists") / f"list{kind}"
-        (QTable(table) if kind in (".ecsv", ".fits") else table).write(path, **FORMATS[kind])
-        if is_compressed:
-            path = path.with_name(path.name + ".gz")
-            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
-        found = member_list.read_member_list(path)
-    else:
-        convert = {"table": Table, "quantities": QTable, "frame": Table.to_pandas}[kind]
-        found = member_list.check_member_list(convert(table), "here")
-    assert set(found.meta["unused"]) == set(more)
-    np.testing.assert_allclose(features_by_identity(found), expected, rtol=1e-8, atol=1e-10)

@@ -7,11 +7,9 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 
-from starjax.catalogs import membership
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import derive_features
 from starjax.catalogs.membership import View
-from starjax.configs import gaia
 
 HYADES = {"num_star": 500, "distance": 47.0, "width": 4.0, "dispersion": 0.3}
 
@@ -299,10 +297,3 @@ def test_one_radial_velocity_is_enough_without_other_constraints(make_cluster):
     (note,) = (note for note in members.notes if note.startswith("Radial velocity"))
     assert "median of 1 star." in note
     np.testing.assert_allclose(members.space_velocity, cluster.velocity, atol=2)
-
-
-@pytest.mark.parametrize(("stated", "used"), [(None, 0.1), (0.0, 0.02), (0.004, 0.02), (0.05, 0.05)])
-def test_the_error_of_an_extinction_is_never_less_than_in_training(stated, used):
-    assert View(extinction_v_error_mag=stated).extinction_error == used
-    least, _ = gaia.get_config().observer.extinction_error_range_v_mag
-    assert least == membership.LEAST_EXTINCTION_ERROR

@@ -2,6 +2,7 @@
 
 import importlib
 import operator
+import os
 import re
 import subprocess
 import sys
@@ -130,3 +131,22 @@ def test_help_imports_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("platforms", ["cuda", pytest.param("CPU", marks=pytest.mark.slow)])
+def test_a_platform_that_is_not_there_is_reported_in_one_line(platforms):
+    program = (
+        "import jax\nfrom types import SimpleNamespace\nfrom starjax.commands import cli\n"
+        "cli.run(SimpleNamespace(parser=lambda: cli.Parser('test', ''), main=lambda _: jax.devices()), [])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"JAX_PLATFORMS": platforms, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: JAX_PLATFORMS={platforms} names no device of this machine: unset it, or set it to cpu\n"
+    )

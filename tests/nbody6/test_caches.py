@@ -157,22 +157,22 @@ def test_a_bad_target_is_named(tmp_path, cache):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "bounds"),
+    ("key", "value", "bound"),
     [
-        ("total_mass_within_2x_r_tidal", 0.0, {}),
-        ("total_mass_within_2x_r_tidal", -1.0, {}),
-        ("total_mass_within_2x_r_tidal", 1e-60, {}),
-        ("r_tidal", -1.0, {"lower_bounds": {"r_tidal": -1.0}}),
+        ("total_mass_within_2x_r_tidal", 0.0, 0.0),
+        ("total_mass_within_2x_r_tidal", -1.0, 0.0),
+        ("total_mass_within_2x_r_tidal", 1e-60, 0.0),
+        ("r_tidal", -1.0, -1.0),
     ],
 )
-def test_a_target_without_a_logarithm_is_named_or_left_out(tmp_path, cache, key, value, bounds):
+def test_a_target_without_a_logarithm_is_named_or_left_out(tmp_path, cache, key, value, bound):
     time, snapshot = next(iter(cache[50, 0, 0].items()))
     snapshot["header"] = snapshot["header"] | {key: value}  # other positions share the header
     path = write(tmp_path, cache)
     with pytest.raises(caches.CacheError, match=rf"{key}={value} .* since its logarithm is taken$") as caught:
-        read(path, targets=(key,), **bounds)
+        read(path, targets=(key,), lower_bounds={key: bound})
     assert f"{path}: snapshot {time} Myr at position (50, 0, 0) pc" in str(caught.value)
-    found = read(path, targets=(key,), skip_bad=True, **bounds)
+    found = read(path, targets=(key,), skip_bad=True, lower_bounds={key: bound})
     assert found.skipped == (str(caught.value),)
     assert found.shard.num_snapshot == 14
 

@@ -13,20 +13,9 @@ from starjax import quantities
 from starjax.catalogs import member_list
 from starjax.catalogs.membership import View
 from starjax.evaluation.out_of_distribution import TrainingReference
+from tests.catalogs.member_lists import ASTROMETRY
 
-VIZIER = {
-    "source_id": "Source",
-    "ra": "RA_ICRS",
-    "dec": "DE_ICRS",
-    "parallax": "Plx",
-    "parallax_error": "e_Plx",
-    "pmra": "pmRA",
-    "pmra_error": "e_pmRA",
-    "pmdec": "pmDE",
-    "pmdec_error": "e_pmDE",
-    "phot_g_mean_mag": "Gmag",
-    "bp_rp": "BP-RP",
-}
+VIZIER = {"source_id": "Source", **ASTROMETRY, "phot_g_mean_mag": "Gmag"}
 LITERATURE = """cluster,log_age_yr,is_age_placeholder,mass_msun,mass_error_msun,\
 extinction_v_mag,extinction_v_error_mag
 whole,8.017,False,224,22,0.3,0.05
