@@ -208,7 +208,8 @@ def commands_page() -> str:
         "# Commands",
         "",
         "`starjax COMMAND` and `python -m starjax COMMAND` are the same, and `python -m starjax.main` is "
-        "`starjax train`. Options are written `--option=value`. "
+        "`starjax train`. Options are written `--option=value`, each once; `~` and variables such as "
+        "`$HOME` are replaced in paths. "
         "[Exit statuses](exit-status.md) lists how a command ends.",
         "",
     ]
