@@ -17,6 +17,7 @@ import pandas as pd
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.evaluation import array_functions, calibration
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES, Calibration
+from starjax.evaluation.joint_posterior import JointMixture
 from starjax.evaluation.mixture import Mixture, marginals
 from starjax.models import heads
 
@@ -52,18 +53,37 @@ class MemberOutputs:
         Args:
           sigma_T: root mean square errors on validation (see `marginals`).
         """
-        num_member, num_cluster, num_sample, num_output = self.output.shape
-        num_pooled = num_member * num_sample
-
-        def regroup(x):
-            """Return the components of each cluster, (E * N * S, C) as (N, E * S * C)."""
-            xp = x.__array_namespace__()
-            by_cluster = xp.moveaxis(x.reshape(num_member, num_cluster, num_sample, -1), 1, 0)
-            return by_cluster.reshape(num_cluster, -1)
-
         # A pool with equal weights of mixtures is a mixture of all their components.
-        each = marginals(self.head, self.output.reshape(-1, num_output), sigma_T)
-        return [Mixture(regroup(m.weight) / num_pooled, regroup(m.mean), regroup(m.sigma)) for m in each]
+        each = marginals(self.head, self.output.reshape(-1, self.output.shape[-1]), sigma_T)
+        return [
+            Mixture(self._regroup(m.weight) / self._num_pooled, self._regroup(m.mean), self._regroup(m.sigma))
+            for m in each
+        ]
+
+    def pool_jointly(self, sigma_T: np.ndarray) -> JointMixture:
+        """Return the joint distribution of all targets over all members and samples, in float64.
+
+        Args:
+          sigma_T: as for `pool`.
+        """
+        parameters = self.head.parameters(self.output.reshape(-1, self.output.shape[-1]))
+        parameters = tuple(np.asarray(one, np.float64) for one in parameters)
+        weight, mean, _ = self.head.components(parameters, sigma_T)
+        factor = self.head.factors(parameters, sigma_T)
+        return JointMixture(
+            self._regroup(weight) / self._num_pooled, self._regroup(mean), self._regroup(factor)
+        )
+
+    @property
+    def _num_pooled(self) -> int:
+        return self.output.shape[0] * self.output.shape[2]
+
+    def _regroup(self, x):
+        """Return the components of each cluster, (E * N * S, C, …) as (N, E * S * C, …)."""
+        xp = x.__array_namespace__()
+        num_member, num_cluster, num_sample, _ = self.output.shape
+        by_cluster = xp.moveaxis(x.reshape(num_member, num_cluster, num_sample, *x.shape[1:]), 1, 0)
+        return by_cluster.reshape(num_cluster, -1, *x.shape[2:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +94,12 @@ class Posterior:
       table: one row per cluster and target (see `posterior_table`); `cluster` is the cluster's name, and
         `num_star` and `novelty` are added.
       predictive: the distribution of each target in scaled units before calibration, one row per cluster.
+      joint: that of all targets together.
     """
 
     table: pd.DataFrame
     predictive: Sequence[Mixture]
+    joint: JointMixture
 
 
 def fit_calibration(outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:

@@ -3,7 +3,7 @@
 Both heads have the same methods, in scaled units. `num_output` is the number of outputs per set, `loss` the
 training loss of each sample, `mean` the expected targets, `parameters` the parameters that the outputs stand
 for, and `components` the Gaussians that make up the predictive distribution of each target (see
-`evaluation.mixture.marginals`).
+`evaluation.mixture.marginals`). `factors` returns what correlates the targets of each component.
 """
 
 import dataclasses
@@ -66,6 +66,14 @@ class PointHead:
             mean_Bx1xT,
             xp.broadcast_to(xp.asarray(sigma_T), mean_Bx1xT.shape),
         )
+
+    def factors(self, parameters: tuple, sigma_T: np.ndarray | None) -> np.ndarray:
+        """Return the Cholesky factor of the covariance of each component (B, 1, T, T).
+
+        The targets are independent: nothing is known of the correlation of their errors.
+        """
+        (output_BxT,) = parameters
+        return np.broadcast_to(np.diag(np.asarray(sigma_T)), (len(output_BxT), 1, *[self.num_target] * 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +184,20 @@ class MixtureHead:
             mean_BxCxT,
             scale_BxCxT * xp.stack(width, axis=-1),
         )
+
+    def factors(self, parameters: tuple, sigma_T=None) -> np.ndarray:
+        """Return the Cholesky factor S U of the covariance of each component (B, C, T, T).
+
+        Args:
+          parameters: as `parameters` returns them.
+          sigma_T: unused; a PointHead needs it.
+        """
+        del sigma_T
+        _, _, scale_BxCxT, lower_BxCxL = (np.asarray(x, np.float64) for x in parameters)
+        factor_BxCxTxT = np.zeros((*scale_BxCxT.shape, self.num_target)) + np.eye(self.num_target)
+        for i, row in enumerate(_rows(lower_BxCxL, self.num_target)):
+            factor_BxCxTxT[..., i, :i] = row
+        return scale_BxCxT[..., None] * factor_BxCxTxT
 
 
 def _expected(log_weight_BxC, mean_BxCxT):
