@@ -29,6 +29,10 @@ class JointMixture:
     mean: np.ndarray
     factor: np.ndarray
 
+    def __getitem__(self, rows: slice) -> "JointMixture":
+        """Return some of the distributions."""
+        return JointMixture(self.weight[rows], self.mean[rows], self.factor[rows])
+
     def sample(self, rngs: Sequence[np.random.Generator], num: int) -> np.ndarray:
         """Return samples (n, num, T), those of each distribution from a generator of its own."""
         return np.stack([self._sample_one(i, rng, num) for i, rng in enumerate(rngs)])

@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 
 from starjax.datasets.scalers.bundle import ScalerBundle
-from starjax.evaluation import array_functions, calibration
+from starjax.evaluation import array_functions, calibration, joint_posterior
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES, Calibration
 from starjax.evaluation.joint_posterior import JointMixture
 from starjax.evaluation.mixture import Mixture, marginals
 from starjax.models import heads
 
+# Samples of each cluster, unless another number is asked for.
+NUM_SAMPLE = 1000
 # What follows the name of a target in the columns of a prediction, and where `summarize` has its values.
 PREDICTION_COLUMNS = {
     "": "prediction_physical",
@@ -93,13 +95,50 @@ class Posterior:
     Attributes:
       table: one row per cluster and target (see `posterior_table`); `cluster` is the cluster's name, and
         `num_star` and `novelty` are added.
+      clusters: the names of the clusters, in the order of the distributions.
       predictive: the distribution of each target in scaled units before calibration, one row per cluster.
       joint: that of all targets together.
+      calibrated: the calibration.
+      target_scalers: the scalers of the targets.
+      target_keys: the targets.
     """
 
     table: pd.DataFrame
+    clusters: tuple[str, ...]
     predictive: Sequence[Mixture]
     joint: JointMixture
+    calibrated: Calibration
+    target_scalers: ScalerBundle
+    target_keys: tuple[str, ...]
+
+    def samples(self, cluster: str, num: int = NUM_SAMPLE) -> pd.DataFrame:
+        """Return samples of the calibrated joint posterior of a cluster, in physical units.
+
+        The same call returns the same samples, whatever other clusters there are.
+
+        Args:
+          cluster: its name.
+          num: number of samples.
+
+        Returns:
+          `num` rows, one column per target.
+
+        Raises:
+          KeyError: there is no cluster of this name.
+        """
+        if cluster not in self.clusters:
+            raise KeyError(f"no cluster {cluster!r}; there are {', '.join(self.clusters):.2000}")
+        own = slice(number := self.clusters.index(cluster), number + 1)
+        scaled_1xDxT = joint_posterior.calibrated_samples(
+            self.joint[own],
+            [one[own] for one in self.predictive],
+            self.calibrated,
+            [np.random.default_rng([*cluster.encode()])],
+            num,
+        )
+        # Ages and masses are not negative.
+        physical_DxT = np.maximum(self.target_scalers.inverse(scaled_1xDxT[0], self.target_keys), 0)
+        return pd.DataFrame(physical_DxT, columns=list(self.target_keys))
 
 
 def fit_calibration(outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:

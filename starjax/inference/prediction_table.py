@@ -11,7 +11,7 @@ from starjax.catalogs.features import ClusterMembers
 from starjax.dynamics import cluster_masses
 from starjax.evaluation.calibration import PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
-from starjax.evaluation.posterior import PREDICTION_COLUMNS, Posterior
+from starjax.evaluation.posterior import NUM_SAMPLE, PREDICTION_COLUMNS, Posterior
 
 # Predictions are flagged beyond these limits.
 # Fraction of the stars that are left out because values are missing: the mass lacks theirs.
@@ -43,6 +43,10 @@ class Prediction:
     refused: dict[str, str]
     unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def samples(self, cluster: str, num: int = NUM_SAMPLE) -> pd.DataFrame:
+        """Return samples of the joint posterior of a cluster, one column per target (`Posterior.samples`)."""
+        return self.posterior.samples(cluster, num)
 
 
 def prediction_table(

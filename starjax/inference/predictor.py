@@ -188,7 +188,15 @@ class Predictor:
             num_star=np.array([len(features) for features in clusters.values()])[number],
             novelty=self.reference.novelty(summary)[number],
         )
-        return Posterior(table, predictive, outputs.pool_jointly(self.calibrated.sigma))
+        return Posterior(
+            table,
+            tuple(clusters),
+            predictive,
+            outputs.pool_jointly(self.calibrated.sigma),
+            self.calibrated,
+            self.target_scalers,
+            self.target_keys,
+        )
 
     def _num_read(self, num_star: int) -> int:
         """Return how many stars of a list the model reads: the brightest, if trained on these, or all."""

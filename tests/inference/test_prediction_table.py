@@ -83,7 +83,7 @@ def predicted_row(members, feature_keys, caveats=()):
         "target_key": "time",
     }
     row |= {"spread_members": 1.0, "spread_draws": 0.0, "novelty": 0.5, "num_star": len(members.feature)}
-    posterior = Posterior(pd.DataFrame([row]), [], None)
+    posterior = Posterior(pd.DataFrame([row]), ("one",), [], None, None, None, ("time",))
     return prediction_table.prediction_table(
         ("time",), feature_keys, known, {"one": members}, posterior, caveats
     ).iloc[0]

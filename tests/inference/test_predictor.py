@@ -86,6 +86,19 @@ def test_a_prediction_is_complete(mixture, stars):
     assert "zero point" in row["notes"]
 
 
+def test_samples_have_the_intervals_of_the_table(mixture, stars):
+    found = load_predictor(mixture.path).predict(stars)
+    samples, row = found.samples("the table", 20_000), found.table.iloc[0]
+    assert tuple(samples.columns) == TARGETS
+    for key in TARGETS:
+        width = row[f"{key}_p84"] - row[f"{key}_p16"]
+        for name, level in (("p2.5", 0.025), ("p16", 0.16), ("p84", 0.84), ("p97.5", 0.975)):
+            assert samples[key].quantile(level) == pytest.approx(row[f"{key}_{name}"], abs=0.1 * width)
+    pd.testing.assert_frame_equal(samples, found.samples("the table", 20_000))
+    with pytest.raises(KeyError, match="no cluster 'another'; there are the table"):
+        found.samples("another")
+
+
 def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, stars):
     run, few = load_predictor(mixture.path), stars.copy()
     few["bp_rp"][::3] = np.nan
