@@ -189,16 +189,22 @@ def split_clusters(table: Table) -> dict[str, Table]:
     """
     if "cluster" not in table.colnames:
         return {tables.stem(Path(table.meta["file"])): table}
-    names = np.asarray(table["cluster"])
-    return {str(name): table[names == name] for name in pd.unique(names)}
+    number, names = pd.factorize(np.asarray(table["cluster"]).astype(object))
+    rows = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number))
+    return {str(name): table[own] for name, own in zip(names, np.split(rows, ends[:-1]), strict=True)}
 
 
 def data_frame(table: Table) -> pd.DataFrame:
     """Return all columns that a member catalogue may have, NaN where this one has none."""
-    identity = ["source_id"] if "source_id" in table.colnames else []
-    stars = table[["row", *identity]].to_pandas()
-    columns = {name: np.asarray(table[name]) if name in table.colnames else np.nan for name in column_units()}
-    return stars.assign(**columns).fillna(quantities.unlisted_values())
+    unlisted = quantities.unlisted_values()
+    columns = {"row": np.asarray(table["row"])}
+    if "source_id" in table.colnames:
+        columns["source_id"] = table[["source_id"]].to_pandas()["source_id"]
+    for name in column_units():
+        values = np.asarray(table[name]) if name in table.colnames else np.full(len(table), np.nan)
+        columns[name] = np.where(np.isnan(values), unlisted[name], values) if name in unlisted else values
+    return pd.DataFrame(columns)
 
 
 def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: list[str]) -> dict[str, str]:
