@@ -93,16 +93,16 @@ class Evaluator:
         Returns:
           float32 (E, n_sample, O) and (n_sample, T).
         """
-        key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), split)
-        rows = [self._predict_chunk(params, stars, key) for stars in self.chunks(split)]
+        rows = [self.predict_stars(params, stars, split) for stars in self.chunks(split)]
         return np.concatenate(rows, axis=1), self.targets(split)
 
     def targets(self, split: str) -> np.ndarray:
         """Return the scaled targets of all samples of a split, float32 (n_sample, T)."""
         return np.repeat(self.shards[split].target, self.config.num_sample_per_snapshot, axis=0)
 
-    def _predict_chunk(self, params: dict, stars: sampler.Stars, key: jax.Array) -> np.ndarray:
-        """Return the outputs (E, n, O) for the samples of some snapshots."""
+    def predict_stars(self, params: dict, stars: sampler.Stars, purpose: str) -> np.ndarray:
+        """Return the outputs (E, n, O) for the samples of some snapshots, drawn with the key of a purpose."""
+        key = sampler.purpose_key(jax.random.key_data(jax.random.key(SEED)), purpose)
         num_sample = int(sampler.num_sample(stars, self.config))
         num_step = math.ceil(num_sample / self.batch_size)
         # Calls of equal length, so that one compiled program serves all; the last may run over the end.

@@ -76,8 +76,9 @@ def prediction_table(
       on, and `classical_note` on them; `notes` on the catalogue.
     """
     rows = []
+    by_cluster = dict(iter(posterior.table.groupby("cluster", sort=False)))
     for name, one in members.items():
-        by_target = posterior.table[posterior.table["cluster"] == name].set_index("target_key")
+        by_target = by_cluster[name].set_index("target_key")
         row: dict[str, Any] = {"cluster": name}
         for key in target_keys:
             row |= {

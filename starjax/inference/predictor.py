@@ -1,42 +1,40 @@
 """A finished run that predicts observed clusters: `starjax.load` returns it."""
 
 import dataclasses
+import functools
+import itertools
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-import pandas as pd
-from astropy.table import Table
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.catalogs import cluster_table, feature_notes, member_list
-from starjax.catalogs.features import derive_features
+from starjax.catalogs import cluster_table
 from starjax.catalogs.membership import View
 from starjax.datasets.dataset import BUNDLES
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.bundle import ScalerBundle
-from starjax.datasets.shard import Shard
 from starjax.evaluation import calibration, out_of_distribution
-from starjax.evaluation.evaluator import Evaluator
-from starjax.evaluation.posterior import MemberOutputs, Posterior, posterior_table
-from starjax.inference import prediction_table
+from starjax.evaluation.posterior import Posterior, posterior_table
+from starjax.inference import cluster_lists, prediction_table
+from starjax.inference.list_evaluator import ListEvaluator
 from starjax.inference.prediction_table import Prediction
 from starjax.io import files
 from starjax.runs import best_params, pretrained, run_config
 from starjax.runs.config_record import config_from_record
 from starjax.runs.directory import RunDirectory
 from starjax.runs.state import read_finished_record
-from starjax.runtime import devices, environment, paths
-from starjax.sampling import centering, sampler
+from starjax.runtime import devices, environment
+from starjax.sampling import centering
 from starjax.training.trainer import abstract_arrays
 
-# Samples that the members predict at a time; clusters are few, and may have many stars.
-BATCH_SIZE = 8
 # Samples of each cluster if one has more stars than fit into a sample.
 NUM_DRAWS = 16
+# Clusters that an error names.
+MAX_NAMED = 5
 # Immutable defaults of arguments.
 DEFAULT_VIEW = View()
 SAME_NAMES: Mapping[str, str] = types.MappingProxyType({})
@@ -98,7 +96,7 @@ class Predictor:
 
     def predict(
         self,
-        table: Table | pd.DataFrame | Path | str,
+        table: cluster_lists.Catalog,
         view: View = DEFAULT_VIEW,
         num_draws: int = NUM_DRAWS,
         columns: Mapping[str, str] = SAME_NAMES,
@@ -108,8 +106,9 @@ class Predictor:
 
         Args:
           table: the catalogue, one row per star, in the names and units of Gaia (see
-            `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one). A
-            column `cluster` tells the stars of several clusters apart.
+            `catalogs.member_list.column_units`); or the path of its file ('example': the packaged one), of a
+            folder of such files, or a pattern such as 'lists/*.csv'. A column `cluster` tells the stars of
+            several clusters apart.
           view: properties of the clusters that are given instead of estimated from the catalogue; used for
             all clusters that `views` does not name.
           num_draws: see `posterior`.
@@ -124,45 +123,52 @@ class Predictor:
           CatalogError, PathError: the catalogue, or its path, cannot be used.
           PredictorError: no cluster in it can be predicted.
         """
-        if isinstance(table, Path | str):
-            table = paths.expand(table) if isinstance(table, str) else table
-            stars = member_list.read_member_list(member_list.find_member_list(table), columns)
-        else:
-            stars = member_list.check_member_list(table, "the table", columns)
-        # One cluster that cannot be predicted does not stop the others.
-        members, refused = {}, {}
-        clusters = member_list.split_clusters(stars)
-        unmatched = tuple(name for name in views if name not in clusters)
-        for name, cluster_stars in clusters.items():
-            try:
-                found = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
-                members[name] = dataclasses.replace(
-                    found, notes=(*found.notes, *self._size_notes(len(found.feature)))
-                )
-            except errors.StarjaxError as error:
-                refused[name] = str(error)
+        groups = cluster_lists.numbered_groups(cluster_lists.read_clusters(table, columns))
+        parts = [part for _, part in cluster_lists.derive_parts(groups, self.feature_keys, views, view)]
+        return self.predict_part(cluster_lists.joined(parts), num_draws, tuple(views))
+
+    def predict_part(
+        self, part: cluster_lists.Part, num_draws: int = NUM_DRAWS, described: Sequence[str] = ()
+    ) -> Prediction:
+        """Predict the targets of some clusters of a catalogue.
+
+        Args:
+          part: their features.
+          num_draws: see `posterior`.
+          described: names of clusters of which something was stated.
+
+        Raises:
+          PredictorError: no cluster can be predicted.
+        """
+        members = {
+            name: dataclasses.replace(one, notes=(*one.notes, *self._size_notes(len(one.feature))))
+            for name, one in part.members.items()
+        }
+        unmatched = tuple(name for name in described if name not in part.members | part.refused)
         if not members:
-            reasons = "; ".join(f"cluster {name}: {reason}" for name, reason in refused.items())
-            raise PredictorError(" ".join([reasons, cluster_table.describe_unmatched(unmatched)]).strip())
+            raise PredictorError(describe_refused(part.refused, unmatched))
         posterior = self.posterior({name: one.feature for name, one in members.items()}, num_draws)
-        predictions = prediction_table.prediction_table(
+        table = prediction_table.prediction_table(
             self.target_keys, self.feature_keys, self.reference, members, posterior, self.caveats
         )
-        if isinstance(table, Path | str):
-            predictions = predictions.assign(catalog=str(table), catalog_sha256=stars.meta["sha256"])
-        predictions = predictions.assign(
-            run=str(self.run_dir.path),
+        if any(part.sources.values()):
+            table["catalog"], table["catalog_sha256"] = zip(*part.sources.values(), strict=True)
+        table = table.assign(**self._provenance)
+        table["notes"] = [" ".join([*part.notes, one]) for one in table["notes"]]
+        return Prediction(table, members, posterior, part.refused, unmatched, part.notes)
+
+    @functools.cached_property
+    def _provenance(self) -> dict[str, str]:
+        """The columns that say which run made a prediction."""
+        versions = environment.package_versions().items()
+        return {
+            "run": str(self.run_dir.path),
             # Of the digests of all files, so that it identifies the run wherever it lies.
-            run_sha256=files.sha256(self.run_dir.path / files.SUMS),
-            checkpoint=str(self.checkpoint),
-            epochs=", ".join(map(str, self.epochs)),
-            versions=", ".join(
-                f"{package} {number}" for package, number in environment.package_versions().items()
-            ),
-        )
-        notes = feature_notes.describe_columns(stars)
-        predictions["notes"] = [" ".join([*notes, one]) for one in predictions["notes"]]
-        return Prediction(predictions, members, posterior, refused, unmatched, notes)
+            "run_sha256": files.sha256(self.run_dir.path / files.SUMS),
+            "checkpoint": str(self.checkpoint),
+            "epochs": ", ".join(map(str, self.epochs)),
+            "versions": ", ".join(f"{package} {number}" for package, number in versions),
+        }
 
     def posterior(self, clusters: Mapping[str, np.ndarray], num_draws: int = NUM_DRAWS) -> Posterior:
         """Return the posterior of clusters from the physical features of their stars.
@@ -177,8 +183,8 @@ class Predictor:
         """
         if num_draws < 1:
             raise PredictorError(f"num_draws={num_draws} should be at least 1")
-        shard = self._shard([self._brightest(features) for features in clusters.values()])
-        outputs = self._outputs(shard, num_draws)
+        shard = self._evaluator.shard([self._brightest(features) for features in clusters.values()])
+        outputs = self._evaluator.outputs(shard, num_draws)
         predictive = outputs.pool(self.calibrated.sigma)
         table = posterior_table(outputs, predictive, self.calibrated, self.target_keys, self.target_scalers)
         summary = out_of_distribution.describe_all(shard, self.feature_keys, self.config.data.feature_clip)
@@ -216,45 +222,23 @@ class Predictor:
         magnitude = features[:, self.feature_keys.index("abs_mag_g")]
         return features[np.sort(np.argsort(magnitude, kind="stable")[:read])]
 
-    def _shard(self, features: Sequence[np.ndarray]) -> Shard:
-        """Return clusters as the snapshots of a scaled shard; their targets are not known, and zero."""
-        physical = np.concatenate(features).astype(np.float64)
-        return Shard(
-            feature=self.feature_scalers.transform(physical, self.feature_keys).astype(np.float32),
-            feature_keys=self.feature_keys,
-            target=np.zeros((len(features), len(self.target_keys)), np.float32),
-            target_keys=self.target_keys,
-            ptr=np.cumsum([0, *map(len, features)]),
+    @functools.cached_property
+    def _evaluator(self) -> ListEvaluator:
+        return ListEvaluator(
+            self.config,
+            self.params,
+            self.feature_keys,
+            self.feature_scalers,
+            self.target_keys,
+            self.target_scalers,
         )
 
-    def _outputs(self, shard: Shard, num_draws: int) -> MemberOutputs:
-        """Return the outputs of all members for samples of all clusters."""
-        if np.diff(shard.ptr).max() <= self.config.data.num_star_per_sample:
-            num_draws = 1  # all draws would be the same stars
-        model = run_config.model(self.config)
-        # The batches are small: more devices would have nothing to do.
-        mesh = devices.make_mesh(devices=jax.local_devices()[:1])
-        sample_config = dataclasses.replace(
-            run_config.sampler(self.config, self.feature_scalers, self.feature_keys),
-            num_sample_per_snapshot=num_draws,
-        )
-        # The same identity for all, so that the stars drawn from one cluster do not depend on the others.
-        stars = sampler.to_stars(shard)._replace(identity=np.zeros(shard.num_snapshot, np.int32))
-        evaluator = Evaluator(
-            apply=model.apply,
-            head=model.head,
-            config=sample_config,
-            batch_size=BATCH_SIZE,
-            micro_batch_size=BATCH_SIZE,
-            mesh=mesh,
-            target_keys=self.target_keys,
-            scalers=self.target_scalers,
-            shards={"predict": shard},
-            chunks=lambda split: [devices.replicate(stars, mesh)],
-        )
-        output_ExNxO, _ = evaluator.predict(devices.shard_members(self.params, mesh), "predict")
-        by_cluster = output_ExNxO.reshape(len(output_ExNxO), -1, num_draws, model.head.num_output)
-        return MemberOutputs(by_cluster, model.head)
+
+def describe_refused(refused: Mapping[str, str], unmatched: Sequence[str]) -> str:
+    """Return why no cluster can be predicted."""
+    shown = [f"cluster {name}: {reason}" for name, reason in itertools.islice(refused.items(), MAX_NAMED)]
+    more = [f"and {len(refused) - MAX_NAMED:,} more"] if len(refused) > MAX_NAMED else []
+    return " ".join(["; ".join(shown + more), cluster_table.describe_unmatched(unmatched)]).strip()
 
 
 def load_predictor(run: Path | str) -> Predictor:

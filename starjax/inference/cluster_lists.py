@@ -1,0 +1,186 @@
+"""The clusters of member catalogues: one by one from files, and their features in several processes."""
+
+import dataclasses
+import glob
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import joblib
+import pandas as pd
+from astropy.table import Table
+
+from starjax import errors
+from starjax.catalogs import feature_notes, member_list
+from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.features import ClusterMembers, derive_features
+from starjax.catalogs.membership import View
+from starjax.io import tables
+from starjax.runtime import paths
+
+# A member catalogue: in memory, or in files (see `find_files`).
+Catalog: TypeAlias = Table | pd.DataFrame | Path | str | Sequence[Path | str]
+# Clusters whose features are derived, predicted and written at a time, so that memory is bounded.
+PART_SIZE = 128
+# Fewer clusters are derived sooner in this process than others start.
+_MIN_PARALLEL = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterList:
+    """The stars of a cluster as a catalogue lists them, or why its catalogue cannot be read.
+
+    Attributes:
+      name: of the cluster.
+      stars: as `member_list.read_member_list` returns them, or the error.
+    """
+
+    name: str
+    stars: Table | CatalogError
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The features of some clusters of a catalogue.
+
+    Attributes:
+      members: the stars of each cluster.
+      refused: by cluster, the reason why it has no features.
+      sources: the catalogue of each cluster of `members`: path and digest, None for a table in memory.
+      notes: which columns of the catalogues were used, in sentences.
+    """
+
+    members: dict[str, ClusterMembers]
+    refused: dict[str, str]
+    sources: dict[str, tuple[str, str] | None]
+    notes: tuple[str, ...]
+
+
+def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
+    """Return the files of a catalogue: one, all of a folder, or those of a pattern such as `lists/*.csv`.
+
+    Raises:
+      CatalogError: the folder is empty, or no file matches the pattern.
+      PathError: a name is not a path.
+    """
+    if not isinstance(catalog, Path | str):
+        return list(dict.fromkeys(path for one in catalog for path in find_files(one)))
+    named = paths.expand(catalog) if isinstance(catalog, str) else str(catalog)
+    path = member_list.find_member_list(named)
+    if path.is_dir():
+        found = [one for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
+    elif glob.has_magic(named) and not path.exists():
+        found = [one for one in map(Path, sorted(glob.glob(named))) if one.is_file()]
+    else:
+        return [path]
+    if not found:
+        raise CatalogError(f"{named}: there are no files")
+    return found
+
+
+def read_clusters(catalog: Catalog, columns: Mapping[str, str]) -> Iterator[ClusterList]:
+    """Yield the clusters of a catalogue, in its order.
+
+    Args:
+      catalog: a table, a file, a folder, a pattern, or several of these (see `find_files`). Of several files,
+        those that cannot be read are yielded with the error.
+      columns: as for `member_list.read_member_list`.
+
+    Raises:
+      CatalogError: the only file, or the table, cannot be used.
+    """
+    if not isinstance(catalog, Path | str | list | tuple):
+        stars = member_list.check_member_list(catalog, "the table", columns)
+        yield from (ClusterList(*one) for one in member_list.split_clusters(stars).items())
+        return
+    files = find_files(catalog)
+    seen: set[str] = set()
+    for path in files:
+        try:
+            clusters = member_list.split_clusters(member_list.read_member_list(path, columns))
+        except CatalogError as error:
+            if len(files) == 1:
+                raise
+            yield ClusterList(tables.stem(path), error)
+            continue
+        for name, stars in clusters.items():
+            if name in seen:
+                yield ClusterList(
+                    f"{name} of {path}",
+                    CatalogError(f"another file has a cluster {name}: rename one of them"),
+                )
+            else:
+                seen.add(name)
+                yield ClusterList(name, stars)
+
+
+def numbered_groups(clusters: Iterable[ClusterList]) -> Iterator[tuple[int, list[ClusterList]]]:
+    """Yield PART_SIZE clusters at a time, with the number of the group."""
+    clusters = iter(clusters)
+    for number in itertools.count():
+        group = list(itertools.islice(clusters, PART_SIZE))
+        if not group:
+            return
+        yield number, group
+
+
+def derive_parts(
+    groups: Iterable[tuple[int, list[ClusterList]]],
+    keys: tuple[str, ...],
+    views: Mapping[str, View],
+    default: View,
+) -> Iterator[tuple[int, Part]]:
+    """Yield the features of groups of clusters, derived in as many processes as there are cores.
+
+    One cluster that cannot be used does not stop the others.
+
+    Args:
+      groups: see `numbered_groups`.
+      keys: the features.
+      views: what is known of single clusters, by name.
+      default: what is known of the others.
+    """
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return
+    own = (
+        (number, group, keys, [views.get(cluster.name, default) for cluster in group])
+        for number, group in itertools.chain([first], groups)
+    )
+    if len(first[1]) < _MIN_PARALLEL:
+        yield from itertools.starmap(_derive, own)
+    else:
+        workers = joblib.Parallel(n_jobs=-1, return_as="generator", pre_dispatch="2 * n_jobs")
+        yield from workers(joblib.delayed(_derive)(*arguments) for arguments in own)
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Return the clusters of several parts as one."""
+    return Part(
+        {name: one for part in parts for name, one in part.members.items()},
+        {name: one for part in parts for name, one in part.refused.items()},
+        {name: one for part in parts for name, one in part.sources.items()},
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+
+
+def _derive(
+    number: int, group: Sequence[ClusterList], keys: tuple[str, ...], views: Sequence[View]
+) -> tuple[int, Part]:
+    """Return the features of a group of clusters."""
+    members, refused, sources = {}, {}, {}
+    notes: dict[str, None] = {}
+    for cluster, view in zip(group, views, strict=True):
+        try:
+            if isinstance(cluster.stars, CatalogError):
+                raise cluster.stars
+            members[cluster.name] = derive_features(cluster.stars, keys, view)
+        except errors.StarjaxError as error:
+            refused[cluster.name] = str(error)
+            continue
+        meta = cluster.stars.meta
+        sources[cluster.name] = (meta["file"], meta["sha256"]) if "sha256" in meta else None
+        notes |= dict.fromkeys(feature_notes.describe_columns(cluster.stars))
+    return number, Part(members, refused, sources, tuple(notes))
