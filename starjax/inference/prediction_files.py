@@ -200,7 +200,7 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
         print(note)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
-            print(f"{row['cluster']}, flagged: {row['flags']}")
+            print(f"{row['cluster']}, flagged: {row['flag_reasons']}")
         if row["classical_note"]:
             print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in prediction.members[row["cluster"]].notes:
