@@ -241,7 +241,9 @@ def test_a_run_trained_about_the_simulations_origin_flags_every_prediction(ensem
         run.config.data.centred = False
     row = run.predict(stars).table.iloc[0]
     assert row["is_flagged"]
-    assert row["flag_reasons"].startswith("trained on positions and velocities about the origin of the simulations")
+    assert row["flag_reasons"].startswith(
+        "trained on positions and velocities about the origin of the simulations"
+    )
 
 
 def test_the_example_in_the_docstring_is_right(mixture, member_list_file):
