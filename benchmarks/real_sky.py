@@ -94,7 +94,7 @@ def compare(prediction: Prediction, literature: pd.DataFrame) -> pd.DataFrame:
         table.reindex(columns=list(columns.values())).set_axis(list(columns), axis=1)
     )
     rows = rows.join(literature.rename(columns=lambda name: f"{name}_literature"))
-    return rows.join(table[["novelty", "is_flagged", "flags"]]).reset_index()
+    return rows.join(table[["novelty", "is_flagged", "flag_reasons"]]).reset_index()
 
 
 def log_of(rows: pd.DataFrame, column: str) -> np.ndarray:
@@ -176,7 +176,7 @@ def count_flags(rows: pd.DataFrame) -> dict[str, Any]:
     """Return number and fraction of flagged clusters, and how often each reason occurs, without numbers."""
     reasons = collections.Counter(
         re.sub(r"\d+([.,]\d+)*", "#", reason)
-        for flags in rows["flags"]
+        for flags in rows["flag_reasons"]
         for reason in filter(None, flags.split("; "))
     )
     fraction = round(float(rows["is_flagged"].mean()), 4) if len(rows) else None

@@ -78,6 +78,11 @@ class Quantity:
         label = self.label or self.key
         return f"{label} [{self.unit}]" if self.unit else label
 
+    def plain_label(self) -> str:
+        """Return the label in words, without math text for the tidal radius; empty if there is none."""
+        radius = r"$r_{\rm tidal}$"
+        return self.label.replace(f"2 {radius}", "twice the tidal radius").replace(radius, "the tidal radius")
+
 
 # What rows of the table have in common.
 _CARTESIAN: dict[str, Any] = {

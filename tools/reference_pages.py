@@ -269,8 +269,7 @@ def columns_page() -> str:
 
 def _describe(one: quantities.Quantity) -> str:
     # Labels are math text of matplotlib, which Markdown does not show.
-    label = re.sub(r"\$r_\{\\rm tidal\}\$", "the tidal radius", one.label).replace("2 the", "twice the")
-    kinds = [label, one.description]
+    kinds = [one.plain_label(), one.description]
     kinds += ["mirrored in the Galaxy's plane"] if one.is_mirrored else []
     kinds += [f"{one.vector} in the Galaxy's plane"] if one.vector else []
     kinds += ["relative to the cluster"] if one.is_centred else []

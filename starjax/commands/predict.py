@@ -68,6 +68,13 @@ def parser() -> cli.Parser:
     add("--clusters", metavar="FILE", type=cli.path, help="table: cluster ra dec and the 5 options above")
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
+    add(
+        "--num_samples",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="samples of each posterior to write, or 0 [%(default)s]",
+    )
     return options
 
 
@@ -89,6 +96,8 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
     )
+    if arguments.num_samples < 0:
+        raise PredictError(f"--num_samples={arguments.num_samples} should be at least 0")
     name = _default_model() if arguments.run is None else arguments.run
     views = {} if arguments.clusters is None else _views(arguments.clusters, view)
     out, columns = Path(arguments.out), _columns(arguments.columns)
@@ -100,7 +109,9 @@ def main(arguments: argparse.Namespace) -> None:
     # The help states the default as a number, since reading it from there would import jax.
     num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
     prediction = run.predict(arguments.catalog, view, num_draws, columns, views)
-    written = prediction_files.write_prediction(prediction, run, out, overwrite=arguments.overwrite)
+    written = prediction_files.write_prediction(
+        prediction, run, out, overwrite=arguments.overwrite, num_sample=arguments.num_samples
+    )
     prediction_files.print_prediction(prediction, run)
     print(f"wrote {out} with {_shortened([path.name for path in written])}")
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from starjax.evaluation.calibration import LEVELS, Calibration
-from starjax.evaluation.mixture import Mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,8 @@ class JointMixture:
 
 def calibrated_samples(
     joint: JointMixture,
-    predictive: Sequence[Mixture],
+    median_NxT: np.ndarray,
+    interval_Lx2xNxT: np.ndarray,
     calibrated: Calibration,
     rngs: Sequence[np.random.Generator],
     num: int,
@@ -54,15 +54,15 @@ def calibrated_samples(
 
     Args:
       joint: the pooled outputs.
-      predictive: their marginal distributions, by target.
+      median_NxT: their medians.
+      interval_Lx2xNxT: their calibrated intervals (see `Calibration.intervals`).
+      calibrated: the calibration.
       rngs: a random generator for each of the n clusters.
       num: number of samples of each cluster.
     """
-    as_pooled = dataclasses.replace(calibrated, stretch=np.ones_like(calibrated.stretch))
-    median_1xNxT = np.stack([one.quantile(0.5) for one in predictive], axis=-1)[None]
-    from_KxNxT, to_KxNxT = (
-        _ascending(one.intervals(predictive), median_1xNxT) for one in (as_pooled, calibrated)
-    )
+    # The percentiles before calibration follow from those after it, and need not be searched for again.
+    before_Lx2xNxT = median_NxT + (interval_Lx2xNxT - median_NxT) / calibrated.stretch[:, None, None]
+    from_KxNxT, to_KxNxT = (_ascending(one, median_NxT[None]) for one in (before_Lx2xNxT, interval_Lx2xNxT))
     sample_NxDxT = joint.sample(rngs, num)
     found = np.empty_like(sample_NxDxT)
     for cluster, target in np.ndindex(sample_NxDxT.shape[0], sample_NxDxT.shape[2]):

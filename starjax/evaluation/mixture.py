@@ -59,10 +59,6 @@ class Mixture:
                 "weights have to sum to one, and sigma to be positive"
             )
 
-    def __getitem__(self, rows: slice) -> "Mixture":
-        """Return some of the distributions."""
-        return Mixture(self.weight[rows], self.mean[rows], self.sigma[rows])
-
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
         """Return the cumulative distribution (n,) at `x`, (n,) or one value for all."""
         xp = self.weight.__array_namespace__()

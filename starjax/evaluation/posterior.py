@@ -128,10 +128,14 @@ class Posterior:
         """
         if cluster not in self.clusters:
             raise KeyError(f"no cluster {cluster!r}; there are {', '.join(self.clusters):.2000}")
-        own = slice(number := self.clusters.index(cluster), number + 1)
+        number = self.clusters.index(cluster)
+        # One row per target.
+        rows = self.table.iloc[number :: len(self.clusters)]
+        interval_Lx2xT = np.array([[rows[f"{bound}_scaled"] for bound in pair] for pair in PERCENTILES])
         scaled_1xDxT = joint_posterior.calibrated_samples(
-            self.joint[own],
-            [one[own] for one in self.predictive],
+            self.joint[number : number + 1],
+            rows["prediction_scaled"].to_numpy()[None],
+            interval_Lx2xT[:, :, None],
             self.calibrated,
             [np.random.default_rng([*cluster.encode()])],
             num,

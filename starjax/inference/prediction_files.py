@@ -1,31 +1,26 @@
 """Files of a prediction for observed clusters, tables and figures, and the printed summary."""
 
-import io
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from astropy.table import Table
 from rich.table import Table as ConsoleTable
 
 from starjax import errors, quantities
 from starjax.catalogs import cluster_table
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
-from starjax.inference import cluster_figure
+from starjax.evaluation.posterior import NUM_SAMPLE
+from starjax.inference import cluster_figure, table_formats
 from starjax.inference.prediction_table import Prediction
 from starjax.inference.predictor import Predictor
-from starjax.io import files
+from starjax.inference.table_formats import REFUSED, SAMPLES, TABLES
 from starjax.plotting import style
 from starjax.runs import run_config
 from starjax.runtime import log
 
-# The prediction in three formats, and the stars that it is based on.
-TABLES = ("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet")
-# Clusters without a prediction, and the reasons; written only if there are any.
-REFUSED = "refused.csv"
 NAMES = (*TABLES, REFUSED)
 NOTE_ON_CLASSICAL_MASSES = (
     "Classical masses assume equilibrium. Unresolved binaries, escaping stars and uncertain distances raise "
@@ -56,7 +51,12 @@ def check_free(out: Path, names: Iterable[str] = NAMES) -> None:
 
 
 def write_prediction(
-    prediction: Prediction, run: Predictor, out: Path, *, overwrite: bool = False
+    prediction: Prediction,
+    run: Predictor,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    num_sample: int = NUM_SAMPLE,
 ) -> list[Path]:
     """Write the tables of a prediction, and a figure for each cluster; return the files written.
 
@@ -66,6 +66,7 @@ def write_prediction(
       out: folder to write to.
       overwrite: replace the prediction in that folder, and remove those of its files that the new one does
         not have.
+      num_sample: samples of the joint posterior of each cluster; 0: no file of samples.
 
     Raises:
       PredictionFileError: a file exists and `overwrite` is False, or is the member catalogue itself.
@@ -77,11 +78,11 @@ def write_prediction(
     # Before the table is replaced, which lists the clusters of the earlier prediction.
     outdated = _earlier_figures(out) - set(figure_names)
     # Without an earlier prediction, a file of this name is none of ours.
-    if not prediction.refused and (out / TABLES[0]).exists():
-        outdated.add(REFUSED)
-    paths = _write_tables(prediction, run.target_keys, out)
-    for name in outdated:
-        (out / name).unlink(missing_ok=True)
+    if (out / TABLES[0]).exists():
+        outdated |= {REFUSED, SAMPLES}
+    paths = table_formats.write_tables(prediction, out, num_sample)
+    for path in {out / name for name in outdated}.difference(paths):
+        path.unlink(missing_ok=True)
     for number, (cluster, members) in enumerate(prediction.members.items()):
         is_flagged = bool(prediction.table["is_flagged"].iloc[number])
         figure = cluster_figure.draw_cluster(run, members, prediction.posterior, cluster, number, is_flagged)
@@ -100,53 +101,6 @@ def _check_catalog_is_kept(table: pd.DataFrame, out: Path, figure_names: Iterabl
             raise PredictionFileError(
                 f"{path} is the member catalogue, and would be replaced: name another --out"
             )
-
-
-def _write_tables(prediction: Prediction, target_keys: Sequence[str], out: Path) -> list[Path]:
-    """Write TABLES and REFUSED; return those written."""
-    table = prediction.table
-    stars = pd.concat(
-        [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
-    )
-    refused = pd.DataFrame(prediction.refused.items(), columns=["cluster", "reason"])
-    writers: list[Callable[[Path], None]] = [
-        lambda path: table.to_parquet(path, index=False),
-        lambda path: table.to_csv(path, index=False),
-        lambda path: _write_ecsv(_with_units(table, target_keys), path),
-        lambda path: stars.to_parquet(path, index=False),
-    ]
-    if prediction.refused:
-        writers.append(lambda path: refused.to_csv(path, index=False))
-    # REFUSED is the last name, and is left out if no cluster was refused.
-    paths = [out / name for name, _ in zip(NAMES, writers, strict=False)]
-    for path, writer in zip(paths, writers, strict=True):
-        with files.atomic_write(path) as temporary:
-            writer(temporary)
-    return paths
-
-
-def _write_ecsv(table: Table, path: Path) -> None:
-    """Write a table in UTF-8, whatever the encoding of the locale."""
-    text = io.StringIO()
-    table.write(text, format="ascii.ecsv")
-    path.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _with_units(table: pd.DataFrame, target_keys: Sequence[str]) -> Table:
-    """Return an astropy table with the units of its columns, which follow from their names."""
-    with_units = Table.from_pandas(table)
-    for name in with_units.colnames:
-        of_target = next((key for key in target_keys if name == key or name.startswith(f"{key}_")), None)
-        unit = quantities.get(of_target).unit if of_target else None
-        unit = unit or next(
-            # Not only at the end: `_error` may follow.
-            (unit for part, unit in (("_pc", "pc"), ("_kms", "km/s")) if part in name),
-            None,
-        )
-        unit = "Msun" if name.startswith("mass_") else unit
-        if unit and with_units[name].dtype.kind == "f":  # not text, such as notes
-            with_units[name].unit = unit
-    return with_units
 
 
 def _figure_names(clusters: Iterable[str]) -> list[str]:
@@ -200,7 +154,7 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
         print(note)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
-            print(f"{row['cluster']}, flagged: {row['flags']}")
+            print(f"{row['cluster']}, flagged: {row['flag_reasons']}")
         if row["classical_note"]:
             print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in prediction.members[row["cluster"]].notes:

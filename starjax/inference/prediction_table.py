@@ -70,7 +70,7 @@ def prediction_table(
       `cluster`; for each target, its median in physical units under its own name, the bounds of its
       calibrated intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`;
       `novelty`, the out-of-distribution score; `num_left_out`, stars left out because values are missing;
-      `num_non_member`, stars left out as non-members; `is_flagged` and `flags`, the reasons; `distance_pc`,
+      `num_non_member`, stars left out as non-members; `is_flagged` and `flag_reasons`; `distance_pc`,
       `radial_velocity_kms`; `velocity_error_kms`, the median error of single stars across the line of sight;
       classical estimates with standard errors, `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so
       on, and `classical_note` on them; `notes` on the catalogue.
@@ -95,7 +95,7 @@ def prediction_table(
         has_velocities = any(quantities.get(key).is_velocity for key in feature_keys)
         if has_velocities and "v_error_kms" not in feature_keys:
             reasons += _velocity_reasons(beside["velocity_error_kms"], beside["sigma_1d_kms"])
-        row |= {"is_flagged": bool(reasons), "flags": "; ".join(reasons)}
+        row |= {"is_flagged": bool(reasons), "flag_reasons": "; ".join(reasons)}
         rows.append(row | beside | {"notes": " ".join(one.notes)})
     return pd.DataFrame(rows)
 

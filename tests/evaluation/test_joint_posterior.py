@@ -31,6 +31,15 @@ def calibrated(stretch):
     return calibration.Calibration(np.ones(2), stretch, 0 * stretch, 0 * stretch, 19)
 
 
+def draw(outputs, stretch, num):
+    """Return samples of both clusters, and their calibrated intervals."""
+    predictive, fitted = outputs.pool(np.ones(2)), calibrated(stretch)
+    intervals = fitted.intervals(predictive)
+    median = np.stack([one.quantile(0.5) for one in predictive], axis=-1)
+    joint = outputs.pool_jointly(np.ones(2))
+    return calibrated_samples(joint, median, intervals, fitted, rngs(2), num), intervals
+
+
 def test_samples_have_the_mean_and_covariance_of_a_gaussian():
     factor = np.array([[2.0, 0.0], [1.0, 0.5]])
     one = JointMixture(np.ones((1, 1)), np.array([[[3.0, -1.0]]]), factor[None, None])
@@ -54,9 +63,7 @@ def test_the_joint_density_is_that_of_the_loss(outputs):
 
 @pytest.mark.parametrize("stretch", [[[1, 1], [1, 1]], [[1.3, 0.8], [1.1, 1.4]], [[3.0, 1], [0.5, 1]]])
 def test_samples_have_the_calibrated_intervals(outputs, stretch):
-    predictive, fitted = outputs.pool(np.ones(2)), calibrated(stretch)
-    sample = calibrated_samples(outputs.pool_jointly(np.ones(2)), predictive, fitted, rngs(2), NUM)
-    intervals = fitted.intervals(predictive)
+    sample, intervals = draw(outputs, stretch, NUM)
     for i, level in enumerate(LEVELS):
         # An interval that would be within a narrower one is as wide as that one.
         wanted = intervals[: i + 1, 0].min(axis=0), intervals[: i + 1, 1].max(axis=0)
@@ -65,13 +72,11 @@ def test_samples_have_the_calibrated_intervals(outputs, stretch):
 
 
 def test_calibration_keeps_the_order_of_samples(outputs):
-    predictive, joint = outputs.pool(np.ones(2)), outputs.pool_jointly(np.ones(2))
     plain, stretched = (
-        calibrated_samples(joint, predictive, calibrated(stretch), rngs(2), 1000)
-        for stretch in ([[1, 1], [1, 1]], [[1.3, 0.8], [1.1, 1.4]])
+        draw(outputs, stretch, 1000)[0] for stretch in ([[1, 1], [1, 1]], [[1.3, 0.8], [1.1, 1.4]])
     )
     np.testing.assert_array_equal(np.argsort(plain, axis=1), np.argsort(stretched, axis=1))
-    np.testing.assert_allclose(plain, joint.sample(rngs(2), 1000))
+    np.testing.assert_allclose(plain, outputs.pool_jointly(np.ones(2)).sample(rngs(2), 1000))
 
 
 def test_without_a_mixture_the_targets_are_independent():

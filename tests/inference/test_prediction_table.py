@@ -105,7 +105,7 @@ def test_predictions_from_uncertain_velocities_are_flagged_if_velocities_are_fea
     stars = members.table.assign(v_lon_error=error, v_lat_error=error)
     row = predicted_row(dataclasses.replace(members, table=stars), keys)
     assert row["is_flagged"] == is_flagged
-    assert ("trained on velocities without errors" in row["flags"]) == is_flagged
+    assert ("trained on velocities without errors" in row["flag_reasons"]) == is_flagged
     assert row["velocity_error_kms"] == error
 
 
@@ -116,14 +116,14 @@ def test_without_motions_there_are_no_classical_masses_and_no_flag(member_list_f
     assert np.isnan([row["mass_virial"], row["velocity_error_kms"], row["sigma_1d_kms"]]).all()
     assert not row["is_flagged"]
     row = predicted_row(derive_features(table, ("y", "z"), View()), ("y", "z"), caveats=("a caveat",))
-    assert row["flags"] == "a caveat"
+    assert row["flag_reasons"] == "a caveat"
 
 
 def test_a_caveat_of_the_catalogue_flags_its_cluster(member_list_file):
     members = derive_features(member_list.read_member_list(member_list_file), ("y", "z"), View())
     assert members.caveats == ()
     row = predicted_row(dataclasses.replace(members, caveats=("of its list",)), ("y", "z"))
-    assert row["flags"] == "of its list"
+    assert row["flag_reasons"] == "of its list"
 
 
 def test_figures_of_clusters_have_distinct_names():

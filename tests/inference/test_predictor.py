@@ -104,7 +104,7 @@ def test_stars_without_a_colour_or_a_listed_luminosity_still_count(mixture, star
     few["bp_rp"][::3] = np.nan
     whole, of_few = (run.predict(table).table.iloc[0] for table in (stars, few))
     assert of_few["num_star"] == whole["num_star"]
-    assert "left out" not in of_few["flags"]
+    assert "left out" not in of_few["flag_reasons"]
     listed = stars.copy()
     listed["log_L_L_sol"] = np.where(np.arange(len(stars)) < 50, -1.0, np.nan)
     found = run.predict(listed).table.iloc[0]
@@ -118,7 +118,7 @@ def test_a_prediction_without_many_of_the_stars_is_flagged(mixture, stars):
     row = run.predict(dim).table.iloc[0]
     assert row["num_left_out"] > 100
     num_listed = row[["num_left_out", "num_star", "num_non_member"]].sum()
-    assert f"{row['num_left_out']} of {num_listed} stars are left out" in row["flags"]
+    assert f"{row['num_left_out']} of {num_listed} stars are left out" in row["flag_reasons"]
 
 
 def test_a_cluster_that_cannot_be_predicted_does_not_stop_the_others(mixture, stars, capsys):
@@ -241,7 +241,9 @@ def test_a_run_trained_about_the_simulations_origin_flags_every_prediction(ensem
         run.config.data.centred = False
     row = run.predict(stars).table.iloc[0]
     assert row["is_flagged"]
-    assert row["flags"].startswith("trained on positions and velocities about the origin of the simulations")
+    assert row["flag_reasons"].startswith(
+        "trained on positions and velocities about the origin of the simulations"
+    )
 
 
 def test_the_example_in_the_docstring_is_right(mixture, member_list_file):

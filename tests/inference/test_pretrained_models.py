@@ -136,4 +136,4 @@ def test_a_list_larger_than_a_sample_is_noted_and_counted_whole():
     (members,) = found.members.values()
     assert found.table["num_star"][0] == len(members.feature) > 1024
     assert f"Of the {len(members.feature):,} stars, the model reads the 1,024 brightest" in members.notes[-1]
-    assert f"{len(members.feature):,} stars, trained on" in found.table["flags"][0]
+    assert f"{len(members.feature):,} stars, trained on" in found.table["flag_reasons"][0]

@@ -91,7 +91,7 @@ def synthetic(num, sigma, error, bias=0.1, seed=0):
         age_literature=10 ** (log_age + random.normal(0, error, num)),
         cluster=[f"NGC_{i}" for i in range(num)],
         is_flagged=flags != "",
-        flags=flags,
+        flag_reasons=flags,
         distance_pc=random.uniform(50, 900, num),
         num_star=random.integers(20, 800, num),
         extinction_v_mag_literature=random.exponential(0.5, num),
@@ -145,7 +145,7 @@ def test_reasons_of_flags_are_counted_without_their_numbers():
     rows = with_masses(synthetic(100, 0.2, 0.1))
     found = real_sky.count_flags(rows)
     assert found["flagged"] == rows["is_flagged"].mean()
-    is_far = rows["flags"].str.contains("away")
+    is_far = rows["flag_reasons"].str.contains("away")
     assert found["reasons"] == {
         "novelty #, above #": rows["is_flagged"].sum(),
         "# pc away": is_far.sum(),
