@@ -2,8 +2,8 @@
 
     python -m benchmarks.many_clusters [--clusters=7000] [--stars=1300000]
 
-The catalogue is synthetic, of the size of Hunt & Reffert's (2024, A&A 686, A42): each cluster repeats stars of
-the packaged example list, scattered by their errors, elsewhere on the sky.
+The catalogue is synthetic, of the size of Hunt & Reffert's (2024, A&A 686, A42): each cluster repeats stars
+of the packaged example list, scattered by their errors, elsewhere on the sky.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks import report
 from starjax.catalogs import member_list
 
 # Of the numbers of stars, as the standard deviation of their logarithm.

@@ -9,6 +9,8 @@ from starjax.commands import cli
 # The packaged model that is used unless a run is named.
 DEFAULT_MODEL = "gaia"
 MAX_FIGURES_NAMED = 5
+# As `prediction_files.FIGURES` and `prediction_summary.NOTES`, which import jax.
+FIGURES, NOTES = ("none", "flagged", "all"), ("short", "full")
 
 
 class PredictError(errors.StarjaxError):
@@ -31,12 +33,16 @@ def parser() -> cli.Parser:
         "catalog",
         metavar="FILE",
         type=cli.path,
-        nargs="?",
+        nargs="*",
         default=argparse.SUPPRESS,
         help=argparse.SUPPRESS,
     )
     catalog.add_argument(
-        "--catalog", metavar="FILE", type=cli.path, help="text, ECSV, Parquet, FITS, VOTable; or 'example'"
+        "--catalog",
+        metavar="FILE",
+        type=cli.path,
+        nargs="+",
+        help="table of stars, several files or a folder; or 'example'",
     )
     add(
         "--run",
@@ -75,6 +81,8 @@ def parser() -> cli.Parser:
         default=1000,
         help="samples of each posterior to write, or 0 [%(default)s]",
     )
+    add("--figures", choices=FIGURES, metavar="WHICH", help="%(choices)s of the clusters [all of up to 100]")
+    add("--notes", choices=NOTES, metavar="KIND", help="%(choices)s, printed [full for up to 10 clusters]")
     return options
 
 
@@ -83,8 +91,8 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.catalog is None:  # before the imports, which take seconds
         parser().error("name a catalogue, as in starjax predict members.csv")
     from starjax.catalogs.membership import View
-    from starjax.inference import prediction_files
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
+    from starjax.predictions import prediction_files, prediction_summary
     from starjax.runs import pretrained
 
     view = View(
@@ -96,23 +104,25 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
     )
-    if arguments.num_samples < 0:
-        raise PredictError(f"--num_samples={arguments.num_samples} should be at least 0")
     name = _default_model() if arguments.run is None else arguments.run
-    views = {} if arguments.clusters is None else _views(arguments.clusters, view)
-    out, columns = Path(arguments.out), _columns(arguments.columns)
+    out = Path(arguments.out)
+    request = prediction_files.Request(
+        catalog=arguments.catalog,
+        view=view,
+        # The help states the default as a number, since reading it from there would import jax.
+        num_draws=NUM_DRAWS if arguments.num_draws is None else arguments.num_draws,
+        columns=_columns(arguments.columns),
+        views={} if arguments.clusters is None else _views(arguments.clusters, view),
+        num_sample=arguments.num_samples,
+        figures=arguments.figures,
+    )
     # Checked first, so that nobody waits for a prediction that cannot be written.
     prediction_files.check_free(out, () if arguments.overwrite else prediction_files.NAMES)
     run = load_predictor(name)
     if pretrained.is_packaged(run.run_dir):
         print(f"model {name}, packaged with starjax: starjax pretrained {name} prints its card")
-    # The help states the default as a number, since reading it from there would import jax.
-    num_draws = NUM_DRAWS if arguments.num_draws is None else arguments.num_draws
-    prediction = run.predict(arguments.catalog, view, num_draws, columns, views)
-    written = prediction_files.write_prediction(
-        prediction, run, out, overwrite=arguments.overwrite, num_sample=arguments.num_samples
-    )
-    prediction_files.print_prediction(prediction, run)
+    summary, written = prediction_files.predict_to_files(run, request, out, overwrite=arguments.overwrite)
+    prediction_summary.print_summary(summary, run, arguments.notes)
     print(f"wrote {out} with {_shortened([path.name for path in written])}")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import glob
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,6 +38,21 @@ class ClusterList:
 
     name: str
     stars: Table | CatalogError
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenCatalog:
+    """A catalogue in memory or in files.
+
+    Attributes:
+      files: its files; none of a table in memory.
+      num_expected: the number of its clusters; of several files, each of which has one or more, of files.
+      clusters: its clusters, in order.
+    """
+
+    files: tuple[Path, ...]
+    num_expected: int
+    clusters: Iterator[ClusterList]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +94,11 @@ def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
     return found
 
 
-def read_clusters(catalog: Catalog, columns: Mapping[str, str]) -> Iterator[ClusterList]:
-    """Yield the clusters of a catalogue, in its order.
+def open_catalog(catalog: Catalog, columns: Mapping[str, str]) -> "OpenCatalog":
+    """Return a catalogue whose clusters can be read; of a single file or table, they are read already.
 
     Args:
-      catalog: a table, a file, a folder, a pattern, or several of these (see `find_files`). Of several files,
-        those that cannot be read are yielded with the error.
+      catalog: a table, a file, a folder, a pattern, or several of these (see `find_files`).
       columns: as for `member_list.read_member_list`.
 
     Raises:
@@ -92,37 +106,47 @@ def read_clusters(catalog: Catalog, columns: Mapping[str, str]) -> Iterator[Clus
     """
     if not isinstance(catalog, Path | str | list | tuple):
         stars = member_list.check_member_list(catalog, "the table", columns)
-        yield from (ClusterList(*one) for one in member_list.split_clusters(stars).items())
-        return
+        return _opened((), stars)
     files = find_files(catalog)
+    if len(files) == 1:
+        return _opened(files, member_list.read_member_list(files[0], columns))
+    return OpenCatalog(tuple(files), len(files), _read_files(files, columns))
+
+
+def _opened(files: Sequence[Path], stars: Table) -> "OpenCatalog":
+    clusters = member_list.split_clusters(stars)
+    return OpenCatalog(tuple(files), len(clusters), itertools.starmap(ClusterList, clusters.items()))
+
+
+def _read_files(files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[ClusterList]:
+    """Yield the clusters of several files; those that cannot be read with the error."""
     seen: set[str] = set()
     for path in files:
         try:
             clusters = member_list.split_clusters(member_list.read_member_list(path, columns))
         except CatalogError as error:
-            if len(files) == 1:
-                raise
             yield ClusterList(tables.stem(path), error)
             continue
         for name, stars in clusters.items():
             if name in seen:
-                yield ClusterList(
-                    f"{name} of {path}",
-                    CatalogError(f"another file has a cluster {name}: rename one of them"),
-                )
+                reason = f"another file has a cluster {name}: rename one of them"
+                yield ClusterList(f"{name} of {path}", CatalogError(reason))
             else:
                 seen.add(name)
                 yield ClusterList(name, stars)
 
 
-def numbered_groups(clusters: Iterable[ClusterList]) -> Iterator[tuple[int, list[ClusterList]]]:
-    """Yield PART_SIZE clusters at a time, with the number of the group."""
+def numbered_groups(
+    clusters: Iterable[ClusterList], skip: Container[int] = ()
+) -> Iterator[tuple[int, list[ClusterList]]]:
+    """Yield PART_SIZE clusters at a time, with the number of the group; leave out those of `skip`."""
     clusters = iter(clusters)
     for number in itertools.count():
         group = list(itertools.islice(clusters, PART_SIZE))
         if not group:
             return
-        yield number, group
+        if number not in skip:
+            yield number, group
 
 
 def derive_parts(

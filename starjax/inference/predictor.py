@@ -123,7 +123,7 @@ class Predictor:
           CatalogError, PathError: the catalogue, or its path, cannot be used.
           PredictorError: no cluster in it can be predicted.
         """
-        groups = cluster_lists.numbered_groups(cluster_lists.read_clusters(table, columns))
+        groups = cluster_lists.numbered_groups(cluster_lists.open_catalog(table, columns).clusters)
         parts = [part for _, part in cluster_lists.derive_parts(groups, self.feature_keys, views, view)]
         return self.predict_part(cluster_lists.joined(parts), num_draws, tuple(views))
 
@@ -153,12 +153,12 @@ class Predictor:
         )
         if any(part.sources.values()):
             table["catalog"], table["catalog_sha256"] = zip(*part.sources.values(), strict=True)
-        table = table.assign(**self._provenance)
+        table = table.assign(**self.provenance)
         table["notes"] = [" ".join([*part.notes, one]) for one in table["notes"]]
         return Prediction(table, members, posterior, part.refused, unmatched, part.notes)
 
     @functools.cached_property
-    def _provenance(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
         """The columns that say which run made a prediction."""
         versions = environment.package_versions().items()
         return {

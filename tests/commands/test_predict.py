@@ -12,7 +12,7 @@ from astropy.table import Table
 import starjax
 from starjax.catalogs import member_list
 from starjax.commands import predict
-from starjax.inference import prediction_files
+from starjax.predictions import prediction_files, prediction_summary
 
 
 def run_command(*arguments):
@@ -41,8 +41,10 @@ def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite
     printed = capsys.readouterr().out
     assert "age [Myr]" in printed
     assert "members: Distance 199." in printed
+    endings = ("parquet", "csv", "ecsv", "vot", "fits")
     assert {path.name for path in out.iterdir()} == {
-        *("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet", "members.png")
+        *(f"prediction.{ending}" for ending in endings),
+        *("stars.parquet", "samples.parquet", "members.png"),
     }
     parquet, text = pd.read_parquet(out / "prediction.parquet"), pd.read_csv(out / "prediction.csv")
     assert list(parquet) == list(text)
@@ -94,7 +96,7 @@ def test_overwriting_removes_earlier_figures_and_tolerates_a_damaged_table(mixtu
         content = bytearray(whole)
         content[rng.integers(len(content))] ^= 1 << rng.integers(8)
         table.write_bytes(content)
-        prediction_files._earlier_figures(tmp_path)  # does not raise
+        prediction_files._earlier_files(tmp_path)  # does not raise
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_markup_in_names_is_not_interpreted(mixture, stars_named, tmp_path, caps
     assert len(prediction_files.write_prediction(found, run, tmp_path)) == len(prediction_files.TABLES) + len(
         names
     )
-    prediction_files.print_prediction(found, run)
+    prediction_summary.print_prediction(found, run)
     printed = capsys.readouterr().out
     assert all(name in printed for name in names)
 

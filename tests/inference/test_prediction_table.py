@@ -12,7 +12,8 @@ from starjax.catalogs.membership import View
 from starjax.dynamics import cluster_masses
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.evaluation.posterior import Posterior
-from starjax.inference import prediction_files, prediction_table
+from starjax.inference import prediction_table
+from starjax.predictions import prediction_files
 
 
 def reference(**ranges):

@@ -15,8 +15,8 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.membership import View
 from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
-from starjax.inference import prediction_files
 from starjax.inference.predictor import PredictorError, load_predictor
+from starjax.predictions import prediction_summary
 from starjax.runtime.paths import PathError
 from starjax.training.run import train_and_test
 
@@ -128,10 +128,10 @@ def test_a_cluster_that_cannot_be_predicted_does_not_stop_the_others(mixture, st
     found = run.predict(both)
     assert list(found.table["cluster"]) == ["many"]
     assert set(found.refused) == {"few"}
-    prediction_files.print_prediction(found, run)
+    prediction_summary.print_prediction(found, run)
     printed = capsys.readouterr().out
     assert "few, no prediction: only 8 stars" in printed
-    assert prediction_files.NOTE_ON_COMPLETENESS in printed
+    assert prediction_summary.NOTE_ON_COMPLETENESS in printed
 
 
 def test_a_run_that_learned_from_lists_with_gaps_does_not_assume_complete_ones(mixture, stars, capsys):
@@ -139,8 +139,8 @@ def test_a_run_that_learned_from_lists_with_gaps_does_not_assume_complete_ones(m
     found = run.predict(stars)
     with run.config.unlocked():
         run.config.observer.distance_range_pc = (40.0, 2000.0)
-    prediction_files.print_prediction(found, run)
-    assert prediction_files.NOTE_ON_COMPLETENESS not in capsys.readouterr().out
+    prediction_summary.print_prediction(found, run)
+    assert prediction_summary.NOTE_ON_COMPLETENESS not in capsys.readouterr().out
 
 
 def test_each_cluster_has_its_own_view_and_the_others_the_default(mixture, stars, capsys):
@@ -157,7 +157,7 @@ def test_each_cluster_has_its_own_view_and_the_others_the_default(mixture, stars
     assert any("A_V of 1 mag" in note for note in found.members["far"].notes)
     assert any("A_V of 0 mag" in note for note in found.members["near"].notes)
     assert found.unmatched == ("Messier 1",)
-    prediction_files.print_prediction(found, run)
+    prediction_summary.print_prediction(found, run)
     assert "The catalogue has no cluster Messier 1: what is stated" in " ".join(
         capsys.readouterr().out.split()
     )

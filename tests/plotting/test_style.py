@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from starjax.inference import cluster_figure
 from starjax.plotting import evaluation_figures, run_figures, style
+from starjax.predictions import cluster_figure
 
 
 def test_figures_do_not_depend_on_the_settings_of_the_user(tmp_path):

@@ -10,6 +10,7 @@ PACKAGE = Path(starjax.__file__).parent
 LAYERS = (
     {"__main__", "main", "__init__"},
     {"commands"},
+    {"predictions"},
     {"inference"},
     {"training"},
     {"reports"},

@@ -12,9 +12,9 @@ from starjax.catalogs import member_list
 from starjax.configs import common
 from starjax.configs import dataset as dataset_config
 from starjax.datasets import load
-from starjax.inference import prediction_files
 from starjax.inference.predictor import PredictorError
 from starjax.nbody6.build import build_dataset
+from starjax.predictions import prediction_files
 from starjax.quantities import QUANTITIES, Quantity
 from starjax.reports.html_report import html_page
 from starjax.training.run import train_and_test

@@ -15,8 +15,8 @@ from starjax import errors
 from starjax.catalogs import member_list
 from starjax.evaluation import calibration, out_of_distribution
 from starjax.evaluation.posterior import MemberOutputs, fit_calibration
-from starjax.inference import prediction_files
 from starjax.io import files
+from starjax.predictions import prediction_summary
 from starjax.runs import integrity, run_config
 from starjax.runs.checkpoints import Checkpoints
 from starjax.runs.directory import RunDirectoryError
@@ -240,6 +240,6 @@ def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
 def test_a_prediction_of_a_fold_names_the_whole_run(crossed, capsys):
     for run_dir, is_part in ((crossed.fold(1), True), (crossed, False)):
         run = starjax.load(run_dir.path)
-        prediction_files.print_prediction(run.predict(member_list.EXAMPLE_FILE), run)
+        prediction_summary.print_prediction(run.predict(member_list.EXAMPLE_FILE), run)
         said = f"one fold of {crossed.path}, with a part of its members"
         assert (said in capsys.readouterr().out) == is_part

@@ -13,56 +13,36 @@ from astropy.io import fits
 from astropy.table import Table, meta
 
 from starjax.evaluation.posterior import NUM_SAMPLE, Posterior
-from starjax.inference import prediction_columns
 from starjax.inference.prediction_table import Prediction
-from starjax.io import files
+from starjax.predictions import prediction_columns
 
-# Samples of the joint posterior of each cluster; not written if none are asked for.
-SAMPLES = "samples.parquet"
-# The prediction in five formats, the stars that it is based on, and samples.
-TABLES = (
-    *(f"prediction.{ending}" for ending in ("parquet", "csv", "ecsv", "vot", "fits")),
-    "stars.parquet",
-    SAMPLES,
-)
-# Clusters without a prediction, and the reasons; written only if there are any.
-REFUSED = "refused.csv"
+# The prediction in five formats.
+TABLES = tuple(f"prediction.{ending}" for ending in ("parquet", "csv", "ecsv", "vot", "fits"))
+# The stars that it is based on, samples of the joint posterior of each cluster, and clusters without a
+# prediction with the reasons. The last two are written only if there are any.
+STARS, SAMPLES, REFUSED = "stars.parquet", "samples.parquet", "refused.csv"
 # Rows of `SAMPLES` that are in memory at a time, at least those of one cluster.
 _NUM_ROW = 100_000
 
 
-def write_tables(prediction: Prediction, out: Path, num_sample: int = NUM_SAMPLE) -> list[Path]:
-    """Write TABLES, and REFUSED if there are such clusters; return the files written.
-
-    Args:
-      out: folder to write to.
-      num_sample: samples of each cluster; 0: no file of samples.
-    """
-    table = prediction.table
-    described = describe({name: table[name].to_numpy() for name in table}, prediction.posterior.target_keys)
-    stars = pd.concat(
-        [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
-    )
-    # In the order of TABLES.
-    by_name: list[Callable[[Path], Any]] = [
+def table_writers(table: pd.DataFrame, target_keys: Sequence[str]) -> dict[str, Callable[[Path], Any]]:
+    """Return functions that write a prediction table to a path, by the names of TABLES."""
+    described = describe({name: table[name].to_numpy() for name in table}, target_keys)
+    writers: list[Callable[[Path], Any]] = [
         lambda path: _write_parquet(table, described, path),
         lambda path: table.to_csv(path, index=False),
         lambda path: _write_ecsv(described, path),
         lambda path: described.write(path, format="votable"),
         lambda path: _write_fits(described, path),
-        lambda path: stars.to_parquet(path, index=False),
-        lambda path: write_samples(prediction.posterior, path, num_sample),
     ]
-    writers = dict(zip(TABLES, by_name, strict=True))
-    if not num_sample:
-        del writers[SAMPLES]
-    if prediction.refused:
-        refused = pd.DataFrame(prediction.refused.items(), columns=["cluster", "reason"])
-        writers[REFUSED] = lambda path: refused.to_csv(path, index=False)
-    for name, write in writers.items():
-        with files.atomic_write(out / name) as temporary:
-            write(temporary)
-    return [out / name for name in writers]
+    return dict(zip(TABLES, writers, strict=True))
+
+
+def stars_table(prediction: Prediction) -> pd.DataFrame:
+    """Return the stars that a prediction is based on, of all clusters."""
+    return pd.concat(
+        [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
+    )
 
 
 def describe(values: Mapping[str, np.ndarray], target_keys: Sequence[str]) -> Table:

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.quiver import Quiver
 
 from starjax.catalogs import member_list
-from starjax.inference import cluster_figure
 from starjax.inference.predictor import load_predictor
+from starjax.predictions import cluster_figure
 
 TARGETS = ("time", "total_mass_within_2x_r_tidal")
 

@@ -1,0 +1,158 @@
+"""A prediction on disk while it is made: its finished parts, from which an interrupted command resumes."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from starjax import errors
+from starjax.inference.prediction_table import Prediction
+from starjax.inference.predictor import Predictor
+from starjax.io import directory_lock, files
+from starjax.plotting import style
+from starjax.predictions import cluster_figure, table_formats
+from starjax.predictions.table_formats import SAMPLES, STARS
+
+# The folder of the parts, in that of the prediction.
+FOLDER = "unfinished"
+_INPUTS, _TABLE, _REPORT, _FIGURES = "inputs.json", "table.parquet", "report.json", "figures"
+
+
+class PartError(errors.StarjaxError):
+    """Parts of another prediction."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartStore:
+    """The finished parts of a prediction, each of them a folder.
+
+    Attributes:
+      folder: the folder of these folders.
+    """
+
+    folder: Path
+
+    def begin(self, inputs: Mapping, *, overwrite: bool) -> None:
+        """Keep the parts of the same inputs; remove those of others.
+
+        Args:
+          inputs: what the prediction depends on, as JSON.
+
+        Raises:
+          PartError: there are parts of other inputs, and `overwrite` is False.
+        """
+        path = self.folder / _INPUTS
+        if path.exists() and path.read_text(encoding="utf-8") != files.json_text(dict(inputs)):
+            if not overwrite:
+                raise PartError(
+                    f"{self.folder} is an unfinished prediction of another catalogue, run or options: name "
+                    "another --out, or remove it with --overwrite"
+                )
+            self.remove()
+        files.write_json(path, dict(inputs))
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the finished parts."""
+        return sorted(int(path.name.removeprefix("part-")) for path in self.folder.glob("part-*"))
+
+    def write(
+        self,
+        number: int,
+        run: Predictor,
+        prediction: Prediction | None,
+        refused: Mapping[str, str],
+        is_drawn: Callable[[Mapping], bool],
+        num_sample: int,
+    ) -> None:
+        """Write a part.
+
+        Args:
+          number: its number.
+          run: the run that made it.
+          prediction: the prediction; None if no cluster could be predicted.
+          refused: by cluster, why it could not be predicted.
+          is_drawn: whether the cluster of a row of the table gets a figure.
+          num_sample: samples of each posterior; 0 for none.
+        """
+        temporary = self.folder / ".part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        (temporary / _FIGURES).mkdir(parents=True)
+        report: dict = {"refused": dict(refused), "notes": [], "notes_of_cluster": {}}
+        if prediction is not None:
+            prediction.table.to_parquet(temporary / _TABLE, index=False)
+            table_formats.stars_table(prediction).to_parquet(temporary / STARS, index=False)
+            if num_sample:
+                table_formats.write_samples(prediction.posterior, temporary / SAMPLES, num_sample)
+            report["notes"] = list(prediction.notes)
+            report["notes_of_cluster"] = {name: one.notes for name, one in prediction.members.items()}
+            for index, row in enumerate(prediction.table.to_dict("records")):
+                if is_drawn(row):
+                    members, posterior = prediction.members[row["cluster"]], prediction.posterior
+                    figure = cluster_figure.draw_cluster(
+                        run, members, posterior, row["cluster"], index, row["is_flagged"]
+                    )
+                    style.save_figure(figure, temporary / _FIGURES / f"{index}.png")
+        files.write_json(temporary / _REPORT, report)
+        os.replace(temporary, self.folder / f"part-{number:05}")
+
+    def table(self) -> pd.DataFrame:
+        """Return the prediction table of all parts."""
+        tables = [pd.read_parquet(part / _TABLE) for part in self._parts() if (part / _TABLE).exists()]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def reports(self) -> list[dict]:
+        """Return the refused clusters and the notes of all parts."""
+        return [files.read_json(part / _REPORT) for part in self._parts()]
+
+    def figures(self, clusters: Iterable[str]) -> dict[str, Path]:
+        """Return the figures by cluster.
+
+        Args:
+          clusters: the names of all clusters, in the order of `table`.
+        """
+        names, found = iter(clusters), dict[str, Path]()
+        for part in self._parts():
+            num = parquet.read_metadata(part / _TABLE).num_rows if (part / _TABLE).exists() else 0
+            paths = [part / _FIGURES / f"{index}.png" for index in range(num)]
+            found |= {name: path for path, name in zip(paths, names, strict=False) if path.exists()}
+        return found
+
+    def write_joined(self, name: str, path: Path) -> None:
+        """Write the rows of a table of all parts to one file, a part at a time."""
+        own = [part / name for part in self._parts() if (part / name).exists()]
+        schema = _common_schema([parquet.read_schema(one) for one in own])
+        with parquet.ParquetWriter(path, schema) as writer:
+            for one in own:
+                writer.write_table(parquet.read_table(one).cast(schema))
+
+    def joined_names(self) -> list[str]:
+        """Return the names of the tables that `write_joined` joins."""
+        own = list(self._parts())
+        return [name for name in (STARS, SAMPLES) if any((part / name).exists() for part in own)]
+
+    def remove(self) -> None:
+        """Remove all parts, but not the lock of the folder."""
+        for path in self.folder.iterdir():
+            if path.name not in (directory_lock.LOCK, directory_lock.OWNER):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _parts(self) -> Iterator[Path]:
+        for number in self.numbers():
+            yield self.folder / f"part-{number:05}"
+
+
+def _common_schema(schemas: list[pa.Schema]) -> pa.Schema:
+    """Return a schema that all can be cast to: identities are numbers in some catalogues, text in others."""
+    fields = []
+    for field in schemas[0]:
+        types = {one.field(field.name).type for one in schemas} - {pa.null()}
+        if len(types) > 1:
+            is_number = all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in types)
+            types = {pa.float64() if is_number else pa.string()}
+        fields.append(pa.field(field.name, types.pop() if types else pa.null(), metadata=field.metadata))
+    return pa.schema(fields, metadata=schemas[0].metadata)
