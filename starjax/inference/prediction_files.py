@@ -5,14 +5,13 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from astropy.table import Table
 from rich.table import Table as ConsoleTable
 
 from starjax import errors, quantities
-from starjax.catalogs import cluster_table
+from starjax.catalogs.stated import cluster_names
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.inference import cluster_figure
 from starjax.inference.prediction_table import Prediction
@@ -27,10 +26,6 @@ TABLES = ("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parq
 # Clusters without a prediction, and the reasons; written only if there are any.
 REFUSED = "refused.csv"
 NAMES = (*TABLES, REFUSED)
-NOTE_ON_CLASSICAL_MASSES = (
-    "Classical masses assume equilibrium. Unresolved binaries, escaping stars and uncertain distances raise "
-    "them, by 50 % to a factor of 3 in the packaged sample; their errors do not include that."
-)
 NOTE_ON_COMPLETENESS = (
     "This run assumes complete member catalogues: where stars are missing, faint or others, it "
     "underestimates the mass. Runs of --config=posterior_incomplete do not assume that."
@@ -140,7 +135,7 @@ def _with_units(table: pd.DataFrame, target_keys: Sequence[str]) -> Table:
         unit = quantities.get(of_target).unit if of_target else None
         unit = unit or next(
             # Not only at the end: `_error` may follow.
-            (unit for part, unit in (("_pc", "pc"), ("_kms", "km/s")) if part in name),
+            (unit for part, unit in (("_pc", "pc"), ("_kms", "km/s"), ("_mag", "mag")) if part in name),
             None,
         )
         unit = "Msun" if name.startswith("mass_") else unit
@@ -181,7 +176,7 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
         *(f"{quantities.short_name(k)} [{quantities.unit(k)}]" for k in run.target_keys),
     ):
         summary.add_column(column, justify="left" if column == "cluster" else "right")
-    for column in ("virial mass [Msun]", "novelty", "flagged"):
+    for column in ("novelty", "flagged"):
         summary.add_column(column, justify="right")
     low, high = PERCENTILES[0]
     for row in prediction.table.to_dict("records"):
@@ -189,27 +184,20 @@ def print_prediction(prediction: Prediction, run: Predictor) -> None:
             f"{row[key]:,.0f} ({row[f'{key}_{low}']:,.0f} to {row[f'{key}_{high}']:,.0f})"
             for key in run.target_keys
         ]
-        virial = f"{row['mass_virial']:,.0f} ± {row['mass_virial_error']:,.0f}"
-        virial = "–" if np.isnan(row["mass_virial"]) else virial
         flagged = "yes" if row["is_flagged"] else "no"
-        summary.add_row(
-            row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", flagged
-        )
+        summary.add_row(row["cluster"], f"{row['num_star']:,}", *values, f"{row['novelty']:.2f}", flagged)
     log.console(110).print(summary)
     for note in prediction.notes:
         print(note)
     for row in prediction.table.to_dict("records"):
         if row["is_flagged"]:
             print(f"{row['cluster']}, flagged: {row['flags']}")
-        if row["classical_note"]:
-            print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in prediction.members[row["cluster"]].notes:
             print(f"{row['cluster']}: {note}")
     for name, reason in prediction.refused.items():
         print(f"{name}, no prediction: {reason}")
     if prediction.unmatched:
-        print(cluster_table.describe_unmatched(prediction.unmatched))
-    print(NOTE_ON_CLASSICAL_MASSES)
+        print(cluster_names.describe_unmatched(prediction.unmatched))
     if whole := run.run_dir.whole:
         print(
             f"This run is one fold of {whole.path}, with a part of its members and of its calibration data: "

@@ -12,10 +12,13 @@ from astropy.table import Table
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.catalogs import cluster_table, feature_notes, member_list
+from starjax.catalogs import feature_notes, member_list
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated import cluster_names
+from starjax.catalogs.stated.view import View
+from starjax.datasets import split_manifest
 from starjax.datasets.dataset import BUNDLES
+from starjax.datasets.load import PACKAGED
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.datasets.shard import Shard
@@ -114,7 +117,8 @@ class Predictor:
             all clusters that `views` does not name.
           num_draws: see `posterior`.
           columns: the catalogue's column names by ours, where they differ.
-          views: the same as `view` for single clusters, by name (see `catalogs.cluster_table`).
+          views: the same as `view` for single clusters, by name, which may be written differently (see
+            `catalogs.stated.cluster_names`).
 
         Returns:
           The predictions and the stars that they are based on; clusters that cannot be predicted are listed
@@ -132,10 +136,13 @@ class Predictor:
         # One cluster that cannot be predicted does not stop the others.
         members, refused = {}, {}
         clusters = member_list.split_clusters(stars)
-        unmatched = tuple(name for name in views if name not in clusters)
+        names = cluster_names.match_names(clusters, views)
+        unmatched = tuple(name for name in views if name not in names.values())
         for name, cluster_stars in clusters.items():
             try:
-                found = derive_features(cluster_stars, self.feature_keys, views.get(name, view))
+                found = derive_features(
+                    cluster_stars, self.feature_keys, views[names[name]] if name in names else view
+                )
                 members[name] = dataclasses.replace(
                     found, notes=(*found.notes, *self._size_notes(len(found.feature)))
                 )
@@ -143,7 +150,7 @@ class Predictor:
                 refused[name] = str(error)
         if not members:
             reasons = "; ".join(f"cluster {name}: {reason}" for name, reason in refused.items())
-            raise PredictorError(" ".join([reasons, cluster_table.describe_unmatched(unmatched)]).strip())
+            raise PredictorError(" ".join([reasons, cluster_names.describe_unmatched(unmatched)]).strip())
         posterior = self.posterior({name: one.feature for name, one in members.items()}, num_draws)
         predictions = prediction_table.prediction_table(
             self.target_keys, self.feature_keys, self.reference, members, posterior, self.caveats
@@ -160,7 +167,10 @@ class Predictor:
                 f"{package} {number}" for package, number in environment.package_versions().items()
             ),
         )
-        notes = feature_notes.describe_columns(stars)
+        notes = (
+            *feature_notes.describe_columns(stars),
+            *cluster_names.describe_matches(clusters, views, names),
+        )
         predictions["notes"] = [" ".join([*notes, one]) for one in predictions["notes"]]
         return Prediction(predictions, members, posterior, refused, unmatched, notes)
 
@@ -286,8 +296,19 @@ def load_predictor(run: Path | str) -> Predictor:
         feature_scalers=_scalers(run_dir, BUNDLES["feature"]),
         target_scalers=_scalers(run_dir, BUNDLES["target"]),
         calibrated=calibration.load(run_dir.calibration, config.data.target_keys),
-        reference=out_of_distribution.load(run_dir.training_set),
+        reference=_reference(run_dir, record["dataset"]["name"]),
     )
+
+
+def _reference(run_dir: RunDirectory, dataset: str) -> out_of_distribution.TrainingReference:
+    """Return the training clusters, with their range of metallicities if a packaged data set states it."""
+    reference = out_of_distribution.load(run_dir.training_set)
+    manifest = PACKAGED[dataset] / split_manifest.FILE if dataset in PACKAGED else None
+    found = manifest and split_manifest.metallicity_range(manifest)
+    if not found:
+        return reference
+    keys, ranges = (*reference.range_keys, "metallicity"), np.vstack([reference.ranges, found])
+    return dataclasses.replace(reference, range_keys=keys, ranges=ranges)
 
 
 def _scalers(run_dir: RunDirectory, name: str) -> ScalerBundle:

@@ -9,7 +9,7 @@ from astropy.stats import mad_std
 
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 HYADES = {"num_star": 500, "distance": 47.0, "width": 4.0, "dispersion": 0.3}
 

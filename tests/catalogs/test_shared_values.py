@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 KEYS = ("y", "z", "vy", "vz")
 
