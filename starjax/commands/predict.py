@@ -87,6 +87,12 @@ def main(arguments: argparse.Namespace) -> None:
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
     from starjax.runs import pretrained
 
+    if (
+        arguments.distance_error_pc is not None
+        and arguments.distance_pc is None
+        and arguments.clusters is None
+    ):
+        raise PredictError("--distance_error_pc is that of a distance: state --distance_pc, too")
     extinction_map = None if arguments.extinction_map is None else load_map(arguments.extinction_map)
     view = View(
         centre=_centre(arguments.centre),

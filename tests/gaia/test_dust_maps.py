@@ -62,8 +62,9 @@ class SFD:
 )
 def test_maps_are_converted_to_extinctions(package, capsys, name, module, query, expected):
     package(module, **query)
-    found = dust_maps.load_map(name).extinction_v_mag((130.05, 19.62), 185.0)
-    assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    value, error = dust_maps.load_map(name).extinction_v_mag((130.05, 19.62), 185.0)
+    assert value == pytest.approx(expected[0], rel=1e-6, nan_ok=True)
+    assert error == (expected[1] and pytest.approx(expected[1], rel=1e-6))
     assert capsys.readouterr() == ("", "")
 
 

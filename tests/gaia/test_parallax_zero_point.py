@@ -5,6 +5,7 @@ import pytest
 
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import derive_features
+from starjax.catalogs.member_list import read_member_list
 from starjax.catalogs.stated.view import View
 from starjax.gaia import parallax_zero_point
 from starjax.gaia.parallax_zero_point import effective_wavenumber, zero_points_mas
@@ -66,19 +67,22 @@ def test_a_missing_package_and_other_names_are_said(monkeypatch):
 
 
 def test_members_have_zero_points_of_their_own(member_list_file):
-    from starjax.catalogs.member_list import read_member_list
-
     table = read_member_list(member_list_file)
     table["bp_rp"][3] = table["phot_g_mean_mag"][3] = MISSING
     by_star = View(parallax_zero_point_mas="lindegren2021")
     found, plain = (derive_features(table, ("y", "z"), view) for view in (by_star, View()))
     zero_points = found.table["parallax_zero_point"]
-    assert zero_points.between(-0.06, 0).sum() == len(zero_points) - 1
+    is_reached = zero_points.notna()
+    assert not is_reached[3]
+    assert zero_points[is_reached].between(-0.06, 0.01).all()
+    # Red dwarfs and bright stars are beyond the recipe.
+    assert found.table["phot_g_mean_mag"][is_reached].between(6, 21).all()
+    assert is_reached.mean() > 0.95
     shift = 1000 / found.distance_pc - 1000 / plain.distance_pc
     assert shift == pytest.approx(-zero_points.median(), abs=0.01)
     (note,) = (note for note in found.notes if note.startswith("Distance"))
     assert "by star (lindegren2021), -0.0" in note
-    assert "and -0.04 mas where there is none: 1 star (row 4)" in note
+    assert f"and -0.04 mas where there is none: {(~is_reached).sum()} stars (rows 4, " in note
     # Gaia's own columns count first.
     table["nu_eff_used_in_astrometry"] = effective_wavenumber(np.asarray(table["bp_rp"]))
     table["ecl_lat"] = 0.0

@@ -42,7 +42,7 @@ def describe_matches(
     if other:
         notes.append(f"Clusters under other names in the table of clusters: {_shortened(other)}.")
     if absent:
-        notes.append(f"The table of clusters has nothing on {_shortened(absent)}.")
+        notes.append(f"Not in the table of clusters: {_shortened(absent)}.")
     return tuple(notes)
 
 

@@ -73,6 +73,6 @@ def describe_assumed(extinction: Extinction, centre: tuple[float, float], distan
     if extinction.source != ASSUMED or not is_dusty:
         return ""
     return (
-        f"no extinction is given, and none assumed, {distance_pc:,.0f} pc away in the Galactic disc: "
-        "state extinction_v_mag"
+        f"no extinction is given, and 0 assumed, {distance_pc:,.0f} pc away in the Galactic disc: state "
+        "extinction_v_mag"
     )

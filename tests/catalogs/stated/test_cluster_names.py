@@ -29,7 +29,7 @@ def test_what_was_matched_and_what_was_not_is_said():
     matches = match_names(["ngc752", "A", "M 67"], ["NGC 752", "A"])
     other, absent = describe_matches(["ngc752", "A", "M 67"], ["NGC 752", "A"], matches)
     assert other == "Clusters under other names in the table of clusters: ngc752 is NGC 752."
-    assert absent == "The table of clusters has nothing on M 67."
+    assert absent == "Not in the table of clusters: M 67."
     assert describe_matches(["A"], [], {}) == ()
 
 

@@ -82,6 +82,6 @@ def test_the_map_is_asked_at_the_cluster_as_fitted_and_flags_only_what_uses_it(m
     assert found.extinction.source == "sfd"
     clear = derive_features(table, keys, View(extinction_v_mag=0.0)).feature
     assert np.median(clear[:, 1] - found.feature[:, 1]) == pytest.approx(0.2742 * 0.43, rel=0.1)
-    far, across = View(distance_pc=400.0, clip=False, centre=(280.0, -5.0)), ("y", "z")
-    assert any("state extinction_v_mag" in reason for reason in derive_features(table, keys, far).caveats)
-    assert derive_features(table, across, far).caveats == ()
+    far, named = View(distance_pc=400.0, clip=False), "no extinction is given"
+    assert [named in reason for reason in derive_features(table, keys, far).caveats].count(True) == 1
+    assert not any(named in reason for reason in derive_features(table, ("y", "z"), far).caveats)
