@@ -28,7 +28,7 @@ import pandas as pd
 import starjax
 from benchmarks import real_sky_figure, report
 from starjax import errors, quantities
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.evaluation.calibration import LEVEL_NAMES, LEVELS, PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.inference.prediction_table import Prediction

@@ -36,12 +36,12 @@ class Parallaxes:
     """Parallaxes of a cluster and of its n stars.
 
     Attributes:
-      cluster, cluster_error: parallax of the cluster and its error [mas]; the error is 0 if the parallax was
-        given.
+      cluster, cluster_error: parallax of the cluster and its error [mas].
       num_used: number of stars in the fit of the cluster's parallax; 0 if that was given.
       spread: standard deviation of the true parallaxes of stars, due to the depth of the cluster [mas].
       star, star_error: estimated parallax of each star and its error (n,) [mas].
-      deviation: measured minus cluster's parallax (n,) [standard deviations]; NaN without a measurement.
+      deviation: measured minus cluster's parallax (n,) [standard deviations, with the error of a cluster's
+        parallax that was given]; NaN without a measurement.
     """
 
     cluster: float
@@ -54,7 +54,7 @@ class Parallaxes:
 
 
 def combine_parallaxes(
-    measured: np.ndarray, error: np.ndarray, dispersion: float, given: float | None
+    measured: np.ndarray, error: np.ndarray, dispersion: float, given: float | None, given_error: float = 0.0
 ) -> Parallaxes:
     """Return the parallax of the cluster, and of each of its stars.
 
@@ -67,7 +67,7 @@ def combine_parallaxes(
     Args:
       measured, error: measured parallaxes and their errors (n,) [mas], NaN if missing.
       dispersion: standard deviation of the positions along one direction of the sky [rad].
-      given: the parallax of the cluster [mas], if known.
+      given, given_error: the parallax of the cluster and its standard error [mas], if known.
 
     Raises:
       AstrometryError: the parallaxes are not those of one cluster.
@@ -77,7 +77,7 @@ def combine_parallaxes(
     if given is None:
         cluster, cluster_error, num_used = _mean_parallax(values, variances, dispersion)
     else:
-        cluster, cluster_error, num_used = given, 0.0, 0
+        cluster, cluster_error, num_used = given, given_error, 0
     depth = (cluster * dispersion) ** 2
     # The weight of the measurement; that of the cluster is the rest.
     weight = np.zeros(len(measured))
@@ -91,7 +91,7 @@ def combine_parallaxes(
         # A negative parallax counts in the mean, but gives a star no distance.
         star=np.where(star > 0, star, cluster),
         star_error=np.sqrt(depth * (1 - weight)),
-        deviation=(measured - cluster) / np.sqrt(depth + error**2),
+        deviation=(measured - cluster) / np.sqrt(depth + error**2 + given_error**2),
     )
 
 

@@ -10,8 +10,10 @@ from starjax import quantities
 from starjax.catalogs import column_values
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
-from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, View, uses_distance
-from starjax.gaia import photometry
+from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, uses_distance
+from starjax.catalogs.stated.extinction import Extinction
+from starjax.catalogs.stated.view import View
+from starjax.gaia import parallax_zero_point, photometry
 from starjax.gaia.photometry import Luminosities
 
 # A table from the Gaia archive has some 150 columns.
@@ -79,7 +81,7 @@ def _reason(dropped: Dropped, view: View) -> str:
 
 
 def describe_luminosities(
-    stars: pd.DataFrame, luminosities: Luminosities, view: View, keys: tuple[str, ...]
+    stars: pd.DataFrame, luminosities: Luminosities, extinction_v_mag: float, keys: tuple[str, ...]
 ) -> list[str]:
     """Return sentences on where the luminosities are from, if they are a feature.
 
@@ -97,11 +99,11 @@ def describe_luminosities(
     if is_measured.any():
         notes.append(
             f"Luminosities of {_stars(int(is_measured.sum()))} from G and BP-RP, with an extinction A_V of "
-            f"{view.extinction_v_mag:g} mag."
+            f"{extinction_v_mag:.3g} mag."
         )
-    elif view.extinction_v_mag:
+    elif extinction_v_mag:
         notes.append(
-            f"The extinction A_V of {view.extinction_v_mag:g} mag has no effect: no luminosity is from "
+            f"The extinction A_V of {extinction_v_mag:.3g} mag has no effect: no luminosity is from "
             "photometry."
         )
     rows = stars["row"].to_numpy()
@@ -116,21 +118,16 @@ def describe_luminosities(
     return notes
 
 
-def describe_photometry(view: View, keys: tuple[str, ...]) -> list[str]:
-    """Return a sentence on the extinction, if magnitudes or colours are features."""
-    if not set(quantities.PHOTOMETRY) & set(keys):
-        return []
-    is_stated = view.extinction_v_error_mag is not None
-    source = "given" if is_stated else "an assumed error"
-    if is_stated and view.extinction_v_error_mag != view.extinction_error:
-        source = f"the least that is used; {view.extinction_v_error_mag:g} is given"
-    note = (
-        f"Magnitudes and colours with an extinction A_V of {view.extinction_v_mag:g} ± "
-        f"{view.extinction_error:g} mag ({source})."
-    )
-    if not view.extinction_v_mag and not is_stated:
-        note += " If there is dust in front of the cluster, ages are wrong: state extinction_v_mag."
-    return [note]
+def describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...]) -> list[str]:
+    """Return sentences on extinction and stated distance, if magnitudes or colours are features."""
+    notes = []
+    if set(quantities.PHOTOMETRY) & set(keys):
+        notes.append(f"Magnitudes and colours with {extinction.note}")
+    if view.stated_distance_error_pc:
+        is_used = "abs_mag_g_error" in keys
+        use = "in the errors of absolute magnitudes" if is_used else "in none of the features"
+        notes.append(f"The error of the stated distance counts in membership, and {use}.")
+    return notes
 
 
 def describe_geometry(
@@ -171,12 +168,12 @@ def _describe_centre(geometry: Geometry, view: View) -> str:
 def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> list[str]:
     parallaxes = geometry.parallaxes
     if view.distance_pc is not None:
-        notes = [f"Distance {geometry.distance_pc:.4g} pc (given)."]
+        error = f" ± {geometry.distance_error_pc:.2g}" if geometry.distance_error_pc else ""
+        notes = [f"Distance {geometry.distance_pc:.4g}{error} pc (given)."]
     else:
         notes = [
             f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from "
-            f"{_stars(parallaxes.num_used)} with a parallax zero point of "
-            f"{view.parallax_zero_point_mas:g} mas."
+            f"{_stars(parallaxes.num_used)} with {_zero_point(stars, view)}."
         ]
     listed, used = stars["distance"].notna(), uses_distance(stars)
     if (used & stars["distance_error"].isna()).any():
@@ -196,6 +193,20 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
             f"Put at the cluster's distance, because a parallax with an error is missing: {_stars(without)}."
         )
     return notes
+
+
+def _zero_point(stars: pd.DataFrame, view: View) -> str:
+    """Return what the zero points of parallaxes are."""
+    if not view.has_zero_point_by_star:
+        return f"a parallax zero point of {view.parallax_zero_point_mas:g} mas"
+    found = stars["parallax_zero_point"]
+    without = stars["row"][found.isna() & stars["parallax"].notna()]
+    said = (
+        f"parallax zero points by star ({parallax_zero_point.RECIPE}), {found.median():.3f} mas in the median"
+    )
+    if len(without):
+        said += f", and {parallax_zero_point.TYPICAL_MAS} mas where there is none: {_counted(without)}"
+    return said
 
 
 def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:

@@ -14,12 +14,15 @@ from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.membership import (
     MEMBER_WITHIN,
     Geometry,
-    View,
+    assign_zero_points,
+    check_distances,
     check_num_stars,
     fill_errors,
     select_members,
 )
 from starjax.catalogs.shared_values import use_shared_values
+from starjax.catalogs.stated.extinction import Extinction, describe_assumed, find_extinction
+from starjax.catalogs.stated.view import View
 from starjax.gaia import photometry
 
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
@@ -35,15 +38,18 @@ class ClusterMembers:
       feature: (n, F), in the order of the requested keys.
       table: n rows with `row`, the row number in the catalogue, `source_id` if the catalogue has it, the
         measured columns, and all derived columns: features, errors `vx_error vy_error vz_error` and, along
-        Galactic longitude and latitude, `v_lon_error v_lat_error` [km/s], `dist_error_pc`. NaN where a value
-        is not known.
+        Galactic longitude and latitude, `v_lon_error v_lat_error` [km/s], `dist_error_pc`;
+        `parallax_zero_point` [mas]. NaN where a value is not known.
       dropped: the stars that were left out, by reason.
       left_out: where these are, see `dropped_stars.locate`.
       centre: (ra, dec) [deg, ICRS].
-      distance_pc, distance_error_pc: distance of the cluster and its error; 0 if the distance was given.
+      distance_pc, distance_error_pc: distance of the cluster and its standard error, as stated if the
+        distance was; 0 if that was stated without.
       radial_velocity_kms: radial velocity of the cluster; NaN if it cannot be determined.
       space_velocity: (U, V, W) of the cluster relative to the Sun, towards the Galactic centre, the rotation
         and the north pole [km/s]. Without the radial part if that is not known, NaN without proper motions.
+      extinction: in front of the cluster.
+      metallicity: [Fe/H] [dex] as stated; NaN if it was not.
       notes: how values were determined and which stars were left out, in sentences.
       caveats: reasons to doubt the values above, which flag a prediction.
     """
@@ -57,6 +63,8 @@ class ClusterMembers:
     distance_error_pc: float
     radial_velocity_kms: float
     space_velocity: np.ndarray
+    extinction: Extinction
+    metallicity: float
     notes: tuple[str, ...]
     caveats: tuple[str, ...] = ()
 
@@ -95,24 +103,15 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     # What may be the cause if something is missing.
     hints = f"{filled} {unused}".strip()
     stars, unusable, placeholders = _usable_stars(table, keys, hints)
-    _check_distances(stars, view, hints)
+    check_distances(stars, view, hints)
     stars, view, shared = use_shared_values(stars, view)
+    stars = assign_zero_points(stars, view)
     geometry, stars, non_members = select_members(stars, view)
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
     # After the geometry, which gives the distances of the stars.
-    magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
-    luminosities = photometry.estimate_luminosities(
-        magnitude, colour, derived["dist_pc"], view.extinction_v_mag
-    )
-    derived[quantities.LUMINOSITY] = luminosities.log_luminosity
-    derived |= photometry.colour_magnitude(
-        magnitude,
-        colour,
-        derived["dist_pc"],
-        derived["dist_error_pc"],
-        view.extinction_v_mag,
-        view.extinction_error,
-    )
+    extinction = find_extinction(view, geometry.centre, geometry.distance_pc)
+    luminosities, magnitudes = _photometry(stars, derived, view, extinction)
+    derived |= {quantities.LUMINOSITY: luminosities.log_luminosity, **magnitudes}
     members = stars.assign(**_prefer_listed(stars, derived))
     _check_line_of_sight(members, geometry, keys)
     members, outliers = _drop_radial_outliers(members, keys, view)
@@ -126,27 +125,28 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         placeholders,
         *shared,
         *feature_notes.describe_geometry(stars, geometry, view, keys),
-        *feature_notes.describe_luminosities(stars, luminosities, view, keys),
-        *feature_notes.describe_photometry(view, keys),
+        *feature_notes.describe_luminosities(stars, luminosities, extinction.v_mag, keys),
+        *feature_notes.describe_photometry(extinction, view, keys),
     ]
+    caveats = [feature_notes.describe_contradiction(geometry)]
+    if _uses_extinction(stars, keys):
+        caveats.append(describe_assumed(extinction, geometry.centre, geometry.distance_pc))
     return ClusterMembers(
         feature=members[list(keys)].to_numpy(np.float64),
         table=members.reset_index(drop=True),
         dropped=dropped,
         left_out=dropped_stars.locate(
-            member_list.data_frame(table),
-            dropped,
-            geometry.centre,
-            geometry.distance_pc,
-            view.extinction_v_mag,
+            member_list.data_frame(table), dropped, geometry.centre, geometry.distance_pc, extinction.v_mag
         ),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,
         radial_velocity_kms=geometry.radial_velocity_kms,
         space_velocity=sky_frames.to_galactic(geometry.mean_velocity, geometry.centre),
+        extinction=extinction,
+        metallicity=np.nan if view.metallicity is None else view.metallicity,
         notes=tuple(filter(None, notes)),
-        caveats=tuple(filter(None, [feature_notes.describe_contradiction(geometry)])),
+        caveats=tuple(filter(None, caveats)),
     )
 
 
@@ -158,14 +158,6 @@ def _check_known(keys: tuple[str, ...]) -> None:
             f"{', '.join(unknown)} cannot be derived from a member catalogue; {', '.join(known)} can. A "
             "column that catalogues list under its own name needs catalogue='listed' in "
             "starjax/quantities.py"
-        )
-
-
-def _check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
-    if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
-        raise CatalogError(
-            "the catalogue has no parallaxes and no distances: name their column, or state distance_pc. "
-            f"{hints}"
         )
 
 
@@ -233,6 +225,26 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
     v_lon_error, v_lat_error = tangential.error.T
     mean_error = np.maximum(np.sqrt((v_lon_error**2 + v_lat_error**2) / 2), quantities.MIN_V_ERROR_KMS)
     return found | {"v_lon_error": v_lon_error, "v_lat_error": v_lat_error, "v_error_kms": mean_error}
+
+
+def _photometry(
+    stars: pd.DataFrame, derived: dict[str, np.ndarray], view: View, extinction: Extinction
+) -> tuple[photometry.Luminosities, dict[str, np.ndarray]]:
+    """Return luminosities, and magnitudes, colours and their errors by name of the feature."""
+    magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
+    distance = derived["dist_pc"]
+    # All stars share the error of a stated distance, as they do that of the extinction.
+    distance_error = np.hypot(derived["dist_error_pc"], view.stated_distance_error_pc)
+    magnitudes = photometry.colour_magnitude(
+        *(magnitude, colour, distance, distance_error), extinction.v_mag, extinction.v_error_mag
+    )
+    return photometry.estimate_luminosities(magnitude, colour, distance, extinction.v_mag), magnitudes
+
+
+def _uses_extinction(stars: pd.DataFrame, keys: tuple[str, ...]) -> bool:
+    """Return whether a feature of the stars, with what the catalogue lists, depends on the extinction."""
+    derives_luminosity = quantities.LUMINOSITY in keys and stars[quantities.LUMINOSITY].isna().any()
+    return bool(set(quantities.PHOTOMETRY) & set(keys)) or derives_luminosity
 
 
 def _prefer_listed(stars: pd.DataFrame, derived: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -40,6 +40,11 @@ GAIA_UNITS = {
     "phot_bp_mean_mag": u.mag,
     "phot_rp_mean_mag": u.mag,
     "bp_rp": u.mag,
+    # Only for zero points of parallaxes by star.
+    "nu_eff_used_in_astrometry": 1 / u.um,
+    "pseudocolour": 1 / u.um,
+    "ecl_lat": u.deg,
+    "astrometric_params_solved": u.dimensionless_unscaled,
 }
 IDENTITIES = ("source_id", "cluster")
 PROBABILITY = "membership_probability"

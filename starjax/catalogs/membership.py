@@ -5,17 +5,16 @@ import math
 
 import numpy as np
 import pandas as pd
+from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 
 from starjax.catalogs import astrometry, member_list, sky_frames
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
+from starjax.catalogs.stated.view import View
+from starjax.gaia import parallax_zero_point
 from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
-# Of A_V [mag] from maps and fits of isochrones, within a kiloparsec.
-TYPICAL_EXTINCTION_ERROR = 0.1
-# Smaller errors are those of fits alone. Models are trained on errors from this on (`configs/gaia.py`).
-LEAST_EXTINCTION_ERROR = 0.02
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
@@ -26,51 +25,6 @@ _MIN_SPEED_KMS, _MIN_DISPERSION_KMS = 0.2, 0.01
 # Wider limits than those of the clusters of the Galaxy. Beyond them, a column most likely has another unit.
 _DISTANCES_PC = (5.0, 20_000.0)
 _MAX_SPEED_KMS = 1000.0
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """Properties of a cluster that the user states; None is not known, or estimated from the catalogue.
-
-    Attributes:
-      centre: (ra, dec) [deg, ICRS].
-      distance_pc: distance of the cluster.
-      radial_velocity_kms: radial velocity of the cluster.
-      parallax_zero_point_mas: subtracted from all parallaxes; Gaia's is about -0.02 to -0.05.
-      extinction_v_mag: extinction A_V in front of the cluster.
-      extinction_v_error_mag: standard error of the extinction; None if it is not known.
-      clip: True to leave out non-members.
-
-    Raises:
-      CatalogError: a value is impossible.
-    """
-
-    centre: tuple[float, float] | None = None
-    distance_pc: float | None = None
-    radial_velocity_kms: float | None = None
-    parallax_zero_point_mas: float = 0.0
-    extinction_v_mag: float = 0.0
-    extinction_v_error_mag: float | None = None
-    clip: bool = True
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if value is not None and not np.isfinite(value).all():
-                raise CatalogError(f"{name}={value} should be finite")
-        if self.distance_pc is not None and self.distance_pc <= 0:
-            raise CatalogError(f"distance_pc={self.distance_pc} should be positive")
-        if self.extinction_v_mag < 0:
-            raise CatalogError(f"extinction_v_mag={self.extinction_v_mag} should not be negative")
-        if self.extinction_v_error_mag is not None and self.extinction_v_error_mag < 0:
-            raise CatalogError(f"extinction_v_error_mag={self.extinction_v_error_mag} should not be negative")
-        if self.centre is not None and not -90 <= self.centre[1] <= 90:
-            raise CatalogError(f"centre={self.centre} should be (ra, dec) in degrees")
-
-    @property
-    def extinction_error(self) -> float:
-        """The standard error of the extinction [mag], a typical one if it is unknown; never a tiny one."""
-        known = self.extinction_v_error_mag
-        return TYPICAL_EXTINCTION_ERROR if known is None else max(known, LEAST_EXTINCTION_ERROR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +135,19 @@ def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFr
     return geometry, stars, Dropped(Reason.NON_MEMBER, tuple(sorted(rows)))
 
 
+def check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
+    """Raise if nothing gives the distance of the cluster.
+
+    Args:
+      hints: what the message says of the columns of the catalogue.
+    """
+    if view.distance_pc is None and stars[["parallax", "distance"]].isna().all(axis=None):
+        raise CatalogError(
+            "the catalogue has no parallaxes and no distances: name their column, or state distance_pc. "
+            f"{hints}"
+        )
+
+
 def check_num_stars(stars: pd.DataFrame, what: str) -> None:
     """Raise if there are fewer than `MIN_STARS` stars.
 
@@ -208,8 +175,11 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
 
     They are NaN if missing or impossible. Negative parallaxes that are consistent with zero are kept: without
     them, the mean of uncertain parallaxes would be too large.
+
+    Args:
+      stars: with their zero points, see `assign_zero_points`.
     """
-    value = stars["parallax"] - view.parallax_zero_point_mas
+    value = stars["parallax"] - stars["parallax_zero_point"].fillna(parallax_zero_point.TYPICAL_MAS)
     error = stars["parallax_error"]
     if error.isna().all() and value.notna().any():
         # Without listed errors, the scatter beyond the depth of the cluster counts as the error of all stars.
@@ -222,6 +192,25 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
     error = error.mask(has_distance, error_of_distance)
     usable = error.notna() & ((value > 0) | ((value < 0) & (value > -_BELOW_ZERO_WITHIN * error)))
     return pd.DataFrame({"parallax": value.where(usable), "parallax_error": error.where(usable)})
+
+
+def assign_zero_points(stars: pd.DataFrame, view: View) -> pd.DataFrame:
+    """Return the stars with a column `parallax_zero_point` [mas].
+
+    It is NaN where the recipe of `parallax_zero_point` has none, and its `TYPICAL_MAS` counts.
+    """
+    if not view.has_zero_point_by_star:
+        return stars.assign(parallax_zero_point=view.parallax_zero_point_mas)
+    sky = SkyCoord(stars["ra"].to_numpy(), stars["dec"].to_numpy(), unit="deg").barycentricmeanecliptic
+    derived = parallax_zero_point.effective_wavenumber(stars["bp_rp"])
+    zero_points = parallax_zero_point.zero_points_mas(
+        stars["phot_g_mean_mag"].to_numpy(),
+        stars["nu_eff_used_in_astrometry"].fillna(derived).to_numpy(),
+        stars["pseudocolour"].to_numpy(),
+        stars["ecl_lat"].fillna(pd.Series(sky.lat.deg, index=stars.index)).to_numpy(),
+        stars["astrometric_params_solved"].to_numpy(),
+    )
+    return stars.assign(parallax_zero_point=zero_points)
 
 
 def fill_errors(stars: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
@@ -255,7 +244,7 @@ def _fit_geometry(stars: pd.DataFrame, view: View) -> Geometry:
         measured["parallax"].to_numpy(),
         measured["parallax_error"].to_numpy(),
         sky_frames.angular_dispersion(lon, lat),
-        None if view.distance_pc is None else 1000 / view.distance_pc,
+        *view.stated_parallax,
     )
     rotation = sky_frames.axes_rotation(stars["ra"].to_numpy(), stars["dec"].to_numpy(), centre)
     proper_motion = np.einsum("nij,nj->ni", rotation, stars[["pmra", "pmdec"]].to_numpy())

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from starjax.catalogs import column_values
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.quantities import MIN_STARS
 
 
@@ -26,10 +26,13 @@ def _use_shared_distance(stars: pd.DataFrame, view: View) -> tuple[pd.DataFrame,
     known = stars["distance"].dropna()
     if len(known) <= len(stars) / 2 or known.nunique() > 1:
         return stars, view, []
+    errors = stars["distance_error"].dropna().unique()
     stars = stars.assign(distance=np.nan, distance_error=np.nan)
     if view.distance_pc:
         return stars, view, []
     shared = float(known.iloc[0])
+    if len(errors) == 1 and view.distance_error_pc is None:
+        view = dataclasses.replace(view, distance_error_pc=float(errors[0]))
     note = f"All stars are listed at the same distance of {shared:g} pc, which is taken to be the cluster's."
     return stars, dataclasses.replace(view, distance_pc=shared), [note]
 

@@ -55,23 +55,29 @@ def parser() -> cli.Parser:
     add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=alpha,dec=delta")
     add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
     add("--distance_pc", metavar="D", type=float, help="distance of the cluster")
+    add("--distance_error_pc", metavar="E", type=float, help="error of that distance [0]")
     add("--radial_velocity_kms", metavar="V", type=float, help="radial velocity of the cluster")
     add(
         "--parallax_zero_point_mas",
         metavar="P",
-        type=float,
+        type=_zero_point,
         default=0.0,
-        help="subtracted from all parallaxes [%(default)s]",
+        help="subtracted from all parallaxes [0]; or lindegren2021: by star",
     )
     add(
         "--extinction_v_mag",
         metavar="A",
         type=float,
-        default=0.0,
-        help="extinction A_V of the cluster [%(default)s]",
+        help="extinction A_V of the cluster [0, and said so]",
     )
-    add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction")
-    add("--clusters", metavar="FILE", type=cli.path, help="table: cluster ra dec and the 5 options above")
+    add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction [0.1]")
+    add(
+        "--extinction_map",
+        metavar="NAME",
+        help="A_V where none is given: bayestar2019, edenhofer2023 or sfd",
+    )
+    add("--metallicity", metavar="M", type=float, help="[Fe/H]; models do not see it")
+    add("--clusters", metavar="FILE", type=cli.path, help="table of what is known of each of many clusters")
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     add(
@@ -90,11 +96,19 @@ def main(arguments: argparse.Namespace) -> None:
     """Predict, write the tables and figures, and print a summary."""
     if arguments.catalog is None:  # before the imports, which take seconds
         parser().error("name a catalogue, as in starjax predict members.csv")
-    from starjax.catalogs.membership import View
+    from starjax.catalogs.stated.view import View
+    from starjax.gaia.dust_maps import load_map
     from starjax.inference.predictor import NUM_DRAWS, load_predictor
     from starjax.predictions import prediction_files, prediction_summary
     from starjax.runs import pretrained
 
+    if (
+        arguments.distance_error_pc is not None
+        and arguments.distance_pc is None
+        and arguments.clusters is None
+    ):
+        raise PredictError("--distance_error_pc is that of a distance: state --distance_pc, too")
+    extinction_map = None if arguments.extinction_map is None else load_map(arguments.extinction_map)
     view = View(
         centre=_centre(arguments.centre),
         distance_pc=arguments.distance_pc,
@@ -103,6 +117,9 @@ def main(arguments: argparse.Namespace) -> None:
         extinction_v_mag=arguments.extinction_v_mag,
         extinction_v_error_mag=arguments.extinction_v_error_mag,
         clip=not arguments.keep_outliers,
+        distance_error_pc=arguments.distance_error_pc,
+        metallicity=arguments.metallicity,
+        extinction_map=extinction_map,
     )
     name = _default_model() if arguments.run is None else arguments.run
     out = Path(arguments.out)
@@ -126,6 +143,14 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"wrote {out} with {_shortened([path.name for path in written])}")
 
 
+def _zero_point(text: str) -> float | str:
+    """Return a zero point that is a number as such; others are names."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _shortened(names: list[str]) -> str:
     """Return the names of the files that were written; of many figures only the number."""
     figures = [name for name in names if name.endswith(".png")]
@@ -147,12 +172,12 @@ def _default_model() -> str:
 
 
 def _views(path: str, default):
-    """Return the view of each cluster of a table, and print which of its columns are not used."""
-    from starjax.catalogs import cluster_table
+    """Return the view of each cluster of a table, and print what its columns are taken for."""
+    from starjax.catalogs.stated import cluster_table
 
     table = cluster_table.read_cluster_table(Path(path))
-    if unused := table.meta["unused"]:
-        print(f"{path}: columns not used: {', '.join(unused)}")
+    for note in cluster_table.describe_columns(table):
+        print(note)
     return cluster_table.cluster_views(table, default)
 
 

@@ -1,11 +1,16 @@
 """Split manifests: which simulation belongs to which split."""
 
+import math
 from pathlib import Path
 
 from starjax import errors
 from starjax.io import files
 
 SPLITS = ("train", "val", "test")
+# The name of the manifests of packaged data sets.
+FILE = "split.json"
+# Mass fraction of metals at which [Fe/H] is 0 in the simulations.
+_SOLAR = 0.014
 
 
 class SplitError(errors.StarjaxError):
@@ -48,6 +53,15 @@ def load_manifest(path: Path) -> dict[str, list[str]]:
                 )
             split_of[run_id] = split
     return {split: content[split] for split in SPLITS}
+
+
+def metallicity_range(path: Path) -> tuple[float, float] | None:
+    """Return the least and the largest [Fe/H] of the training simulations; None if the manifest has none."""
+    content = files.read_json(Path(path))
+    if "simulations" not in content:
+        return None
+    found = [content["simulations"][name]["metallicity"] / _SOLAR for name in content["train"]]
+    return math.log10(min(found)), math.log10(max(found))
 
 
 def _unique_splits(pairs: list[tuple[str, object]]) -> dict:

@@ -15,7 +15,8 @@ from starjax import errors
 from starjax.catalogs import feature_notes, member_list
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import ClusterMembers, derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated import cluster_names
+from starjax.catalogs.stated.view import View
 from starjax.io import tables
 from starjax.runtime import paths
 
@@ -169,11 +170,13 @@ def derive_parts(
     first = next(groups, None)
     if first is None:
         return
+    stated = cluster_names.StatedNames.of(views)
     own = (
-        (number, group, keys, [views.get(cluster.name, default) for cluster in group])
+        (number, group, keys, [views.get(stated.find(one.name) or "", default) for one in group])
         for number, group in itertools.chain([first], groups)
     )
-    if len(first[1]) < _MIN_PARALLEL:
+    # A map of dust takes gigabytes in each process.
+    if len(first[1]) < _MIN_PARALLEL or default.extinction_map is not None:
         yield from itertools.starmap(_derive, own)
     else:
         workers = joblib.Parallel(n_jobs=-1, return_as="generator", pre_dispatch="2 * n_jobs")

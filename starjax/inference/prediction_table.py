@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from starjax import quantities
@@ -70,10 +71,11 @@ def prediction_table(
       `cluster`; for each target, its median in physical units under its own name, the bounds of its
       calibrated intervals (`_p16 _p84 _p2.5 _p97.5`), `_spread_members` and `_spread_draws`; `num_star`;
       `novelty`, the out-of-distribution score; `num_left_out`, stars left out because values are missing;
-      `num_non_member`, stars left out as non-members; `is_flagged` and `flag_reasons`; `distance_pc`,
-      `radial_velocity_kms`; `velocity_error_kms`, the median error of single stars across the line of sight;
-      classical estimates with standard errors, `sigma_1d_kms`, `r_half_projected_pc`, `mass_virial` and so
-      on, and `classical_note` on them; `notes` on the catalogue.
+      `num_non_member`, stars left out as non-members; `is_flagged` and `flag_reasons`; `distance_pc`
+      and `distance_error_pc`, `radial_velocity_kms`, `extinction_v_mag`, `extinction_v_error_mag` and
+      `extinction_source`, `metallicity`, of the cluster; `velocity_error_kms`, the median error of single
+      stars across the line of sight; classical estimates with standard errors, `sigma_1d_kms`,
+      `r_half_projected_pc`, `mass_virial` and so on, and `classical_note` on them; `notes` on the catalogue.
     """
     rows = []
     by_cluster = dict(iter(posterior.table.groupby("cluster", sort=False)))
@@ -88,7 +90,12 @@ def prediction_table(
         row |= {"num_left_out": one.num_left_out, "num_non_member": one.num_non_member}
         beside: dict[str, Any] = {
             "distance_pc": one.distance_pc,
+            "distance_error_pc": one.distance_error_pc,
             "radial_velocity_kms": one.radial_velocity_kms,
+            "extinction_v_mag": one.extinction.v_mag,
+            "extinction_v_error_mag": one.extinction.v_error_mag,
+            "extinction_source": one.extinction.source,
+            "metallicity": one.metallicity,
         }
         beside |= cluster_masses.masses_of_members(one)
         reasons = [*caveats, *one.caveats, *flag_reasons(target_keys, reference, row | beside)]
@@ -109,6 +116,9 @@ def flag_reasons(target_keys: Sequence[str], reference: TrainingReference, row: 
         low, high = reference.range_of(key)
         if not low <= row[key] <= high:
             reasons.append(f"{row[key]:,.0f} {unit}, trained on {low:z,.0f} to {high:z,.0f}")
+    low, high = reference.range_of("metallicity")
+    if not (np.isnan(row["metallicity"]) or low <= row["metallicity"] <= high):
+        reasons.append(f"[Fe/H] of {row['metallicity']:.2f}, trained on {low:.2f} to {high:.2f}")
     return reasons + _left_out_reasons(row) + _range_reasons(target_keys, reference, row)
 
 

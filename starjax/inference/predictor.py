@@ -12,9 +12,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from starjax import errors
-from starjax.catalogs import cluster_table
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated import cluster_names
+from starjax.catalogs.stated.view import View
+from starjax.datasets import split_manifest
 from starjax.datasets.dataset import BUNDLES
+from starjax.datasets.load import PACKAGED
 from starjax.datasets.scalers import bundle
 from starjax.datasets.scalers.bundle import ScalerBundle
 from starjax.evaluation import calibration, out_of_distribution
@@ -113,7 +115,8 @@ class Predictor:
             all clusters that `views` does not name.
           num_draws: see `posterior`.
           columns: the catalogue's column names by ours, where they differ.
-          views: the same as `view` for single clusters, by name (see `catalogs.cluster_table`).
+          views: the same as `view` for single clusters, by name, which may be written differently (see
+            `catalogs.stated.cluster_names`).
 
         Returns:
           The predictions and the stars that they are based on; clusters that cannot be predicted are listed
@@ -144,7 +147,8 @@ class Predictor:
             name: dataclasses.replace(one, notes=(*one.notes, *self._size_notes(len(one.feature))))
             for name, one in part.members.items()
         }
-        unmatched = tuple(name for name in described if name not in part.members | part.refused)
+        matches = cluster_names.match_names(part.members | part.refused, described)
+        unmatched = tuple(name for name in described if name not in matches.values())
         if not members:
             raise PredictorError(describe_refused(part.refused, unmatched))
         posterior = self.posterior({name: one.feature for name, one in members.items()}, num_draws)
@@ -155,7 +159,8 @@ class Predictor:
             table["catalog"], table["catalog_sha256"] = zip(*part.sources.values(), strict=True)
         table = table.assign(**self.provenance)
         table["notes"] = [" ".join([*part.notes, one]) for one in table["notes"]]
-        return Prediction(table, members, posterior, part.refused, unmatched, part.notes)
+        notes = (*part.notes, *cluster_names.describe_matches(matches, described))
+        return Prediction(table, members, posterior, part.refused, unmatched, notes)
 
     @functools.cached_property
     def provenance(self) -> dict[str, str]:
@@ -238,7 +243,7 @@ def describe_refused(refused: Mapping[str, str], unmatched: Sequence[str]) -> st
     """Return why no cluster can be predicted."""
     shown = [f"cluster {name}: {reason}" for name, reason in itertools.islice(refused.items(), MAX_NAMED)]
     more = [f"and {len(refused) - MAX_NAMED:,} more"] if len(refused) > MAX_NAMED else []
-    return " ".join(["; ".join(shown + more), cluster_table.describe_unmatched(unmatched)]).strip()
+    return " ".join(["; ".join(shown + more), cluster_names.describe_unmatched(unmatched)]).strip()
 
 
 def load_predictor(run: Path | str) -> Predictor:
@@ -278,8 +283,19 @@ def load_predictor(run: Path | str) -> Predictor:
         feature_scalers=_scalers(run_dir, BUNDLES["feature"]),
         target_scalers=_scalers(run_dir, BUNDLES["target"]),
         calibrated=calibration.load(run_dir.calibration, config.data.target_keys),
-        reference=out_of_distribution.load(run_dir.training_set),
+        reference=_reference(run_dir, record["dataset"]["name"]),
     )
+
+
+def _reference(run_dir: RunDirectory, dataset: str) -> out_of_distribution.TrainingReference:
+    """Return the training clusters, with their range of metallicities if a packaged data set states it."""
+    reference = out_of_distribution.load(run_dir.training_set)
+    manifest = PACKAGED[dataset] / split_manifest.FILE if dataset in PACKAGED else None
+    found = manifest and split_manifest.metallicity_range(manifest)
+    if not found:
+        return reference
+    keys, ranges = (*reference.range_keys, "metallicity"), np.vstack([reference.ranges, found])
+    return dataclasses.replace(reference, range_keys=keys, ranges=ranges)
 
 
 def _scalers(run_dir: RunDirectory, name: str) -> ScalerBundle:

@@ -57,7 +57,14 @@ COLUMNS = {
     "is_flagged": Column("whether the prediction should be doubted", "meta.code.qual"),
     "flag_reasons": Column("why the prediction should be doubted", "meta.note"),
     "distance_pc": Column("distance of the cluster, as used", "pos.distance", "pc"),
+    "distance_error_pc": Column("standard error of distance_pc", "stat.error;pos.distance", "pc"),
     "radial_velocity_kms": Column("radial velocity of the cluster, as used", "spect.dopplerVeloc", "km/s"),
+    "extinction_v_mag": Column("extinction A_V, as used", "phys.absorption;em.opt.V", "mag"),
+    "extinction_v_error_mag": Column(
+        "standard error of extinction_v_mag, as used", "stat.error;phys.absorption;em.opt.V", "mag"
+    ),
+    "extinction_source": Column("given, assumed, or the name of the map of dust", "meta.note"),
+    "metallicity": Column("[Fe/H], as stated", "phys.abund.Fe"),
     "velocity_error_kms": Column(
         "median error of the velocities of single stars across the line of sight",
         "stat.error;phys.veloc.transverse;stat.median",

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from starjax import errors
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated import cluster_names
+from starjax.catalogs.stated.view import View
 from starjax.evaluation.posterior import NUM_SAMPLE
 from starjax.inference import cluster_lists
 from starjax.inference.cluster_lists import Catalog
@@ -210,12 +211,16 @@ def _summary(store: PartStore, described: Sequence[str]) -> PredictionSummary:
     reports, table = store.reports(), store.table()
     notes = {name: one for report in reports for name, one in report["notes_of_cluster"].items()}
     refused = {name: reason for report in reports for name, reason in report["refused"].items()}
+    matches = cluster_names.match_names({**notes, **refused}, described)
     return PredictionSummary(
         table,
-        list(dict.fromkeys(note for report in reports for note in report["notes"])),
+        [
+            *dict.fromkeys(note for report in reports for note in report["notes"]),
+            *cluster_names.describe_matches(matches, described),
+        ],
         notes,
         refused,
-        [name for name in described if name not in notes and name not in refused],
+        [name for name in described if name not in matches.values()],
     )
 
 

@@ -3,22 +3,17 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
 from starjax import quantities
-from starjax.catalogs import cluster_table
+from starjax.catalogs.stated import cluster_names
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.inference.prediction_table import Prediction
 from starjax.inference.predictor import Predictor
 from starjax.runs import run_config
 from starjax.runtime import log
 
-NOTE_ON_CLASSICAL_MASSES = (
-    "Classical masses assume equilibrium. Unresolved binaries, escaping stars and uncertain distances raise "
-    "them, by 50 % to a factor of 3 in the packaged sample; their errors do not include that."
-)
 NOTE_ON_COMPLETENESS = (
     "This run assumes complete member catalogues: where stars are missing, faint or others, it "
     "underestimates the mass. Runs of --config=posterior_incomplete do not assume that."
@@ -76,8 +71,7 @@ def print_summary(summary: PredictionSummary, run: Predictor, notes: str | None 
     else:
         _print_notes(summary)
     if summary.unmatched:
-        print(cluster_table.describe_unmatched(summary.unmatched))
-    print(NOTE_ON_CLASSICAL_MASSES)
+        print(cluster_names.describe_unmatched(summary.unmatched))
     if whole := run.run_dir.whole:
         print(
             f"This run is one fold of {whole.path}, with a part of its members and of its calibration data: "
@@ -91,7 +85,7 @@ def _console_table(rows: pd.DataFrame, run: Predictor) -> Table:
     shown = Table(title=f"{run.run_dir.name}: {LEVEL_NAMES[0]} % intervals", title_justify="left")
     targets = [f"{quantities.short_name(key)} [{quantities.unit(key)}]" for key in run.target_keys]
     shown.add_column("cluster", justify="left")
-    for column in ("stars", *targets, "virial mass [Msun]", "novelty", "flagged"):
+    for column in ("stars", *targets, "novelty", "flagged"):
         shown.add_column(column, justify="right")
     low, high = PERCENTILES[0]
     for row in rows.to_dict("records"):
@@ -99,12 +93,8 @@ def _console_table(rows: pd.DataFrame, run: Predictor) -> Table:
             f"{row[key]:,.0f} ({row[f'{key}_{low}']:,.0f} to {row[f'{key}_{high}']:,.0f})"
             for key in run.target_keys
         ]
-        virial = f"{row['mass_virial']:,.0f} ± {row['mass_virial_error']:,.0f}"
-        virial = "–" if np.isnan(row["mass_virial"]) else virial
         flagged = "yes" if row["is_flagged"] else "no"
-        shown.add_row(
-            row["cluster"], f"{row['num_star']:,}", *values, virial, f"{row['novelty']:.2f}", flagged
-        )
+        shown.add_row(row["cluster"], f"{row['num_star']:,}", *values, f"{row['novelty']:.2f}", flagged)
     return shown
 
 
@@ -113,8 +103,6 @@ def _print_notes(summary: PredictionSummary) -> None:
     for row in summary.table.to_dict("records"):
         if row["is_flagged"]:
             print(f"{row['cluster']}, flagged: {row['flag_reasons']}")
-        if row["classical_note"]:
-            print(f"{row['cluster']}, classical masses: {row['classical_note']}")
         for note in summary.notes_of_cluster[row["cluster"]]:
             print(f"{row['cluster']}: {note}")
     for name, reason in summary.refused.items():

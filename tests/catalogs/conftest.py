@@ -9,7 +9,7 @@ from astropy.coordinates import CartesianDifferential, CartesianRepresentation, 
 from astropy.table import Table
 
 from starjax.catalogs import member_list
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 
 @dataclasses.dataclass(frozen=True)

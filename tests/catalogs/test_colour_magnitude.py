@@ -7,12 +7,9 @@ import pytest
 from astropy.table import MaskedColumn
 
 from starjax import quantities
-from starjax.catalogs import membership
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
-from starjax.configs import gaia
 
 KEYS = (*quantities.PHOTOMETRY, "membership_probability")
 
@@ -45,7 +42,11 @@ def test_extinction_is_taken_from_magnitudes_and_colours(photometric, view):
 
 def test_errors_contain_that_of_the_extinction(photometric, view):
     stated = {
-        error: derive_features(photometric, KEYS, dataclasses.replace(view, extinction_v_error_mag=error))
+        error: derive_features(
+            photometric,
+            KEYS,
+            dataclasses.replace(view, extinction_v_mag=0.0, extinction_v_error_mag=error),
+        )
         for error in (0.0, 0.5)
     }
     added = np.sqrt(column(stated[0.5], "bp_rp_0_error") ** 2 - column(stated[0.0], "bp_rp_0_error") ** 2)
@@ -65,10 +66,28 @@ def test_errors_contain_that_of_the_extinction(photometric, view):
     np.testing.assert_allclose(added, 0.06 * 2 * (1.08337 - 0.63439), rtol=1e-3)
 
 
-def test_without_an_error_of_the_extinction_a_typical_one_is_assumed(photometric, view):
+def test_an_extinction_that_is_not_stated_is_assumed_and_said(photometric, view):
     found = derive_features(photometric, KEYS, view)
-    assert any("0 ± 0.1 mag (an assumed error)" in note for note in found.notes)
+    assert any("0 ± 0.1 mag (assumed, with an assumed error)" in note for note in found.notes)
     assert any("state extinction_v_mag" in note for note in found.notes)
+    assert (found.extinction.v_mag, found.extinction.v_error_mag) == (0, 0.1)
+    assert found.extinction.source == "assumed"
+
+
+def test_the_error_of_a_stated_distance_counts_in_absolute_magnitudes_only(photometric, view):
+    exact = derive_features(photometric, KEYS, view)
+    found = derive_features(photometric, KEYS, dataclasses.replace(view, distance_error_pc=0.94))
+    assert (exact.distance_error_pc, found.distance_error_pc) == (0, pytest.approx(0.94))
+    added = np.sqrt(column(found, "abs_mag_g_error") ** 2 - column(exact, "abs_mag_g_error") ** 2)
+    # Of 2 % of the distance; stars are at distances of their own.
+    np.testing.assert_allclose(added, 0.02 * 5 / np.log(10), rtol=0.5)
+    np.testing.assert_allclose(np.median(added), 0.02 * 5 / np.log(10), rtol=0.02)
+    for name in ("v_lon_error", "dist_error_pc", "bp_rp_0_error"):
+        np.testing.assert_array_equal(found.table[name], exact.table[name])
+    assert "Distance 47 ± 0.94 pc (given)." in found.notes
+    assert any("in the errors of absolute magnitudes" in note for note in found.notes)
+    unused = derive_features(photometric, ("y", "z"), dataclasses.replace(view, distance_error_pc=0.94))
+    assert any("in none of the features" in note for note in unused.notes)
 
 
 def test_probabilities_are_listed_or_one(photometric, view):
@@ -89,10 +108,3 @@ def test_stars_without_a_colour_are_left_out_and_lists_without_colours_refused(p
         CatalogError, match="needs phot_g_mean_mag and bp_rp; for lists without colours train a model"
     ):
         derive_features(photometric, KEYS, view)
-
-
-@pytest.mark.parametrize(("stated", "used"), [(None, 0.1), (0.0, 0.02), (0.004, 0.02), (0.05, 0.05)])
-def test_the_error_of_an_extinction_is_never_less_than_in_training(stated, used):
-    assert View(extinction_v_error_mag=stated).extinction_error == used
-    least, _ = gaia.get_config().observer.extinction_error_range_v_mag
-    assert least == membership.LEAST_EXTINCTION_ERROR

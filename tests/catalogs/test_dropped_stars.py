@@ -10,7 +10,7 @@ from starjax.catalogs import member_list
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Reason
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 ALL = ("x", "y", "z", "vx", "vy", "vz")
 PROJECTED = ("y", "z", "vy", "vz")

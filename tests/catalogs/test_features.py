@@ -14,7 +14,7 @@ from starjax import quantities
 from starjax.catalogs import feature_notes, member_list
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.nbody6 import caches
 from starjax.quantities import Quantity
 

@@ -6,7 +6,7 @@ from astropy.table import Table
 
 from starjax.catalogs import fill_values, member_list
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 
 @pytest.mark.parametrize(

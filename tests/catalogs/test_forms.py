@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from starjax.catalogs import member_list
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from tests.catalogs.conftest import make_cluster
 from tests.catalogs.member_lists import IDENTITIES
 

@@ -9,7 +9,7 @@ from astropy.stats import mad_std
 
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 HYADES = {"num_star": 500, "distance": 47.0, "width": 4.0, "dispersion": 0.3}
 
@@ -151,6 +151,15 @@ def test_distances_given_and_zero_points(make_cluster):
     assert derive(shifted, View()).distance_pc > plain.distance_pc + 1
 
 
+def test_the_error_of_a_stated_distance_keeps_members(make_cluster):
+    cluster = make_cluster(distance=200.0, parallax_error=0.02, width=1.0)
+    with pytest.raises(CatalogError, match="only 0 stars"):
+        derive(cluster.table, View(distance_pc=185.0))
+    uncertain = derive(cluster.table, View(distance_pc=185.0, distance_error_pc=10.0))
+    assert uncertain.num_non_member == 0
+    assert uncertain.distance_error_pc == pytest.approx(10)
+
+
 def test_distances_of_stars_take_precedence_over_parallaxes_unless_only_these_have_errors(make_cluster):
     cluster = make_cluster(distance=100.0, parallax_error=1.0)
     table = cluster.table.copy()
@@ -233,6 +242,8 @@ def test_impossible_values_are_refused(make_cluster):
         {"distance_pc": -5.0},
         {"distance_pc": np.nan},
         {"centre": (10.0, 100.0)},
+        {"distance_error_pc": -1.0},
+        {"metallicity": np.nan},
         {"extinction_v_mag": -1.0},
         {"extinction_v_error_mag": -0.1},
         {"extinction_v_error_mag": np.inf},

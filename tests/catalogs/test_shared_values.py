@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 
 KEYS = ("y", "z", "vy", "vz")
 
@@ -50,4 +50,6 @@ def test_a_distance_in_all_rows_is_that_of_the_cluster(table):
     table["distance"] = 140.0
     found = derive_features(table, KEYS, View())
     assert (found.distance_pc, found.distance_error_pc) == (140.0, 0.0)
+    table["distance_error"] = 3.0
+    assert derive_features(table, KEYS, View()).distance_error_pc == pytest.approx(3)
     assert any("same distance of 140 pc" in note for note in found.notes)

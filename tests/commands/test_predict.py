@@ -105,9 +105,8 @@ def test_markup_in_names_is_not_interpreted(mixture, stars_named, tmp_path, caps
     names = ["[/b]", "[fsr2007] 101", ":star:", r"$\frac{1}{$"]
     run = starjax.load(mixture.path)
     found = run.predict(pd.concat([stars_named(name) for name in names]))
-    assert len(prediction_files.write_prediction(found, run, tmp_path)) == len(prediction_files.TABLES) + len(
-        names
-    )
+    prediction_files.write_prediction(found, run, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == len(names)
     prediction_summary.print_prediction(found, run)
     printed = capsys.readouterr().out
     assert all(name in printed for name in names)
@@ -161,7 +160,7 @@ def test_a_table_states_what_is_known_of_each_cluster_and_options_the_rest(
     pd.concat([stars_named("M67"), stars_named("NGC 752").assign(source_id=np.arange(407))]).to_parquet(
         catalog
     )
-    clusters.write_text("cluster,distance_pc,age\nM67,210,9.5\nM1,,\n")
+    clusters.write_text("Name,dist,e_dist,AV,[Fe/H],age\nM_67,210,3,0.2,0.1,9.5\nM1,,,,,\n")
     run_command(
         f"--run={mixture.path}",
         f"--catalog={catalog}",
@@ -169,10 +168,23 @@ def test_a_table_states_what_is_known_of_each_cluster_and_options_the_rest(
         f"--out={out}",
         "--distance_pc=190",
     )
-    distance = pd.read_csv(out / "prediction.csv", index_col="cluster")["distance_pc"]
-    assert (distance["M67"], distance["NGC 752"]) == (210, 190)
+    table = pd.read_csv(out / "prediction.csv", index_col="cluster")
+    columns = [
+        "distance_pc",
+        "distance_error_pc",
+        "extinction_v_mag",
+        "extinction_v_error_mag",
+        "metallicity",
+    ]
+    assert table.loc["M67", columns].tolist() == pytest.approx([210, 3, 0.2, 0.1, 0.1])
+    assert table.loc["NGC 752", columns].tolist() == pytest.approx([190, 0, 0, 0.1, np.nan], nan_ok=True)
+    assert table["extinction_source"].to_dict() == {"M67": "given", "NGC 752": "assumed"}
+    assert str(Table.read(out / "prediction.ecsv")["extinction_v_mag"].unit) == "mag"
     printed = capsys.readouterr().out
+    assert f"{clusters}: columns recognized: Name as cluster, dist as distance_pc, e_dist as" in printed
     assert f"{clusters}: columns not used: age" in printed
+    assert "Clusters under other names in the table of clusters: M67 is M_67." in printed
+    assert "Not in the table of clusters: NGC 752." in printed
     assert "The catalogue has no cluster M1" in printed
 
 
@@ -197,6 +209,9 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
         ("--distance_pc=-3", "positive"),
+        ("--distance_error_pc=3", "state --distance_pc"),
+        ("--parallax_zero_point_mas=mine", "should be a number, or lindegren2021"),
+        ("--extinction_map=mine", "known maps of dust are"),
         ("--extinction_v_error_mag=-1", "not be negative"),
         ("--clusters=none.csv", "none.csv: there is no such file"),
     ],

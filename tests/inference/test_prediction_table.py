@@ -8,7 +8,7 @@ import pytest
 
 from starjax.catalogs import member_list
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.dynamics import cluster_masses
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.evaluation.posterior import Posterior
@@ -35,6 +35,8 @@ def reference(**ranges):
         # Three stars without values are few of all stars, though not of the members.
         ({"num_star": 11, "num_non_member": 393}, "393 of 404 stars are left out as non-members"),
         ({"distance_pc": 47.4}, "47 pc away, trained on 50 to 600"),
+        ({"metallicity": 0.1}, None),
+        ({"metallicity": -0.5}, "[Fe/H] of -0.50, trained on -0.37 to 0.30"),
         ({"mass": 440.0, "mass_p84": 500.0}, "mass reaches the end"),
         ({"mass_p84": 431.0}, "mass reaches the end of the training range, 4 to 430"),
         ({"mass_p16": 3.0}, "mass reaches the end"),
@@ -43,8 +45,16 @@ def reference(**ranges):
     ],
 )
 def test_flags_give_the_reason(changes, expected):
-    known = reference(num_star=(10, 900), distance_pc=(50, 600), time=(0, 380), mass=(4, 430))
-    row = {"novelty": 0.6, "num_star": 200, "num_left_out": 3, "num_non_member": 5, "distance_pc": 200.0}
+    ranges = {"num_star": (10, 900), "distance_pc": (50, 600), "metallicity": (-0.37, 0.3)}
+    known = reference(**ranges, time=(0, 380), mass=(4, 430))
+    row = {
+        "metallicity": np.nan,
+        "novelty": 0.6,
+        "num_star": 200,
+        "num_left_out": 3,
+        "num_non_member": 5,
+        "distance_pc": 200.0,
+    }
     row |= {
         "time": 100.0,
         "time_p16": 60.0,

@@ -12,7 +12,7 @@ from astropy.table import Table
 import starjax
 from starjax.catalogs import member_list
 from starjax.catalogs.column_values import CatalogError
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
 from starjax.inference.predictor import PredictorError, load_predictor

@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import member_list
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.configs import gaia
 from starjax.datasets.shard import Shard
 from starjax.runs import run_config

@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from benchmarks import real_sky, real_sky_figure
 from starjax import quantities
 from starjax.catalogs import member_list
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.evaluation.out_of_distribution import TrainingReference
 from tests.catalogs.member_lists import ASTROMETRY
 
@@ -75,7 +75,7 @@ def test_placeholders_missing_values_and_zero_errors_are_not_known(pair):
     views = real_sky.literature_views(literature)
     zero_point = {"parallax_zero_point_mas": real_sky.ZERO_POINT_MAS}
     assert views["whole"] == View(extinction_v_mag=0.3, extinction_v_error_mag=0.05, **zero_point)
-    assert views["half"] == View(**zero_point)
+    assert views["half"] == View(extinction_v_mag=0.0, **zero_point)
 
 
 def synthetic(num, sigma, error, bias=0.1, seed=0):

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from starjax.catalogs import member_list
 from starjax.catalogs.features import derive_features
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.view import View
 from starjax.configs import gaia
 from starjax.datasets.load import CLUSTERS_DIRECTORY
 from starjax.io import files

@@ -5,9 +5,9 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 
-from starjax.catalogs.cluster_table import cluster_views, describe_unmatched, read_cluster_table
 from starjax.catalogs.column_values import CatalogError
-from starjax.catalogs.membership import View
+from starjax.catalogs.stated.cluster_table import cluster_views, describe_columns, read_cluster_table
+from starjax.catalogs.stated.view import View
 from tests.catalogs import member_lists
 
 DEFAULT = View(distance_pc=300.0, extinction_v_mag=0.1, clip=False)
@@ -34,7 +34,7 @@ def test_missing_values_are_those_of_the_default(tmp_path):
 
 def test_any_column_but_the_name_may_be_absent_and_others_are_not_used(tmp_path):
     path = member_lists.csv(tmp_path, "age,extinction_v_mag,cluster\n700,0.5,Hyades\n")
-    assert read_cluster_table(path).meta["unused"] == ["age"]
+    assert describe_columns(read_cluster_table(path)) == [f"{path}: columns not used: age"]
     assert views(path, View()) == {"Hyades": View(extinction_v_mag=0.5)}
 
 
@@ -62,8 +62,9 @@ def test_stated_units_are_converted(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name,distance_pc\nA,100\n", r"has the columns name, distance_pc: it should have cluster, and"),
-        ("cluster,distance\nA,100\n", r"and some of ra, dec, distance_pc"),
+        ("id,distance_pc\nA,100\n", r"has the columns id, distance_pc: it should have cluster, and"),
+        ("cluster,far\nA,100\n", r"and some of ra, dec, distance_pc"),
+        ("cluster,Dist,dist\nA,100,90\n", r"Dist and dist could both be distance_pc: remove one"),
         ("cluster,distance_pc\nA,100\nB,1\nA,90\n", r"names the cluster A more than once, in rows 1, 3"),
         ("cluster,distance_pc\nA,100\n,90\n", r"column cluster is empty in row 2: every row needs"),
         ("cluster,distance_pc\nA,far\n", r"column distance_pc holds 'far' instead of a decimal number"),
@@ -96,7 +97,47 @@ def test_positions_as_objects_are_an_error(tmp_path):
         read_cluster_table(member_lists.write(table, tmp_path / "clusters.fits"))
 
 
-def test_many_clusters_without_stars_are_counted():
-    assert describe_unmatched([]) == ""
-    assert "no cluster A, B:" in describe_unmatched(["A", "B"])
-    assert "no cluster A, B, C, D, E and 2 more:" in describe_unmatched("ABCDEFG")
+# The heads of the tables of clusters of Cantat-Gaudin et al. 2020, Hunt & Reffert 2024, and Dias et al. 2021,
+# as VizieR and CDS write them, with a row of each.
+PUBLISHED = {
+    "cantat-gaudin": (
+        "Cluster,RA_ICRS,DE_ICRS,nbstars07,AgeNN,AVNN,DMNN,DistPc\nNGC_2632,130.054,19.621,685,8.83,0.0,6.35,186\n",
+        {"centre": (130.054, 19.621), "distance_pc": 186, "extinction_v_mag": 0},
+    ),
+    "hunt": (
+        "Name RAdeg DEdeg dist16 dist50 dist84 RV AV16 AV50 AV84\n"
+        "NGC_2632 130 19.6 182 183 185 35.1 0.1 0.2 0.5\n",
+        {
+            "centre": (130, 19.6),
+            "distance_pc": 183,
+            "distance_error_pc": 1.5,
+            "radial_velocity_kms": 35.1,
+            "extinction_v_mag": 0.2,
+            "extinction_v_error_mag": 0.2,
+        },
+    ),
+    "dias": (
+        "Cluster;RA_ICRS;DE_ICRS;Dist;e_Dist;RV;[Fe/H];Av;e_Av\n;deg;deg;kpc;kpc;km/s;[Sun];mag;mag\n"
+        "NGC_2632;130;19.6;0.183;0.002;35;0.14;0.09;0.03\n",
+        {
+            "centre": (130, 19.6),
+            "distance_pc": 183,
+            "distance_error_pc": 2,
+            "radial_velocity_kms": 35,
+            "metallicity": 0.14,
+            "extinction_v_mag": 0.09,
+            "extinction_v_error_mag": 0.03,
+        },
+    ),
+    "modulus": ("Cluster,DistMod\nNGC_2632,6.0\n", {"distance_pc": 10**2.2}),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_names_of_published_tables_are_recognized(tmp_path, name):
+    text, expected = PUBLISHED[name]
+    (view,) = views(member_lists.csv(tmp_path, text), View()).values()
+    stated = {key: value for key, value in vars(view).items() if value != getattr(View(), key)}
+    assert stated.keys() == {key for key, value in expected.items() if value != getattr(View(), key)}
+    for key, value in stated.items():
+        assert value == pytest.approx(expected[key]), key

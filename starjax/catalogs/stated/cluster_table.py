@@ -1,0 +1,199 @@
+"""Tables of what is known of the clusters of a member catalogue, with one row per cluster.
+
+Columns are named as the properties of a `View`, or as in the usual catalogues of clusters: Cantat-Gaudin et
+al. 2020 (J/A+A/640/A1), Dias et al. 2021 (MNRAS 504, 356), Hunt & Reffert 2023, 2024 (J/A+A/673/A114,
+J/A+A/686/A42), as VizieR and their authors write them. Any of them but the name may be absent, and any value
+missing.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from astropy import units as u
+from astropy.table import Column, Table
+
+from starjax.catalogs import column_values
+from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.stated.view import View
+from starjax.io import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class _Property:
+    """A column.
+
+    Attributes:
+      kind: the column of a member catalogue whose values have the same limits.
+      unit: the unit of the values; None if there is none to convert to.
+      names: other names of it, in lower case. Earlier ones are preferred.
+    """
+
+    kind: str
+    unit: u.UnitBase | None
+    names: tuple[str, ...] = ()
+
+
+_CLUSTER = _Property("cluster", None, ("name", "cluster_name", "clustername"))
+_PROPERTIES: Mapping[str, _Property] = {
+    "ra": _Property("ra", u.deg, ("ra_icrs", "radeg", "ra_deg", "raj2000", "_raj2000", "_ra")),
+    "dec": _Property(
+        "dec", u.deg, ("de_icrs", "dec_icrs", "dedeg", "decdeg", "dec_deg", "dej2000", "_dej2000", "_de")
+    ),
+    "distance_pc": _Property("distance", u.pc, ("distance", "dist_pc", "distpc", "dist50", "dist")),
+    "distance_error_pc": _Property(
+        "distance_error", u.pc, ("distance_error", "dist_error", "e_distance", "e_distpc", "e_dist")
+    ),
+    "radial_velocity_kms": _Property("radial_velocity", u.km / u.s, ("radial_velocity", "rv", "hrv")),
+    "parallax_zero_point_mas": _Property("parallax_zero_point", u.mas),
+    "extinction_v_mag": _Property("extinction_v", u.mag, ("extinction_v", "a_v", "av", "av50", "avnn")),
+    "extinction_v_error_mag": _Property("extinction_v_error", u.mag, ("extinction_v_error", "e_a_v", "e_av")),
+    "metallicity": _Property("metallicity", None, ("[fe/h]", "feh", "fe_h", "metallicity_dex")),
+}
+# What properties are derived from where the table has no column of their own.
+_SOURCES: Mapping[str, _Property] = {
+    "distance_modulus": _Property("distance_modulus", u.mag, ("distmod",)),
+    "distance_p16": _Property("distance", u.pc, ("dist16",)),
+    "distance_p84": _Property("distance", u.pc, ("dist84",)),
+    "extinction_v_p16": _Property("extinction_v", u.mag, ("av16",)),
+    "extinction_v_p84": _Property("extinction_v", u.mag, ("av84",)),
+}
+_ALL = {"cluster": _CLUSTER, **_PROPERTIES, **_SOURCES}
+
+
+def read_cluster_table(path: Path) -> Table:
+    """Read a table of clusters, in any format of a member catalogue (see `member_list.read_member_list`).
+
+    Units that the file states are converted. Columns without a unit are in that of our name, `ra` and `dec`
+    in degrees.
+
+    Returns:
+      `cluster` and those properties that the file has (float64, NaN where a value is missing). Its `meta` has
+      the name of the `file`, the `recognized` columns by our names where those are others, and the `unused`
+      columns.
+
+    Raises:
+      CatalogError: the file cannot be read; it has no column `cluster`, or none beside it that is known; a
+        cluster has no name, or is named twice; a value cannot be used; `ra` is given without `dec`.
+    """
+    path = Path(path)
+    try:
+        table, _ = tables.load_table(path, lambda names: "cluster" in _match(names, path))
+    except tables.FileError as error:
+        raise CatalogError(f"{path}: {error}") from error
+    theirs_by_ours = _match(table.colnames, path)
+    if "cluster" not in theirs_by_ours or len(theirs_by_ours) == 1:
+        raise CatalogError(
+            f"{path} has the columns {', '.join(table.colnames):.2000}: it should have cluster, and some of "
+            f"{', '.join(_PROPERTIES)}"
+        )
+    found = Table({"cluster": _read_names(table, theirs_by_ours["cluster"], path)})
+    for ours, theirs in theirs_by_ours.items():
+        if ours != "cluster":
+            found[ours] = _read_column(table[theirs], ours, f"{path}: column {theirs}")
+    found = _derive(found)
+    _check_unique(found["cluster"], path)
+    _check_centres(found, path)
+    found.meta = {
+        "file": str(path),
+        "recognized": {ours: theirs for ours, theirs in theirs_by_ours.items() if ours != theirs},
+        "unused": [name for name in table.colnames if name not in theirs_by_ours.values()],
+    }
+    return found
+
+
+def describe_columns(table: Table) -> list[str]:
+    """Return sentences on what the columns of a table of clusters are taken for, and which are not used."""
+    names = ", ".join(f"{theirs} as {ours}" for ours, theirs in table.meta["recognized"].items())
+    notes = [f"{table.meta['file']}: columns recognized: {names}"] if names else []
+    if table.meta["unused"]:
+        notes.append(f"{table.meta['file']}: columns not used: {', '.join(table.meta['unused'])}")
+    return notes
+
+
+def _match(names: list[str], path: Path) -> dict[str, str]:
+    """Return a table's names of its columns by ours."""
+    found = {}
+    for ours, one in _ALL.items():
+        for spelling in (ours, *one.names):
+            candidates = [name for name in names if name.lower() == spelling]
+            if ours in candidates:
+                candidates = [ours]
+            if len(candidates) > 1:
+                raise CatalogError(f"{path}: {' and '.join(candidates)} could both be {ours}: remove one")
+            if candidates:
+                found[ours] = candidates[0]
+                break
+    return found
+
+
+def _read_names(table: Table, theirs: str, path: Path) -> Column:
+    return column_values.read_cluster_names(table[theirs], f"{path}: column {theirs}")
+
+
+def _read_column(column: Column, ours: str, where: str) -> np.ndarray:
+    """Return the values of a column in our unit, checked."""
+    if not isinstance(column, Column | u.Quantity):
+        raise CatalogError(f"{where} holds {type(column).__name__} instead of numbers")
+    kind, unit = _ALL[ours].kind, _ALL[ours].unit
+    values = column_values.read_numbers(column, where)
+    if unit is not None and column.unit not in (None, unit):
+        values = column_values.convert_unit(values, column.unit, kind, unit, where)
+    column_values.check_values(kind, values, where)
+    return values
+
+
+def _derive(table: Table) -> Table:
+    """Return a table of properties only, some of them derived from the columns of `_SOURCES`."""
+    if "distance_modulus" in table.colnames and "distance_pc" not in table.colnames:
+        table["distance_pc"] = 10 ** (1 + table["distance_modulus"] / 5)
+    for ours, source in (("distance_error_pc", "distance"), ("extinction_v_error_mag", "extinction_v")):
+        percentiles = f"{source}_p16", f"{source}_p84"
+        if set(percentiles) <= set(table.colnames) and ours not in table.colnames:
+            low, high = (table[name] for name in percentiles)
+            table[ours] = np.abs(high - low) / 2
+    return table[[name for name in table.colnames if name not in _SOURCES]]
+
+
+def _check_unique(names: Column, path: Path) -> None:
+    repeated = pd.Series(names).duplicated(keep=False).to_numpy()
+    if repeated.any():
+        name = names[np.argmax(repeated)]
+        rows = column_values.row_numbers(np.flatnonzero(names == name) + 1)
+        raise CatalogError(f"{path} names the cluster {name} more than once, in {rows}: keep one of these")
+
+
+def _check_centres(table: Table, path: Path) -> None:
+    """Raise if a row has only one of `ra` and `dec`."""
+    has_ra, has_dec = (
+        np.isfinite(table[name]) if name in table.colnames else np.zeros(len(table), bool)
+        for name in ("ra", "dec")
+    )
+    if (has_ra != has_dec).any():
+        rows = column_values.row_numbers(np.flatnonzero(has_ra != has_dec) + 1)
+        raise CatalogError(f"{path} has only one of ra and dec in {rows}: give both, or none")
+
+
+def cluster_views(table: Table, default: View) -> dict[str, View]:
+    """Return what is known of each cluster, by its name.
+
+    Args:
+      table: as `read_cluster_table` returns it.
+      default: used for all that the table does not state.
+
+    Raises:
+      CatalogError: a value is impossible.
+    """
+    views = {}
+    for row in table:
+        stated: dict[str, Any] = {key: float(row[key]) for key in table.colnames[1:] if np.isfinite(row[key])}
+        if "ra" in stated:
+            stated["centre"] = (stated.pop("ra"), stated.pop("dec"))
+        try:
+            views[str(row["cluster"])] = dataclasses.replace(default, **stated)
+        except CatalogError as error:
+            raise CatalogError(f"{table.meta['file']}: cluster {row['cluster']}: {error}") from error
+    return views
