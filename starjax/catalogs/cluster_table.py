@@ -60,7 +60,13 @@ def read_cluster_table(path: Path) -> Table:
         )
     unused = [name for name in table.colnames if name not in ("cluster", *known)]
     found = Table(meta={"file": str(path), "unused": unused})
-    found["cluster"] = column_values.read_cluster_names(table["cluster"], f"{path}: column cluster")
+    names = column_values.read_cluster_names(table["cluster"], f"{path}: column cluster")
+    if (is_missing := np.ma.getmaskarray(names)).any():
+        rows = column_values.row_numbers(np.flatnonzero(is_missing) + 1)
+        raise CatalogError(
+            f"{path}: column cluster is empty in {rows}: every row needs the name of a cluster"
+        )
+    found["cluster"] = np.asarray(names)
     for name in known:
         found[name] = _read_column(table[name], name, f"{path}: column {name}")
     _check_unique(found["cluster"], path)

@@ -19,6 +19,8 @@ LEAST_EXTINCTION_ERROR = 0.02
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
+# The usual limit. The lists that `configs/gaia.py` trains on have no smaller probabilities.
+MIN_PROBABILITY = 0.5
 # Parallaxes that are more standard deviations below zero, and those of exactly zero, count as missing.
 _BELOW_ZERO_WITHIN = 4.0
 # Motion across the line of sight and its scatter [km/s]: with less than both, motions have another unit.
@@ -39,6 +41,7 @@ class View:
       parallax_zero_point_mas: subtracted from all parallaxes; Gaia's is about -0.02 to -0.05.
       extinction_v_mag: extinction A_V in front of the cluster.
       extinction_v_error_mag: standard error of the extinction; None if it is not known.
+      min_probability: stars with a smaller probability of membership are left out.
       clip: True to leave out non-members.
 
     Raises:
@@ -51,6 +54,7 @@ class View:
     parallax_zero_point_mas: float = 0.0
     extinction_v_mag: float = 0.0
     extinction_v_error_mag: float | None = None
+    min_probability: float = MIN_PROBABILITY
     clip: bool = True
 
     def __post_init__(self):
@@ -63,6 +67,8 @@ class View:
             raise CatalogError(f"extinction_v_mag={self.extinction_v_mag} should not be negative")
         if self.extinction_v_error_mag is not None and self.extinction_v_error_mag < 0:
             raise CatalogError(f"extinction_v_error_mag={self.extinction_v_error_mag} should not be negative")
+        if not 0 <= self.min_probability <= 1:
+            raise CatalogError(f"min_probability={self.min_probability} should be between 0 and 1")
         if self.centre is not None and not -90 <= self.centre[1] <= 90:
             raise CatalogError(f"centre={self.centre} should be (ra, dec) in degrees")
 

@@ -66,6 +66,13 @@ def parser() -> cli.Parser:
     )
     add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction")
     add("--clusters", metavar="FILE", type=cli.path, help="table: cluster ra dec and the 5 options above")
+    add(
+        "--min_probability",
+        metavar="P",
+        type=float,
+        default=0.5,
+        help="leave out stars of smaller membership probability [%(default)s]",
+    )
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     return options
@@ -87,6 +94,7 @@ def main(arguments: argparse.Namespace) -> None:
         parallax_zero_point_mas=arguments.parallax_zero_point_mas,
         extinction_v_mag=arguments.extinction_v_mag,
         extinction_v_error_mag=arguments.extinction_v_error_mag,
+        min_probability=arguments.min_probability,
         clip=not arguments.keep_outliers,
     )
     name = _default_model() if arguments.run is None else arguments.run
