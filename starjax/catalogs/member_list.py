@@ -190,7 +190,8 @@ def _describe_columns(
         for ours, theirs in theirs_by_ours.items()
         if theirs not in (ours, stated.get(ours))
     }
-    unused = [theirs for theirs in table.colnames if theirs not in theirs_by_ours.values()]
+    used = {*theirs_by_ours.values(), *(other for others in same.values() for other in others)}
+    unused = [theirs for theirs in table.colnames if theirs not in used]
     perhaps = [theirs for theirs in unused if column_names.bare(theirs) in column_names.PERHAPS_CLUSTERS]
     if "cluster" in theirs_by_ours:
         perhaps = []

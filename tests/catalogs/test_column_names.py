@@ -172,6 +172,7 @@ def test_of_columns_with_the_same_values_the_most_complete_is_used():
     found = check(plx_1=with_gap, plx_2=values, plx_y=np.round(values, 4))
     np.testing.assert_array_equal(found["parallax"], values)
     assert found.meta["recognized"]["parallax"] == "plx_2 (the same as plx_y and plx_1)"
+    assert found.meta["unused"] == []
     with pytest.raises(CatalogError, match="plx_1 and plx_2 could both be parallax"):
         check(plx_1=values, plx_2=values + 0.01)
     identities = 4611686018427387905 + np.arange(20)

@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 
 import starjax
-from starjax.catalogs import member_list
+from starjax.catalogs import member_list, membership
 from starjax.commands import predict
 from starjax.inference import prediction_files
 
@@ -30,6 +30,10 @@ def test_options_cannot_be_abbreviated(capsys):
     with pytest.raises(SystemExit):
         predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])
     assert "unknown option --distance, did you mean --distance_pc?" in capsys.readouterr().err
+
+
+def test_the_help_states_the_defaults_of_a_view():
+    assert predict.parser().parse(["list.csv"]).min_probability == membership.View().min_probability
 
 
 def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite(
@@ -195,6 +199,7 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
         ("--distance_pc=-3", "positive"),
+        ("--min_probability=50", "between 0 and 1"),
         ("--extinction_v_error_mag=-1", "not be negative"),
         ("--clusters=none.csv", "none.csv: there is no such file"),
     ],
