@@ -40,11 +40,24 @@ _SPELLED = {
     # Also in capitals.
     **{name: name for name in ("deg", "rad", "mas", "arcsec", "yr", "km", "s", "hour", "pc", "kpc", "mag")},
 }
+# Units in names of columns: these, and what can be converted to those.
+_PLAIN_UNITS = (u.mag, u.percent, u.hour)
+_CONVERTED_UNITS = (u.deg, u.mas / u.yr, u.km / u.s, u.pc)
 # (deg), [deg], Angle[deg] and mag(Vega); other square brackets mean a logarithm.
 _BRACKETS = re.compile(r"\((.*)\)|(?:angle)?\[((?:deg|rad|arcs|mas|h).*)\]|(mag)\(.*\)", re.IGNORECASE)
 _MAX_ROWS_NAMED = 5
+# Columns of the same values differ by less [deg, mas, mas/yr, mag], as far as these are so small.
+_ROUNDING, _LARGEST_ROUNDED = 1e-3, 1e6
+# What catalogues write before the number of a star: 'Gaia DR3 1234'.
+_DESIGNATION = re.compile(r"gaia\s*e?dr\d\s+(\d+)", re.IGNORECASE)
+# Numbers as floats are written, which keep only 16 digits.
+_FLOAT = re.compile(r"\d*\.?\d+[eE]\+?\d+|\d+\.0*|\d+\.\d+")
+# Probabilities in percent, or what is written for missing ones.
+_NINES = (9, 9.9, 9.99, 9.999, 99, 99.9, 99.99, 99.999)
 # Identities of stars that have none, in lower case. So are numbers below 1.
 _NO_IDENTITY = ("unmatched", "no match", "nomatch", "no_match", "unknown", "missing", "masked")
+# Names of clusters of stars that are in none, in lower case; -1 is that of HDBSCAN.
+_NO_CLUSTER = ("-1", "noise", "field", "field star", "field_star", "unassigned", "no cluster")
 # Characters of a name; names of clusters become names of files, for which most file systems allow as many.
 _MAX_NAME = 255
 
@@ -61,6 +74,12 @@ def row_numbers(numbers: Iterable[int]) -> str:
     return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"
 
 
+def counted(rows: Iterable[int]) -> str:
+    """Return the number of stars, and their rows."""
+    rows = list(rows)
+    return f"{'1 star' if len(rows) == 1 else f'{len(rows)} stars'} ({row_numbers(rows)})"
+
+
 def _is_missing(column: Column) -> np.ndarray:
     return np.array(np.ma.getmaskarray(np.ma.asarray(column)))
 
@@ -73,6 +92,23 @@ def is_empty(column: Column) -> bool:
     return values.dtype.kind in "OUS" and all(
         str(value).strip().lower() in tables.MISSING for value in values
     )
+
+
+def are_same(first: Column, second: Column) -> bool:
+    """Return whether two columns have the same values, within rounding, wherever both have one."""
+    one, other = (_texts(column, _is_missing(column), "").str.lower() for column in (first, second))
+    is_known = ~one.isin(tables.MISSING) & ~other.isin(tables.MISSING)
+    one, other = one[is_known], other[is_known]
+    numbers, others = (pd.to_numeric(texts, errors="coerce") for texts in (one, other))
+    # Identities are larger, and as floats they would all seem the same.
+    is_close = (np.abs(numbers - others) <= _ROUNDING) & (np.abs(numbers) < _LARGEST_ROUNDED)
+    return bool(is_known.any() and ((one == other) | is_close).all())
+
+
+def count_missing(column: Column) -> int:
+    """Return how many values of a column are missing."""
+    texts = _texts(column, _is_missing(column), "")
+    return int(texts.str.lower().isin(tables.MISSING).sum())
 
 
 def _texts(column: Column, missing: np.ndarray, where: str) -> pd.Series:
@@ -122,6 +158,18 @@ def _spelled_out(stated: u.UnitBase, unit: u.UnitBase) -> u.UnitBase:
     return u.hourangle if stated == u.hour and unit == u.deg else stated
 
 
+def find_unit(text: str) -> u.UnitBase | None:
+    """Return the unit of a text, if it is one that a column of a member catalogue may have."""
+    found = _spelled_out(u.Unit(text, parse_strict="silent"), u.dimensionless_unscaled)
+    is_known = found in _PLAIN_UNITS or any(found.is_equivalent(one) for one in _CONVERTED_UNITS)
+    return found if is_known else None
+
+
+def is_angle(unit: u.UnitBase) -> bool:
+    """Return whether a unit is that of an angle, however it is spelled."""
+    return _spelled_out(unit, u.dimensionless_unscaled).is_equivalent(u.deg)
+
+
 def convert_unit(
     values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str
 ) -> np.ndarray:
@@ -145,9 +193,11 @@ def convert_unit(
 
 
 def are_percent(probabilities: np.ndarray) -> bool:
-    """Return whether probabilities (n,) are in percent, and not fractions."""
-    known = probabilities[np.isfinite(probabilities)]
-    return len(known) > 0 and bool(np.median(known) > 1)
+    """Return whether probabilities (n,) are in percent, and not fractions; fill values decide nothing."""
+    known = probabilities[(probabilities >= 0) & (probabilities <= 100)]
+    others = known[~np.isin(known.astype(np.float32), np.array(_NINES, np.float32))]
+    above = np.unique(others[others > _ALLOWED["membership_probability"][1]])
+    return bool(len(above) > 2 or (len(known) and np.median(others if len(others) else known) > 1))
 
 
 def check_values(ours: str, values: np.ndarray, where: str) -> None:
@@ -170,21 +220,25 @@ def check_values(ours: str, values: np.ndarray, where: str) -> None:
             raise CatalogError(f"{where} is {values[bad[0]]:g} in {row_numbers(bad + 1)}: it should {should}")
 
 
-def read_identities(column: Column, where: str) -> Column:
-    """Return whole numbers as int64, anything else as text; what stands for no identity is missing."""
+def read_identities(column: Column, where: str) -> Column | None:
+    """Return whole numbers as int64, anything else as text; what stands for no identity is missing.
+
+    Of Gaia's designations the numbers are returned, and None if floating-point numbers lost digits.
+    """
     missing = _is_missing(column)
     # Unsigned numbers may exceed int64.
     if column.dtype.kind == "i":
         return MaskedColumn(np.asarray(column).astype(np.int64), mask=missing | (np.asarray(column) < 1))
-    texts = _texts(column, missing, where)
+    texts = _texts(column, missing, where).str.replace(_DESIGNATION, r"\1", regex=True)
     missing |= texts.str.lower().isin([*tables.MISSING, *_NO_IDENTITY]).to_numpy()
-    missing |= texts.str.fullmatch(r"-\d+|0+").to_numpy()
+    missing |= texts.str.fullmatch(r"-\d+(\.0*)?|0+(\.0*)?").to_numpy()
     texts = texts.mask(missing, "")
-    if column.dtype.kind == "f" or texts[~missing].str.fullmatch(r"\d*\.?\d+([eE][+]?\d+|\.0*)").any():
-        raise CatalogError(
-            f"{where} holds floating-point numbers, which keep only 16 digits of an identity: write whole "
-            "numbers"
-        )
+    if column.dtype.kind == "f" or texts.str.fullmatch(_FLOAT).any():
+        numbers = pd.to_numeric(texts, errors="coerce")
+        kind = np.finfo(column.dtype if column.dtype.kind == "f" else np.float64)
+        if not numbers[~missing].between(1, 2.0**kind.nmant).all():
+            return None
+        texts = numbers.fillna(0).astype(np.int64).astype(str).where(~missing, "")
     # 18 digits fit into 64 bits, and 19 digits if they begin with 1 to 8, as Gaia's do.
     if texts[~missing].str.fullmatch(r"\d{1,18}|[1-8]\d{18}").all():
         return MaskedColumn(texts.mask(missing, "0").astype(np.int64).to_numpy(), mask=missing)
@@ -205,12 +259,16 @@ def _short(texts: pd.Series, where: str) -> np.ndarray:
 
 
 def read_cluster_names(column: Column, where: str) -> Column:
-    """Return the names of the clusters of all rows; raise CatalogError if one is missing."""
+    """Return the names of the clusters of all rows, masked where there is none; numbers without fractions."""
     missing = _is_missing(column)
-    names = _texts(column, missing, where)
-    bad = np.flatnonzero(missing | names.str.lower().isin(tables.MISSING))
-    if len(bad):
-        raise CatalogError(
-            f"{where} is empty in {row_numbers(bad + 1)}: every row needs the name of a cluster"
-        )
-    return Column(_short(names, where))
+    names = _texts(column, missing, where).str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
+    missing |= names.str.lower().isin([*tables.MISSING, *_NO_CLUSTER]).to_numpy()
+    return MaskedColumn(_short(names.mask(missing, ""), where), mask=missing)
+
+
+def cluster_key(name: str) -> str:
+    """Return what all spellings of the name of a cluster share: neither case nor blanks and underscores.
+
+    Between two digits these separate numbers, and stay as one blank.
+    """
+    return re.sub(r"(?<!\d)[\s_]+|[\s_]+(?!\d)", "", re.sub(r"(?<=\d)[\s_]+(?=\d)", " ", name.lower()))

@@ -31,6 +31,7 @@ class Reason(enum.Enum):
     NO_POSITION = enum.auto()
     SAME_SOURCE_ID = enum.auto()
     SAME_POSITION = enum.auto()
+    IMPROBABLE = enum.auto()
     NO_PROPER_MOTION = enum.auto()
     NON_MEMBER = enum.auto()
     RADIAL_VELOCITY = enum.auto()
@@ -128,6 +129,11 @@ def _unit_vectors(stars: pd.DataFrame) -> np.ndarray:
 def _chord(angle_arcsec: float) -> float:
     """Return the chord of an angle on the unit sphere."""
     return 2 * np.sin(np.radians(angle_arcsec / 3600) / 2)
+
+
+def drop_improbable(stars: pd.DataFrame, min_probability: float) -> tuple[pd.DataFrame, Dropped]:
+    """Leave out stars whose probability of membership is below the limit."""
+    return drop(stars, stars["membership_probability"] < min_probability, Reason.IMPROBABLE)
 
 
 def drop_without_proper_motion(stars: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:

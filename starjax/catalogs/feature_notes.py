@@ -9,6 +9,7 @@ from astropy.table import Table
 from starjax import quantities
 from starjax.catalogs import column_values
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
+from starjax.catalogs.column_values import counted
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
 from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, uses_distance
 from starjax.catalogs.stated.extinction import Extinction
@@ -27,6 +28,7 @@ _ALONG_SIGHT = ("x", "vx", "dist_pc")
 def describe_columns(table: Table) -> tuple[str, ...]:
     """Return sentences on what the columns of a member catalogue are taken for, and which are not used."""
     found = (_describe_recognized(table), describe_unused(table), _describe_shared(table))
+    found += tuple(table.meta["remarks"])
     return tuple(filter(None, found))
 
 
@@ -58,7 +60,7 @@ def _describe_shared(table: Table) -> str:
 
 def describe_dropped(dropped: Iterable[Dropped], view: View) -> list[str]:
     """Return a sentence for each reason for which stars were left out."""
-    return [f"Left out {_reason(one, view)}: {_counted(one.rows)}." for one in dropped if one.rows]
+    return [f"Left out {_reason(one, view)}: {counted(one.rows)}." for one in dropped if one.rows]
 
 
 def _reason(dropped: Dropped, view: View) -> str:
@@ -73,6 +75,7 @@ def _reason(dropped: Dropped, view: View) -> str:
         Reason.NO_POSITION: "because the position is missing",
         Reason.SAME_SOURCE_ID: "because another row has the same source_id",
         Reason.SAME_POSITION: f'because another row is within {SAME_POSITION_ARCSEC}"',
+        Reason.IMPROBABLE: f"because the membership probability is below {view.min_probability:g}",
         Reason.NO_PROPER_MOTION: "because the proper motion is missing",
         Reason.NON_MEMBER: f"as non-members, {far} in motion{parallax}",
         Reason.RADIAL_VELOCITY: f"because the radial velocity is {far}, as that of a binary may be",
@@ -108,12 +111,12 @@ def describe_luminosities(
         )
     rows = stars["row"].to_numpy()
     if (without := is_measured & luminosities.lacks_colour).any():
-        notes.append(f"Without BP-RP, taken to be on the main sequence: {_counted(rows[without])}.")
+        notes.append(f"Without BP-RP, taken to be on the main sequence: {counted(rows[without])}.")
     if (beyond := is_measured & luminosities.is_beyond_colours).any():
         low, high = photometry.COLOUR_RANGE
         notes.append(
             f"With a colour BP-RP beyond {low:g} to {high:g} mag, where the bolometric correction of the "
-            f"nearer end was used: {_counted(rows[beyond])}."
+            f"nearer end was used: {counted(rows[beyond])}."
         )
     return notes
 
@@ -138,13 +141,13 @@ def describe_geometry(
     motion = geometry.motion
     if motion is not None:
         errors = stars[["pmra_error", "pmdec_error"]]
-        is_exact = ~(errors > 0).all(axis=1)
-        if errors.isna().all(axis=None):
-            notes.append("Proper motions are listed without errors, and count as exact.")
-        elif is_exact.any():
-            rows = column_values.row_numbers(stars["row"][is_exact])
+        lacks_error = errors.isna().any(axis=1)
+        if errors.isna().all(axis=0).any():
+            notes.append("Proper motions are listed without errors and magnitudes, and count as exact.")
+        elif lacks_error.any():
+            rows = column_values.row_numbers(stars["row"][lacks_error])
             notes.append(
-                f"Proper motions in {rows} lack an error, or it is 0: what lacks it counts as exact."
+                f"Proper motions in {rows} lack an error and a magnitude: their error is the others' median."
             )
         notes += [_describe_radial_velocity(stars, motion), *_describe_broadening(geometry)]
     depth = geometry.distance_pc * geometry.parallaxes.spread / geometry.parallaxes.cluster
@@ -185,7 +188,8 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
         )
     if stars["parallax_error"].isna().all() and stars["parallax"].notna().any():
         notes.append(
-            "Parallaxes are listed without errors: their scatter beyond the cluster's depth counts as error."
+            "Parallaxes are listed without errors and magnitudes: their scatter beyond the cluster's depth "
+            "counts as error."
         )
     without = int((~np.isfinite(parallaxes.deviation)).sum())
     if without:
@@ -205,7 +209,7 @@ def _zero_point(stars: pd.DataFrame, view: View) -> str:
         f"parallax zero points by star ({parallax_zero_point.RECIPE}), {found.median():.3f} mas in the median"
     )
     if len(without):
-        said += f", and {parallax_zero_point.TYPICAL_MAS} mas where there is none: {_counted(without)}"
+        said += f", and {parallax_zero_point.TYPICAL_MAS} mas where there is none: {counted(without)}"
     return said
 
 
@@ -257,12 +261,6 @@ def _describe_broadening(geometry: Geometry) -> list[str]:
         f"velocities that scatter by {scatter:.2f} km/s: proper motions and velocities are broader than the "
         "cluster's."
     ]
-
-
-def _counted(rows: Iterable[int]) -> str:
-    """Return the number of stars, and their rows."""
-    rows = list(rows)
-    return f"{_stars(len(rows))} ({column_values.row_numbers(rows)})"
 
 
 def _stars(num_star: int) -> str:

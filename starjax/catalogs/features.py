@@ -20,10 +20,10 @@ from starjax.catalogs.membership import (
     fill_errors,
     select_members,
 )
-from starjax.catalogs.shared_values import use_shared_values
 from starjax.catalogs.stated.extinction import Extinction, describe_assumed, find_extinction
 from starjax.catalogs.stated.view import View
-from starjax.gaia import photometry
+from starjax.catalogs.unmeasured_values import replace_unmeasured
+from starjax.gaia import photometry, uncertainties
 
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
 _PHOTOMETRY = "phot_g_mean_mag and bp_rp"
@@ -102,9 +102,9 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     filled, unused = fill_values.describe(table), feature_notes.describe_unused(table)
     # What may be the cause if something is missing.
     hints = f"{filled} {unused}".strip()
-    stars, unusable, placeholders = _usable_stars(table, keys, hints)
+    stars, unusable, placeholders = _usable_stars(table, keys, view, hints)
     check_distances(stars, view, hints)
-    stars, view, shared = use_shared_values(stars, view)
+    stars, view, unmeasured = replace_unmeasured(stars, view, _num_month(table))
     stars = assign_zero_points(stars, view)
     geometry, stars, non_members = select_members(stars, view)
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
@@ -123,7 +123,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         *feature_notes.describe_dropped(dropped, view),
         filled,
         placeholders,
-        *shared,
+        *unmeasured,
         *feature_notes.describe_geometry(stars, geometry, view, keys),
         *feature_notes.describe_luminosities(stars, luminosities, extinction.v_mag, keys),
         *feature_notes.describe_photometry(extinction, view, keys),
@@ -150,6 +150,12 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     )
 
 
+def _num_month(table: Table) -> int:
+    """Return how long Gaia observed for the catalogue, by the name of its identities."""
+    is_dr2 = "dr2" in table.meta["recognized"].get("source_id", "").lower()
+    return uncertainties.DR2_MONTHS if is_dr2 else uncertainties.DR3_MONTHS
+
+
 def _check_known(keys: tuple[str, ...]) -> None:
     known = [key for key, one in quantities.QUANTITIES.items() if one.catalogue != "never"]
     unknown = [key for key in keys if key not in known]
@@ -172,9 +178,9 @@ def _is_galactic(keys: tuple[str, ...]) -> bool:
 
 
 def _usable_stars(
-    table: Table, keys: tuple[str, ...], hints: str
+    table: Table, keys: tuple[str, ...], view: View, hints: str
 ) -> tuple[pd.DataFrame, tuple[Dropped, ...], str]:
-    """Return each star once that has a position, and a proper motion if the features need it.
+    """Return each probable member once that has a position, and a proper motion if the features need it.
 
     The last value is a sentence on what the catalogue has instead of identities.
     """
@@ -183,16 +189,19 @@ def _usable_stars(
     stars, placeholders = dropped_stars.clear_placeholders(stars)
     stars, same_id = dropped_stars.drop_repeated_ids(stars)
     stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    stars, improbable = dropped_stars.drop_improbable(stars, view.min_probability)
+    check_num_stars(stars, f"with a probability of at least {view.min_probability:g} (min_probability)")
+    dropped = (no_position, same_id, same_position, improbable)
     velocities = [key for key in _derived_keys(keys) if quantities.get(key).is_velocity]
     if not velocities:
-        return stars, (no_position, same_id, same_position), placeholders
+        return stars, dropped, placeholders
     absent = [name for name in ("pmra", "pmdec") if stars[name].isna().all()]
     if absent:
         raise CatalogError(
             f"{', '.join(velocities)} need {' and '.join(absent)}, which the catalogue does not have. {hints}"
         )
     stars, no_motion = dropped_stars.drop_without_proper_motion(stars)
-    return stars, (no_position, same_id, same_position, no_motion), placeholders
+    return stars, (*dropped, no_motion), placeholders
 
 
 def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -> dict[str, np.ndarray]:

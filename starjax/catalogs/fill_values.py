@@ -1,4 +1,4 @@
-"""Numbers that stand for a missing value, since no star has them: -999, 99.99, or zeros.
+"""Numbers that stand for a missing value, since no star has them: -999, 99.99, zeros, or errors of zero.
 
 They count as missing. A member catalogue has them in a further column, named by `filled_name`: NaN where the
 value is of a star.
@@ -21,12 +21,14 @@ _MEASURED = {
     **dict.fromkeys(("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"), (0, 40)),
     "bp_rp": (-0.9, 9),
     "log_L_L_sol": (-9, 9),
-    "membership_probability": (0, 100),  # or in percent
+    "membership_probability": (0, 100),  # in percent
 }
+# Rounding makes some probabilities a little larger than 1.
+_LARGEST_FRACTION = 1.001
 _MEASURED_ERROR = (0, 90)
 # Nines, -1 where nothing is negative, the smallest of 16 bits, and what ends in many zeros.
 _LOOKS_FILLED = re.compile(r"9+(\.9+)?|1|32768|.*e\+\d+")
-# No star of a cluster has exactly this.
+# No star of a cluster has exactly this, and no error is.
 _NEVER_ZERO = ("parallax", "distance", "phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag")
 # Zeros in all columns of a group are a measurement only if they have an error, or if no star has one and they
 # are not too many, as among rounded values.
@@ -44,11 +46,14 @@ def filled_name(column: str) -> str:
 def find(column: str, values: np.ndarray) -> np.ndarray:
     """Return where the values of a column (n,) stand for missing ones."""
     of_column = _MEASURED.get(column, (-np.inf, np.inf))
-    low, high = _MEASURED_ERROR if column.endswith("_error") else of_column
+    is_error = column.endswith("_error")
+    low, high = _MEASURED_ERROR if is_error else of_column
+    if column == "membership_probability" and not column_values.are_percent(values):
+        high = _LARGEST_FRACTION
     beyond = np.unique(values[(values < low) | (values > high)])
     # Seven digits, which single precision keeps.
     fills = [value for value in beyond if _LOOKS_FILLED.fullmatch(f"{abs(value):.7g}")]
-    has_zeros = column in _NEVER_ZERO or (column == "bp_rp" and _is_filled_with_zero(values))
+    has_zeros = is_error or column in _NEVER_ZERO or (column == "bp_rp" and _is_filled_with_zero(values))
     return np.isin(values, [*fills, *([0.0] if has_zeros else [])])
 
 

@@ -4,7 +4,8 @@ A member catalogue is an astropy table with those columns of `column_units` that
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
 its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the
-`unused` ones, those of them that `may_name_clusters`, and whether the unit of the positions `is_unit_stated`.
+`unused` ones, those of them that `may_name_clusters`, whether the unit of the positions `is_unit_stated`, and
+`remarks`, sentences on identities and clusters.
 """
 
 from collections.abc import Mapping
@@ -116,50 +117,95 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
     """
     table = _as_table(table, name)
     units = column_units()
-    theirs_by_ours = _match_columns(table, name, columns, [*units, *IDENTITIES])
+    theirs_by_ours, same = column_names.find_columns(table, name, columns, [*units, *IDENTITIES])
     if len(table) == 0:
         raise CatalogError(f"{name} has no stars")
-    meta = {"file": name, **_describe_columns(table, theirs_by_ours, columns)}
+    meta = {"file": name, "remarks": [], **_describe_columns(table, theirs_by_ours, same, columns)}
     found = Table({"row": np.arange(1, len(table) + 1)}, meta=meta)
     for ours, theirs in theirs_by_ours.items():
         where = f"{name}: column {theirs}" + ("" if ours == theirs else f" (for {ours})")
         if not isinstance(table[theirs], Column | u.Quantity):
             raise CatalogError(f"{where} holds {type(table[theirs]).__name__} instead of numbers or text")
         if ours == "source_id":
-            found[ours] = column_values.read_identities(table[theirs], where)
+            _add_identities(found, table[theirs], where)
         elif ours == "cluster":
             found[ours] = column_values.read_cluster_names(table[theirs], where)
         else:
             values = column_values.read_numbers(table[theirs], where)
-            if table[theirs].unit not in (None, units[ours]):
-                values = column_values.convert_unit(values, table[theirs].unit, ours, units[ours], where)
+            if (unit := column_names.find_unit(table, theirs)) not in (None, units[ours]):
+                values = column_values.convert_unit(values, unit, ours, units[ours], where)
             found[ours] = Column(values, unit=units[ours])
             fill_values.remove(found, ours, fill_values.find(ours, values))
-            if ours == PROBABILITY and column_values.are_percent(values):
+            if ours == PROBABILITY and column_values.are_percent(np.asarray(found[ours])):
                 found[ours] /= 100
                 found.meta["recognized"][ours] = f"{theirs} in percent"
             column_values.check_values(ours, np.asarray(found[ours]), where)
     fill_values.remove_zeros(found)
     _derive_colour(found)
-    return found
+    return found if "cluster" not in found.colnames else _with_clusters(found, theirs_by_ours["cluster"])
+
+
+def _add_identities(table: Table, column: Column, where: str) -> None:
+    identities = column_values.read_identities(column, where)
+    if identities is not None:
+        table["source_id"] = identities
+        return
+    table.meta["remarks"].append(
+        f"Not used: {where} holds floating-point numbers, which lost the last digits of identities. The same "
+        "star in two rows is recognized by its position."
+    )
+
+
+def _with_clusters(table: Table, column: str) -> Table:
+    """Return the stars that are in a cluster, whose name is spelled as in its first row."""
+    is_in_none = np.ma.getmaskarray(table["cluster"])
+    if is_in_none.all():
+        raise CatalogError(
+            f"{table.meta['file']}: column {column} names no cluster in any row. If all stars are those of "
+            "one cluster, leave this column out"
+        )
+    if is_in_none.any():
+        counted = column_values.counted(table["row"][is_in_none])
+        table.meta["remarks"].append(f"Left out because {column} names no cluster: {counted}.")
+    table = table[~is_in_none]
+    spellings: dict[str, list[str]] = {}
+    for name in pd.unique(np.asarray(table["cluster"])):
+        spellings.setdefault(column_values.cluster_key(name), []).append(str(name))
+    others = {other: first for first, *rest in spellings.values() for other in rest}
+    table["cluster"] = Column([others.get(name, name) for name in table["cluster"].tolist()])
+    table.meta["remarks"] += [
+        f"Counted as one cluster: {' = '.join(names)}." for names in spellings.values() if len(names) > 1
+    ]
+    return table
 
 
 def _describe_columns(
-    table: Table, theirs_by_ours: Mapping[str, str], stated: Mapping[str, str]
+    table: Table,
+    theirs_by_ours: Mapping[str, str],
+    same: Mapping[str, list[str]],
+    stated: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what the `meta` of a member catalogue says of the columns of a table."""
-    unused = [theirs for theirs in table.colnames if theirs not in theirs_by_ours.values()]
+    """Return what the `meta` of a member catalogue says of the columns of a table.
+
+    Args:
+      same: the columns with the same values, by those that are used.
+    """
+    recognized = {
+        ours: theirs + (f" (the same as {' and '.join(same[theirs])})" if theirs in same else "")
+        for ours, theirs in theirs_by_ours.items()
+        if theirs not in (ours, stated.get(ours))
+    }
+    used = {*theirs_by_ours.values(), *(other for others in same.values() for other in others)}
+    unused = [theirs for theirs in table.colnames if theirs not in used]
     perhaps = [theirs for theirs in unused if column_names.bare(theirs) in column_names.PERHAPS_CLUSTERS]
     if "cluster" in theirs_by_ours:
         perhaps = []
     return {
-        "recognized": {
-            ours: theirs for ours, theirs in theirs_by_ours.items() if theirs not in (ours, stated.get(ours))
-        },
+        "recognized": recognized,
         "unused": unused,
         # A single name would make no difference.
-        "may_name_clusters": [one for one in perhaps if _shared_texts(table[one]).nunique() > 1],
-        "is_unit_stated": table[theirs_by_ours["ra"]].unit is not None,
+        "may_name_clusters": [one for one in perhaps if column_names.shared_texts(table[one]).nunique() > 1],
+        "is_unit_stated": column_names.find_unit(table, theirs_by_ours["ra"]) is not None,
     }
 
 
@@ -210,42 +256,6 @@ def data_frame(table: Table) -> pd.DataFrame:
         values = np.asarray(table[name]) if name in table.colnames else np.full(len(table), np.nan)
         columns[name] = np.where(np.isnan(values), unlisted[name], values) if name in unlisted else values
     return pd.DataFrame(columns)
-
-
-def _match_columns(table: Table, name: str, columns: Mapping[str, str], known: list[str]) -> dict[str, str]:
-    """Return the table's names of its columns by starjax's names."""
-    unknown = [ours for ours in columns if ours not in known]
-    if unknown:
-        raise CatalogError(
-            f"columns: {', '.join(unknown)} is not a column of a member catalogue; those are "
-            f"{', '.join(known)}. The name of starjax comes first, then that of the file: ra=RAJ2000"
-        )
-    # Empty columns only where there is no other.
-    filled = [theirs for theirs in table.colnames if not column_values.is_empty(table[theirs])]
-    try:
-        found = column_names.match(filled, known, columns)
-        found = column_names.match(table.colnames, known, found)
-    except CatalogError as error:
-        raise CatalogError(f"{name}: {error}") from error
-    # A name is that of a cluster, if many stars share it, or of a star.
-    names = [theirs for theirs in table.colnames if column_names.bare(theirs) == "name"]
-    if "cluster" not in found and names and 0 < len(table) == len(_shared_texts(table[names[0]])):
-        found["cluster"] = names[0]
-    required = [*columns.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
-    absent = [theirs for theirs in required if theirs not in table.colnames]
-    if absent:
-        raise CatalogError(
-            f"{name} has no column {', '.join(dict.fromkeys(absent))}; it has "
-            f"{', '.join(table.colnames):.2000}: say which is which by columns (--columns=ra=RAJ2000)"
-        )
-    return found
-
-
-def _shared_texts(column: Column) -> pd.Series:
-    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
-    texts = pd.Series([str(value).strip().lower() for value in column])
-    given = texts[~texts.isin(tables.MISSING)]
-    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
 
 
 def check_degrees(table: Table) -> None:

@@ -78,6 +78,13 @@ def parser() -> cli.Parser:
     )
     add("--metallicity", metavar="M", type=float, help="[Fe/H]; models do not see it")
     add("--clusters", metavar="FILE", type=cli.path, help="table of what is known of each of many clusters")
+    add(
+        "--min_probability",
+        metavar="P",
+        type=float,
+        default=0.5,
+        help="leave out stars of smaller membership probability [%(default)s]",
+    )
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
     add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
     add(
@@ -116,6 +123,7 @@ def main(arguments: argparse.Namespace) -> None:
         parallax_zero_point_mas=arguments.parallax_zero_point_mas,
         extinction_v_mag=arguments.extinction_v_mag,
         extinction_v_error_mag=arguments.extinction_v_error_mag,
+        min_probability=arguments.min_probability,
         clip=not arguments.keep_outliers,
         distance_error_pc=arguments.distance_error_pc,
         metallicity=arguments.metallicity,

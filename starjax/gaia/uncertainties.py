@@ -12,6 +12,8 @@ import numpy as np
 
 from starjax.ops import interpolation
 
+# Months of observations.
+DR2_MONTHS, DR3_MONTHS = 22, 34
 # Brighter than this, gates and window classes keep the astrometric errors constant.
 _BRIGHT_LIMIT_G = 13.0
 _PER_MAG = 0.4 * math.log(10)
@@ -46,6 +48,23 @@ def proper_motion_error_mas_yr(g_mag):
     """
     parallax_error = parallax_error_mas(g_mag)
     return 1.03 * parallax_error, 0.89 * parallax_error
+
+
+def astrometric_errors(g_mag, num_month: int = DR3_MONTHS) -> dict:
+    """Return the standard errors of parallaxes [mas] and proper motions [mas/yr], by the archive's column.
+
+    Args:
+      g_mag: magnitudes G.
+      num_month: duration of the observations, 22 for DR2 and 34 for EDR3 and DR3. With it, parallaxes improve
+        with the power 1/2, and proper motions 3/2.
+    """
+    longer = DR3_MONTHS / num_month
+    pmra_error, pmdec_error = proper_motion_error_mas_yr(g_mag)
+    return {
+        "parallax_error": longer**0.5 * parallax_error_mas(g_mag),
+        "pmra_error": longer**1.5 * pmra_error,
+        "pmdec_error": longer**1.5 * pmdec_error,
+    }
 
 
 def photometric_errors_mag(g_mag, bp_mag, rp_mag):

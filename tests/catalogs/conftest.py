@@ -66,7 +66,8 @@ def make_cluster(
     table = Table({"ra": sky.ra.deg, "dec": sky.dec.deg})
     for name, (truth, error) in observed.items():
         table[name] = random.normal(truth, error)
-        table[f"{name}_error"] = np.full(num_star, error)
+        # Errors of zero would count as missing.
+        table[f"{name}_error"] = np.full(num_star, max(error, 1e-9))
     table = member_list.check_member_list(table, "synthetic.csv")
     return Cluster(table, position, motion, sky, (centre.ra.deg, centre.dec.deg), np.array(velocity))
 

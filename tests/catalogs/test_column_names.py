@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 from starjax.catalogs import column_names, feature_notes, member_list
 from starjax.catalogs.column_values import CatalogError
@@ -24,6 +24,22 @@ GAIA_DR2 = (
     "solution_id designation source_id ra ra_error dec dec_error parallax parallax_error pmra pmra_error "
     "pmdec pmdec_error phot_g_mean_mag phot_bp_mean_mag phot_rp_mean_mag bp_rp radial_velocity "
     "radial_velocity_error"
+)
+CANTAT_GAUDIN_2018 = (
+    "RA_ICRS DE_ICRS Source Plx e_Plx pmRA* e_pmRA* pmDE e_pmDE RV e_RV o_Gmag Gmag BP-RP PMemb Cluster"
+)
+APOGEE = (
+    "APOGEE_ID RA DEC J J_ERR VHELIO_AVG GAIAEDR3_SOURCE_ID GAIAEDR3_PARALLAX GAIAEDR3_PARALLAX_ERROR "
+    "GAIAEDR3_PMRA GAIAEDR3_PMRA_ERROR GAIAEDR3_PHOT_G_MEAN_MAG GAIAEDR3_R_MED_GEO"
+)
+LAMOST = (
+    "obsid designation snrg z rv rv_err ra dec ra_obs dec_obs gaia_source_id gaia_g_mean_mag "
+    "ra_gaia dec_gaia parallax_gaia parallax_error_gaia"
+)
+SLOAN = "ra dec gmag rmag imag e_gmag Gmag BPmag RPmag Jmag Hmag Kmag"
+WITH_UNITS = (
+    "RA(deg)|DEC(deg)|parallax [mas]|e_Plx (mas)|pmRA_mas/yr|pmRA_error_mas/yr|pm_dec [mas yr^-1]|rv_kms|"
+    "Gmag (mag)|BP-RP [mag]|Age (Gyr)|E(B-V)|Prob (%)"
 )
 UNIFIED = (
     "name Source RA_ICRS DE_ICRS GLON GLAT Plx e_Plx pmRA e_pmRA pmDE e_pmDE RV e_RV "
@@ -63,12 +79,115 @@ VELOCITIES = {"radial_velocity": "RV", "radial_velocity_error": "e_RV"}
             | {"source_id": "Source", "phot_g_mean_mag": "Gmag", "membership_probability": "probs"},
         ),
         (GAIA_DR2, {name: name for name in GAIA_DR2.split() if name in OURS}),
+        (
+            CANTAT_GAUDIN_2018,
+            ASTROMETRY
+            | VELOCITIES
+            | {"pmra": "pmRA*", "pmra_error": "e_pmRA*", "source_id": "Source", "cluster": "Cluster"}
+            | {"phot_g_mean_mag": "Gmag", "membership_probability": "PMemb"},
+        ),
     ],
 )
 def test_catalogues_are_recognized_whatever_their_case(names, expected):
     for change in (str, str.lower, str.upper):
         changed = {ours: change(theirs) for ours, theirs in expected.items()}
         assert column_names.match([change(name) for name in names.split()], OURS, {}) == changed
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            APOGEE.split(),
+            {"source_id": "GAIAEDR3_SOURCE_ID", "ra": "RA", "dec": "DEC", "parallax": "GAIAEDR3_PARALLAX"}
+            | {"parallax_error": "GAIAEDR3_PARALLAX_ERROR", "pmra": "GAIAEDR3_PMRA"}
+            | {"pmra_error": "GAIAEDR3_PMRA_ERROR", "phot_g_mean_mag": "GAIAEDR3_PHOT_G_MEAN_MAG"}
+            | {"radial_velocity": "VHELIO_AVG", "distance": "GAIAEDR3_R_MED_GEO"},
+        ),
+        (
+            LAMOST.split(),
+            {"source_id": "gaia_source_id", "ra": "ra", "dec": "dec", "phot_g_mean_mag": "gaia_g_mean_mag"}
+            | {"radial_velocity": "rv", "radial_velocity_error": "rv_err"}
+            | {"parallax": "parallax_gaia", "parallax_error": "parallax_error_gaia"},
+        ),
+        (SLOAN.split(), {"ra": "ra", "dec": "dec", "phot_g_mean_mag": "Gmag"} | MAGNITUDES),
+        (["g_mag", "r_mag", "i_mag"], {}),
+        (
+            ["g_mag", "bp_mag", "rp_mag"],
+            dict(zip(MAGNITUDES, ["bp_mag", "rp_mag"], strict=True)) | {"phot_g_mean_mag": "g_mag"},
+        ),
+        (
+            WITH_UNITS.split("|"),
+            {
+                "ra": "RA(deg)",
+                "dec": "DEC(deg)",
+                "parallax": "parallax [mas]",
+                "parallax_error": "e_Plx (mas)",
+            }
+            | {"pmra": "pmRA_mas/yr", "pmra_error": "pmRA_error_mas/yr", "pmdec": "pm_dec [mas yr^-1]"}
+            | {"radial_velocity": "rv_kms", "phot_g_mean_mag": "Gmag (mag)", "bp_rp": "BP-RP [mag]"}
+            | {"membership_probability": "Prob (%)"},
+        ),
+        (
+            ["RA (J2000)", "Dec (h:m:s)", "Gaia DR3", "err_RV", "RV"],
+            {
+                "ra": "RA (J2000)",
+                "dec": "Dec (h:m:s)",
+                "source_id": "Gaia DR3",
+                "radial_velocity": "RV",
+                "radial_velocity_error": "err_RV",
+            },
+        ),
+    ],
+)
+def test_joined_tables_and_names_with_units_are_recognized(names, expected):
+    assert column_names.match(names, OURS, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "ours", "factor"),
+    [
+        ("parallax [arcsec]", "parallax", 1000),
+        ("pmRA (arcsec/yr)", "pmra", 1000),
+        ("rv [m/s]", "radial_velocity", 1e-3),
+        ("distance_kpc", "distance", 1000),
+        ("Prob (%)", "membership_probability", 0.01),
+        ("Gmag [Vegamag]", None, 1),
+    ],
+)
+def test_units_in_names_count(header, ours, factor):
+    found = check(**{header: np.linspace(0.3, 0.9, 20)})
+    if ours is None:
+        assert found.meta["unused"] == [header]
+    else:
+        np.testing.assert_allclose(found[ours], factor * np.linspace(0.3, 0.9, 20))
+    hours = Table({"RA (hours)": np.linspace(1, 2, 20), "Dec [deg]": np.linspace(1, 2, 20)})
+    np.testing.assert_allclose(member_list.check_member_list(hours, "here")["ra"], np.linspace(15, 30, 20))
+    assert member_list.check_member_list(hours, "here").meta["is_unit_stated"]
+
+
+def test_of_columns_with_the_same_values_the_most_complete_is_used():
+    values = np.linspace(5, 6, 20)
+    with_gap = np.where(np.arange(20) == 3, np.nan, np.round(values, 3))
+    found = check(plx_1=with_gap, plx_2=values, plx_y=np.round(values, 4))
+    np.testing.assert_array_equal(found["parallax"], values)
+    assert found.meta["recognized"]["parallax"] == "plx_2 (the same as plx_y and plx_1)"
+    assert found.meta["unused"] == []
+    with pytest.raises(CatalogError, match="plx_1 and plx_2 could both be parallax"):
+        check(plx_1=values, plx_2=values + 0.01)
+    identities = 4611686018427387905 + np.arange(20)
+    with pytest.raises(CatalogError, match="source_id_1 and source_id_2 could both be source_id"):
+        check(source_id_1=identities, source_id_2=identities + 1)
+    texts = identities.astype(str)
+    assert "the same as" in check(source_id_1=texts, source_id_2=texts).meta["recognized"]["source_id"]
+
+
+@pytest.mark.parametrize("unit", ["deg", "arcmin"])
+def test_an_angle_is_no_distance(unit):
+    distance = MaskedColumn(np.linspace(0.1, 0.9, 20), unit=unit)
+    for found in (check(distance=distance), check(**{f"distance ({unit})": np.asarray(distance)})):
+        assert "distance" not in found.colnames
+        assert len(found.meta["unused"]) == 1
 
 
 def test_endings_of_joined_tables_are_recognized_and_two_of_them_asked_for():
@@ -110,7 +229,7 @@ def test_errors_are_those_of_the_column_that_is_used():
 
 
 def test_stated_columns_answer_the_question_and_choose_the_table(tmp_path):
-    positions = {"ra_1": np.arange(12.0), "ra_2": np.arange(12.0), "dec": np.arange(12.0)}
+    positions = {"ra_1": np.arange(12.0), "ra_2": np.arange(1, 13.0), "dec": np.arange(12.0)}
     Table(positions).write(tmp_path / "list.csv")
     with pytest.raises(
         CatalogError, match=r"list\.csv: ra_1 and ra_2 could both be ra: .*\(--columns=ra=ra_1\)$"
@@ -184,6 +303,28 @@ def test_probabilities_in_percent_are_fractions():
     np.testing.assert_allclose(check(Pmemb=percent)["membership_probability"], percent / 100)
     assert check(Pmemb=percent).meta["recognized"]["membership_probability"] == "Pmemb in percent"
     np.testing.assert_array_equal(check(Pmemb=percent / 100)["membership_probability"], percent / 100)
+
+
+@pytest.mark.parametrize("fill", [99.99, 999.0, -99.0, np.nan])
+@pytest.mark.parametrize("is_percent", [False, True])
+@pytest.mark.parametrize("num_filled", [1, 15])
+def test_fill_values_among_probabilities(fill, is_percent, num_filled):
+    values = np.linspace(0.02, 0.98, 40)
+    values[:num_filled] = np.nan
+    listed = np.where(np.isnan(values), fill, values * (100 if is_percent else 1))
+    table = Table({"ra": np.linspace(1, 2, 40), "dec": np.zeros(40), "Prob": listed})
+    found = member_list.check_member_list(table, "here")["membership_probability"]
+    np.testing.assert_allclose(found[num_filled:], values[num_filled:])
+    # 99.99 % may be meant: it counts for as much as a missing value.
+    assert (np.isnan(found[:num_filled]) | (found[:num_filled] > 0.999)).all()
+
+
+def test_few_members_among_field_stars_are_in_percent():
+    percent = np.r_[np.zeros(80), 0.2, 0.4, 55, 80, 98]
+    table = Table({"ra": np.linspace(1, 2, 85), "dec": np.zeros(85), "Prob": percent})
+    np.testing.assert_allclose(
+        member_list.check_member_list(table, "here")["membership_probability"], percent / 100
+    )
 
 
 def test_a_probability_above_one_does_not_make_all_of_them_percent():

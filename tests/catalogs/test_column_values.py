@@ -90,14 +90,40 @@ def test_missing_identities_leave_the_others_exact(tmp_path, kind):
     np.testing.assert_array_equal(found[~found.mask], np.delete(IDENTITIES, 3))
 
 
-def test_identities_that_lost_digits_are_refused(tmp_path):
-    pd.DataFrame({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [4.6e18, np.nan]}).to_parquet(
-        tmp_path / "a.parquet"
-    )
-    with pytest.raises(
-        column_values.CatalogError, match=r"a\.parquet: column source_id holds floating-point numbers"
-    ):
-        member_list.read_member_list(tmp_path / "a.parquet")
+@pytest.mark.parametrize("kind", [".parquet", ".csv", ".fits"])
+def test_identities_that_lost_digits_are_not_used(tmp_path, kind):
+    table = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [4.6e18, np.nan]})
+    found = member_list.read_member_list(write(table, tmp_path / f"a{kind}"))
+    assert "source_id" not in found.colnames
+    [remark] = found.meta["remarks"]
+    assert f"a{kind}: column source_id holds floating-point numbers, which lost the last digits" in remark
+
+
+def test_short_identities_may_be_floating_point_numbers():
+    frame = pd.DataFrame({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "source_id": [12345.0, np.nan]})
+    assert member_list.check_member_list(frame, "here")["source_id"].tolist() == [12345, None]
+
+
+@pytest.mark.parametrize("release", ["Gaia DR3", "Gaia EDR3", "gaia dr2", "GaiaDR3"])
+def test_designations_are_numbers(tmp_path, release):
+    text = f"ra,dec,Gaia\n1,2,{release} {IDENTITIES[0]}\n3,4,{release} {IDENTITIES[1]}\n5,6,\n"
+    found = member_list.read_member_list(csv(tmp_path, text))["source_id"]
+    assert found.tolist() == [*IDENTITIES[:2].tolist(), None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("NGC 2632", "ngc_2632", True),
+        ("NGC 2632", "NGC2632", True),
+        ("run 1 12", "run_1_12", True),
+        ("run_1_12", "run_11_2", False),
+        ("UBC 1", "UBC 11", False),
+        ("Collinder 69", "Collinder 69b", False),
+    ],
+)
+def test_spellings_of_clusters(one, other, is_same):
+    assert (column_values.cluster_key(one) == column_values.cluster_key(other)) is is_same
 
 
 def test_identities_may_be_names(tmp_path):

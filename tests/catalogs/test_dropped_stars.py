@@ -80,6 +80,24 @@ def test_duplicates_and_missing_values_are_counted(cluster, view):
     assert (members.num_left_out, members.num_non_member) == (3, 0)
 
 
+@pytest.mark.parametrize(("view", "num_left"), [(View(), 350), (View(min_probability=0), 400)])
+def test_improbable_members_are_left_out_and_shown(cluster, view, num_left):
+    probability = np.full(400, 0.5)
+    probability[:50], probability[50] = 0.49, np.nan
+    cluster.table["membership_probability"] = probability
+    members = derive_features(cluster.table, PROJECTED, dataclasses.replace(view, clip=False))
+    assert len(members.table) == num_left
+    assert len(members.left_out) == 400 - num_left
+    # They are no reason to flag a prediction.
+    assert (members.num_left_out, members.num_non_member) == (0, 0)
+    said = (
+        "Left out because the membership probability is below 0.5: 50 stars (rows 1, 2, 3, 4, 5 and 45 more)."
+    )
+    assert (said in members.notes) is (num_left < 400)
+    with pytest.raises(CatalogError, match=r"only 1 star with .* 0\.9 \(min_probability\);"):
+        derive_features(cluster.table, PROJECTED, View(min_probability=0.9))
+
+
 def test_stars_at_different_places_are_not_the_same_by_their_identity(cluster, view):
     table = cluster.table
     table["source_id"] = np.arange(400).astype(str).astype("<U10")

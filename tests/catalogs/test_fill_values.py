@@ -25,6 +25,7 @@ from starjax.catalogs.stated.view import View
         ("parallax", -99.99),
         ("parallax", 999),
         ("parallax_error", -1),
+        ("parallax_error", 0),
         ("parallax_error", 99.99),
         ("pmra", -9999),
         ("pmdec", 2147483648),
@@ -58,7 +59,6 @@ def test_fill_values_are_missing(column, value):
         ("pmra", 0),
         ("radial_velocity", 99),
         ("distance", 999),
-        ("parallax_error", 0),
         ("membership_probability", 0),
     ],
 )

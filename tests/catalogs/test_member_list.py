@@ -7,7 +7,7 @@ from astropy import units as u
 from astropy.io import votable
 from astropy.table import Table
 
-from starjax.catalogs import column_values, member_list
+from starjax.catalogs import column_values, feature_notes, member_list
 from tests.catalogs.member_lists import IDENTITIES, RADIAL, csv, stars, write
 
 
@@ -94,8 +94,7 @@ def test_columns_by_other_names(tmp_path):
         ("", "is empty"),
         ("# nothing else\n", "is empty"),
         ("ra,b\n1,2\n", "has no column dec; it has ra, b"),
-        ("ra,dec,source_id\n1,2,4.61e18\n", "column source_id holds floating-point numbers"),
-        ("ra,dec,cluster\n1,2,Hyades\n3,4,\n", "column cluster is empty in row 2"),
+        ("ra,dec,cluster\n1,2,-1\n3,4,\n", "column cluster names no cluster in any row"),
     ],
 )
 def test_errors_name_column_and_rows(tmp_path, text, said):
@@ -138,6 +137,31 @@ def test_clusters_are_in_the_order_of_the_catalogue(tmp_path):
     found = member_list.split_clusters(member_list.read_member_list(csv(tmp_path, text)))
     assert {name: part["row"].tolist() for name, part in found.items()} == {"Pleiades": [1, 3], "Hyades": [2]}
     assert list(found) == ["Pleiades", "Hyades"]
+
+
+@pytest.mark.parametrize("nobody", ["", "-1", "noise", "Field", "nan", "--", -1, np.nan])
+def test_stars_without_a_cluster_are_left_out(nobody):
+    numbers = [3.0, nobody, 3.0] if not isinstance(nobody, str) else ["3", nobody, "3.0"]
+    table = Table({"ra": [1.0, 3, 5], "dec": [2.0, 4, 6]})
+    table["cluster"] = numbers
+    found = member_list.check_member_list(table, "here")
+    assert {name: part["row"].tolist() for name, part in member_list.split_clusters(found).items()} == {
+        "3": [1, 3]
+    }
+    assert found.meta["remarks"] == ["Left out because cluster names no cluster: 1 star (row 2)."]
+
+
+def test_spellings_of_a_cluster_are_one_cluster(tmp_path):
+    text = "ra,dec,cluster\n1,2,NGC 2632\n3,4,ngc2632\n5,6,NGC 2682\n7,8,NGC_2632\n"
+    found = member_list.read_member_list(csv(tmp_path, text))
+    clusters = member_list.split_clusters(found)
+    assert {name: part["row"].tolist() for name, part in clusters.items()} == {
+        "NGC 2632": [1, 2, 4],
+        "NGC 2682": [3],
+    }
+    assert feature_notes.describe_columns(found)[-1] == (
+        "Counted as one cluster: NGC 2632 = ngc2632 = NGC_2632."
+    )
 
 
 def test_unused_columns_are_named():

@@ -246,6 +246,7 @@ def test_impossible_values_are_refused(make_cluster):
         {"metallicity": np.nan},
         {"extinction_v_mag": -1.0},
         {"extinction_v_error_mag": -0.1},
+        {"min_probability": 50},
         {"extinction_v_error_mag": np.inf},
     ],
 )

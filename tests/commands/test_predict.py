@@ -11,6 +11,7 @@ from astropy.table import Table
 
 import starjax
 from starjax.catalogs import member_list
+from starjax.catalogs.stated.view import View
 from starjax.commands import predict
 from starjax.predictions import prediction_files, prediction_summary
 
@@ -30,6 +31,10 @@ def test_options_cannot_be_abbreviated(capsys):
     with pytest.raises(SystemExit):
         predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])
     assert "unknown option --distance, did you mean --distance_pc?" in capsys.readouterr().err
+
+
+def test_the_help_states_the_defaults_of_a_view():
+    assert predict.parser().parse(["list.csv"]).min_probability == View().min_probability
 
 
 def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite(
@@ -212,6 +217,7 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--distance_error_pc=3", "state --distance_pc"),
         ("--parallax_zero_point_mas=mine", "should be a number, or lindegren2021"),
         ("--extinction_map=mine", "known maps of dust are"),
+        ("--min_probability=50", "between 0 and 1"),
         ("--extinction_v_error_mag=-1", "not be negative"),
         ("--clusters=none.csv", "none.csv: there is no such file"),
     ],

@@ -28,6 +28,13 @@ def test_proper_motions():
     np.testing.assert_allclose(uncertainties.proper_motion_error_mas_yr(MAGNITUDES), expected, rtol=1e-12)
 
 
+def test_errors_of_dr2():
+    """The medians at G = 17 and 20 in the abstract of Lindegren et al. 2018 (A&A 616, A2)."""
+    errors = uncertainties.astrometric_errors(np.array([17.0, 20.0]), uncertainties.DR2_MONTHS)
+    np.testing.assert_allclose(errors["parallax_error"], [0.1, 0.7], rtol=0.15)
+    np.testing.assert_allclose(errors["pmra_error"], [0.2, 1.2], rtol=0.3)
+
+
 @pytest.mark.parametrize("band", FLOORS)
 def test_magnitudes(band):
     formal = photometric.magnitude_uncertainty(band, MAGNITUDES, release="dr3") / 1000

@@ -131,7 +131,13 @@ def _match(names: list[str], path: Path) -> dict[str, str]:
 
 
 def _read_names(table: Table, theirs: str, path: Path) -> Column:
-    return column_values.read_cluster_names(table[theirs], f"{path}: column {theirs}")
+    names = column_values.read_cluster_names(table[theirs], f"{path}: column {theirs}")
+    if (is_missing := np.ma.getmaskarray(names)).any():
+        rows = column_values.row_numbers(np.flatnonzero(is_missing) + 1)
+        raise CatalogError(
+            f"{path}: column {theirs} is empty in {rows}: every row needs the name of a cluster"
+        )
+    return Column(np.asarray(names))
 
 
 def _read_column(column: Column, ours: str, where: str) -> np.ndarray:

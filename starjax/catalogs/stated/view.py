@@ -8,6 +8,8 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.gaia import parallax_zero_point
 from starjax.gaia.dust_maps import DustMap
 
+# The usual limit. The lists that `configs/gaia.py` trains on have no smaller probabilities.
+MIN_PROBABILITY = 0.5
 # Those that cannot be negative; a distance cannot be zero either.
 _NOT_NEGATIVE = ("distance_error_pc", "extinction_v_mag", "extinction_v_error_mag")
 
@@ -24,6 +26,7 @@ class View:
         'lindegren2021': that of each star, see `parallax_zero_point`.
       extinction_v_mag: extinction A_V in front of the cluster.
       extinction_v_error_mag: standard error of the extinction.
+      min_probability: stars with a smaller probability of membership are left out.
       clip: True to leave out non-members.
       distance_error_pc: standard error of a stated distance; None counts as 0.
       metallicity: [Fe/H] [dex].
@@ -40,6 +43,7 @@ class View:
     parallax_zero_point_mas: float | str = 0.0
     extinction_v_mag: float | None = None
     extinction_v_error_mag: float | None = None
+    min_probability: float = MIN_PROBABILITY
     clip: bool = True
     distance_error_pc: float | None = None
     metallicity: float | None = None
@@ -53,6 +57,8 @@ class View:
                 raise CatalogError(f"{name}={value} should not be negative")
         if self.distance_pc is not None and self.distance_pc <= 0:
             raise CatalogError(f"distance_pc={self.distance_pc} should be positive")
+        if not 0 <= self.min_probability <= 1:
+            raise CatalogError(f"min_probability={self.min_probability} should be between 0 and 1")
         if self.centre is not None and not -90 <= self.centre[1] <= 90:
             raise CatalogError(f"centre={self.centre} should be (ra, dec) in degrees")
         if self.has_zero_point_by_star:
