@@ -49,7 +49,7 @@ def read_cluster_table(path: Path) -> Table:
     """
     path = Path(path)
     try:
-        table, _ = tables.load_table(path, lambda names: "cluster" in names)
+        table, _ = tables.load_table(path, (lambda names: "cluster" in names,))
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     known = [name for name in _COLUMNS if name in table.colnames]
