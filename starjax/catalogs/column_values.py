@@ -4,12 +4,15 @@
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from astropy import units as u
+from astropy.coordinates import Angle
 from astropy.table import Column, MaskedColumn
+from astropy.utils.exceptions import AstropyWarning
 
 from starjax import errors, quantities
 from starjax.io import tables
@@ -45,6 +48,8 @@ _PLAIN_UNITS = (u.mag, u.percent, u.hour)
 _CONVERTED_UNITS = (u.deg, u.mas / u.yr, u.km / u.s, u.pc)
 # (deg), [deg], Angle[deg] and mag(Vega); other square brackets mean a logarithm.
 _BRACKETS = re.compile(r"\((.*)\)|(?:angle)?\[((?:deg|rad|arcs|mas|h).*)\]|(mag)\(.*\)", re.IGNORECASE)
+# Hours or degrees, minutes and seconds.
+_SEXAGESIMAL = r"[+-]?\d{1,3}\s*[:hd°\s]\s*\d{1,2}(\.\d*|\s*[:m'′\s]\s*\d{1,2}(\.\d*)?\s*(s|\"|″|'')?)?"
 _MAX_ROWS_NAMED = 5
 # Columns of the same values differ by less [deg, mas, mas/yr, mag], as far as these are so small.
 _ROUNDING, _LARGEST_ROUNDED = 1e-3, 1e6
@@ -135,15 +140,38 @@ def read_numbers(column: Column, where: str) -> np.ndarray:
     if column.dtype.kind == "b":
         raise CatalogError(f"{where} holds true and false instead of numbers")
     texts = _texts(column, missing, where)
-    texts[texts.str.lower().isin(tables.MISSING)] = "nan"
-    values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(np.isnan(values) & (texts != "nan"))
+    codes, distinct = pd.factorize(texts)
+    distinct = pd.Series(distinct, dtype=object)  # rounded numbers, that many rows share, are read once
+    values = pd.to_numeric(distinct, errors="coerce").to_numpy(np.float64)
+    is_bad = np.isnan(values) & ~distinct.str.lower().isin(tables.MISSING).to_numpy()
+    values, bad = values[codes], np.flatnonzero(is_bad[codes])
     if len(bad):
         raise CatalogError(
             f"{where} holds {texts[bad[0]]!r:.80} instead of a decimal number in {row_numbers(bad + 1)}: "
             "leave missing values empty"
         )
     return values
+
+
+def in_degrees(column: Column, ours: str, where: str) -> Column:
+    """Return a column `ra` or `dec` of texts such as 04:26:01.5, 04 26 01.5 or 04h26m01.5s in degrees.
+
+    Right ascensions are in hours unless their unit is d:m:s. Other columns stay as they are.
+    """
+    if column.dtype.kind not in "OUS":
+        return column
+    texts = _texts(column, _is_missing(column), where)
+    is_given = ~texts.str.lower().isin(tables.MISSING).to_numpy()
+    if not is_given.any() or not texts[is_given].str.fullmatch(_SEXAGESIMAL).all():
+        return column
+    is_hours = ours == "ra" and not re.match(r"\W*d\w*:", str(column.unit or ""))
+    degrees = np.full(len(texts), np.nan)
+    try:
+        with warnings.catch_warnings(category=AstropyWarning, action="ignore"):  # of 60 seconds
+            degrees[is_given] = Angle(list(texts[is_given]), unit=u.hourangle if is_hours else u.deg).deg
+    except ValueError as error:
+        raise CatalogError(f"{where} holds an angle that is none: {error!s:.200}") from error
+    return Column(degrees, unit=u.deg)
 
 
 def _spelled_out(stated: u.UnitBase, unit: u.UnitBase) -> u.UnitBase:

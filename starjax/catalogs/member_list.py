@@ -82,11 +82,12 @@ def find_member_list(name: Path | str) -> Path:
 
 
 def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
-    """Read a member catalogue: text, ECSV, Parquet, FITS or VOTable, by the extension of its name.
+    """Read a member catalogue: text, ECSV, CDS, MRT, IPAC, Parquet, FITS or VOTable, by its content.
 
-    A further .gz is allowed. Of several tables in a file the first one with positions is read. Names of the
-    usual catalogues are recognized (see `column_names`). Units that the file states are converted. Columns
-    without a unit are in those of `column_units`.
+    It may be compressed by gzip, bzip2 or xz. Of several tables in a file the one is read that has positions
+    and is named as members or stars, or has parallaxes or proper motions. Names of the usual catalogues are
+    recognized (see `column_names`). Units that the file states are converted. Columns without a unit are in
+    those of `column_units`.
 
     Args:
       columns: the file's names by starjax's, where they are not recognized: {'ra': 'alpha'}.
@@ -96,8 +97,12 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
         in a unit of another kind; a value is not a number, infinite, or impossible.
     """
     path = Path(path)
+    wanted = (
+        lambda names: column_names.has(names, ("ra", "dec"), columns),
+        lambda names: any(column_names.has(names, (ours,), columns) for ours in ("parallax", "pmra")),
+    )
     try:
-        table, digest = tables.load_table(path, lambda names: column_names.has(names, ("ra", "dec"), columns))
+        table, digest = tables.load_table(path, wanted)
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     found = check_member_list(table, str(path), columns)
@@ -105,10 +110,11 @@ def read_member_list(path: Path, columns: Mapping[str, str] = {}) -> Table:
     return found
 
 
-def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[str, str] = {}) -> Table:
+def check_member_list(table: Any, name: str, columns: Mapping[str, str] = {}) -> Table:
     """Return a table in memory as a member catalogue.
 
     Args:
+      table: of astropy or pyarrow, or a data frame of pandas or polars.
       name: what errors call the table.
       columns: as for `read_member_list`.
 
@@ -131,8 +137,14 @@ def check_member_list(table: Table | pd.DataFrame, name: str, columns: Mapping[s
         elif ours == "cluster":
             found[ours] = column_values.read_cluster_names(table[theirs], where)
         else:
-            values = column_values.read_numbers(table[theirs], where)
-            if (unit := column_names.find_unit(table, theirs)) not in (None, units[ours]):
+            column = table[theirs]
+            if ours in ("ra", "dec"):
+                column = column_values.in_degrees(column, ours, where)
+            unit = column_names.split_unit(theirs)[1] if column.unit is None else column.unit
+            if ours == "ra":
+                found.meta["is_unit_stated"] = unit is not None
+            values = column_values.read_numbers(column, where)
+            if unit not in (None, units[ours]):
                 values = column_values.convert_unit(values, unit, ours, units[ours], where)
             found[ours] = Column(values, unit=units[ours])
             fill_values.remove(found, ours, fill_values.find(ours, values))
@@ -205,7 +217,6 @@ def _describe_columns(
         "unused": unused,
         # A single name would make no difference.
         "may_name_clusters": [one for one in perhaps if column_names.shared_texts(table[one]).nunique() > 1],
-        "is_unit_stated": column_names.find_unit(table, theirs_by_ours["ra"]) is not None,
     }
 
 
@@ -219,18 +230,21 @@ def _derive_colour(table: Table) -> None:
         table["bp_rp"][is_missing] = derived[is_missing]
 
 
-def _as_table(table: Table | pd.DataFrame, name: str) -> Table:
-    if isinstance(table, pd.DataFrame):
-        try:
-            return tables.from_data_frame(table)
-        except tables.FileError as error:
-            raise CatalogError(f"{name} {error}") from error
-    if not isinstance(table, Table):
+def _as_table(table: Any, name: str) -> Table:
+    if isinstance(table, Table):
+        return table
+    if not isinstance(table, pd.DataFrame) and not (
+        hasattr(table, "__arrow_c_stream__") and hasattr(table, "columns")
+    ):
+        lazily = " (collect it first)" if hasattr(table, "collect") else ""
         raise CatalogError(
-            f"{name} is a {type(table).__name__}: give the name of a file, an astropy Table, or a pandas "
-            "DataFrame"
+            f"{name} is a {type(table).__name__}{lazily}: give the name of a file, an astropy Table, a data "
+            "frame of pandas or polars, or a table of pyarrow"
         )
-    return table
+    try:
+        return tables.from_data_frame(table)
+    except tables.FileError as error:
+        raise CatalogError(f"{name} {error}") from error
 
 
 def split_clusters(table: Table) -> dict[str, Table]:

@@ -253,7 +253,7 @@ def load_predictor(run: Path | str) -> Predictor:
       run: its directory, or the name of a packaged model (see `runs.pretrained.find_run`).
 
     >>> run = starjax.load(run_directory)
-    >>> prediction = run.predict(catalog_file)  # or an astropy Table, or a pandas DataFrame
+    >>> prediction = run.predict(catalog_file)  # or an astropy Table, or a data frame of pandas or polars
     >>> row = prediction.table.iloc[0]
     >>> bool(row["time_p2.5"] <= row["time_p16"] <= row["time"] <= row["time_p84"])
     True

@@ -1,18 +1,23 @@
-"""Decompression with a limit, since a few kilobytes of zlib or gzip can expand to fill any memory.
+"""Decompression with a limit, since a few kilobytes can expand to fill any memory.
 
 zlib compresses by up to a factor of 1032. The caches of the pipeline reach 1.4 to 2.2 and tables of text
 about 10, so that `MAX_RATIO` leaves a wide margin. Small files may be more repetitive: up to `ALWAYS` bytes
 are allowed.
 """
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
+from collections.abc import Callable
 
 from starjax import errors
 
 MAX_RATIO = 32
 ALWAYS = 2**24
+# By the first bytes. Files, and not decompressors, which would stop after the first of several parts.
+_OPEN: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 class DecompressError(errors.StarjaxError):
@@ -24,18 +29,23 @@ def max_decompressed(size: int) -> int:
     return max(ALWAYS, MAX_RATIO * size)
 
 
+def is_compressed(content: bytes) -> bool:
+    """Return whether content is that of a file compressed by gzip, bzip2 or xz."""
+    return content.startswith(tuple(_OPEN))
+
+
 def decompress(content: bytes) -> bytes:
-    """Decompress zlib or gzip content.
+    """Decompress content in the format of gzip, bzip2, xz or, if it is none of these, zlib.
 
     Raises:
       DecompressError: the result is larger than `max_decompressed`; no more than that is ever in memory.
-      OSError, EOFError, zlib.error: the content is damaged.
+      OSError, EOFError, zlib.error, lzma.LZMAError: the content is damaged.
     """
     limit = max_decompressed(len(content))
     # One byte more than is allowed, to tell a result of just that size from one that was cut off.
-    if content[:2] == b"\x1f\x8b":
-        # GzipFile and not zlib, which would stop after the first of several members.
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+    if is_compressed(content):
+        open_file = next(opening for mark, opening in _OPEN.items() if content.startswith(mark))
+        with open_file(io.BytesIO(content)) as file:
             decompressed = file.read(limit + 1)
     else:
         stream = zlib.decompressobj()

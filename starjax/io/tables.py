@@ -3,26 +3,29 @@
 import csv
 import hashlib
 import io
+import lzma
+import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from xml.parsers.expat import ExpatError
 
 import numpy as np
 import pandas as pd
 from astropy import units as u
 from astropy.io import fits, votable
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 from astropy.utils.exceptions import AstropyWarning
 
-from starjax.io import decompress, files, table_guards, text_tables
+from starjax.io import decompress, files, table_formats, table_guards
 from starjax.io.table_guards import FileError
-from starjax.io.text_tables import MISSING
+from starjax.io.text_tables import delimited, fixed_width
+from starjax.io.text_tables.columns import MISSING
 
 __all__ = ["MISSING", "FileError", "load_table", "stem"]
 
-_ECSV_MARK = "# %ECSV"
 # What the libraries raise for damaged files.
 _DAMAGE = (
     ArithmeticError,
@@ -35,40 +38,57 @@ _DAMAGE = (
     TypeError,
     ValueError,
     zlib.error,
+    lzma.LZMAError,
     csv.Error,
     ExpatError,
     AstropyWarning,
     fits.VerifyError,
 )
+_ADDRESS = re.compile(r"(https?|s?ftp|ftps|s3|gs):/|(vos|ivo):", re.IGNORECASE)
+_MEMBERS = re.compile(r"member|star", re.IGNORECASE)
+# Right ascension and declination in the catalogues of the CDS, of which older ones have nothing else.
+_SEXAGESIMAL = ("RAh", "RAm", "RAs", "DE-", "DEd", "DEm", "DEs")
+_RIGHT_ASCENSION = re.compile(r"_?ra(_?deg|j2000|[._]?icrs)?", re.IGNORECASE)
+# What the CDS puts beside its tables.
+_READMES = ("ReadMe", "ReadMe.txt", "README", "readme.txt")
+# Ends of names that are no part of the name of a list.
+_COMPRESSED = (".gz", ".bz2", ".xz")
+_SUFFIXES = (
+    *(".csv", ".tsv", ".txt", ".dat", ".ecsv", ".tbl", ".ipac", ".mrt"),
+    *(".parquet", ".fits", ".fit", ".vot", ".votable", ".xml"),
+)
 
 
-def load_table(path: Path, is_wanted: Callable[[list[str]], bool] = bool) -> tuple[Table, str]:
-    """Read a table in a file.
+def load_table(path: Path, wanted: Sequence[Callable[[list[str]], bool]] = ()) -> tuple[Table, str]:
+    """Read a table in a file, whose format its content tells.
 
     Args:
-      is_wanted: whether a table with these column names is the one; of several tables in a file the first
-        that is wanted is read, or the first of all.
+      wanted: what is asked of the names of columns, the most important first. Of several tables in a file
+        that one is read which alone satisfies the first (or the first of all tables, if none does), is named
+        as members or stars, or satisfies the others.
 
     Returns:
-      The table, with the units that the file gives, and the SHA-256 digest of the file. Of text without an
-      ECSV header, every column is text.
+      The table, with the units that the file gives, and the SHA-256 digest of the file.
 
     Raises:
-      FileError: the file is missing, damaged, of an unknown format, or has two columns of the same name.
+      FileError: the file is missing, damaged, of an unknown format, or has two columns of the same name; more
+        than one table could be meant.
     """
-    kind = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
-    if kind.lower() not in _READERS:
-        which = f"of kind {kind}" if kind else "without a file extension"
-        raise FileError(f"files {which} are not known; known are {', '.join(_READERS)}")
+    if _ADDRESS.match(str(path)):
+        raise FileError("is an address: download it first, and give the name of the file")
+    kind = "a compressed file"
     try:
         stored = files.read_bytes(path)
-        content = decompress.decompress(stored) if path.suffix.lower() == ".gz" else stored
+        digest = hashlib.sha256(stored).hexdigest()
+        content = decompress.decompress(stored) if decompress.is_compressed(stored) else stored
+        kind = table_formats.recognize(content)
         with warnings.catch_warnings():
             # Unknown units matter only in columns that are used, where they raise an error later.
             warnings.simplefilter("ignore", AstropyWarning)
             # Of a FITS file that ends too early astropy would return what there is.
             warnings.filterwarnings("error", ".*may have been truncated.*")
-            return _first(_READERS[kind.lower()](content), is_wanted), hashlib.sha256(stored).hexdigest()
+            found = iter([_text(content, path)]) if kind == "text" else _READERS[kind](content)
+            return _choose([_with_position(table) for table in found], wanted), digest
     except FileNotFoundError as error:
         raise FileError("there is no such file") from error
     except (FileError, files.NotAFileError):
@@ -83,39 +103,76 @@ def load_table(path: Path, is_wanted: Callable[[list[str]], bool] = bool) -> tup
         raise FileError(_damaged(kind, error)) from error
 
 
-def _first(tables: Iterator[Table], is_wanted: Callable[[list[str]], bool]) -> Table:
-    others = []
-    for table in tables:
-        if is_wanted(table.colnames):
-            return table
-        others.append(table)
-    if not others:
-        raise FileError("contains no table")
-    return others[0]
-
-
 def _damaged(kind: str, error: Exception) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
-    return f"cannot be read as {kind}: {lines[0]:.300}; is it complete, and in this format?"
+    return f"cannot be read as {kind}: {lines[0]:.300}; is it complete?"
+
+
+def _choose(tables: Sequence[Table], wanted: Sequence[Callable[[list[str]], bool]]) -> Table:
+    if not tables:
+        raise FileError("contains no table")
+    left = [table for table in tables if all(is_wanted(table.colnames) for is_wanted in wanted[:1])]
+    if not wanted or not left:
+        return tables[0]
+    left = [table for table in left if len(table)] or left
+    left = [table for table in left if _MEMBERS.search(table.meta.get("name", ""))] or left
+    for is_wanted in wanted[1:]:
+        left = [table for table in left if is_wanted(table.colnames)] or left
+    if len({(len(table), *table.colnames) for table in left}) > 1:
+        listed = [
+            f"{number} {table.meta.get('name', '')} ({len(table)} rows, {', '.join(table.colnames):.200})"
+            for number, table in enumerate(tables, start=1)
+            if any(table is one for one in left)
+        ]
+        raise FileError(
+            f"has several tables that could be meant: {'; '.join(listed):.1000}. Save the one with the "
+            "members in a file of its own"
+        )
+    return left[0]
+
+
+def _with_position(table: Table) -> Table:
+    """Return a table with columns RAJ2000 and DEJ2000 [deg], if it has these only in parts."""
+    if not set(_SEXAGESIMAL) <= set(table.colnames) or any(map(_RIGHT_ASCENSION.fullmatch, table.colnames)):
+        return table
+    sign = np.array([str(value).strip() == "-" for value in table["DE-"]])
+    parts = [np.ma.filled(table[name].astype(object), np.nan) for name in _SEXAGESIMAL if name != "DE-"]
+    hour, minute, second, degree, arcminute, arcsecond = (
+        pd.to_numeric(pd.Series(part), errors="coerce").to_numpy(float) for part in parts
+    )
+    table["RAJ2000"] = Column(15 * (hour + minute / 60 + second / 3600), unit=u.deg)
+    dec = degree + arcminute / 60 + arcsecond / 3600
+    table["DEJ2000"] = Column(np.where(sign, -dec, dec), unit=u.deg)
+    return table
 
 
 def stem(path: Path) -> str:
     """Return the name of a file without its folder and file extension."""
-    path = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return path.stem if path.suffix.lower() in _READERS else path.name
+    path = path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def _text(content: bytes) -> Iterator[Table]:
-    text = text_tables.decode(content)
-    if text.startswith(_ECSV_MARK):
-        yield from _ecsv(content)
-    else:
-        yield text_tables.read(text)
+def _text(content: bytes, path: Path) -> Table:
+    name = path.stem if path.suffix.lower() in _COMPRESSED else path.name
+    for readme in map(path.with_name, _READMES):
+        if readme.is_file():
+            description = fixed_width.find_description(readme.read_text("latin-1"), name)
+            if description:
+                return fixed_width.read_rows(description, delimited.decode(content))
+    return delimited.read(delimited.decode(content))
+
+
+def _cds(content: bytes) -> Iterator[Table]:
+    yield fixed_width.read_cds(delimited.decode(content))
+
+
+def _ipac(content: bytes) -> Iterator[Table]:
+    yield fixed_width.read_ipac(delimited.decode(content))
 
 
 def _ecsv(content: bytes) -> Iterator[Table]:
     # The header is YAML in comments; the first line after it is the column names.
-    text = text_tables.decode(content)
+    text = delimited.decode(content)
     lines = text.splitlines()
     data = [line for line in lines if line and not line.startswith("#")]
     table_guards.check_lines(data, content)
@@ -132,7 +189,9 @@ def _fits(content: bytes) -> Iterator[Table]:
         # What follows has not been checked, and is cut off.
         with fits.open(io.BytesIO(content[:end])) as units:
             table_guards.check_names(units[-1].columns.names)
-            yield _fits_table(units[-1])
+            table = _fits_table(units[-1])
+            table.meta["name"] = units[-1].name
+            yield table
 
 
 def _fits_table(unit: fits.BinTableHDU | fits.TableHDU) -> Table:
@@ -161,15 +220,29 @@ def _votable(content: bytes) -> Iterator[Table]:
     table_guards.check_votable(content)
     for table in votable.parse(io.BytesIO(content)).iter_tables():
         table_guards.check_names([field.name or field.ID for field in table.fields])
-        yield table.to_table(use_names_over_ids=True)
+        found = table.to_table(use_names_over_ids=True)
+        found.meta["name"] = table.name or table.ID or ""
+        yield found
 
 
-def from_data_frame(frame: pd.DataFrame) -> Table:
+def from_data_frame(frame: Any) -> Table:
     """Return a data frame as a table; the levels of its index that have names are columns as well.
+
+    Args:
+      frame: of pandas, or anything that gives its columns to Arrow, such as a data frame of polars.
 
     Raises:
       FileError: two columns have the same name.
     """
+    if not isinstance(frame, pd.DataFrame):
+        import pyarrow as pa  # slow to import
+
+        # Nullable types keep all digits of identifiers if some are missing.
+        dtypes = [
+            pd.api.types.pandas_dtype(f"{kind}{size}") for kind in ("Int", "UInt") for size in (8, 16, 32, 64)
+        ]
+        nullable = {pa.from_numpy_dtype(dtype.numpy_dtype): dtype for dtype in dtypes}
+        frame = pa.table(frame).to_pandas(types_mapper=nullable.get)
     names = frame.index.names
     levels = [i for i, name in enumerate(names) if name is not None and name not in frame.columns]
     frame = frame.reset_index(level=levels, allow_duplicates=True) if levels else frame
@@ -206,14 +279,10 @@ def _parquet(content: bytes) -> Iterator[Table]:
 
 
 _READERS = {
-    ".csv": _text,
-    ".tsv": _text,
-    ".txt": _text,
-    ".ecsv": _ecsv,
-    ".parquet": _parquet,
-    ".fits": _fits,
-    ".fit": _fits,
-    ".vot": _votable,
-    ".votable": _votable,
-    ".xml": _votable,
+    "FITS": _fits,
+    "Parquet": _parquet,
+    "VOTable": _votable,
+    "ECSV": _ecsv,
+    "CDS": _cds,
+    "IPAC": _ipac,
 }

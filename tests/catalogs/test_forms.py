@@ -1,9 +1,12 @@
 """Whatever form a list has, its features are the same."""
 
+import bz2
 import functools
 import gzip
+import lzma
 
 import numpy as np
+import pyarrow as pa
 from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +26,10 @@ FORMATS = {
     ".vot": {"format": "votable", "tabledata_format": "binary"},
     ".xml": {"format": "votable"},
     ".parquet": {"format": "parquet"},
+    ".mrt": {"format": "ascii.mrt"},
+    ".tbl": {"format": "ascii.ipac"},
 }
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 KEYS = ("y", "z", "vy", "vz", "v_error_kms", "abs_mag_g", "bp_rp_0")
 
 
@@ -53,14 +59,18 @@ def features_by_identity(found):
     return members.feature[order]
 
 
+def to_arrow(table):
+    return pa.Table.from_pandas(table.to_pandas())
+
+
 @given(
-    kind=st.sampled_from([*FORMATS, "table", "quantities", "frame"]),
+    kind=st.sampled_from([*FORMATS, "table", "quantities", "frame", "arrow"]),
     seed=st.integers(0, 2**32 - 1),
     more=st.lists(st.sampled_from(["flag", "note", "ra_error", "g_flux"]), unique=True),
-    is_compressed=st.booleans(),
+    compression=st.sampled_from([*COMPRESS]),
 )
 @settings(max_examples=12, deadline=None)
-def test_order_format_and_further_columns_change_nothing(tmp_path_factory, kind, seed, more, is_compressed):
+def test_order_format_and_further_columns_change_nothing(tmp_path_factory, kind, seed, more, compression):
     table, expected = listed()
     table = table.copy()
     random = np.random.default_rng(seed)
@@ -70,12 +80,12 @@ def test_order_format_and_further_columns_change_nothing(tmp_path_factory, kind,
     if kind in FORMATS:
         path = tmp_path_factory.mktemp("lists") / f"list{kind}"
         (QTable(table) if kind in (".ecsv", ".fits") else table).write(path, **FORMATS[kind])
-        if is_compressed:
-            path = path.with_name(path.name + ".gz")
-            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        content = COMPRESS[compression](path.read_bytes())
+        path = path.with_name(path.name + compression)
+        path.write_bytes(content)
         found = member_list.read_member_list(path)
     else:
-        convert = {"table": Table, "quantities": QTable, "frame": Table.to_pandas}[kind]
+        convert = {"table": Table, "quantities": QTable, "frame": Table.to_pandas, "arrow": to_arrow}[kind]
         found = member_list.check_member_list(convert(table), "here")
     assert set(found.meta["unused"]) == set(more)
     np.testing.assert_allclose(features_by_identity(found), expected, rtol=1e-8, atol=1e-10)

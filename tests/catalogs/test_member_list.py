@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from astropy import units as u
 from astropy.io import votable
@@ -117,12 +118,8 @@ def test_damaged_files_are_named(tmp_path, kind, share):
 def test_files_of_other_formats_are_refused(tmp_path):
     with pytest.raises(column_values.CatalogError, match=r"gone\.csv: there is no such file"):
         member_list.read_member_list(tmp_path / "gone.csv")
-    with pytest.raises(
-        column_values.CatalogError, match=r"kind \.xlsx are not known; known are \.csv, \.tsv, "
-    ):
-        member_list.read_member_list(csv(tmp_path, "ra,dec\n", "list.xlsx"))
-    with pytest.raises(column_values.CatalogError, match=r"list\.fits: cannot be read as \.fits"):
-        member_list.read_member_list(csv(tmp_path, "ra,dec\n1,2\n", "list.fits"))
+    with pytest.raises(column_values.CatalogError, match=r"list\.csv: is a PDF, which is not read"):
+        member_list.read_member_list(csv(tmp_path, "%PDF-1.4\n"))
 
 
 def test_comments_spaces_and_marks_of_missing_values(tmp_path):
@@ -245,8 +242,43 @@ def test_levels_of_an_index_by_any_name(names):
 )
 def test_what_is_not_a_table_is_named(table):
     with pytest.raises(
-        column_values.CatalogError, match=r"here is a .*an astropy Table, or a pandas DataFrame"
+        column_values.CatalogError, match=r"here is a .*an astropy Table, a data frame of pandas"
     ):
+        member_list.check_member_list(table, "here")
+
+
+def test_what_gives_its_columns_to_arrow_is_a_table():
+    """As data frames of polars do, which give columns of texts as views."""
+    table = pa.table({"source_id": [IDENTITIES[0], None], "ra": [1.0, 2.0], "dec": [3.0, None]})
+    table = table.append_column("cluster", pa.array(["a", "b"], pa.string_view()))
+    found = member_list.check_member_list(table, "here")
+    assert found["source_id"].tolist() == [IDENTITIES[0], None]
+    np.testing.assert_array_equal(found["dec"], [3.0, np.nan])
+    assert found["cluster"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "unit"),
+    [
+        ("04:26:01.5", "-00:30:15", None),
+        ("04 26 01.5", "-0 30 15.0", '"h:m:s"'),
+        ("04h26m01.5s", "-00d30m15s", None),
+        ("4h 26m 1.5s", "-0° 30' 15.0\"", None),
+        ("66:30:22.5", "-00:30:15", '"d:m:s"'),
+    ],
+)
+def test_sexagesimal_positions(ra, dec, unit):
+    table = Table({"ra": [ra, "", ra], "dec": [dec, dec, "--"]})
+    table["ra"].unit = unit and u.Unit(unit, parse_strict="silent")
+    found = member_list.check_member_list(table, "here")
+    np.testing.assert_allclose(found["ra"], [66.50625, np.nan, 66.50625])
+    np.testing.assert_allclose(found["dec"], [-0.5041666667, -0.5041666667, np.nan])
+    assert found.meta["is_unit_stated"]
+
+
+def test_sexagesimal_positions_that_do_not_exist():
+    table = Table({"ra": ["04:66:01", "04:26:01"], "dec": ["1:2:3", "1:2:3"]})
+    with pytest.raises(column_values.CatalogError, match=r"here: column ra .*'minute' was found"):
         member_list.check_member_list(table, "here")
 
 

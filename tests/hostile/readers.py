@@ -1,10 +1,12 @@
 """Small valid files of every kind, functions that read them, and what must be true of accepted files."""
 
 import base64
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import struct
 import tempfile
 import warnings
@@ -188,6 +190,7 @@ def _tables() -> dict[str, bytes]:
             table.write(path, format=kind)
             found[suffix] = path.read_bytes()
     found["csv.gz"] = gzip.compress(found["csv"], mtime=0)
+    found["csv.bz2"], found["csv.xz"] = bz2.compress(found["csv"]), lzma.compress(found["csv"])
     plain = pa.table({"ra": [60.0, 61.0], "dec": [10.0, 11.0], "cluster": ["one", "two"]})
     file = io.BytesIO()
     parquet.write_table(plain, file)
@@ -209,6 +212,8 @@ LIST_FORMATS = {
     "parquet": "parquet",
     "fits": "fits",
     "vot": "votable",
+    "mrt": "ascii.mrt",
+    "tbl": "ascii.ipac",
 }
 
 

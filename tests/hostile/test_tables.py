@@ -1,7 +1,9 @@
 """Member catalogues are refused that declare more than they contain, link elsewhere, or are not numbers."""
 
 import base64
+import bz2
 import gzip
+import lzma
 import struct
 
 import numpy as np
@@ -206,7 +208,7 @@ CSVS = {
     "columns of one name": ("a," * 3000 + "a\n", "more than one column 'a'"),
     "half of UTF-16": ("ra,dec\n60,10\n".encode("utf-16")[:-1], "is not text in UTF-8"),
     "half of a pair": (b"ra,dec,name\n60,10,\xed\xa0\x81\n", "is not text in UTF-8"),
-    "open quotes": ('ra,dec\n60,"10\n' + "61,11\n" * 1000, "unexpected end of data"),
+    "open quotes": ('ra,dec\n60,"10\n' + "61,11\n" * 1000, "line break between quotation marks in row 1"),
     "zero bytes": ("ra,dec\n60,1\0\n", "instead of a decimal number in row 1"),
     "endless digits": ("ra,dec\n60," + "9" * 100_000 + "\n", "column dec (is infinite|holds)"),
     "endless name": (
@@ -232,10 +234,11 @@ def test_a_single_line_is_not_opened_as_an_address(refused, tmp_path, name):
     refused(name, "", "cannot be read|is empty")
 
 
-def test_only_the_first_table_of_fits_is_read(tmp_path):
+def test_what_follows_a_table_of_fits_is_checked(refused, tmp_path):
     """astropy would read the headers of everything after it."""
     axes = cards("XTENSION= 'IMAGE   '", value("BITPIX", 8), value("NAXIS", 999_999_999), "END")
-    (tmp_path / "list.fits").write_bytes(fits() + axes)
+    refused("list.fits", fits() + axes, "declares 999999999 axes")
+    (tmp_path / "list.fits").write_bytes(fits() + bytes(2880))
     assert member_list.read_member_list(tmp_path / "list.fits")["ra"].tolist() == [60, 61]
 
 
@@ -258,6 +261,37 @@ def test_one_long_text_takes_little_memory(tmp_path):
 def test_a_compression_bomb_is_refused(refused):
     content = gzip.compress(b"ra,dec\n" + b"1,2\n" * 10**7, 1)
     refused("list.csv.gz", content, "expand to more than")
+    for compress in (bz2.compress, lzma.compress):
+        refused("list.csv.gz", compress(b"ra,dec\n" + b"1,2\n" * 10**7), "expand to more than")
+
+
+def described(unit="deg", end="10", more=""):
+    return (
+        "Title: list\nByte-by-byte Description of file: list\n" + "-" * 80 + "\n"
+        "   Bytes Format Units   Label    Explanations\n" + "-" * 80 + "\n"
+        f"   1-  5  F5.1  deg     ra       a\n   6- {end}  F5.1  {unit}  dec      b\n{more}" + "-" * 80 + "\n"
+        " 60.0 10.0\n 61.0 11.0\n"
+    )
+
+
+DESCRIBED = {
+    "unit": (described(unit="10+99999999m"), "has a unit '10"),
+    "no end": (described(end="x"), "cannot be read as CDS|has no column"),
+    "columns": (described(more="  1-  5 F5.1 deg c{i} d\n" * 5000), "more than 4096|more than one column"),
+    "the same part in many columns": (
+        described(more="".join(f" 1-99999 A9 --- c{i} d\n" for i in range(4000))) + " " * 99_990 + "1\n" * 20,
+        "bytes of memory",
+    ),
+    "only lines": ("Byte-by-byte Description of file: list\n", "has no rows"),
+    "IPAC, unit": ("|ra|dec|\n|r|r|\n|deg|10**99999999m|\n 1 2\n", "has a unit '10"),
+    "IPAC, columns": ("|" + "a|" * 5000 + "\n 1\n", "5000 columns"),
+    "IPAC, uneven": ("|ra|dec|\n|r|\n 1 2\n", "cannot be read as IPAC"),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_descriptions_of_columns_that_are_forged_are_refused(refused, name):
+    refused("list.mrt", *DESCRIBED[name])
 
 
 def test_empty_columns_cause_no_warning(tmp_path):

@@ -6,13 +6,8 @@ from astropy import units as u
 from astropy.io import fits, votable
 from astropy.table import MaskedColumn, Table
 
-from starjax.catalogs import member_list
+from starjax.catalogs import column_values, member_list
 from starjax.io import tables
-
-
-def test_a_file_needs_a_known_extension(tmp_path):
-    with pytest.raises(tables.FileError, match="files without a file extension are not known"):
-        tables.load_table(tmp_path / "members")
 
 
 @pytest.mark.parametrize("kind", ["csv", "ecsv", "fits", "vot", "parquet"])
@@ -88,6 +83,38 @@ def test_the_list_may_be_the_second_table(tmp_path, kind):
             document.to_xml(str(path))
         assert member_list.read_member_list(path)["ra"].tolist() == [1.0]
         assert tables.load_table(path)[0].colnames == order[0].colnames
+
+
+@pytest.mark.parametrize("kind", ["fits", "vot"])
+def test_of_several_tables_with_positions_the_members_are_read(tmp_path, kind):
+    """By the name of the table, then by its columns; otherwise the file is refused."""
+    field = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "flux": [1.0, 2.0]})
+    stars = Table({"ra": [5.0], "dec": [6.0], "pmra": [7.0]})
+    path = tmp_path / f"list.{kind}"
+
+    def write(*named):
+        if kind == "fits":
+            units = [fits.table_to_hdu(table) for _, table in named]
+            for unit, (name, _) in zip(units, named, strict=True):
+                unit.name = name
+            fits.HDUList([fits.PrimaryHDU(), *units]).writeto(path, overwrite=True)
+        else:
+            documents = [votable.from_table(table, table_id=name) for name, table in named]
+            documents[0].resources.extend(document.resources[0] for document in documents[1:])
+            documents[0].to_xml(str(path))
+
+    for named in [
+        [("sky", field), ("other", stars)],
+        [("sky", field), ("MEMBERS", stars)],
+        [("sky", stars[:0]), ("other", field), ("m67_stars", stars[["ra", "dec"]])],
+        [("sky", stars), ("again", stars)],
+    ]:
+        write(*named)
+        assert member_list.read_member_list(path)["ra"].tolist() == [5.0]
+    write(("sky", field), ("more", field[["ra", "dec"]]))
+    said = r"several tables.*: 1 sky \(2 rows, ra, dec, flux\); 2 more \(2 rows, ra, dec\)\. Save the one"
+    with pytest.raises(column_values.CatalogError, match=said if kind == "vot" else "(?i)" + said):
+        member_list.read_member_list(path)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def read_cluster_table(path: Path) -> Table:
     """
     path = Path(path)
     try:
-        table, _ = tables.load_table(path, lambda names: "cluster" in _match(names, path))
+        table, _ = tables.load_table(path, (lambda names: "cluster" in _match(names, path),))
     except tables.FileError as error:
         raise CatalogError(f"{path}: {error}") from error
     theirs_by_ours = _match(table.colnames, path)
