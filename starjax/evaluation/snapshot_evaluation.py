@@ -9,7 +9,7 @@ import pandas as pd
 from starjax.datasets.dataset import Dataset
 from starjax.datasets.shard import Shard
 from starjax.dynamics import cluster_masses
-from starjax.evaluation import out_of_distribution
+from starjax.evaluation import joint_calibration, out_of_distribution
 from starjax.evaluation.calibration import Calibration
 from starjax.evaluation.evaluator import Evaluator
 from starjax.evaluation.posterior import MemberOutputs, fit_calibration, table_with_truth
@@ -59,11 +59,13 @@ class SnapshotEvaluator:
         Returns:
           the columns of `posterior.table_with_truth`, with snapshots numbered by `snapshot_id`; `num_star`;
           `novelty`, the out-of-distribution score; `run_id`, `time_myr` and `distance_pc` if the data set has
-          them; and classical masses (see `dynamics.cluster_masses`).
+          them; classical masses (see `dynamics.cluster_masses`); and `joint_ellipse` and `joint_tarp`, the
+          ranks of the true values of all targets together (see `joint_calibration`).
         """
         evaluator, shard = self.evaluator, self.data.shards[split]
+        outputs = self._outputs(output_ExNxO)
         table = table_with_truth(
-            self._outputs(output_ExNxO),
+            outputs,
             calibrated,
             shard.target,
             evaluator.target_keys,
@@ -74,6 +76,7 @@ class SnapshotEvaluator:
         summary = out_of_distribution.describe_all(shard, self._feature_keys, evaluator.config.feature_clip)
         columns |= {"num_star": np.diff(shard.ptr), "novelty": self.reference.novelty(summary)}
         columns |= cluster_masses.masses_of_shard(shard, self.data.feature_scalers)
+        columns |= joint_calibration.joint_ranks(outputs, calibrated, shard.target)
         number = table["snapshot_id"].to_numpy()
         return table.assign(**{name: np.asarray(value)[number] for name, value in columns.items()})
 

@@ -1,5 +1,7 @@
 """Figures of the evaluation on test clusters: predicted against true values, errors, and coverage."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,10 +12,16 @@ from matplotlib.figure import Figure
 from starjax import quantities
 from starjax.evaluation import coverage
 from starjax.evaluation.calibration import LEVEL_NAMES, LEVELS
+from starjax.evaluation.joint_calibration import PERCENT, CoverageCurve
 from starjax.plotting import style
 
 # Errors are shown against the targets and these properties, if they are known.
 AGAINST = ("num_star", "distance_pc", "time")
+# Titles of the tests of the joint posterior, and what their curves show.
+JOINT_TESTS = {
+    "ellipse": ("ellipses about the mean", "true values in the ellipse"),
+    "tarp": ("balls about random points (TARP)", "true values in the ball"),
+}
 
 
 @style.default_settings()
@@ -207,4 +215,36 @@ def calibration_curves(snapshots: pd.DataFrame, table: pd.DataFrame) -> Figure:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal", title=quantities.get(key).label)
         axes.set(xlabel="nominal probability", ylabel="fraction of test snapshots")
         axes.legend(loc="upper left", frameon=False, fontsize=8)
+    return figure
+
+
+@style.default_settings()
+def joint_calibration_curves(curves: Mapping[str, CoverageCurve]) -> Figure:
+    """Return the coverage of the joint posterior with its expected scatter, one panel for each test.
+
+    Args:
+      curves: see `joint_calibration.coverage_curves`.
+    """
+    figure = Figure(figsize=(0.6 + 3.9 * len(curves), 4.3), layout="constrained")
+    (panels,) = figure.subplots(1, len(curves), squeeze=False)
+    nominal = PERCENT / 100
+    for axes, (test, curve) in zip(panels, curves.items(), strict=True):
+        title, label = JOINT_TESTS[test]
+        for number, alpha in ((2, 0.12), (1, 0.2)):
+            axes.fill_between(
+                nominal,
+                nominal - number * curve.error,
+                nominal + number * curve.error,
+                color="black",
+                alpha=alpha,
+                linewidth=0,
+                label=f"expected within {number} standard deviation{'s' if number > 1 else ''}",
+            )
+        axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="ideal")
+        axes.plot(nominal, curve.coverage, color=style.DARK, linewidth=1.5, label=label)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), aspect="equal")
+        axes.set_title(f"{title}: p = {curve.p_value:.2g}", fontsize=10)
+        axes.set(xlabel="nominal probability", ylabel="fraction of test snapshots")
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles[::-1], labels[::-1], loc="upper left", frameon=False, fontsize=8)
     return figure

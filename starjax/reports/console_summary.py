@@ -46,15 +46,16 @@ def print_summary(run_dir: RunDirectory, best: RunDirectory | None = None) -> No
         _print_members(console, pd.read_csv(run_dir.members), list(content["test"]))
         paths[1:1] = [run_dir.test_table_of_members, run_dir.members]  # after the other test table
     console.print(table)
-    _print_coverage(console, pd.read_csv(run_dir.coverage))
+    # Runs of earlier versions have no test of the joint posterior.
+    _print_coverage(console, pd.read_csv(run_dir.coverage), content.get("joint"))
     print(f"run directory   {run_dir.path}")
     print("with            " + ", ".join(path.name for path in paths if path.exists()))
     if best and best.test_metrics.exists():
         print(f"best member     {best.path}, a run of its own")
 
 
-def _print_coverage(console: Console, coverage: pd.DataFrame) -> None:
-    """Print the coverage and the median width of the calibrated intervals."""
+def _print_coverage(console: Console, coverage: pd.DataFrame, joint: dict | None) -> None:
+    """Print the coverage and the median width of calibrated intervals, and the joint coverage if known."""
     overall = coverage[coverage["by"] == "all"]
     num_snapshot, num_simulation = overall[["num_snapshot", "num_simulation"]].iloc[0]
     title = f"calibrated intervals on {num_snapshot:.0f} test snapshots of {num_simulation:.0f} simulations"
@@ -69,7 +70,17 @@ def _print_coverage(console: Console, coverage: pd.DataFrame) -> None:
             cells.append(f"{row[f'coverage_{name}']:.1%} ± {row[f'coverage_{name}_error']:.1%}")
             cells.append(f"{row[f'width_{name}']:,.0f} {quantities.unit(row['target_key'])}")
         table.add_row(row["target_key"], *cells)
+    if joint:
+        table.add_row(
+            "all, in one ellipse",
+            *(cell for name in LEVEL_NAMES for cell in (joint_cell(joint["ellipse"], name), "")),
+        )
     console.print(table)
+
+
+def joint_cell(tested: dict[str, float], name: str) -> str:
+    """Return the coverage of a test of the joint posterior at a level, with its expected scatter."""
+    return f"{tested[f'coverage_{name}']:.1%} ± {tested[f'coverage_{name}_error']:.1%}"
 
 
 def _cell(name: str, value: float) -> str:

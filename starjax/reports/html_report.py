@@ -33,6 +33,10 @@ CAPTIONS = {
     "errors": "Errors of the test snapshots against properties of the clusters.",
     "calibration": "Fraction of test snapshots whose true value lies below each predicted quantile, and in "
     "the calibrated intervals.",
+    "joint-calibration": "All targets together: fraction of test snapshots whose true values lie in the "
+    "ellipse that contains as large a fraction of the samples of the posterior, or in such a ball about a "
+    "random point (TARP). p is the probability of a deviation as large as the largest one if the posterior "
+    "is calibrated.",
     "training-curves": "Loss by epoch.",
 }
 
@@ -83,7 +87,7 @@ def html_page(run_dir: RunDirectory) -> str:
         coverage, metrics = pd.read_csv(run_dir.coverage), pd.read_csv(run_dir.metrics)
         sections = [
             _results(run_dir, tested),
-            _calibration(run_dir, coverage),
+            _calibration(run_dir, coverage, tested.get("joint")),
             _training(run_dir, metrics),
             _config(record),
             _data_card(record, out_of_distribution.load(run_dir.training_set)),
@@ -127,8 +131,8 @@ def _results(run_dir: RunDirectory, tested: dict) -> Section:
     return Section("results", "Results", text, tables, _figures(run_dir, "predicted-against-true", "errors"))
 
 
-def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
-    """Return the section of coverage."""
+def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame, joint: dict | None) -> Section:
+    """Return the section of coverage; `joint` is the test of all targets together, None in earlier runs."""
     level_columns = [title for name in LEVEL_NAMES for title in (f"coverage at {name} %", "width")]
     columns = ["target", "by", "range", "snapshots", "simulations", *level_columns, "MAE", "CRPS"]
     rows = []
@@ -153,9 +157,21 @@ def _calibration(run_dir: RunDirectory, coverage: pd.DataFrame) -> Section:
         "of the medians, CRPS is in scaled units. Binned by true value, coverage is below nominal in the "
         "extreme bins for any model (regression to the mean)."
     )
-    return Section(
-        "calibration", "Calibration", text, [HtmlTable(columns, rows)], _figures(run_dir, "calibration")
-    )
+    tables, figures = [HtmlTable(columns, rows)], ["calibration"]
+    if joint:
+        tables.append(_joint_table(joint))
+        figures.append("joint-calibration")
+    return Section("calibration", "Calibration", text, tables, _figures(run_dir, *figures))
+
+
+def _joint_table(joint: dict) -> HtmlTable:
+    """Return the table of the tests of the joint posterior."""
+    columns = ["test", *(f"coverage at {name} %" for name in LEVEL_NAMES), "largest deviation", "p"]
+    rows = []
+    for test, values in joint.items():
+        covered = [console_summary.joint_cell(values, name) for name in LEVEL_NAMES]
+        rows.append([test, *covered, f"{values['largest_deviation']:+.1%}", f"{values['p_value']:.2g}"])
+    return HtmlTable(columns, rows, "all targets together")
 
 
 def _training(run_dir: RunDirectory, metrics: pd.DataFrame) -> Section:

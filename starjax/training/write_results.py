@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from starjax.datasets.dataset import Dataset
-from starjax.evaluation import calibration, coverage, out_of_distribution
+from starjax.evaluation import calibration, coverage, joint_calibration, out_of_distribution
 from starjax.evaluation.evaluator import Evaluator
 from starjax.evaluation.snapshot_evaluation import SnapshotEvaluator
 from starjax.io import directory_lock, files
@@ -109,13 +109,14 @@ def write_tested(
                 table_of_members.to_csv(temporary, index=False)
             _write_test_table_of_members(run_dir, evaluator, output_ExNxO["test"], progress)
         table = evaluator.table(prediction_ExNxT, target_NxT, "test")
-        figures = _write_posterior_quality(run_dir, snapshots, output_ExNxO)
+        joint, figures = _write_posterior_quality(run_dir, snapshots, output_ExNxO)
         by_target = evaluator.metrics(prediction_ExNxT.mean(axis=0), target_NxT)
         test_metrics = {
             "best_epoch": int(np.median([p.best_epoch for p in progress if not p.is_failed])),
             "epochs": max(p.epoch for p in progress),
             "members": len(prediction_ExNxT),
             "test": by_target,
+            "joint": joint,
         }
         with files.atomic_write(run_dir.test_table) as temporary:
             table.to_parquet(temporary, index=False)
@@ -133,8 +134,12 @@ def write_tested(
 
 def _write_posterior_quality(
     run_dir: RunDirectory, snapshots: SnapshotEvaluator, output_ExNxO: dict
-) -> dict[str, Figure]:
-    """Write what posteriors need, and their quality on the test snapshots; return figures of it."""
+) -> tuple[dict[str, dict[str, float]], dict[str, Figure]]:
+    """Write what posteriors need, and their quality on the test snapshots.
+
+    Returns:
+      The tests of the joint posterior (see `joint_calibration.CoverageCurve.summary`), and figures.
+    """
     calibrated = snapshots.calibrate(output_ExNxO["val"])
     calibration.save(run_dir.calibration, calibrated, snapshots.evaluator.target_keys)
     out_of_distribution.save(run_dir.training_set, snapshots.reference)
@@ -144,9 +149,11 @@ def _write_posterior_quality(
     by_bins = coverage.coverage_table(table, calibrated)
     with files.atomic_write(run_dir.coverage) as temporary:
         by_bins.to_csv(temporary, index=False)
-    return {
+    curves = joint_calibration.coverage_curves(table, calibrated)
+    return {test: curve.summary() for test, curve in curves.items()}, {
         "errors": evaluation_figures.errors_by_property(table),
         "calibration": evaluation_figures.calibration_curves(table, by_bins),
+        "joint-calibration": evaluation_figures.joint_calibration_curves(curves),
     }
 
 

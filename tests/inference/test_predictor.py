@@ -309,4 +309,8 @@ def test_the_run_directory_has_the_calibration_and_its_test(mixture):
         assert whole["coverage_68"] == pytest.approx(is_within.mean())
     assert {"num_star", "distance_pc", "time", *TARGETS} <= set(table["by"])
     assert tested["mass_projected_virial"].notna().any()
-    assert {"errors.png", "calibration.png"} <= {path.name for path in mixture.figures.iterdir()}
+    joint = json.loads(mixture.test_metrics.read_text())["joint"]
+    for test in ("ellipse", "tarp"):
+        assert joint[test]["coverage_68"] == pytest.approx((tested[f"joint_{test}"] < 0.68).mean())
+    figures = {path.name for path in mixture.figures.iterdir()}
+    assert {"errors.png", "calibration.png", "joint-calibration.png"} <= figures

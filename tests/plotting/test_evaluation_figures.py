@@ -7,6 +7,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import ErrorbarContainer
 
 from starjax.evaluation import calibration
+from starjax.evaluation.joint_calibration import PERCENT, CoverageCurve
 from starjax.plotting import evaluation_figures
 
 MASS = "total_mass_within_2x_r_tidal"
@@ -73,3 +74,18 @@ def test_coverage_is_shown_at_its_nominal_level(snapshots):
         np.testing.assert_allclose(covered.get_ydata(), [0.61, 0.93])
         curve = next(line for line in axes.get_lines() if "before calibration" in str(line.get_label()))
         np.testing.assert_allclose(curve.get_ydata(), curve.get_xdata(), atol=1 / NUM + 1e-9)
+
+
+def test_joint_coverage_is_shown_with_its_expected_scatter():
+    nominal = PERCENT / 100
+    curve = CoverageCurve(nominal**2, np.full(99, 0.03), 0.25)
+    figure = evaluation_figures.joint_calibration_curves({"ellipse": curve, "tarp": curve})
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert axes.get_title().endswith("p = 0.25")
+        *_, line = axes.get_lines()
+        np.testing.assert_allclose(line.get_ydata(), nominal**2)
+        half = [
+            bounds.height / 2 for bounds in (band.get_datalim(axes.transData) for band in axes.collections)
+        ]
+        np.testing.assert_allclose(half, [0.49 + 0.06, 0.49 + 0.03])

@@ -11,6 +11,7 @@ import pytest
 from starjax.commands import report
 from starjax.configs import common
 from starjax.reports import html_report
+from starjax.runs import integrity
 from starjax.training.run import train_and_test
 from tests.processes import run_in_process
 
@@ -68,7 +69,7 @@ def test_a_browser_renders_headings_and_images_without_errors(finished, tmp_path
         "Config",
         "Data card",
     ]
-    assert len(found["images"]) == 4
+    assert len(found["images"]) == 5
     assert all(natural > 300 and shown > 300 for natural, shown in found["images"])
     assert found["width"] <= 1200  # wide tables scroll by themselves
 
@@ -106,6 +107,15 @@ def test_the_card_of_a_data_set_contains_neither_scripts_nor_links_to_images(fin
     assert "<td>2</td>" in content
     assert "<script>" not in content
     assert 'src="https' not in content
+
+
+def test_runs_of_earlier_versions_have_no_joint_calibration(finished, copy_without):
+    assert "all targets together" in html_report.html_page(finished)
+    earlier = copy_without(finished, "figures/joint-calibration.png")
+    tested = json.loads(earlier.test_metrics.read_text())
+    del tested["joint"]
+    integrity.mark_finished(earlier, tested)
+    assert "all targets together" not in html_report.html_page(earlier)
 
 
 def test_widths_and_errors_have_units(finished):
