@@ -12,7 +12,7 @@ from astropy.table import Table
 import starjax
 from starjax.catalogs import member_list
 from starjax.commands import predict
-from starjax.inference import prediction_files
+from starjax.inference import prediction_files, table_formats
 
 
 def run_command(*arguments):
@@ -41,9 +41,8 @@ def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite
     printed = capsys.readouterr().out
     assert "age [Myr]" in printed
     assert "members: Distance 199." in printed
-    assert {path.name for path in out.iterdir()} == {
-        *("prediction.parquet", "prediction.csv", "prediction.ecsv", "stars.parquet", "members.png")
-    }
+    assert {path.name for path in out.iterdir()} == {*table_formats.TABLES, "members.png"}
+    assert len(pd.read_parquet(out / "samples.parquet")) == 1000
     parquet, text = pd.read_parquet(out / "prediction.parquet"), pd.read_csv(out / "prediction.csv")
     assert list(parquet) == list(text)
     ecsv = Table.read(out / "prediction.ecsv")
@@ -56,8 +55,9 @@ def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite
         prediction_files.PredictionFileError, match=r"contains prediction\.parquet.*--overwrite"
     ):
         run_command(*arguments)
-    run_command(*arguments, "--overwrite", "--distance_pc=210")
+    run_command(*arguments, "--overwrite", "--distance_pc=210", "--num_samples=0")
     assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
+    assert not (out / "samples.parquet").exists()
 
 
 def test_other_files_are_not_replaced_and_the_catalogue_never_is(mixture, stars_named, tmp_path):
@@ -194,6 +194,7 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--centre=12", "RA,DEC in degrees"),
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
+        ("--num_samples=-1", "at least 0"),
         ("--distance_pc=-3", "positive"),
         ("--extinction_v_error_mag=-1", "not be negative"),
         ("--clusters=none.csv", "none.csv: there is no such file"),
