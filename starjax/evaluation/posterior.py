@@ -9,6 +9,7 @@ what tables hold (`inference.jax_function`).
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -128,14 +129,12 @@ class Posterior:
         """
         if cluster not in self.clusters:
             raise KeyError(f"no cluster {cluster!r}; there are {', '.join(self.clusters):.2000}")
-        number = self.clusters.index(cluster)
-        # One row per target.
-        rows = self.table.iloc[number :: len(self.clusters)]
-        interval_Lx2xT = np.array([[rows[f"{bound}_scaled"] for bound in pair] for pair in PERCENTILES])
+        own = slice(number := self.clusters.index(cluster), number + 1)
+        median_NxT, interval_Lx2xNxT = self._bounds
         scaled_1xDxT = joint_posterior.calibrated_samples(
-            self.joint[number : number + 1],
-            rows["prediction_scaled"].to_numpy()[None],
-            interval_Lx2xT[:, :, None],
+            self.joint[own],
+            median_NxT[own],
+            interval_Lx2xNxT[:, :, own],
             self.calibrated,
             [np.random.default_rng([*cluster.encode()])],
             num,
@@ -143,6 +142,16 @@ class Posterior:
         # Ages and masses are not negative.
         physical_DxT = np.maximum(self.target_scalers.inverse(scaled_1xDxT[0], self.target_keys), 0)
         return pd.DataFrame(physical_DxT, columns=list(self.target_keys))
+
+    @functools.cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The scaled medians (N, T) and calibrated bounds (levels, 2, N, T)."""
+        names = ["prediction", *(bound for pair in PERCENTILES for bound in pair)]
+        # The table has all clusters of the first target first.
+        columns_BxNxT = np.stack(
+            [self.table[f"{name}_scaled"].to_numpy().reshape(len(self.target_keys), -1).T for name in names]
+        )
+        return columns_BxNxT[0], columns_BxNxT[1:].reshape(len(PERCENTILES), 2, *columns_BxNxT.shape[1:])
 
 
 def fit_calibration(outputs: MemberOutputs, target_NxT: np.ndarray, group_N: np.ndarray) -> Calibration:

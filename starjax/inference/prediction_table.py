@@ -1,8 +1,10 @@
 """The prediction for observed clusters as a table: posteriors, flags, and classical masses."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,10 @@ from starjax.dynamics import cluster_masses
 from starjax.evaluation.calibration import PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.evaluation.posterior import NUM_SAMPLE, PREDICTION_COLUMNS, Posterior
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
 
 # Predictions are flagged beyond these limits.
 # Fraction of the stars that are left out because values are missing: the mass lacks theirs.
@@ -48,6 +54,34 @@ class Prediction:
     def samples(self, cluster: str, num: int = NUM_SAMPLE) -> pd.DataFrame:
         """Return samples of the joint posterior of a cluster, one column per target (`Posterior.samples`)."""
         return self.posterior.samples(cluster, num)
+
+    def corner(self, cluster: str) -> Figure:
+        """Return a figure of the joint posterior of a cluster (`plotting.corner_figure.draw_corner`)."""
+        from starjax.plotting import corner_figure  # imports matplotlib, which a prediction does not need
+
+        return corner_figure.draw_corner(self.posterior, cluster)
+
+    def to_xarray(self, num: int = NUM_SAMPLE) -> xarray.Dataset:
+        """Return samples of all clusters with dimensions (chain=1, draw, cluster), which ArviZ takes.
+
+        Raises:
+          ImportError: xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("this takes xarray, which comes with ArviZ: pip install arviz") from error
+        clusters = self.posterior.clusters
+        values_NxDxT = np.stack([self.samples(name, num).to_numpy() for name in clusters])
+        variables = {
+            key: (
+                ("chain", "draw", "cluster"),
+                values_NxDxT[None, ..., i].swapaxes(1, 2),
+                {"units": quantities.unit(key)},
+            )
+            for i, key in enumerate(self.posterior.target_keys)
+        }
+        return xarray.Dataset(variables, {"chain": [0], "draw": np.arange(num), "cluster": list(clusters)})
 
 
 def prediction_table(

@@ -11,10 +11,14 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from starjax import quantities
+from starjax.evaluation.calibration import PERCENTILES
 from starjax.io import files
 
 # Distinguishable in greyscale as well.
 DARK, WARM = "#0b3c6f", "#f0a830"
+# The axis of a target is logarithmic if the widest interval spans this factor.
+_LOGARITHMIC_FROM = 3.0
 
 
 def default_settings() -> contextlib.ContextDecorator:
@@ -40,6 +44,25 @@ def plain_numbers(axis, low: float, high: float) -> None:
         axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def is_logarithmic(key: str, row) -> bool:
+    """Return True if the axis of a target is logarithmic, for a row of the posterior table."""
+    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[-1])
+    return quantities.get(key).is_logarithmic or (lowest(row) > 0 and high > _LOGARITHMIC_FROM * low)
+
+
+def lowest(row) -> float:
+    """Return where a logarithmic axis begins, for a row of the posterior table; 0 if it cannot."""
+    # Bounds that would be negative are zero.
+    widest, narrowest = (row[f"{low}_physical"] for low, _ in PERCENTILES[::-1])
+    return widest / 2 if widest > 0 else narrowest / 10
+
+
+def interval_text(key: str, row) -> str:
+    """Return the median and the narrowest interval of a target, for a row of the posterior table."""
+    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[0])
+    return f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {quantities.unit(key)}"
 
 
 @default_settings()

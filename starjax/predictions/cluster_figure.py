@@ -21,8 +21,6 @@ NUM_POINT = 600
 _SIZE = (9.0, 7.2)
 # Length of the arrow of a typical star, as a fraction of the width of the panel, and of the longest arrow.
 _ARROW_SHARE, _LONGEST = 0.05, 3.0
-# An axis is logarithmic if the widest interval spans this factor.
-_LOGARITHMIC_FROM = 3.0
 # Density curves leave out this probability at both ends, or extend beyond the widest interval by this
 # fraction of it.
 _TAIL, _MARGIN = 1e-3, 0.1
@@ -138,19 +136,6 @@ def _colour_magnitude(axes: Axes, members: ClusterMembers, colour: str, magnitud
     axes.set_title("colour-magnitude diagram", fontsize=10)
 
 
-def _is_logarithmic(key: str, row) -> bool:
-    """Return True if the axis of a target is logarithmic, for a row of the posterior table."""
-    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[-1])
-    return quantities.get(key).is_logarithmic or (_lowest(row) > 0 and high > _LOGARITHMIC_FROM * low)
-
-
-def _lowest(row) -> float:
-    """Return where a logarithmic axis begins, for a row of the posterior table; 0 if it cannot."""
-    # Bounds that would be negative are zero.
-    widest, narrowest = (row[f"{low}_physical"] for low, _ in PERCENTILES[::-1])
-    return widest / 2 if widest > 0 else narrowest / 10
-
-
 def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -> None:
     """Draw the density of a target and its calibrated intervals.
 
@@ -159,11 +144,11 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
       predictive: the distribution before calibration, repeated NUM_POINT times.
       row: the row of the posterior table.
     """
-    is_logarithmic = _is_logarithmic(key, row)
+    is_logarithmic = style.is_logarithmic(key, row)
     scaled, physical = _values(run, key, predictive, row)
     density = np.exp(-predictive.log_score(scaled))  # the score is the negative logarithm of the density
     if is_logarithmic:
-        is_shown = physical > _lowest(row)
+        is_shown = physical > style.lowest(row)
         scaled, physical, density = scaled[is_shown], physical[is_shown], density[is_shown]
     # Per unit of the axis, so that areas are probabilities, on a logarithmic axis as well.
     density *= np.gradient(scaled, np.log(physical) if is_logarithmic else physical)
@@ -184,10 +169,7 @@ def _posterior(axes: Axes, run: Predictor, key: str, predictive: Mixture, row) -
     axes.set_xlabel(f"{quantities.get(key).axis_label()}{scale}")
     # With room for the legend.
     axes.set(yticks=[], ylabel="probability density", ylim=(0, 1.35 * density.max()), xlim=bounds)
-    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[0])
-    axes.set_title(
-        f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {quantities.unit(key)}", fontsize=10
-    )
+    axes.set_title(style.interval_text(key, row), fontsize=10)
     axes.legend(loc="upper right", framealpha=1, edgecolor="none", fontsize=8)
 
 
@@ -218,7 +200,7 @@ def _training_set(axes: Axes, run: Predictor, rows) -> None:
     names = keys[:2] if len(keys) > 1 else ["num_star", keys[0]]
     reference = run.reference
     training = dict(zip(keys, reference.target.T, strict=True)) | {"num_star": reference.num_star}
-    logarithmic = [name for name in names if name == "num_star" or _is_logarithmic(name, rows.loc[name])]
+    logarithmic = [name for name in names if name == "num_star" or style.is_logarithmic(name, rows.loc[name])]
     shown = [
         np.where(training[name] > _SMALLEST * training[name].max(), training[name], np.nan)
         if name in logarithmic

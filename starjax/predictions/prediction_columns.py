@@ -15,7 +15,7 @@ class Column:
     """What is known of a column.
 
     Attributes:
-      description: what it is.
+      description: what it is, in a line: astropy breaks longer ones in VOTables.
       ucd: kind of quantity.
       unit: unit of the values. Empty for pure numbers and text.
     """
@@ -31,12 +31,12 @@ _OTHER_TARGET_UCD = "stat.value"
 # What follows the name of a target. The empty ending is that of the prediction itself.
 _TARGET_ENDINGS = {
     "": ("median of the posterior", "{};stat.median"),
-    "_p16": ("lower bound of the calibrated 68 % interval", "{};stat.min"),
-    "_p84": ("upper bound of the calibrated 68 % interval", "{};stat.max"),
-    "_p2.5": ("lower bound of the calibrated 95 % interval", "{};stat.min"),
-    "_p97.5": ("upper bound of the calibrated 95 % interval", "{};stat.max"),
-    "_spread_members": ("standard deviation between ensemble members", "stat.stdev;{}"),
-    "_spread_draws": ("standard deviation between draws of stars", "stat.stdev;{}"),
+    "_p16": ("lower bound of 68 % interval", "{};stat.min"),
+    "_p84": ("upper bound of 68 % interval", "{};stat.max"),
+    "_p2.5": ("lower bound of 95 % interval", "{};stat.min"),
+    "_p97.5": ("upper bound of 95 % interval", "{};stat.max"),
+    "_spread_members": ("scatter of ensemble members", "stat.stdev;{}"),
+    "_spread_draws": ("scatter of draws of stars", "stat.stdev;{}"),
 }
 
 
@@ -66,7 +66,7 @@ COLUMNS = {
     "extinction_source": Column("given, assumed, or the name of the map of dust", "meta.note"),
     "metallicity": Column("[Fe/H], as stated", "phys.abund.Fe"),
     "velocity_error_kms": Column(
-        "median error of the velocities of single stars across the line of sight",
+        "median error of velocities of stars across the line of sight",
         "stat.error;phys.veloc.transverse;stat.median",
         "km/s",
     ),
@@ -89,7 +89,7 @@ COLUMNS = {
         "sigma_1d_kms", Column("velocity dispersion of one component", "phys.veloc.dispersion", "km/s")
     ),
     **_with_error("r_half_projected_pc", Column("projected half-number radius", "phys.size.radius", "pc")),
-    "notes": Column("how centre, distance and velocity were found, and what was left out", "meta.note"),
+    "notes": Column("how centre, distance and velocity were found, what was left out", "meta.note"),
     "catalog": Column("file of the member catalogue", "meta.ref.uri;meta.file"),
     "catalog_sha256": Column("SHA-256 digest of the member catalogue", "meta.checksum"),
     "run": Column("folder of the run, or of the packaged model", "meta.ref.uri;meta.file"),

@@ -13,7 +13,7 @@ import starjax
 from starjax.catalogs import member_list
 from starjax.catalogs.stated.view import View
 from starjax.commands import predict
-from starjax.predictions import prediction_files, prediction_summary
+from starjax.predictions import prediction_files, prediction_summary, table_formats
 
 
 def run_command(*arguments):
@@ -46,11 +46,9 @@ def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite
     printed = capsys.readouterr().out
     assert "age [Myr]" in printed
     assert "members: Distance 199." in printed
-    endings = ("parquet", "csv", "ecsv", "vot", "fits")
-    assert {path.name for path in out.iterdir()} == {
-        *(f"prediction.{ending}" for ending in endings),
-        *("stars.parquet", "samples.parquet", "members.png"),
-    }
+    tables = {*table_formats.TABLES, table_formats.STARS, table_formats.SAMPLES}
+    assert {path.name for path in out.iterdir()} == {*tables, "members.png"}
+    assert len(pd.read_parquet(out / "samples.parquet")) == 1000
     parquet, text = pd.read_parquet(out / "prediction.parquet"), pd.read_csv(out / "prediction.csv")
     assert list(parquet) == list(text)
     ecsv = Table.read(out / "prediction.ecsv")
@@ -63,8 +61,9 @@ def test_the_command_writes_tables_and_a_figure_and_replaces_them_with_overwrite
         prediction_files.PredictionFileError, match=r"contains prediction\.parquet.*--overwrite"
     ):
         run_command(*arguments)
-    run_command(*arguments, "--overwrite", "--distance_pc=210")
+    run_command(*arguments, "--overwrite", "--distance_pc=210", "--num_samples=0")
     assert pd.read_parquet(out / "prediction.parquet")["distance_pc"][0] == 210
+    assert not (out / "samples.parquet").exists()
 
 
 def test_other_files_are_not_replaced_and_the_catalogue_never_is(mixture, stars_named, tmp_path):
@@ -213,6 +212,7 @@ def test_a_file_instead_of_a_folder_is_an_error_before_the_prediction(mixture, t
         ("--centre=12", "RA,DEC in degrees"),
         ("--centre=a,b", "RA,DEC in degrees"),
         ("--num_draws=0", "at least 1"),
+        ("--num_samples=-1", "at least 0"),
         ("--distance_pc=-3", "positive"),
         ("--distance_error_pc=3", "state --distance_pc"),
         ("--parallax_zero_point_mas=mine", "should be a number, or lindegren2021"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from starjax.plotting import evaluation_figures, run_figures, style
+from starjax.plotting import corner_figure, evaluation_figures, run_figures, style
 from starjax.predictions import cluster_figure
 
 
@@ -21,7 +21,7 @@ def test_figures_do_not_depend_on_the_settings_of_the_user(tmp_path):
     assert (tmp_path / "user.png").read_bytes() == (tmp_path / "default.png").read_bytes()
 
 
-@pytest.mark.parametrize("module", [cluster_figure, evaluation_figures, run_figures])
+@pytest.mark.parametrize("module", [cluster_figure, corner_figure, evaluation_figures, run_figures])
 def test_all_functions_that_make_a_figure_use_the_default_settings(module):
     functions = [one for _, one in inspect.getmembers(module, inspect.isfunction)]
     drawing = [one for one in functions if inspect.signature(one).return_annotation is Figure]
