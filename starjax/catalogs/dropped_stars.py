@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord
 from scipy import sparse
 from scipy.spatial import cKDTree
 
@@ -63,6 +62,8 @@ def drop(
     stars: pd.DataFrame, is_dropped: pd.Series | np.ndarray, reason: Reason, key: str = ""
 ) -> tuple[pd.DataFrame, Dropped]:
     """Return the stars that stay, and the record of those where `is_dropped`."""
+    if not is_dropped.any():  # as for most reasons; a copy takes long
+        return stars, Dropped(reason, (), key)
     return stars[~is_dropped], Dropped(reason, tuple(stars.loc[is_dropped, "row"]), key)
 
 
@@ -76,6 +77,8 @@ def clear_placeholders(stars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if "source_id" not in stars:
         return stars, ""
     ids = stars["source_id"]
+    if not ids.dropna().duplicated().any():
+        return stars, ""
     same = pd.DataFrame(_unit_vectors(stars), index=stars.index).groupby(ids)
     extent = np.linalg.norm(same.max() - same.min(), axis=1)
     is_placeholder = ids.isin(same.max().index[extent > _chord(SAME_STAR_ARCSEC)])
@@ -116,6 +119,8 @@ def _drop_repeated(stars: pd.DataFrame, star: np.ndarray, reason: Reason) -> tup
       star: rows with the same number (n,) are one star.
     """
     is_alone = np.bincount(star)[star] == 1
+    if is_alone.all():
+        return stars, Dropped(reason, ())
     others = stars.select_dtypes("number").drop(columns="row")[~is_alone]
     ranked = others.assign(num_missing=others.isna().sum(axis=1)).sort_values(["num_missing", *others])
     is_first = ~pd.Series(star, index=stars.index)[ranked.index].duplicated()
@@ -123,7 +128,7 @@ def _drop_repeated(stars: pd.DataFrame, star: np.ndarray, reason: Reason) -> tup
 
 
 def _unit_vectors(stars: pd.DataFrame) -> np.ndarray:
-    return SkyCoord(stars["ra"], stars["dec"], unit="deg").cartesian.xyz.value.T
+    return sky_frames.unit_vectors(stars["ra"].to_numpy(), stars["dec"].to_numpy())
 
 
 def _chord(angle_arcsec: float) -> float:

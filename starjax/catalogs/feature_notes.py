@@ -178,8 +178,8 @@ def _describe_distance(stars: pd.DataFrame, geometry: Geometry, view: View) -> l
             f"Distance {geometry.distance_pc:.4g} ± {geometry.distance_error_pc:.2g} pc, from "
             f"{_stars(parallaxes.num_used)} with {_zero_point(stars, view)}."
         ]
-    listed, used = stars["distance"].notna(), uses_distance(stars)
-    if (used & stars["distance_error"].isna()).any():
+    listed, used = stars["distance"].notna().to_numpy(), uses_distance(stars)
+    if (used & stars["distance_error"].isna().to_numpy()).any():
         notes.append("Distances of stars are listed without errors, and count as exact.")
     if num_unused := int((listed & ~used).sum()):
         notes.append(

@@ -102,7 +102,8 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     filled, unused = fill_values.describe(table), feature_notes.describe_unused(table)
     # What may be the cause if something is missing.
     hints = f"{filled} {unused}".strip()
-    stars, unusable, placeholders = _usable_stars(table, keys, view, hints)
+    listed = member_list.data_frame(table)
+    stars, unusable, placeholders = _usable_stars(listed, keys, view, hints)
     check_distances(stars, view, hints)
     stars, view, unmeasured = replace_unmeasured(stars, view, _num_month(table))
     stars = assign_zero_points(stars, view)
@@ -136,7 +137,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         table=members.reset_index(drop=True),
         dropped=dropped,
         left_out=dropped_stars.locate(
-            member_list.data_frame(table), dropped, geometry.centre, geometry.distance_pc, extinction.v_mag
+            listed, dropped, geometry.centre, geometry.distance_pc, extinction.v_mag
         ),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
@@ -178,13 +179,13 @@ def _is_galactic(keys: tuple[str, ...]) -> bool:
 
 
 def _usable_stars(
-    table: Table, keys: tuple[str, ...], view: View, hints: str
+    listed: pd.DataFrame, keys: tuple[str, ...], view: View, hints: str
 ) -> tuple[pd.DataFrame, tuple[Dropped, ...], str]:
     """Return each probable member once that has a position, and a proper motion if the features need it.
 
     The last value is a sentence on what the catalogue has instead of identities.
     """
-    stars, no_position = dropped_stars.drop_without_position(member_list.data_frame(table))
+    stars, no_position = dropped_stars.drop_without_position(listed)
     check_num_stars(stars, "have a position")
     stars, placeholders = dropped_stars.clear_placeholders(stars)
     stars, same_id = dropped_stars.drop_repeated_ids(stars)

@@ -2,19 +2,26 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sized
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 
-from starjax.catalogs import astrometry, member_list, sky_frames
+from starjax.catalogs import astrometry, dropped_stars, member_list, sky_frames
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.stated.view import View
 from starjax.gaia import parallax_zero_point
 from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
 
+# The columns that position, distance and motion of a cluster are fitted to.
+_FITTED = (
+    *("ra", "dec", "parallax", "parallax_error", "parallax_zero_point", "distance", "distance_error"),
+    *("pmra", "pmra_error", "pmdec", "pmdec_error", "radial_velocity", "radial_velocity_error"),
+)
 # Stars that differ from the rest by more standard deviations in motion or parallax count as non-members. Of
 # thousands of normally distributed members, none differs by as much.
 MEMBER_WITHIN = 5.0
@@ -120,19 +127,21 @@ def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFr
     Raises:
       CatalogError: fewer than `MIN_STARS` are left, no distance is known, or distance or motion are absurd.
     """
-    rows = []
+    columns = {name: stars[name].to_numpy() for name in _FITTED}
+    member = np.arange(len(stars))
     # A non-member shifts the mean and widens the scatter, which can hide others: repeat until none is left.
     while True:
-        check_num_stars(stars, "could be used")
-        geometry = _fit_geometry(stars, view)
+        check_num_stars(member, "could be used")
+        geometry = _fit_geometry({name: values[member] for name, values in columns.items()}, view)
         deviates = geometry.deviation() > MEMBER_WITHIN
         if not (view.clip and deviates.any()):
             break
-        rows += stars.loc[deviates, "row"].tolist()
-        stars = stars[~deviates]
+        member = member[~deviates]
     # Only now: while non-members are left, the fit may be absurd.
     _check_plausible(geometry)
-    return geometry, stars, Dropped(Reason.NON_MEMBER, tuple(sorted(rows)))
+    is_dropped = np.ones(len(stars), bool)
+    is_dropped[member] = False
+    return geometry, *dropped_stars.drop(stars, is_dropped, Reason.NON_MEMBER)
 
 
 def check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
@@ -148,7 +157,7 @@ def check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
         )
 
 
-def check_num_stars(stars: pd.DataFrame, what: str) -> None:
+def check_num_stars(stars: Sized, what: str) -> None:
     """Raise if there are fewer than `MIN_STARS` stars.
 
     Args:
@@ -161,17 +170,19 @@ def check_num_stars(stars: pd.DataFrame, what: str) -> None:
         )
 
 
-def uses_distance(stars: pd.DataFrame) -> pd.Series:
-    """Return True for stars whose distance counts, and not their parallax.
+def uses_distance(stars: Mapping[str, Any]) -> np.ndarray:
+    """Return True for stars (n,) whose distance counts, and not their parallax.
 
     A distance without an error does not count beside a parallax that has one, which it may be the inverse of.
     """
-    has_parallax = stars[["parallax", "parallax_error"]].notna().all(axis=1)
-    return stars["distance"].notna() & ((stars["distance_error"] > 0) | ~has_parallax)
+    parallax, error, distance, distance_error = (
+        np.asarray(stars[name]) for name in ("parallax", "parallax_error", "distance", "distance_error")
+    )
+    return np.isfinite(distance) & ((distance_error > 0) | ~np.isfinite(parallax) | ~np.isfinite(error))
 
 
-def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
-    """Return `parallax` and `parallax_error` [mas] of each star, from its distance if that is listed.
+def measured_parallaxes(stars: Mapping[str, Any], view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Return the parallax and its error (n,) [mas] of each star, from its distance if that is listed.
 
     They are NaN if missing or impossible. Negative parallaxes that are consistent with zero are kept: without
     them, the mean of uncertain parallaxes would be too large.
@@ -179,19 +190,21 @@ def measured_parallaxes(stars: pd.DataFrame, view: View) -> pd.DataFrame:
     Args:
       stars: with their zero points, see `assign_zero_points`.
     """
-    value = stars["parallax"] - stars["parallax_zero_point"].fillna(parallax_zero_point.TYPICAL_MAS)
-    error = stars["parallax_error"]
-    if error.isna().all() and value.notna().any():
+    zero_point = np.asarray(stars["parallax_zero_point"])
+    zero_point = np.where(np.isnan(zero_point), parallax_zero_point.TYPICAL_MAS, zero_point)
+    value, error = np.asarray(stars["parallax"]) - zero_point, np.asarray(stars["parallax_error"])
+    is_known = np.isfinite(value)
+    if np.isnan(error).all() and is_known.any():
         # Without listed errors, the scatter beyond the depth of the cluster counts as the error of all stars.
-        variance = mad_std(value.dropna()) ** 2 - (value.median() * _dispersion(stars, view)) ** 2
-        error = error.fillna(math.sqrt(max(variance, 0)))
+        depth = np.median(value[is_known]) * _dispersion(stars, view)
+        error = np.full_like(value, math.sqrt(max(mad_std(value[is_known]) ** 2 - depth**2, 0)))
     # Most listed distances were derived from the same parallaxes: to use both would count these twice.
-    has_distance = uses_distance(stars)
-    error_of_distance = 1000 * stars["distance_error"].fillna(0) / stars["distance"] ** 2
-    value = value.mask(has_distance, 1000 / stars["distance"])
-    error = error.mask(has_distance, error_of_distance)
-    usable = error.notna() & ((value > 0) | ((value < 0) & (value > -_BELOW_ZERO_WITHIN * error)))
-    return pd.DataFrame({"parallax": value.where(usable), "parallax_error": error.where(usable)})
+    has_distance, distance = uses_distance(stars), np.asarray(stars["distance"])
+    error_of_distance = 1000 * np.nan_to_num(np.asarray(stars["distance_error"])) / distance**2
+    value = np.where(has_distance, 1000 / distance, value)
+    error = np.where(has_distance, error_of_distance, error)
+    is_usable = np.isfinite(error) & ((value > 0) | ((value < 0) & (value > -_BELOW_ZERO_WITHIN * error)))
+    return np.where(is_usable, value, np.nan), np.where(is_usable, error, np.nan)
 
 
 def assign_zero_points(stars: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -213,41 +226,47 @@ def assign_zero_points(stars: pd.DataFrame, view: View) -> pd.DataFrame:
     return stars.assign(parallax_zero_point=zero_points)
 
 
-def fill_errors(stars: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
+def fill_errors(stars: Mapping[str, Any], columns: tuple[str, ...]) -> np.ndarray:
     """Return errors (n, number of columns); missing ones are the median of the others, or 0 without any."""
-    return stars[list(columns)].fillna(stars[list(columns)].median()).fillna(0.0).to_numpy()
+    filled = []
+    for name in columns:
+        error = np.asarray(stars[name], float)
+        known = error[np.isfinite(error)]
+        filled.append(np.where(np.isnan(error), np.median(known) if len(known) else 0.0, error))
+    return np.column_stack(filled)
 
 
-def _offsets(stars: pd.DataFrame, view: View) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
+def _offsets(stars: Mapping[str, Any], view: View) -> tuple[tuple[float, float], np.ndarray, np.ndarray]:
     """Return the centre (ra, dec) [deg], and the positions `lon` and `lat` [rad] about it."""
-    ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
+    ra, dec = np.asarray(stars["ra"]), np.asarray(stars["dec"])
     centre = view.centre or sky_frames.median_centre(ra, dec)
     return centre, *sky_frames.offsets(ra, dec, centre)
 
 
-def _dispersion(stars: pd.DataFrame, view: View) -> float:
+def _dispersion(stars: Mapping[str, Any], view: View) -> float:
     _, lon, lat = _offsets(stars, view)
     return sky_frames.angular_dispersion(lon, lat)
 
 
-def _fit_geometry(stars: pd.DataFrame, view: View) -> Geometry:
+def _fit_geometry(stars: Mapping[str, Any], view: View) -> Geometry:
     """Return the geometry of a cluster of these stars."""
     centre, lon, lat = _offsets(stars, view)
-    measured = measured_parallaxes(stars, view)
-    num_positive = int((measured["parallax"] > 0).sum())
+    parallax, parallax_error = measured_parallaxes(stars, view)
+    num_positive = int((parallax > 0).sum())
     if view.distance_pc is None and num_positive < MIN_STARS:
         raise CatalogError(
             f"only {num_positive} stars have a parallax above zero with an error, or a distance, "
             f"of the {MIN_STARS} that the cluster's distance needs: state distance_pc"
         )
     parallaxes = astrometry.combine_parallaxes(
-        measured["parallax"].to_numpy(),
-        measured["parallax_error"].to_numpy(),
+        parallax,
+        parallax_error,
         sky_frames.angular_dispersion(lon, lat),
         *view.stated_parallax,
     )
-    rotation = sky_frames.axes_rotation(stars["ra"].to_numpy(), stars["dec"].to_numpy(), centre)
-    proper_motion = np.einsum("nij,nj->ni", rotation, stars[["pmra", "pmdec"]].to_numpy())
+    rotation = sky_frames.axes_rotation(np.asarray(stars["ra"]), np.asarray(stars["dec"]), centre)
+    listed_motion = np.column_stack([stars["pmra"], stars["pmdec"]])
+    proper_motion = np.einsum("nij,nj->ni", rotation, listed_motion)
     errors_ra_dec = fill_errors(stars, ("pmra_error", "pmdec_error"))
     proper_motion_error = np.sqrt(np.einsum("nij,nj->ni", rotation**2, errors_ra_dec**2))
     axes = sky_frames.local_axes(lon, lat)
@@ -258,7 +277,7 @@ def _fit_geometry(stars: pd.DataFrame, view: View) -> Geometry:
         return geometry
     motion = astrometry.fit_motion(
         geometry.moving,
-        stars["radial_velocity"].to_numpy()[has_motion],
+        np.asarray(stars["radial_velocity"])[has_motion],
         fill_errors(stars, ("radial_velocity_error",))[has_motion, 0],
         view.radial_velocity_kms,
     )

@@ -19,7 +19,7 @@ def median_centre(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
 
     It is robust: 10 % of outliers all around do not move it, and on one side by 0.13 standard deviations.
     """
-    stars = _vectors(ra, dec) @ _icrs_to_galactic().T
+    stars = unit_vectors(ra, dec) @ _icrs_to_galactic().T
     centre = np.median(stars, axis=0)
     # The median of offsets depends on the frame that they are measured in, which is therefore moved until its
     # origin is the median.
@@ -44,7 +44,7 @@ def _icrs_to_galactic() -> np.ndarray:
     return axes.cartesian.xyz.value
 
 
-def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Return unit vectors (n, 3) of ICRS positions [deg] in that frame."""
     return local_axes(np.radians(ra), np.radians(dec))[:, 0]
 
@@ -55,21 +55,21 @@ def _angles(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
-def _galactic_centre(centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def galactic_coordinates(centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return Galactic longitude and latitude (1,) [rad] of a centre [deg]."""
     ra, dec = np.array(centre)[:, None]
-    return _angles(_vectors(ra, dec) @ _icrs_to_galactic().T)
+    return _angles(unit_vectors(ra, dec) @ _icrs_to_galactic().T)
 
 
 def _icrs_to_offset(centre: tuple[float, float]) -> np.ndarray:
     """Return the rotation (3, 3) from ICRS to the offset frame of `centre` [deg]."""
-    (axes,) = local_axes(*_galactic_centre(centre))
+    (axes,) = local_axes(*galactic_coordinates(centre))
     return axes @ _icrs_to_galactic()
 
 
 def offsets(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return `lon` and `lat` [rad] of ICRS positions [deg] in the offset frame of `centre` [deg]."""
-    return _angles(_vectors(ra, dec) @ _icrs_to_offset(centre).T)
+    return _angles(unit_vectors(ra, dec) @ _icrs_to_offset(centre).T)
 
 
 def axes_rotation(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
@@ -108,12 +108,12 @@ def angular_dispersion(lon: np.ndarray, lat: np.ndarray) -> float:
 
 def galactic_tilt(centre: tuple[float, float]) -> np.ndarray:
     """Return the rotation (3, 3) from the offset frame to one with z towards the Galactic pole."""
-    _, (latitude,) = _galactic_centre(centre)
+    _, (latitude,) = galactic_coordinates(centre)
     cos, sin = np.cos(latitude), np.sin(latitude)
     return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
 
 def to_galactic(vector: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
     """Return the components (U, V, W) of a vector (3,) of the offset frame: to centre, rotation and pole."""
-    (axes,) = local_axes(*_galactic_centre(centre))
+    (axes,) = local_axes(*galactic_coordinates(centre))
     return vector @ axes

@@ -3,8 +3,8 @@
 import dataclasses
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 
+from starjax.catalogs import sky_frames
 from starjax.catalogs.stated.view import View
 
 # Of A_V [mag] from maps and fits of isochrones, within a kiloparsec.
@@ -68,8 +68,8 @@ def _with_error(value: float, error: float | None, source: str, origin: str, mor
 
 def describe_assumed(extinction: Extinction, centre: tuple[float, float], distance_pc: float) -> str:
     """Return a reason to flag a cluster whose extinction is unlikely to be what was assumed; else empty."""
-    latitude = abs(SkyCoord(*centre, unit="deg").galactic.b.deg)
-    is_dusty = distance_pc > _CLEAR_WITHIN_PC and latitude < _DUSTY_WITHIN_DEG
+    _, (latitude,) = np.degrees(sky_frames.galactic_coordinates(centre))
+    is_dusty = distance_pc > _CLEAR_WITHIN_PC and abs(latitude) < _DUSTY_WITHIN_DEG
     if extinction.source != ASSUMED or not is_dusty:
         return ""
     return (
