@@ -24,7 +24,7 @@ from starjax.inference.predictor import (
     PredictorError,
     describe_refused,
 )
-from starjax.io import directory_lock, files
+from starjax.io import files
 from starjax.predictions import prediction_parts, table_formats
 from starjax.predictions.prediction_parts import PartStore
 from starjax.predictions.prediction_summary import PredictionSummary
@@ -114,7 +114,7 @@ def predict_to_files(
     _check_kept(opened.files, out, NAMES)
     store = PartStore(out / prediction_parts.FOLDER)
     choice = request.figures or ("all" if opened.num_expected <= MAX_FIGURES else "none")
-    with directory_lock.locked(store.folder):
+    with store.locked():
         store.begin(_inputs(run, request, opened.files), overwrite=overwrite)
         groups = cluster_lists.numbered_groups(opened.clusters, skip=store.numbers())
         num_done = cluster_lists.PART_SIZE * len(store.numbers())
@@ -156,7 +156,7 @@ def write_prediction(
     if "catalog" in prediction.table:
         _check_kept(map(Path, prediction.table["catalog"].dropna().unique()), out, names)
     store = PartStore(out / prediction_parts.FOLDER)
-    with directory_lock.locked(store.folder):
+    with store.locked():
         store.remove()
         store.write(0, run, prediction, prediction.refused, DRAWS[figures], num_sample)
         return _finish(store, run, out, prediction.unmatched, overwrite=overwrite)[1]

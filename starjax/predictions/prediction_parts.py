@@ -1,5 +1,6 @@
 """A prediction on disk while it is made: its finished parts, from which an interrupted command resumes."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -36,6 +37,14 @@ class PartStore:
     """
 
     folder: Path
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder, and remove it at the end if it is empty."""
+        with directory_lock.locked(self.folder):
+            yield
+        with contextlib.suppress(OSError):  # it has parts, or is removed already
+            self.folder.rmdir()
 
     def begin(self, inputs: Mapping, *, overwrite: bool) -> None:
         """Keep the parts of the same inputs; remove those of others.

@@ -40,9 +40,13 @@ def table_writers(table: pd.DataFrame, target_keys: Sequence[str]) -> dict[str, 
 
 def stars_table(prediction: Prediction) -> pd.DataFrame:
     """Return the stars that a prediction is based on, of all clusters."""
-    return pd.concat(
+    stars = pd.concat(
         [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
     )
+    # Identities are numbers in some files, and text in others.
+    if "source_id" in stars and stars["source_id"].dtype == object:
+        stars["source_id"] = stars["source_id"].astype("string")
+    return stars
 
 
 def describe(values: Mapping[str, np.ndarray], target_keys: Sequence[str]) -> Table:
