@@ -22,6 +22,7 @@ PLAN = {
     "streaming": (),
     "epoch": (),
     "start_up": (),
+    "many_clusters": (),
 }
 
 

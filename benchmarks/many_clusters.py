@@ -1,13 +1,11 @@
 """Time `starjax predict` for a catalogue of thousands of clusters.
 
-    python -m benchmarks.many_clusters [--clusters=7000] [--stars=1300000]
+    python -m benchmarks.many_clusters --out=many_clusters.json
 
 The catalogue is synthetic, of the size of Hunt & Reffert's (2024, A&A 686, A42): each cluster repeats stars
 of the packaged example list, scattered by their errors, elsewhere on the sky.
 """
 
-import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks import report
 from starjax.catalogs import member_list
 
 # Of the numbers of stars, as the standard deviation of their logarithm.
@@ -54,32 +53,28 @@ def synthetic_list(num_cluster: int, num_star: int, seed: int = 0) -> pd.DataFra
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = report.parser(__doc__)
     options.add_argument("--clusters", type=int, default=7000)
     options.add_argument("--stars", type=int, default=1_300_000)
-    options.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        catalogue = Path(folder) / "many.csv"
+        catalogue, out = Path(folder) / "many.csv", Path(folder) / "prediction"
         stars = synthetic_list(arguments.clusters, arguments.stars)
         stars.to_csv(catalogue, index=False)
-        command = [sys.executable, "-m", "starjax", "predict", str(catalogue), f"--out={folder}/prediction"]
+        command = [sys.executable, "-m", "starjax", "predict", str(catalogue), f"--out={out}"]
         start = time.perf_counter()
-        subprocess.run([*command, "--figures=none", "--notes=short"], check=True)
+        subprocess.run([*command, "--figures=none", "--notes=short"], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
-        predicted = len(pd.read_parquet(f"{folder}/prediction/prediction.parquet", columns=["cluster"]))
-    found = {
-        "clusters": predicted,
+        num_predicted = len(pd.read_parquet(out / "prediction.parquet", columns=["cluster"]))
+    row = {
+        "clusters": num_predicted,
         "stars": len(stars),
         "seconds": seconds,
-        "clusters_per_second": predicted / seconds,
+        "clusters_per_second": num_predicted / seconds,
+        # Of the largest of the processes.
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
     }
-    print(json.dumps(found, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2))
+    report.show("starjax predict, a catalogue of many clusters", [row], arguments.out)
 
 
 if __name__ == "__main__":
