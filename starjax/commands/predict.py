@@ -22,13 +22,28 @@ def parser() -> cli.Parser:
     options = cli.Parser(
         "predict",
         "Predict age and mass of clusters. What is not given is estimated from the stars.",
-        usage="[--catalog=]FILE [--run=NAME] [option ...]",
+        usage="[--catalog=]FILE ... [--run=NAME] [option ...]",
         epilog="Columns, named as in Gaia or VizieR: ra dec parallax pmra pmdec radial_velocity "
-        "phot_g_mean_mag bp_rp log_L_L_sol cluster, and errors such as pmra_error.",
+        "phot_g_mean_mag bp_rp membership_probability cluster, and errors such as pmra_error.",
     )
     add = options.add_argument
+    add(
+        "--run",
+        metavar="NAME",
+        type=cli.path,
+        help=f"packaged model, or directory of a run [{DEFAULT_MODEL}]",
+    )
+    add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
+    _add_stars(options.add_argument_group("stars"))
+    _add_clusters(options.add_argument_group("clusters, where something is known of them"))
+    _add_output(options.add_argument_group("output"))
+    return options
+
+
+def _add_stars(group) -> None:
+    """Add the options on the catalogue."""
     # The same argument with and without the name of the option; the help shows it once.
-    catalog = options.add_mutually_exclusive_group()
+    catalog = group.add_mutually_exclusive_group()
     catalog.add_argument(
         "catalog",
         metavar="FILE",
@@ -42,61 +57,55 @@ def parser() -> cli.Parser:
         metavar="FILE",
         type=cli.path,
         nargs="+",
-        help="table of stars, several files or a folder; or 'example'",
+        help="tables, or a folder of them; or 'example'",
     )
-    add(
-        "--run",
-        metavar="NAME",
-        type=cli.path,
-        help=f"packaged model, or directory of a run [{DEFAULT_MODEL}]",
-    )
-    add("--out", metavar="DIR", type=cli.path, default="prediction", help="folder to write to [%(default)s]")
-    add("--overwrite", action="store_true", help="replace an earlier prediction there")
+    add = group.add_argument
     add("--columns", metavar="NAMES", default="", help="names in the catalogue: ra=alpha,dec=delta")
-    add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
-    add("--distance_pc", metavar="D", type=float, help="distance of the cluster")
-    add("--distance_error_pc", metavar="E", type=float, help="error of that distance [0]")
-    add("--radial_velocity_kms", metavar="V", type=float, help="radial velocity of the cluster")
-    add(
-        "--parallax_zero_point_mas",
-        metavar="P",
-        type=_zero_point,
-        default=0.0,
-        help="subtracted from all parallaxes [0]; or lindegren2021: by star",
-    )
-    add(
-        "--extinction_v_mag",
-        metavar="A",
-        type=float,
-        help="extinction A_V of the cluster [0, and said so]",
-    )
-    add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction [0.1]")
-    add(
-        "--extinction_map",
-        metavar="NAME",
-        help="A_V where none is given: bayestar2019, edenhofer2023 or sfd",
-    )
-    add("--metallicity", metavar="M", type=float, help="[Fe/H]; models do not see it")
-    add("--clusters", metavar="FILE", type=cli.path, help="table of what is known of each of many clusters")
     add(
         "--min_probability",
         metavar="P",
         type=float,
         default=0.5,
-        help="leave out stars of smaller membership probability [%(default)s]",
+        help="of membership; stars below are left out [%(default)s]",
     )
     add("--keep_outliers", action="store_true", help="keep stars with deviating motions or distances")
-    add("--num_draws", metavar="N", type=int, help="samples per cluster with many stars [16]")
+    add(
+        "--parallax_zero_point_mas",
+        metavar="P",
+        type=_zero_point,
+        default=0.0,
+        help="of all parallaxes [0]; lindegren2021: of each",
+    )
+
+
+def _add_clusters(group) -> None:
+    """Add the options on what is known of clusters."""
+    add = group.add_argument
+    add("--clusters", metavar="FILE", type=cli.path, help="table with a row per cluster, of what follows")
+    add("--centre", metavar="RA,DEC", help="centre of the cluster, in degrees")
+    add("--distance_pc", metavar="D", type=float, help="distance")
+    add("--distance_error_pc", metavar="E", type=float, help="error of that distance [0]")
+    add("--radial_velocity_kms", metavar="V", type=float, help="radial velocity")
+    add("--extinction_v_mag", metavar="A", type=float, help="extinction A_V [0, and flagged in the disc]")
+    add("--extinction_v_error_mag", metavar="E", type=float, help="error of the extinction [0.1]")
+    add("--extinction_map", metavar="NAME", help="gives A_V: bayestar2019, edenhofer2023 or sfd")
+    add("--metallicity", metavar="M", type=float, help="[Fe/H]; models do not see it")
+
+
+def _add_output(group) -> None:
+    """Add the options on what is written and printed."""
+    add = group.add_argument
+    add("--out", metavar="DIR", type=cli.path, default="prediction", help="folder to write to [%(default)s]")
+    add("--overwrite", action="store_true", help="replace an earlier prediction there")
     add(
         "--num_samples",
         metavar="N",
         type=int,
         default=1000,
-        help="samples of each posterior to write, or 0 [%(default)s]",
+        help="samples of each posterior, or 0 [%(default)s]",
     )
-    add("--figures", choices=FIGURES, metavar="WHICH", help="%(choices)s of the clusters [all of up to 100]")
-    add("--notes", choices=NOTES, metavar="KIND", help="%(choices)s, printed [full for up to 10 clusters]")
-    return options
+    add("--figures", metavar="WHICH", choices=FIGURES, help="%(choices)s [all, of up to 100 clusters]")
+    add("--notes", metavar="KIND", choices=NOTES, help="%(choices)s [full, of up to 10 clusters]")
 
 
 def main(arguments: argparse.Namespace) -> None:
