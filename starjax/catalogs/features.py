@@ -134,11 +134,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         table=members.reset_index(drop=True),
         dropped=dropped,
         left_out=dropped_stars.locate(
-            member_list.data_frame(table),
-            dropped,
-            geometry.centre,
-            geometry.distance_pc,
-            view.extinction_v_mag,
+            member_list.data_frame(table), dropped, geometry, view.extinction_v_mag
         ),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,

@@ -54,6 +54,8 @@ def offsets(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tup
 
 def axes_rotation(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
     """Return the rotation from components along ra and dec to those along `lon` and `lat`: (n, 2, 2)."""
+    if not len(ra):  # astropy raises
+        return np.empty((0, 2, 2))
     frame = _offset_frame(SkyCoord(*centre, unit="deg"))
     one, zero = np.ones(len(ra)) * u.mas / u.yr, np.zeros(len(ra)) * u.mas / u.yr
     columns = []
