@@ -84,7 +84,7 @@ def write_prediction(
         (out / name).unlink(missing_ok=True)
     for number, (cluster, members) in enumerate(prediction.members.items()):
         is_flagged = bool(prediction.table["is_flagged"].iloc[number])
-        figure = cluster_figure.draw_cluster(run, members, prediction.posterior, cluster, number, is_flagged)
+        figure = cluster_figure.draw_cluster(run, members, prediction.posterior, cluster, is_flagged)
         style.save_figure(figure, out / figure_names[number])
         paths.append(out / figure_names[number])
     return paths

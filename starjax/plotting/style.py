@@ -8,6 +8,7 @@ import contextlib
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -15,6 +16,8 @@ from starjax.io import files
 
 # Distinguishable in greyscale as well.
 DARK, WARM = "#0b3c6f", "#f0a830"
+# Tints of DARK for regions and intervals of a posterior, the narrowest first.
+REGIONS = ("#7fa3c7", "#c6d6e8")
 
 
 def default_settings() -> contextlib.ContextDecorator:
@@ -25,6 +28,27 @@ def default_settings() -> contextlib.ContextDecorator:
 def signed(value: float, digits: int) -> str:
     """Return a number with the minus sign of axes (U+2212)."""
     return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def set_text_sizes(figure: Figure, labels: float, ticks: float) -> None:
+    """Set the sizes of the labels of axes, and of their ticks [points]."""
+    for axes in figure.axes:
+        axes.tick_params(labelsize=ticks)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_size(labels)
+
+
+def plain_number(value: float) -> str:
+    """Return a number without decimals that say nothing."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
+
+
+def plain_text(text: str, length: int, weight: str = "normal") -> str:
+    """Return a text on one line, cut at a length, with a white square for each character without a glyph."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties(weight=weight)))
+    line = " ".join(text.split())
+    line = line if len(line) <= length else f"{line[: length - 1]}…"
+    return "".join(character if font.get_char_index(ord(character)) else "□" for character in line)
 
 
 def plain_numbers(axis, low: float, high: float) -> None:
