@@ -4,17 +4,24 @@ Every function takes a data frame of stars with the columns of `member_list.colu
 stars that stay and a record of the others.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import enum
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from starjax.catalogs import column_values, sky_frames
+from starjax.catalogs import astrometry, column_values, sky_frames
 from starjax.gaia import photometry
+from starjax.quantities import KMS_PER_PC_MAS_YR
+
+if TYPE_CHECKING:
+    from starjax.catalogs.membership import Geometry
 
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.
@@ -157,29 +164,39 @@ def count(dropped: Iterable[Dropped], reasons: Sequence[Reason]) -> int:
 
 
 def locate(
-    stars: pd.DataFrame,
-    dropped: Iterable[Dropped],
-    centre: tuple[float, float],
-    distance_pc: float,
-    extinction_v_mag: float,
+    stars: pd.DataFrame, dropped: Iterable[Dropped], geometry: Geometry, extinction_v_mag: float
 ) -> pd.DataFrame:
-    """Return the stars that are left out and have a position, each once, at the distance of the cluster.
+    """Return the stars that are left out and have a position, each once.
 
     Args:
       stars: all of the catalogue.
       dropped: those that are left out.
-      centre: of the cluster (ra, dec) [deg].
-      distance_pc, extinction_v_mag: of the cluster.
+      geometry: of the cluster.
+      extinction_v_mag: of the cluster.
 
     Returns:
-      `row`; offsets from the centre, `lon_deg` and `lat_deg`; `phot_g_mean_mag` and `bp_rp` as listed;
-      `abs_mag_g` and `bp_rp_0`. NaN where a value is not known.
+      `row`; offsets from the centre, `lon_deg` and `lat_deg`; `pm_lon_coslat_mas_yr` and `pm_lat_mas_yr`
+      relative to the cluster; `phot_g_mean_mag` and `bp_rp` as listed; `abs_mag_g` and `bp_rp_0` at the
+      distance of the cluster. NaN where a value is not known.
     """
     rows = [row for one in dropped if one.reason not in _REPEATED for row in one.rows]
     found = stars[stars["row"].isin(rows) & stars[["ra", "dec"]].notna().all(axis=1)]
-    lon, lat = sky_frames.offsets(found["ra"].to_numpy(), found["dec"].to_numpy(), centre)
+    ra, dec = found["ra"].to_numpy(), found["dec"].to_numpy()
+    lon, lat = sky_frames.offsets(ra, dec, geometry.centre)
     magnitude, colour = found["phot_g_mean_mag"].to_numpy(), found["bp_rp"].to_numpy()
-    derived = photometry.colour_magnitude(magnitude, colour, distance_pc, 0.0, extinction_v_mag, 0.0)
+    derived = photometry.colour_magnitude(magnitude, colour, geometry.distance_pc, 0.0, extinction_v_mag, 0.0)
+    rotation = sky_frames.axes_rotation(ra, dec, geometry.centre)
+    proper_motion = np.einsum("nij,nj->ni", rotation, found[["pmra", "pmdec"]].to_numpy())
+    # As of members: in a near cluster the motion depends on the distance of the star.
+    parallax = astrometry.combine_parallaxes(
+        found["parallax"].to_numpy(),
+        found["parallax_error"].to_numpy(),
+        geometry.parallaxes.spread / geometry.parallaxes.cluster,
+        geometry.parallaxes.cluster,
+    ).star
+    velocity = sky_frames.local_axes(lon, lat)[:, 1:] @ geometry.mean_velocity
+    residual = proper_motion - velocity * parallax[:, None] / (1000 * KMS_PER_PC_MAS_YR)
     columns = {"lon_deg": np.degrees(lon), "lat_deg": np.degrees(lat)}
+    columns |= {"pm_lon_coslat_mas_yr": residual[:, 0], "pm_lat_mas_yr": residual[:, 1]}
     columns |= {name: derived[name] for name in ("abs_mag_g", "bp_rp_0")}
     return found[["row", "phot_g_mean_mag", "bp_rp"]].assign(**columns).reset_index(drop=True)

@@ -136,9 +136,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         feature=members[list(keys)].to_numpy(np.float64),
         table=members.reset_index(drop=True),
         dropped=dropped,
-        left_out=dropped_stars.locate(
-            listed, dropped, geometry.centre, geometry.distance_pc, extinction.v_mag
-        ),
+        left_out=dropped_stars.locate(listed, dropped, geometry, extinction.v_mag),
         centre=geometry.centre,
         distance_pc=geometry.distance_pc,
         distance_error_pc=geometry.distance_error_pc,

@@ -8,17 +8,16 @@ import contextlib
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from starjax import quantities
-from starjax.evaluation.calibration import PERCENTILES
 from starjax.io import files
 
 # Distinguishable in greyscale as well.
 DARK, WARM = "#0b3c6f", "#f0a830"
-# The axis of a target is logarithmic if the widest interval spans this factor.
-_LOGARITHMIC_FROM = 3.0
+# Tints of DARK for regions and intervals of a posterior, the narrowest first.
+REGIONS = ("#7fa3c7", "#c6d6e8")
 
 
 def default_settings() -> contextlib.ContextDecorator:
@@ -31,12 +30,33 @@ def signed(value: float, digits: int) -> str:
     return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def set_text_sizes(figure: Figure, labels: float, ticks: float) -> None:
+    """Set the sizes of the labels of axes, and of their ticks [points]."""
+    for axes in figure.axes:
+        axes.tick_params(labelsize=ticks)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_fontsize(labels)
+
+
+def plain_number(value: float) -> str:
+    """Return a number without decimals that say nothing."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
+
+
+def plain_text(text: str, length: int, weight: str = "normal") -> str:
+    """Return a text on one line, cut at a length, with a white square for each character without a glyph."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties(weight=weight)))
+    line = " ".join(text.split())
+    line = line if len(line) <= length else f"{line[: length - 1]}…"
+    return "".join(character if font.get_char_index(ord(character)) else "□" for character in line)
+
+
 def plain_numbers(axis, low: float, high: float) -> None:
     """Label a logarithmic axis from `low` to `high` with plain numbers, without powers of ten.
 
-    A factor of three has about as many ticks as a linear axis, since a few per decade may leave none.
+    A factor of five has about as many ticks as a linear axis, since a few per decade may leave none.
     """
-    if high < 3 * low:
+    if high < 5 * low:
         axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     else:
         many = {10: (1, 2, 3, 5), 50: (1, 2, 5), 1000: (1, 3)}
@@ -44,25 +64,6 @@ def plain_numbers(axis, low: float, high: float) -> None:
         axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
-
-
-def is_logarithmic(key: str, row) -> bool:
-    """Return True if the axis of a target is logarithmic, for a row of the posterior table."""
-    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[-1])
-    return quantities.get(key).is_logarithmic or (lowest(row) > 0 and high > _LOGARITHMIC_FROM * low)
-
-
-def lowest(row) -> float:
-    """Return where a logarithmic axis begins, for a row of the posterior table; 0 if it cannot."""
-    # Bounds that would be negative are zero.
-    widest, narrowest = (row[f"{low}_physical"] for low, _ in PERCENTILES[::-1])
-    return widest / 2 if widest > 0 else narrowest / 10
-
-
-def interval_text(key: str, row) -> str:
-    """Return the median and the narrowest interval of a target, for a row of the posterior table."""
-    low, high = (row[f"{bound}_physical"] for bound in PERCENTILES[0])
-    return f"{row['prediction_physical']:,.0f} ({low:,.0f} to {high:,.0f}) {quantities.unit(key)}"
 
 
 @default_settings()

@@ -103,7 +103,7 @@ class PartStore:
                 if is_drawn(row):
                     members, posterior = prediction.members[row["cluster"]], prediction.posterior
                     figure = cluster_figure.draw_cluster(
-                        run, members, posterior, row["cluster"], index, row["is_flagged"]
+                        run, members, posterior, row["cluster"], row["is_flagged"]
                     )
                     style.save_figure(figure, temporary / _FIGURES / f"{index}.png")
         files.write_json(temporary / _REPORT, report)

@@ -42,6 +42,17 @@ def test_stars_that_are_left_out_are_where_they_are_listed(cluster, view):
     assert not len(derive_features(cluster.table, PROJECTED, view).left_out)
 
 
+def test_the_motion_of_a_star_that_is_left_out_is_relative_to_the_cluster(cluster, view):
+    whole = derive_features(cluster.table, PROJECTED, view).table
+    cluster.table["pmra"][3] += 300
+    members = derive_features(cluster.table, PROJECTED, dataclasses.replace(view, clip=True))
+    # The velocities of the others are those of the cluster, so that it does not change.
+    keys = ["pm_lon_coslat_mas_yr", "pm_lat_mas_yr"]
+    change = members.left_out.loc[0, keys].to_numpy(float) - whole.loc[3, keys].to_numpy(float)
+    assert list(members.left_out["row"]) == [4]
+    assert np.hypot(*change) == pytest.approx(300, abs=0.5)
+
+
 def test_binaries_are_left_out_if_radial_velocities_are_features(cluster, view):
     cluster.table["radial_velocity"][7] += 30
     view = dataclasses.replace(view, clip=True)

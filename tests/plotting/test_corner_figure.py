@@ -55,8 +55,8 @@ def test_regions_and_shades_are_those_of_the_posterior():
             along = shade.get_paths()[0].vertices[:, 0]
             assert (along.min(), along.max()) == pytest.approx([row[f"{end}_physical"] for end in ends])
     assert panels[2, 0].get_xlabel() == "age [Myr]"
-    assert panels[2, 0].get_ylabel() == "total mass [Msun], logarithmic"
-    assert panels[2, 2].get_title() == "500 (301 to 699) Msun"
+    assert panels[2, 0].get_ylabel() == "total mass [Msun]"
+    assert panels[2, 2].get_title("right") == "500 (301 to 699) Msun"
 
 
 def test_one_target_has_a_figure_and_an_unknown_cluster_an_error():

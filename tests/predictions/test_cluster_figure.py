@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from matplotlib.quiver import Quiver
 
 from starjax.catalogs import member_list
+from starjax.catalogs.stated.view import View
 from starjax.inference.predictor import load_predictor
-from starjax.predictions import cluster_figure
+from starjax.predictions import cluster_figure, star_panels
 
-TARGETS = ("time", "total_mass_within_2x_r_tidal")
+SKY, COLOURS, MOTIONS = "sky", "colours and magnitudes", "proper motions"
+TRAINING = "among training clusters, 68 %"
 
 
 @pytest.fixture(scope="module")
@@ -23,87 +24,96 @@ def stars(member_list_file):
     return member_list.read_member_list(member_list_file)
 
 
-def draw(run, stars, found=None):
-    """Return the prediction and the axes of the figure by their titles, those of targets by their keys."""
-    found = found or run.predict(stars)
-    [name] = found.members
-    figure = cluster_figure.draw_cluster(run, found.members[name], found.posterior, name, 0, False)
-    return found, dict(zip([*(a.get_title() for a in figure.axes[:-2]), *TARGETS], figure.axes, strict=True))
+def draw(run, found, **changes):
+    """Return the axes of the figure by the beginnings of their titles."""
+    [(name, members)] = found.members.items()
+    members = dataclasses.replace(members, **changes)
+    figure = cluster_figure.draw_cluster(run, members, found.posterior, name, False)
+    titled = [(axes.get_title("left") or axes.get_title("right"), axes) for axes in figure.axes]
+    return {title.partition(":")[0].partition(" (")[0]: axes for title, axes in titled if title}
 
 
-def with_bounds(found, key, **bounds):
-    """Return a prediction with other bounds of the intervals of a target, in physical units."""
-    table = found.posterior.table.copy()
-    for name, value in bounds.items():
-        table.loc[table["target_key"] == key, f"{name.replace('_', '.')}_physical"] = value
-    return dataclasses.replace(found, posterior=dataclasses.replace(found.posterior, table=table))
+def beyond(axes):
+    """Return how many stars a panel says to be beyond it."""
+    return int((axes.get_title("right") or "0").split()[0])
 
 
 def test_it_shades_the_intervals_of_the_table(run, stars):
-    found, panels = draw(run, stars)
-    row = found.table.iloc[0]
-    for key in TARGETS:
-        low, high = panels[key].get_xlim()
-        shades = zip(panels[key].collections[:2], (("p2.5", "p97.5"), ("p16", "p84")), strict=True)
+    found = run.predict(stars)
+    panels, row = draw(run, found), found.table.iloc[0]
+    for key, title in (("time", "age"), ("total_mass_within_2x_r_tidal", "mass")):
+        shades = zip(panels[title].collections[:2], (("p2.5", "p97.5"), ("p16", "p84")), strict=True)
+        limits = panels[title].get_xlim()
         for shade, ends in shades:
             along = shade.get_paths()[0].vertices[:, 0]
-            bounds = row[f"{key}_{ends[0]}"], row[f"{key}_{ends[1]}"]
-            # To a point of the curve.
-            assert (max(along.min(), 0), along.max()) == pytest.approx(bounds, abs=0.03 * (high - low))
-        assert f"{row[key]:,.0f}" in panels[key].get_title()
+            bounds = np.clip([row[f"{key}_{ends[0]}"], row[f"{key}_{ends[1]}"]], *limits)
+            assert (along.min(), along.max()) == pytest.approx(bounds)
+        assert f"{row[key]:,.0f} (" in panels[title].get_title("left") + panels[title].get_title("right")
 
 
-@pytest.mark.parametrize(
-    ("bounds", "scale"),
-    [
-        ({"p2_5": 50, "p97_5": 149}, "linear"),
-        ({"p2_5": 50, "p97_5": 151}, "log"),
-        ({"p2_5": 0, "p16": 20}, "log"),
-        ({"p2_5": 0, "p16": 0}, "linear"),
-    ],
-)
-def test_ages_that_span_a_factor_of_three_are_on_a_logarithmic_axis(run, stars, bounds, scale):
-    found = with_bounds(run.predict(stars), "time", **bounds)
-    _, panels = draw(run, stars, found)
-    assert panels["time"].get_xscale() == scale
-    assert panels["among training clusters, 68 %"].get_xscale() == scale
-    assert panels[TARGETS[1]].get_xscale() == "log"
-    x, density = panels["time"].lines[0].get_data()
-    area = np.trapezoid(density, np.log(x) if scale == "log" else x)
-    # On a logarithmic axis without the lowest ages, and those below zero, which the model allows.
-    assert 0.7 < area <= 1.01 if scale == "log" else area == pytest.approx(1, abs=0.01)
+def test_ages_have_the_same_scale_in_all_figures_of_a_run(run, stars):
+    scales = []
+    for distance in (150, 400):
+        panels = draw(run, run.predict(stars, View(distance_pc=distance)))
+        scales.append(
+            (panels[TRAINING].get_xscale(), panels[TRAINING].get_xlim(), panels["age"].get_xscale())
+        )
+    assert scales[0] == scales[1]
+    assert scales[0][0] == scales[0][2]
 
 
-def test_arrows_of_single_stars_do_not_set_the_scale(run, stars):
+def test_a_single_star_does_not_set_the_scales(run, stars):
     found = run.predict(stars)
-    [(name, members)] = found.members.items()
-    _, before = draw(run, stars, found)
-    fast = members.table.copy()
-    fast.loc[0, "pm_lon_coslat_mas_yr"] = 1000.0
-    found.members[name] = dataclasses.replace(members, table=fast)
-    _, after = draw(run, stars, found)
-    arrows = [
-        next(one for one in panels["sky"].collections if isinstance(one, Quiver))
-        for panels in (before, after)
-    ]
-    assert arrows[1].scale == pytest.approx(arrows[0].scale, rel=0.02)
-    longest = [np.hypot(one.U, one.V).max() / one.scale for one in arrows]
-    width = np.abs(np.subtract(*after["sky"].get_xlim()))
-    assert longest[1] == pytest.approx(3 * 0.05 * width, rel=0.1)
+    before, [members] = draw(run, found), found.members.values()
+    far = members.table.copy()
+    far.loc[0, ["pm_lon_coslat_mas_yr", "lat_deg"]] = 1000.0, 80.0
+    after = draw(run, found, table=far)
+    for title in (SKY, MOTIONS):
+        for limits in ("get_xlim", "get_ylim"):
+            old, new = getattr(before[title], limits)(), getattr(after[title], limits)()
+            np.testing.assert_allclose(old, new, atol=0.1 * np.ptp(old))
+        assert beyond(after[title]) - beyond(before[title]) in (0, 1)
+        assert beyond(after[title]) > 0
 
 
 def test_stars_that_are_left_out_are_marked(run, stars):
     stars["pmra"][10] += 500
-    found, panels = draw(run, stars)
+    found = run.predict(stars)
     [members] = found.members.values()
     # Three lack a proper motion, and one has another.
     assert list(members.left_out["row"]) == [11, 28, 103, 324]
-    sky = panels["sky"].get_legend_handles_labels()[1]
-    assert "left out: 4" in sky
-    marks = panels["colour-magnitude diagram"].lines[1]
-    np.testing.assert_array_equal(marks.get_ydata(), members.left_out["phot_g_mean_mag"])
+    panels = draw(run, found)
+    marks = np.concatenate([one.get_ydata() for one in panels[COLOURS].lines if one.get_marker() == "x"])
+    np.testing.assert_array_equal(np.sort(marks), np.sort(members.left_out["phot_g_mean_mag"]))
+    assert beyond(panels[MOTIONS]) == 1
 
 
 def test_without_colours_there_is_no_such_diagram(run, stars):
+    assert {SKY, COLOURS, MOTIONS, TRAINING} <= set(draw(run, run.predict(stars)))
     stars["bp_rp"] = np.nan
-    assert set(draw(run, stars)[1]) == {"sky", "among training clusters, 68 %", *TARGETS}
+    assert COLOURS not in draw(run, run.predict(stars))
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "expected"),
+    [
+        (np.linspace(0, 1, 101), [], (-0.05, 1.05)),
+        # One far star of a hundred, and one left out, do not count; near ones do.
+        ([*np.linspace(0, 1, 101), 1e6], [-50.0], (-0.05, 1.05)),
+        ([*np.linspace(0, 1, 101), 1.5], [-0.5, np.nan], (-0.6, 1.6)),
+        # All at one place.
+        (np.full(10, 3.0), [], (2.75, 3.25)),
+    ],
+)
+def test_limits_show_the_members_and_what_is_near(members, others, expected):
+    limits = star_panels.robust_limits(np.asarray(members), np.asarray(others), least=0.5)
+    assert limits == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1}{$", "x" * 300, "Köhler\n星", ""])
+def test_any_name_is_a_title(run, stars, name):
+    found = run.predict(stars)
+    [members] = found.members.values()
+    table = found.posterior.table.assign(cluster=name)
+    posterior = dataclasses.replace(found.posterior, table=table, clusters=(name,))
+    cluster_figure.draw_cluster(run, members, posterior, name, True).canvas.draw()
