@@ -124,6 +124,8 @@ def main(arguments: argparse.Namespace) -> None:
         and arguments.clusters is None
     ):
         raise PredictError("--distance_error_pc is that of a distance: state --distance_pc, too")
+    if arguments.extinction_map is not None and arguments.extinction_v_mag is not None:
+        raise PredictError("--extinction_map and --extinction_v_mag both give the extinction: name one")
     extinction_map = None if arguments.extinction_map is None else load_map(arguments.extinction_map)
     view = View(
         centre=_centre(arguments.centre),
@@ -147,7 +149,7 @@ def main(arguments: argparse.Namespace) -> None:
         num_draws=NUM_DRAWS if arguments.num_draws is None else arguments.num_draws,
         columns=_columns(arguments.columns),
         views={} if arguments.clusters is None else _views(arguments.clusters, view),
-        num_sample=arguments.num_samples,
+        num_samples=arguments.num_samples,
         figures=arguments.figures,
     )
     # Checked first, so that nobody waits for a prediction that cannot be written.

@@ -2,12 +2,14 @@
 
 import dataclasses
 import glob
+import hashlib
 import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import joblib
+import numpy as np
 import pandas as pd
 from astropy.table import Table
 
@@ -17,6 +19,7 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.features import ClusterMembers, derive_features
 from starjax.catalogs.stated import cluster_names
 from starjax.catalogs.stated.view import View
+from starjax.io import files as io_files
 from starjax.io import tables
 from starjax.runtime import paths
 
@@ -47,11 +50,13 @@ class OpenCatalog:
 
     Attributes:
       files: its files; none of a table in memory.
+      version: identifies its content, as JSON.
       num_expected: the number of its clusters; of several files, each of which has one or more, of files.
       clusters: its clusters, in order.
     """
 
     files: tuple[Path, ...]
+    version: str | list
     num_expected: int
     clusters: Iterator[ClusterList]
 
@@ -64,13 +69,13 @@ class Part:
       members: the stars of each cluster.
       refused: by cluster, the reason why it has no features.
       sources: the catalogue of each cluster of `members`: path and digest, None for a table in memory.
-      notes: which columns of the catalogues were used, in sentences.
+      notes: by cluster, which columns of its catalogue were used, in sentences.
     """
 
     members: dict[str, ClusterMembers]
     refused: dict[str, str]
     sources: dict[str, tuple[str, str] | None]
-    notes: tuple[str, ...]
+    notes: dict[str, tuple[str, ...]]
 
 
 def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -85,14 +90,19 @@ def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
     named = paths.expand(catalog) if isinstance(catalog, str) else str(catalog)
     path = member_list.find_member_list(named)
     if path.is_dir():
-        found = [one for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
+        found = [one for one in sorted(path.iterdir()) if one.is_file() and _may_be_list(one)]
     elif glob.has_magic(named) and not path.exists():
-        found = [one for one in map(Path, sorted(glob.glob(named))) if one.is_file()]
+        found = [one for one in map(Path, sorted(glob.glob(named))) if one.is_file() and _may_be_list(one)]
     else:
         return [path]
     if not found:
         raise CatalogError(f"{named}: there are no files")
     return found
+
+
+def _may_be_list(path: Path) -> bool:
+    """Return whether a file of a folder may be a catalogue: no hidden file, and no description."""
+    return not path.name.startswith(".") and path.name not in tables.READMES
 
 
 def open_catalog(catalog: Catalog, columns: Mapping[str, str]) -> "OpenCatalog":
@@ -111,12 +121,23 @@ def open_catalog(catalog: Catalog, columns: Mapping[str, str]) -> "OpenCatalog":
     files = find_files(catalog)
     if len(files) == 1:
         return _opened(files, member_list.read_member_list(files[0], columns))
-    return OpenCatalog(tuple(files), len(files), _read_files(files, columns))
+    version = [[str(path), *io_files.file_version(path)] for path in files]
+    return OpenCatalog(tuple(files), version, len(files), _read_files(files, columns))
 
 
 def _opened(files: Sequence[Path], stars: Table) -> "OpenCatalog":
     clusters = member_list.split_clusters(stars)
-    return OpenCatalog(tuple(files), len(clusters), itertools.starmap(ClusterList, clusters.items()))
+    each = itertools.starmap(ClusterList, clusters.items())
+    return OpenCatalog(tuple(files), _digest(stars), len(clusters), each)
+
+
+def _digest(stars: Table) -> str:
+    """Return a digest of a catalogue in memory."""
+    digest = hashlib.sha256(repr(stars.meta).encode())
+    for name in stars.colnames:
+        digest.update(f"{name} {stars[name].dtype}".encode())
+        digest.update(np.ascontiguousarray(stars[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _read_files(files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[ClusterList]:
@@ -126,7 +147,9 @@ def _read_files(files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[C
         try:
             clusters = member_list.split_clusters(member_list.read_member_list(path, columns))
         except CatalogError as error:
-            yield ClusterList(tables.stem(path), error)
+            name = tables.stem(path)
+            yield ClusterList(str(path) if name in seen else name, error)
+            seen.add(name)
             continue
         for name, stars in clusters.items():
             if name in seen:
@@ -189,7 +212,7 @@ def joined(parts: Sequence[Part]) -> Part:
         {name: one for part in parts for name, one in part.members.items()},
         {name: one for part in parts for name, one in part.refused.items()},
         {name: one for part in parts for name, one in part.sources.items()},
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        {name: one for part in parts for name, one in part.notes.items()},
     )
 
 
@@ -197,8 +220,7 @@ def _derive(
     number: int, group: Sequence[ClusterList], keys: tuple[str, ...], views: Sequence[View]
 ) -> tuple[int, Part]:
     """Return the features of a group of clusters."""
-    members, refused, sources = {}, {}, {}
-    notes: dict[str, None] = {}
+    members, refused, sources, notes = {}, {}, {}, {}
     for cluster, view in zip(group, views, strict=True):
         try:
             if isinstance(cluster.stars, CatalogError):
@@ -209,5 +231,5 @@ def _derive(
             continue
         meta = cluster.stars.meta
         sources[cluster.name] = (meta["file"], meta["sha256"]) if "sha256" in meta else None
-        notes |= dict.fromkeys(feature_notes.describe_columns(cluster.stars))
-    return number, Part(members, refused, sources, tuple(notes))
+        notes[cluster.name] = feature_notes.describe_columns(cluster.stars)
+    return number, Part(members, refused, sources, notes)

@@ -158,8 +158,12 @@ class Predictor:
         if any(part.sources.values()):
             table["catalog"], table["catalog_sha256"] = zip(*part.sources.values(), strict=True)
         table = table.assign(**self.provenance)
-        table["notes"] = [" ".join([*part.notes, one]) for one in table["notes"]]
-        notes = (*part.notes, *cluster_names.describe_matches(matches, described))
+        table["notes"] = [
+            " ".join([*part.notes[name], one])
+            for name, one in zip(table["cluster"], table["notes"], strict=True)
+        ]
+        of_catalogs = dict.fromkeys(note for own in part.notes.values() for note in own)
+        notes = (*of_catalogs, *cluster_names.describe_matches(matches, described))
         return Prediction(table, members, posterior, part.refused, unmatched, notes)
 
     @functools.cached_property

@@ -78,7 +78,7 @@ def _acquire(directory: Path):
     except filelock.Timeout as error:
         raise LockError(
             f"{directory} is in use by {_owner(directory) or 'another process'}: wait until it ends, or name "
-            "another directory (config.name, config.out)"
+            "another directory"
         ) from error
     except OSError as error:
         if error.errno not in _UNSUPPORTED:

@@ -50,7 +50,9 @@ _MEMBERS = re.compile(r"member|star", re.IGNORECASE)
 _SEXAGESIMAL = ("RAh", "RAm", "RAs", "DE-", "DEd", "DEm", "DEs")
 _RIGHT_ASCENSION = re.compile(r"_?ra(_?deg|j2000|[._]?icrs)?", re.IGNORECASE)
 # What the CDS puts beside its tables.
-_READMES = ("ReadMe", "ReadMe.txt", "README", "readme.txt")
+# Names of the descriptions of a folder of CDS tables, and the size of the largest that is read.
+READMES = ("ReadMe", "ReadMe.txt", "README", "readme.txt")
+_MAX_README = 2**22
 # Ends of names that are no part of the name of a list.
 _COMPRESSED = (".gz", ".bz2", ".xz")
 _SUFFIXES = (
@@ -154,8 +156,8 @@ def stem(path: Path) -> str:
 
 def _text(content: bytes, path: Path) -> Table:
     name = path.stem if path.suffix.lower() in _COMPRESSED else path.name
-    for readme in map(path.with_name, _READMES):
-        if readme.is_file():
+    for readme in map(path.with_name, READMES):
+        if readme.is_file() and readme.stat().st_size <= _MAX_README:
             description = fixed_width.find_description(readme.read_text("latin-1"), name)
             if description:
                 return fixed_width.read_rows(description, delimited.decode(content))

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import itertools
-import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from starjax.catalogs.stated import cluster_names
 from starjax.catalogs.stated.view import View
 from starjax.evaluation.posterior import NUM_SAMPLE
 from starjax.inference import cluster_lists
-from starjax.inference.cluster_lists import Catalog
+from starjax.inference.cluster_lists import Catalog, OpenCatalog
 from starjax.inference.prediction_table import Prediction
 from starjax.inference.predictor import (
     DEFAULT_VIEW,
@@ -49,6 +50,8 @@ def check_free(out: Path, names: Iterable[str] = NAMES) -> None:
     """Raise PredictionFileError if `out` is a file, or a folder that contains one of these names."""
     if out.exists() and not out.is_dir():
         raise PredictionFileError(f"{out} is a file, and not a folder to write to: name another --out")
+    if PartStore(out / prediction_parts.FOLDER).is_finishing:
+        return  # the files are those of a command that was interrupted while it wrote them
     existing = [name for name in names if (out / name).exists()]
     if existing:
         raise PredictionFileError(
@@ -63,7 +66,7 @@ class Request:
 
     Attributes:
       catalog, view, num_draws, columns, views: as for `Predictor.predict`.
-      num_sample: samples of the joint posterior of each cluster; 0: no file of samples.
+      num_samples: samples of the joint posterior of each cluster; 0: no file of samples.
       figures: one of FIGURES, the clusters that get a figure; None: all of up to MAX_FIGURES clusters, none
         of more.
 
@@ -76,13 +79,15 @@ class Request:
     num_draws: int = NUM_DRAWS
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     views: Mapping[str, View] = dataclasses.field(default_factory=dict)
-    num_sample: int = NUM_SAMPLE
+    num_samples: int = NUM_SAMPLE
     figures: str | None = None
 
     def __post_init__(self):
-        for name, least in (("num_draws", 1), ("num_sample", 0)):
+        for name, least in (("num_draws", 1), ("num_samples", 0)):
             if getattr(self, name) < least:
                 raise PredictorError(f"{name}={getattr(self, name)} should be at least {least}")
+        if self.figures not in (None, *FIGURES):
+            raise PredictorError(f"figures={self.figures} should be one of {', '.join(FIGURES)}")
 
 
 def predict_to_files(
@@ -113,21 +118,22 @@ def predict_to_files(
     opened = cluster_lists.open_catalog(request.catalog, request.columns)
     _check_kept(opened.files, out, NAMES)
     store = PartStore(out / prediction_parts.FOLDER)
-    choice = request.figures or ("all" if opened.num_expected <= MAX_FIGURES else "none")
     with store.locked():
-        store.begin(_inputs(run, request, opened.files), overwrite=overwrite)
-        groups = cluster_lists.numbered_groups(opened.clusters, skip=store.numbers())
-        num_done = cluster_lists.PART_SIZE * len(store.numbers())
-        if num_done:
+        store.begin(_inputs(run, request, opened), overwrite=overwrite)
+        if num_done := store.num_cluster():
             log.info(f"{store.folder}: resumed after {num_done:,} clusters")
+        groups = cluster_lists.numbered_groups(opened.clusters, skip=store.numbers())
         with progress_bar.bar() as display:
             task = display.add_task("clusters", total=opened.num_expected, completed=num_done)
             for number, part in cluster_lists.derive_parts(
                 groups, run.feature_keys, request.views, request.view
             ):
                 prediction = run.predict_part(part, request.num_draws) if part.members else None
-                store.write(number, run, prediction, part.refused, DRAWS[choice], request.num_sample)
-                display.advance(task, len(part.members) + len(part.refused))
+                num_cluster = len(part.members) + len(part.refused)
+                is_few = number == 0 and num_cluster <= MAX_FIGURES
+                choice = request.figures or ("all" if is_few else "none")
+                store.write(number, run, prediction, part.refused, DRAWS[choice], request.num_samples)
+                display.advance(task, num_cluster)
         return _finish(store, run, out, tuple(request.views), overwrite=overwrite)
 
 
@@ -137,7 +143,7 @@ def write_prediction(
     out: Path,
     *,
     overwrite: bool = False,
-    num_sample: int = NUM_SAMPLE,
+    num_samples: int = NUM_SAMPLE,
     figures: str = "all",
 ) -> list[Path]:
     """Write the tables of a prediction, and figures of its clusters; return the files written.
@@ -146,7 +152,7 @@ def write_prediction(
       prediction: the prediction.
       run: the run that made it.
       out: folder to write to.
-      overwrite, num_sample, figures: as for `predict_to_files` and `Request`.
+      overwrite, num_samples, figures: as for `predict_to_files` and `Request`.
 
     Raises:
       PredictionFileError: a file exists and `overwrite` is False, or is the member catalogue itself.
@@ -155,21 +161,24 @@ def write_prediction(
     check_free(out, () if overwrite else names)
     if "catalog" in prediction.table:
         _check_kept(map(Path, prediction.table["catalog"].dropna().unique()), out, names)
-    store = PartStore(out / prediction_parts.FOLDER)
-    with store.locked():
-        store.remove()
-        store.write(0, run, prediction, prediction.refused, DRAWS[figures], num_sample)
+    if not overwrite:
+        PartStore(out / prediction_parts.FOLDER).check_empty()
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".prediction-", dir=out) as folder:
+        store = PartStore(Path(folder))
+        store.write(0, run, prediction, prediction.refused, DRAWS[figures], num_samples)
         return _finish(store, run, out, prediction.unmatched, overwrite=overwrite)[1]
 
 
-def _inputs(run: Predictor, request: Request, catalogs: Sequence[Path]) -> dict:
-    """Return what a prediction depends on, as JSON."""
-    options = {field.name: repr(getattr(request, field.name)) for field in dataclasses.fields(request)}
-    return {
-        "run_sha256": run.provenance["run_sha256"],
-        "catalogs": [[str(path), *files.file_version(path)] for path in catalogs],
-        **options,
+def _inputs(run: Predictor, request: Request, opened: OpenCatalog) -> dict:
+    """Return what the parts of a prediction depend on, as JSON."""
+    options = {
+        field.name: repr(getattr(request, field.name))
+        for field in dataclasses.fields(request)
+        if field.name != "catalog"
     }
+    versions = {key: run.provenance[key] for key in ("run_sha256", "versions")}
+    return {"catalog": opened.version, "part_size": cluster_lists.PART_SIZE, **versions, **options}
 
 
 def _finish(
@@ -191,10 +200,10 @@ def _finish(
         writers[REFUSED] = lambda path: refused.to_csv(path, index=False)
     clusters = list(summary.table["cluster"])
     names, figures = dict(zip(clusters, _figure_names(clusters), strict=True)), store.figures(clusters)
-    # Moved, so that each exists once.
-    writers |= {names[cluster]: functools.partial(os.replace, path) for cluster, path in figures.items()}
+    writers |= {names[cluster]: functools.partial(shutil.copyfile, path) for cluster, path in figures.items()}
     if not overwrite:
         check_free(out, writers)
+    store.finish()
     # Before the table is replaced, which lists the clusters of the earlier prediction.
     outdated = _earlier_files(out).difference(writers)
     for name, write in writers.items():

@@ -21,7 +21,11 @@ from starjax.predictions.table_formats import SAMPLES, STARS
 
 # The folder of the parts, in that of the prediction.
 FOLDER = "unfinished"
-_INPUTS, _TABLE, _REPORT, _FIGURES = "inputs.json", "table.parquet", "report.json", "figures"
+_INPUTS, _FINISHING = "inputs.json", "finishing"
+# The files of a part.
+_TABLE, _REPORT, _FIGURES = "table.parquet", "report.json", "figures"
+# Metadata of astropy on the longest text of a column.
+_LONGEST = b"table::len::"
 
 
 class PartError(errors.StarjaxError):
@@ -56,14 +60,29 @@ class PartStore:
           PartError: there are parts of other inputs, and `overwrite` is False.
         """
         path = self.folder / _INPUTS
-        if path.exists() and path.read_text(encoding="utf-8") != files.json_text(dict(inputs)):
-            if not overwrite:
-                raise PartError(
-                    f"{self.folder} is an unfinished prediction of another catalogue, run or options: name "
-                    "another --out, or remove it with --overwrite"
-                )
+        is_same = path.exists() and path.read_text(encoding="utf-8") == files.json_text(dict(inputs))
+        if not is_same and not overwrite:
+            self.check_empty()
+        if not is_same:
             self.remove()
         files.write_json(path, dict(inputs))
+
+    def check_empty(self) -> None:
+        """Raise PartError if there are parts."""
+        if self.numbers():
+            raise PartError(
+                f"{self.folder} is an unfinished prediction of another catalogue, run or options: name "
+                "another --out, or remove it with --overwrite"
+            )
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether all parts are done, and their files are being written."""
+        return (self.folder / _FINISHING).exists()
+
+    def finish(self) -> None:
+        """Record that all parts are done."""
+        (self.folder / _FINISHING).touch()
 
     def numbers(self) -> list[int]:
         """Return the numbers of the finished parts."""
@@ -76,7 +95,7 @@ class PartStore:
         prediction: Prediction | None,
         refused: Mapping[str, str],
         is_drawn: Callable[[Mapping], bool],
-        num_sample: int,
+        num_samples: int,
     ) -> None:
         """Write a part.
 
@@ -86,7 +105,7 @@ class PartStore:
           prediction: the prediction; None if no cluster could be predicted.
           refused: by cluster, why it could not be predicted.
           is_drawn: whether the cluster of a row of the table gets a figure.
-          num_sample: samples of each posterior; 0 for none.
+          num_samples: samples of each posterior; 0 for none.
         """
         temporary = self.folder / ".part"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -95,8 +114,8 @@ class PartStore:
         if prediction is not None:
             prediction.table.to_parquet(temporary / _TABLE, index=False)
             table_formats.stars_table(prediction).to_parquet(temporary / STARS, index=False)
-            if num_sample:
-                table_formats.write_samples(prediction.posterior, temporary / SAMPLES, num_sample)
+            if num_samples:
+                table_formats.write_samples(prediction.posterior, temporary / SAMPLES, num_samples)
             report["notes"] = list(prediction.notes)
             report["notes_of_cluster"] = {name: one.notes for name, one in prediction.members.items()}
             for index, row in enumerate(prediction.table.to_dict("records")):
@@ -137,17 +156,31 @@ class PartStore:
         schema = _common_schema([parquet.read_schema(one) for one in own])
         with parquet.ParquetWriter(path, schema) as writer:
             for one in own:
-                writer.write_table(parquet.read_table(one).cast(schema))
+                rows = parquet.read_table(one)
+                columns = [
+                    rows[field.name].cast(field.type)
+                    if field.name in rows.column_names
+                    else pa.nulls(len(rows), field.type)
+                    for field in schema
+                ]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
     def joined_names(self) -> list[str]:
         """Return the names of the tables that `write_joined` joins."""
         own = list(self._parts())
         return [name for name in (STARS, SAMPLES) if any((part / name).exists() for part in own)]
 
+    def num_cluster(self) -> int:
+        """Return the number of clusters of all parts."""
+        return sum(len(one["refused"]) + len(one["notes_of_cluster"]) for one in self.reports())
+
     def remove(self) -> None:
         """Remove all parts, but not the lock of the folder."""
-        for path in self.folder.iterdir():
-            if path.name not in (directory_lock.LOCK, directory_lock.OWNER):
+        kept = (directory_lock.LOCK, directory_lock.OWNER)
+        # What they are parts of last, so that they are known if this is interrupted.
+        paths = sorted(self.folder.iterdir(), key=lambda path: path.name == _INPUTS)
+        for path in paths:
+            if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _parts(self) -> Iterator[Path]:
@@ -157,11 +190,12 @@ class PartStore:
 
 def _common_schema(schemas: list[pa.Schema]) -> pa.Schema:
     """Return a schema that all can be cast to: identities are numbers in some catalogues, text in others."""
-    fields = []
-    for field in schemas[0]:
-        types = {one.field(field.name).type for one in schemas} - {pa.null()}
-        if len(types) > 1:
-            is_number = all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in types)
-            types = {pa.float64() if is_number else pa.string()}
-        fields.append(pa.field(field.name, types.pop() if types else pa.null(), metadata=field.metadata))
-    return pa.schema(fields, metadata=schemas[0].metadata)
+    empty = table_formats.concatenate([schema.empty_table().to_pandas() for schema in schemas])
+    common = pa.Schema.from_pandas(empty, preserve_index=False)
+    described = {field.name: field for schema in schemas for field in schema}
+    fields = [field.with_metadata(described[field.name].metadata) for field in common]
+    metadata = {**(schemas[0].metadata or {}), **(common.metadata or {})}
+    for key in metadata:
+        if key.startswith(_LONGEST):
+            metadata[key] = max((schema.metadata[key] for schema in schemas), key=int)
+    return pa.schema(fields, metadata=metadata)

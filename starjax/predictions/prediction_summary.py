@@ -20,8 +20,8 @@ NOTE_ON_COMPLETENESS = (
 )
 # Which notes are printed: those of each cluster, or their number only. All of them are in the tables.
 NOTES = ("short", "full")
-# Notes of more clusters are short unless asked for, and the table ends after so many.
-MAX_FULL, MAX_ROWS = 10, 50
+# Notes of more clusters are short unless asked for; the table and the notes on catalogues end after so many.
+MAX_FULL, MAX_ROWS, MAX_NOTES = 10, 50, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,12 @@ def print_summary(summary: PredictionSummary, run: Predictor, notes: str | None 
     log.console(110).print(_console_table(summary.table[:MAX_ROWS], run))
     if len(summary.table) > MAX_ROWS:
         print(f"The tables have {len(summary.table) - MAX_ROWS:,} more clusters.")
-    for note in summary.notes:
+    for note in summary.notes[:MAX_NOTES]:
         print(note)
+    if len(summary.notes) > MAX_NOTES:
+        print(
+            f"Column notes of the tables has {len(summary.notes) - MAX_NOTES:,} more notes on the catalogues."
+        )
     is_short = (len(summary.table) > MAX_FULL) if notes is None else notes == "short"
     if is_short:
         _print_numbers(summary)

@@ -40,13 +40,22 @@ def table_writers(table: pd.DataFrame, target_keys: Sequence[str]) -> dict[str, 
 
 def stars_table(prediction: Prediction) -> pd.DataFrame:
     """Return the stars that a prediction is based on, of all clusters."""
-    stars = pd.concat(
-        [one.table.assign(cluster=name) for name, one in prediction.members.items()], ignore_index=True
-    )
-    # Identities are numbers in some files, and text in others.
-    if "source_id" in stars and stars["source_id"].dtype == object:
-        stars["source_id"] = stars["source_id"].astype("string")
-    return stars
+    return concatenate([one.table.assign(cluster=name) for name, one in prediction.members.items()])
+
+
+def concatenate(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of tables whose identities may be numbers in some, text in others, or absent.
+
+    Without a type that allows for missing numbers, pandas would make them floats, and lose digits.
+    """
+    identities = [table["source_id"] for table in tables if "source_id" in table]
+    kind = "Int64" if all(pd.api.types.is_integer_dtype(one) for one in identities) else "string"
+    if identities:
+        tables = [
+            table.assign(source_id=table.get("source_id", pd.Series(pd.NA, table.index, kind)).astype(kind))
+            for table in tables
+        ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def describe(values: Mapping[str, np.ndarray], target_keys: Sequence[str]) -> Table:

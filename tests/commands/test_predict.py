@@ -27,6 +27,11 @@ def stars_named(member_list_file):
     return lambda name: stars.assign(cluster=name)
 
 
+def test_the_choices_of_the_command_are_those_of_the_modules():
+    assert predict.FIGURES == prediction_files.FIGURES
+    assert predict.NOTES == prediction_summary.NOTES
+
+
 def test_options_cannot_be_abbreviated(capsys):
     with pytest.raises(SystemExit):
         predict.parser().parse(["--run=a", "--catalog=b", "--distance=100"])

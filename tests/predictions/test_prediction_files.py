@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from astropy.table import Table
 
 from starjax.catalogs import member_list
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.stated.view import View
 from starjax.inference import cluster_lists
 from starjax.inference.predictor import Predictor, PredictorError, load_predictor
-from starjax.predictions import prediction_files, prediction_parts
+from starjax.predictions import prediction_files, prediction_parts, table_formats
 from starjax.predictions.prediction_files import Request, predict_to_files
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +46,14 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(cluster_lists, "PART_SIZE", 2)
 
 
+def without_figures(monkeypatch):
+    """Write figures at no cost."""
+    monkeypatch.setattr(prediction_parts.cluster_figure, "draw_cluster", lambda *arguments: None)
+    monkeypatch.setattr(prediction_parts.style, "save_figure", lambda figure, path: path.touch())
+
+
 def request(catalog, **options):
-    return Request(catalog, **{"num_sample": 10, "figures": "none"} | options)
+    return Request(catalog, **{"num_samples": 10, "figures": "none"} | options)
 
 
 def test_an_interrupted_prediction_resumes_to_the_same_files(
@@ -144,19 +151,91 @@ def test_without_any_prediction_nothing_is_written(run, stars, tmp_path):
     assert not list((tmp_path / "out").glob("*"))
 
 
-@pytest.mark.parametrize(("option", "said"), [("num_draws", "num_draws=-1"), ("num_sample", "num_sample=-1")])
+@pytest.mark.parametrize(
+    ("option", "said"), [("num_draws", "num_draws=-1"), ("num_samples", "num_samples=-1")]
+)
 def test_impossible_numbers_are_an_error(option, said):
     with pytest.raises(PredictorError, match=said):
         request("example", **{option: -1})
 
 
-def test_identities_of_several_kinds_become_text(run, stars, tmp_path, small_parts):
-    tables = []
-    for number, name in enumerate(CLUSTERS[:2]):
+@pytest.mark.parametrize("part_size", [1, 128])
+@pytest.mark.parametrize("identities", [("number", "none"), ("none", "number"), ("number", "text")])
+def test_identities_keep_their_digits(run, stars, tmp_path, monkeypatch, part_size, identities):
+    monkeypatch.setattr(cluster_lists, "PART_SIZE", part_size)
+    first, lists = 4_000_000_000_000_000_001, []
+    for name, kind in zip(CLUSTERS[:2], identities, strict=True):
         own = stars[stars["cluster"] == name].reset_index(drop=True)
-        tables.append(tmp_path / f"{number}.csv")
-        own.assign(source_id=own.index + 1 if number else [f"a{i}" for i in own.index]).to_csv(tables[-1])
-    monkey_request = request(tables)
-    predict_to_files(run, monkey_request, tmp_path / "out")
-    identities = pd.read_parquet(tmp_path / "out" / prediction_files.STARS)["source_id"]
-    assert {"a0", "1"} <= set(identities)
+        numbers = own.index + first
+        column = {
+            "none": {},
+            "number": {"source_id": numbers},
+            "text": {"source_id": "a" + numbers.astype(str)},
+        }
+        lists.append(tmp_path / f"{name}.csv")
+        own.assign(**column[kind]).to_csv(lists[-1], index=False)
+    predict_to_files(run, request(lists), tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out" / table_formats.STARS)
+    found = set(table["source_id"].dropna())
+    assert {str(first), str(first + 9)} <= set(map(str, found))
+    assert len(found) == len(table) if "none" not in identities else 0 < len(found) < len(table)
+
+
+def test_an_interruption_while_files_are_written_loses_nothing(run, stars, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_parts.cluster_figure, "draw_cluster", lambda *arguments: None)
+    monkeypatch.setattr(
+        prediction_parts.style, "save_figure", lambda figure, path: path.write_text("a figure")
+    )
+    wanted = request(stars, figures="all")
+    predict_to_files(run, wanted, tmp_path / "whole")
+    copied = []
+
+    def copy_some(source, path):
+        copied.append(path)
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+        path.write_bytes(source.read_bytes())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_files.shutil, "copyfile", copy_some)
+        with pytest.raises(KeyboardInterrupt):
+            predict_to_files(run, wanted, tmp_path / "out")
+    predict_to_files(run, wanted, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(os.listdir(tmp_path / "whole"))
+
+
+def test_parts_are_neither_mixed_nor_lost(run, stars, tmp_path, monkeypatch):
+    """Those of a changed table are refused, those of unknown inputs removed, those of a command kept."""
+    folder = tmp_path / prediction_parts.FOLDER
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_parts.PartStore, "table", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            predict_to_files(run, request(stars), tmp_path)
+    for change in ({"parallax": stars["parallax"] * 2}, {"cluster": stars["cluster"] + "a"}):
+        with pytest.raises(prediction_parts.PartError, match="unfinished prediction of another"):
+            predict_to_files(run, request(stars.assign(**change)), tmp_path)
+    with pytest.raises(prediction_parts.PartError):
+        prediction_files.write_prediction(run.predict(stars), run, tmp_path)
+    assert len(list(folder.glob("part-*"))) == 1
+    (folder / "inputs.json").unlink()
+    with pytest.raises(prediction_parts.PartError):
+        predict_to_files(run, request(stars), tmp_path)
+    predict_to_files(run, request(stars[stars["cluster"] == "NGC 1"]), tmp_path, overwrite=True)
+    assert list(pd.read_csv(tmp_path / "prediction.csv")["cluster"]) == ["NGC 1"]
+
+
+def test_astropy_reads_the_samples_of_all_parts(run, stars, tmp_path, small_parts):
+    names = {name: name * (1 + i) for i, name in enumerate(CLUSTERS)}
+    predict_to_files(run, request(stars.replace({"cluster": names})), tmp_path)
+    read = Table.read(tmp_path / table_formats.SAMPLES)
+    assert set(read["cluster"]) == set(names.values()) - {names["few"]}
+    assert str(read["time"].unit) == "Myr"
+
+
+def test_the_notes_of_a_cluster_are_those_of_its_own_catalogue(run, stars, tmp_path):
+    for name in ("NGC 1", "NGC 3"):
+        own = stars[stars["cluster"] == name].assign(**{f"of {name}": 1})
+        own.to_csv(tmp_path / f"{name}.csv", index=False)
+    notes = predict_to_files(run, request(tmp_path), tmp_path / "out")[0].table["notes"]
+    assert ["of NGC 1" in note for note in notes] == [True, False]
+    assert ["of NGC 3" in note for note in notes] == [False, True]

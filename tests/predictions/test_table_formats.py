@@ -41,7 +41,7 @@ def found(run, member_list_file):
 @pytest.fixture(scope="module")
 def out(run, found, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    prediction_files.write_prediction(found, run, folder, num_sample=50, figures="none")
+    prediction_files.write_prediction(found, run, folder, num_samples=50, figures="none")
     return folder
 
 
@@ -116,7 +116,7 @@ def test_samples_are_those_of_each_cluster(found, tmp_path, monkeypatch):
 
 
 def test_without_samples_there_is_no_file_of_them(run, found, tmp_path):
-    written = prediction_files.write_prediction(found, run, tmp_path, num_sample=0, figures="none")
+    written = prediction_files.write_prediction(found, run, tmp_path, num_samples=0, figures="none")
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
     assert table_formats.SAMPLES not in {path.name for path in written}
 
