@@ -137,7 +137,7 @@ def check_training(small, tmp_path, uninterrupted, model, num_kill, seed):
     assert_same_run(base / "experiments/run", expected)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_killed_training_ends_with_the_same_result(small, tmp_path, uninterrupted):
     check_training(small, tmp_path, uninterrupted, "deep_sets", 6, seed=0)
 

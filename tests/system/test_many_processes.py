@@ -44,8 +44,9 @@ PLAIN = ("train.max_epochs=12", "train.patience=12")
 @pytest.mark.parametrize(
     ("options", "numbers"),
     [
+        (("train.max_epochs=2",), (2,)),
         # Each with two devices, so that the run goes on with others.
-        (PLAIN, (2, 1)),
+        pytest.param(PLAIN, (2, 1), marks=pytest.mark.weekly),
         pytest.param(PLAIN, (2, 4), marks=pytest.mark.weekly),
         pytest.param(PLAIN, (4, 1, 2), marks=pytest.mark.weekly),
         pytest.param(
