@@ -62,7 +62,7 @@ def test_a_prediction_uses_the_default_model_and_says_so(models, folder, tmp_pat
     )
     table = pd.read_csv(tmp_path / "prediction" / "prediction.csv")
     assert table["run"][0] == str(folder / "gaia")
-    assert table["catalog"][0] == "example"
+    assert Path(table["catalog"][0]) == member_list.EXAMPLE_FILE
 
 
 def test_a_prediction_names_its_model(models, mixture, tmp_path, capsys):

@@ -85,7 +85,7 @@ def test_few_distinct_values_are_bins_of_their_own():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_simulation", [19, 93])
+@pytest.mark.parametrize("num_simulation", [19, pytest.param(93, marks=pytest.mark.weekly)])
 def test_the_reported_error_is_the_scatter_of_coverage_about_its_level(num_simulation):
     """Over calibration and test sets, for all snapshots and for a quarter of those of each simulation."""
     rng = np.random.default_rng(1)

@@ -62,7 +62,7 @@ for _ in range(20):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_damaged_parquet_leaves_no_thread_that_aborts_the_process(tmp_path):
     """Threads of pyarrow release memory of Python after the error: SIGABRT or SIGSEGV, one time in five."""
     (tmp_path / "list.parquet").write_bytes(PARQUETS["depth"][0]())

@@ -71,7 +71,7 @@ def test_a_member_equals_a_run_of_its_own(config, monkeypatch, name, backend, wh
     pd.testing.assert_frame_equal(rows, pd.read_csv(lone_run_dir.metrics), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_members_of_an_ensemble_differ_only_in_their_seeds(config):
     run_dir = train_and_test(together(config))
     predictions = [of_member(run_dir, i)["prediction_scaled"] for i in range(4)]

@@ -16,7 +16,7 @@ CASES = (
     "deep_sets_mean",
     "deep_sets_sum",
     "set_transformer_default",
-    pytest.param("set_transformer_no_norm", marks=pytest.mark.slow),
+    pytest.param("set_transformer_no_norm", marks=pytest.mark.weekly),
     pytest.param("set_transformer_readme", marks=pytest.mark.weekly),
 )
 

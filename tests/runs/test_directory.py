@@ -62,7 +62,7 @@ def test_two_runs_of_one_config_give_identical_files(config, uninterrupted, tmp_
     assert deterministic_files(train_and_test(config))["metrics.csv"] != uninterrupted["metrics.csv"]
 
 
-@pytest.mark.parametrize("num_epoch", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_epoch", [1, pytest.param(3, marks=pytest.mark.weekly)])
 def test_a_killed_run_resumes_to_the_same_result(config, uninterrupted, stop_after, monkeypatch, num_epoch):
     killed = stop_after(num_epoch)
     with pytest.raises(killed):
@@ -109,7 +109,7 @@ def test_a_run_asked_to_stop_keeps_the_steps_of_its_epoch(config, uninterrupted,
     assert not locate_run(config).interrupted.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_resumed_run_keeps_its_placement(config, uninterrupted, stop_after, monkeypatch):
     killed = stop_after(2)
     with pytest.raises(killed):
@@ -141,7 +141,7 @@ def test_a_run_is_not_resumed_with_other_batches(config, stop_after, monkeypatch
         train_and_test(config)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_resumed_run_keeps_its_micro_batch_size(config, uninterrupted, stop_after, monkeypatch, capsys):
     killed = stop_after(2)
     with pytest.raises(killed):

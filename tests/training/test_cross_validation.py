@@ -148,7 +148,7 @@ def test_all_simulations_are_known_and_the_threshold_is_from_other_folds(crossed
     assert among_known.max() < max(away) / threshold
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_run_with_folds_resumes(crossed_config, crossed, capsys):
     train_and_test(crossed_config)
     assert "finished: nothing to do" in capsys.readouterr().out
@@ -173,7 +173,7 @@ def test_a_run_with_folds_resumes(crossed_config, crossed, capsys):
         train_and_test(other.lock())
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_damaged_whole_is_rebuilt_from_undamaged_folds(crossed_config, crossed, capsys):
     answering = starjax.load(crossed.path).params
     for path in (crossed.metrics, max(crossed.checkpoints.rglob("d/*"))):
@@ -236,7 +236,7 @@ def test_folds_with_a_failed_member_are_not_combined(crossed_config, crossed):
         read_fold(config, run_dir)
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_a_prediction_of_a_fold_names_the_whole_run(crossed, capsys):
     for run_dir, is_part in ((crossed.fold(1), True), (crossed, False)):
         run = starjax.load(run_dir.path)

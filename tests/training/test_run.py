@@ -67,7 +67,7 @@ def test_a_run_writes_all_files(config, small, capsys):
     assert "3 steps an epoch of 32 samples" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_the_averaged_parameters_of_the_best_epoch_are_validated_and_tested(config):
     config.optim.average_decay = 0.9
     run_dir = train_and_test(config)

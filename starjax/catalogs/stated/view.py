@@ -29,7 +29,7 @@ class View:
       min_probability: stars with a smaller probability of membership are left out.
       clip: True to leave out non-members.
       distance_error_pc: standard error of a stated distance; None counts as 0.
-      metallicity: [Fe/H] [dex].
+      metallicity: [Fe/H], in dex.
       extinction_map: gives the extinction if none is stated, see `dust_maps.load_map`.
 
     Raises:
