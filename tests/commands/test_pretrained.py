@@ -1,8 +1,11 @@
 """`starjax pretrained` lists packaged models and prints cards, and `starjax predict` uses them by name."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from starjax.catalogs import member_list
 from starjax.commands import predict, pretrained
 from starjax.errors import StarjaxError
 from starjax.inference.predictor import load_predictor
