@@ -186,11 +186,12 @@ def _usable_stars(
     stars, no_position = dropped_stars.drop_without_position(listed)
     check_num_stars(stars, "have a position")
     stars, placeholders = dropped_stars.clear_placeholders(stars)
-    stars, same_id = dropped_stars.drop_repeated_ids(stars)
-    stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    # Before repeated rows, of which an improbable one may be kept.
     stars, improbable = dropped_stars.drop_improbable(stars, view.min_probability)
     check_num_stars(stars, f"with a probability of at least {view.min_probability:g} (min_probability)")
-    dropped = (no_position, same_id, same_position, improbable)
+    stars, same_id = dropped_stars.drop_repeated_ids(stars)
+    stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    dropped = (no_position, improbable, same_id, same_position)
     velocities = [key for key in _derived_keys(keys) if quantities.get(key).is_velocity]
     if not velocities:
         return stars, dropped, placeholders
