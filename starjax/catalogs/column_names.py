@@ -30,12 +30,12 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "cluster": ("cluster_name clustername cl_name oc_name",),
     "ra": (
-        "ra_icrs radeg ra_deg right_ascension rightascension",
+        "ra_icrs radeg right_ascension rightascension",
         "raj2000 ra_j2000 ra2000 _raj2000 _ra.icrs _ra_icrs _ra alpha_j2000",
         "ra_epoch2000 ra_ep2000 ra_j2016 raj2016 ra_obs objra",
     ),
     "dec": (
-        "de_icrs dec_icrs dedeg decdeg de_deg dec_deg declination",
+        "de_icrs dec_icrs dedeg decdeg de_deg declination",
         "dej2000 decj2000 de_j2000 dec_j2000 de2000 dec2000 _dej2000 _de.icrs _de_icrs _de delta_j2000",
         "dec_epoch2000 de_epoch2000 dec_ep2000 dec_j2016 decj2016 dec_obs objdec",
     ),
@@ -67,7 +67,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "probs_final prob_final",
     ),
 }
-_NAMES = {ours: tuple(tuple(group.split()) for group in groups) for ours, groups in _GROUPS.items()}
+USUAL = {ours: tuple(tuple(group.split()) for group in groups) for ours, groups in _GROUPS.items()}
 # Columns that may name clusters, about which a catalogue is asked.
 PERHAPS_CLUSTERS = (
     *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
@@ -85,17 +85,27 @@ _AT_END = re.compile(
 )
 _RATE = re.compile(r"(mas|km)[/_. ]?(?:per_)?(yr|s)(?:-1)?", re.IGNORECASE)
 _SEXAGESIMAL = re.compile(r"_*[(\[](h+|d+|deg)[\W_]*m+(in)?[\W_]*s+(ec)?[)\]]$")
+# These are whole names: that of v_rad has no unit.
+_WHOLE = frozenset(
+    spelling
+    for ours, groups in USUAL.items()
+    for name in (ours, *(name for group in groups for name in group))
+    for spelling in (name, *_ERRORS.format(name).split())
+)
 # In brackets, what belongs to the name.
 _FRAMES = ("icrs", "j2000", "j2000.0", "j2016", "j2016.0")
 
 
 def split_unit(name: str) -> tuple[str, u.UnitBase | None]:
-    """Return a name without the unit that it contains, and the unit, if there is one."""
+    """Return a name without the unit that it contains, and the unit, if there is one.
+
+    What catalogues call a column, such as v_rad, contains none.
+    """
     if inner := _IN_BRACKETS.fullmatch(name):
         plain, text = inner[1], (inner[2] or inner[3] or "").strip()
         if text.lower() in _FRAMES:
             return f"{plain}_{text.lower().removesuffix('.0')}", None
-    elif inner := _AT_END.fullmatch(name):
+    elif (inner := _AT_END.fullmatch(name)) and _joined_parts(_lower(name))[1] not in _WHOLE:
         plain, text = inner[1], _RATE.sub(r"\1/\2", inner[2])
     else:
         return name, None
@@ -105,8 +115,12 @@ def split_unit(name: str) -> tuple[str, u.UnitBase | None]:
 
 def _spellings(name: str) -> tuple[str, str, str, str]:
     """Return a name in lower case: whole, without its unit; and both without what joins of tables add."""
-    whole, plain = (re.sub(r"\s+", "_", one.strip().lower()) for one in (name, split_unit(name)[0]))
+    whole, plain = map(_lower, (name, split_unit(name)[0]))
     return whole, plain, _joined_parts(whole)[1], _joined_parts(_SEXAGESIMAL.sub("", plain))[1]
+
+
+def _lower(name: str) -> str:
+    return re.sub(r"\s+", "_", name.strip().lower())
 
 
 def _joined_parts(plain: str) -> tuple[str, str, str]:
@@ -236,7 +250,7 @@ def _candidates(ours: str, names: Sequence[str], found: Mapping[str, str]) -> li
         names = [name for name in names if not _is_sloan(name, names)]
     names = [name for name in names if name not in found.values()]
     ranks = (
-        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *_NAMES.get(ours, ()))
+        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *USUAL.get(ours, ()))
     )
     if ours in names and ours in ranks[0]:
         return [ours]
@@ -271,7 +285,7 @@ def _ranks_of_error(ours: str, names: Sequence[str], found: Mapping[str, str]) -
     before, plain, behind = _joined_parts(theirs)
     joined = (*_error_names(theirs), *(f"{before}{name}{behind}" for name in _error_names(plain)))
     # A column under a usual name may have errors under another one of the same group.
-    first, *others = _NAMES.get(value, ((),))
+    first, *others = USUAL.get(value, ((),))
     group = next((group for group in ((value, *first), *others) if plain in group), (plain,))
     usual = tuple(spelled for name in group for spelled in _error_names(name))
     # Ours is that of another column if there is one of our name.
