@@ -292,11 +292,3 @@ def read_cluster_names(column: Column, where: str) -> Column:
     names = _texts(column, missing, where).str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
     missing |= names.str.lower().isin([*tables.MISSING, *_NO_CLUSTER]).to_numpy()
     return MaskedColumn(_short(names.mask(missing, ""), where), mask=missing)
-
-
-def cluster_key(name: str) -> str:
-    """Return what all spellings of the name of a cluster share: neither case nor blanks and underscores.
-
-    Between two digits these separate numbers, and stay as one blank.
-    """
-    return re.sub(r"(?<!\d)[\s_]+|[\s_]+(?!\d)", "", re.sub(r"(?<=\d)[\s_]+(?=\d)", " ", name.lower()))

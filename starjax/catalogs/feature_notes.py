@@ -7,7 +7,7 @@ import pandas as pd
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import column_values
+from starjax.catalogs import column_values, member_list
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
 from starjax.catalogs.column_values import counted
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
@@ -211,6 +211,17 @@ def _zero_point(stars: pd.DataFrame, view: View) -> str:
     if len(without):
         said += f", and {parallax_zero_point.TYPICAL_MAS} mas where there is none: {counted(without)}"
     return said
+
+
+def describe_release(table: Table, view: View) -> str:
+    """Return a warning if zero points of EDR3 are applied to a catalogue of DR2; else an empty text."""
+    if not (view.has_zero_point_by_star and member_list.has_dr2_identities(table)):
+        return ""
+    return (
+        f"The parallax zero points ({parallax_zero_point.RECIPE}) are those of Gaia EDR3 and DR3, but the "
+        f"identities are those of DR2 (column {table.meta['identities']}): if the parallaxes are DR2's, too, "
+        f"state a number instead, such as {parallax_zero_point.DR2_MAS}."
+    )
 
 
 def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:

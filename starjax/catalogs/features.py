@@ -105,7 +105,9 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     listed = member_list.data_frame(table)
     stars, unusable, placeholders = _usable_stars(listed, keys, view, hints)
     check_distances(stars, view, hints)
-    stars, view, unmeasured = replace_unmeasured(stars, view, _num_month(table))
+    is_dr2 = member_list.has_dr2_identities(table)
+    num_month = uncertainties.DR2_MONTHS if is_dr2 else uncertainties.DR3_MONTHS
+    stars, view, unmeasured = replace_unmeasured(stars, view, num_month)
     stars = assign_zero_points(stars, view)
     geometry, stars, non_members = select_members(stars, view)
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
@@ -125,6 +127,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         filled,
         placeholders,
         *unmeasured,
+        feature_notes.describe_release(table, view),
         *feature_notes.describe_geometry(stars, geometry, view, keys),
         *feature_notes.describe_luminosities(stars, luminosities, extinction.v_mag, keys),
         *feature_notes.describe_photometry(extinction, view, keys),
@@ -147,12 +150,6 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         notes=tuple(filter(None, notes)),
         caveats=tuple(filter(None, caveats)),
     )
-
-
-def _num_month(table: Table) -> int:
-    """Return how long Gaia observed for the catalogue, by the name of its identities."""
-    is_dr2 = "dr2" in table.meta["recognized"].get("source_id", "").lower()
-    return uncertainties.DR2_MONTHS if is_dr2 else uncertainties.DR3_MONTHS
 
 
 def _check_known(keys: tuple[str, ...]) -> None:

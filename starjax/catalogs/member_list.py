@@ -3,9 +3,10 @@
 A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
-its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the
-`unused` ones, those of them that `may_name_clusters`, whether the unit of the positions `is_unit_stated`, and
-`remarks`, sentences on identities and clusters.
+its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the name
+of the column of `identities` in the file ('' if it has none), the `unused` ones, those of them that
+`may_name_clusters`, whether the unit of the positions `is_unit_stated`, and `remarks`, sentences on
+identities and clusters.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from astropy.table import Column, Table
 from starjax import quantities
 from starjax.catalogs import column_names, column_values, fill_values
 from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.stated import cluster_names
 from starjax.io import tables
 
 _MOTION = u.mas / u.yr
@@ -182,7 +184,7 @@ def _with_clusters(table: Table, column: str) -> Table:
     table = table[~is_in_none]
     spellings: dict[str, list[str]] = {}
     for name in pd.unique(np.asarray(table["cluster"])):
-        spellings.setdefault(column_values.cluster_key(name), []).append(str(name))
+        spellings.setdefault(cluster_names.same_name_key(name), []).append(str(name))
     others = {other: first for first, *rest in spellings.values() for other in rest}
     table["cluster"] = Column([others.get(name, name) for name in table["cluster"].tolist()])
     table.meta["remarks"] += [
@@ -214,10 +216,16 @@ def _describe_columns(
         perhaps = []
     return {
         "recognized": recognized,
+        "identities": theirs_by_ours.get("source_id", ""),
         "unused": unused,
         # A single name would make no difference.
         "may_name_clusters": [one for one in perhaps if column_names.shared_texts(table[one]).nunique() > 1],
     }
+
+
+def has_dr2_identities(table: Table) -> bool:
+    """Return whether the identities of a member catalogue are called those of Gaia DR2."""
+    return "dr2" in table.meta["identities"].lower()
 
 
 def _derive_colour(table: Table) -> None:

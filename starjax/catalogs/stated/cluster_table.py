@@ -18,6 +18,7 @@ from astropy.table import Column, Table
 
 from starjax.catalogs import column_values
 from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.stated import cluster_names
 from starjax.catalogs.stated.view import View
 from starjax.io import tables
 
@@ -165,11 +166,12 @@ def _derive(table: Table) -> Table:
 
 
 def _check_unique(names: Column, path: Path) -> None:
-    repeated = pd.Series(names).duplicated(keep=False).to_numpy()
+    keys = pd.Series([cluster_names.same_name_key(name) for name in names.tolist()])
+    repeated = keys.duplicated(keep=False).to_numpy()
     if repeated.any():
-        name = names[np.argmax(repeated)]
-        rows = column_values.row_numbers(np.flatnonzero(names == name) + 1)
-        raise CatalogError(f"{path} names the cluster {name} more than once, in {rows}: keep one of these")
+        same = np.flatnonzero(keys == keys[np.argmax(repeated)])
+        spelled, rows = " = ".join(dict.fromkeys(names[same].tolist())), column_values.row_numbers(same + 1)
+        raise CatalogError(f"{path} names the cluster {spelled} more than once, in {rows}: keep one of these")
 
 
 def _check_centres(table: Table, path: Path) -> None:

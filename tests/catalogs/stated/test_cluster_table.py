@@ -66,6 +66,7 @@ def test_stated_units_are_converted(tmp_path):
         ("cluster,far\nA,100\n", r"and some of ra, dec, distance_pc"),
         ("cluster,Dist,dist\nA,100,90\n", r"Dist and dist could both be distance_pc: remove one"),
         ("cluster,distance_pc\nA,100\nB,1\nA,90\n", r"names the cluster A more than once, in rows 1, 3"),
+        ("cluster,distance_pc\nNGC 752,100\nNGC_0752,9\n", r"cluster NGC 752 = NGC_0752 more than once, in"),
         ("cluster,distance_pc\nA,100\n,90\n", r"column cluster is empty in row 2: every row needs"),
         ("cluster,distance_pc\nA,far\n", r"column distance_pc holds 'far' instead of a decimal number"),
         ("cluster,distance_pc\nA,0\n", r"column distance_pc is 0 in row 1: it should be positive"),
