@@ -185,16 +185,23 @@ def find_columns(
     return found, same
 
 
-def find_unit(table: Table, name: str) -> u.UnitBase | None:
-    """Return the unit of a column, as the table states it, or as the name of the column does."""
-    return split_unit(name)[1] if table[name].unit is None else table[name].unit
+def with_unit(table: Table, name: str, ours: str, where: str) -> tuple[Column, u.UnitBase | None]:
+    """Return a column, positions in degrees, and its unit, as the table or the name of the column states it.
+
+    Raises:
+      CatalogError: see `column_values.in_degrees`.
+    """
+    column = table[name]
+    if ours in ("ra", "dec"):
+        column = column_values.in_degrees(column, ours, where)
+    return column, split_unit(name)[1] if column.unit is None else column.unit
 
 
 def _is_separation(table: Table, name: str) -> bool:
     """Return whether a column is an angle that is called a distance."""
     if bare(name) != "distance" or not isinstance(table[name], Column | u.Quantity):
         return False
-    unit = find_unit(table, name)
+    _, unit = with_unit(table, name, "distance", name)
     return unit is not None and column_values.is_angle(unit)
 
 
@@ -210,6 +217,8 @@ def match(
     known: Iterable[str],
     stated: Mapping[str, str],
     choose: Callable[[list[str]], list[str]] = list,
+    usual: Mapping[str, tuple[tuple[str, ...], ...]] = USUAL,
+    advice: str = "say which by columns (--columns={ours}={theirs})",
 ) -> dict[str, str]:
     """Return a catalogue's names of its columns by ours.
 
@@ -218,6 +227,8 @@ def match(
       known: our names.
       stated: the catalogue's names by ours, as its user states them.
       choose: returns those of several columns that differ from each other.
+      usual: groups of other names by ours, as in `USUAL`.
+      advice: what to do if two columns could be the same one of ours.
 
     Raises:
       CatalogError: two columns could be the same one of ours.
@@ -225,13 +236,13 @@ def match(
     found = dict(stated)
     # Errors last: they are those of the columns that were found.
     for ours in sorted(known, key=lambda ours: ours.endswith("_error")):
-        candidates = [] if ours in found else _candidates(ours, names, found)
+        candidates = [] if ours in found else _candidates(ours, names, found, usual)
         if len(candidates) > 1:
             candidates = choose(candidates)
         if len(candidates) > 1:
             raise CatalogError(
-                f"{' and '.join(candidates)} could both be {ours}: say which by columns "
-                f"(--columns={ours}={candidates[0]})"
+                f"{' and '.join(candidates)} could both be {ours}: "
+                + advice.format(ours=ours, theirs=candidates[0])
             )
         if candidates:
             found[ours] = candidates[0]
@@ -241,16 +252,23 @@ def match(
 def has(names: Sequence[str], wanted: Iterable[str], stated: Mapping[str, str]) -> bool:
     """Return whether a table has all columns that are stated, and one or more for each wanted one of ours."""
     others = [ours for ours in wanted if ours not in stated]
-    return set(stated.values()) <= set(names) and all(_candidates(ours, names, stated) for ours in others)
+    return set(stated.values()) <= set(names) and all(
+        _candidates(ours, names, stated, USUAL) for ours in others
+    )
 
 
-def _candidates(ours: str, names: Sequence[str], found: Mapping[str, str]) -> list[str]:
+def _candidates(
+    ours: str,
+    names: Sequence[str],
+    found: Mapping[str, str],
+    usual: Mapping[str, tuple[tuple[str, ...], ...]],
+) -> list[str]:
     """Return the columns of a catalogue that could be ours, among those that are not another one."""
     if ours == "phot_g_mean_mag":
         names = [name for name in names if not _is_sloan(name, names)]
     names = [name for name in names if name not in found.values()]
     ranks = (
-        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *USUAL.get(ours, ()))
+        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *usual.get(ours, ()))
     )
     if ours in names and ours in ranks[0]:
         return [ours]

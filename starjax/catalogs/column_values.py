@@ -25,6 +25,9 @@ _ALLOWED = {
     "phot_g_mean_mag": (-2, 40, "mag"),
     "bp_rp": (-10, 20, "mag"),
     "radial_velocity": (-990, 990, "km/s"),
+    "extinction_v": (0, 50, "mag"),
+    "metallicity": (-5, 1, "dex"),
+    "distance_modulus": (-5, 30, "mag"),
     # Sums of single-precision fractions exceed 1 by a little.
     "membership_probability": (0, 1.001, ""),
 }
@@ -199,10 +202,10 @@ def is_angle(unit: u.UnitBase) -> bool:
 
 
 def convert_unit(
-    values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str
+    values: np.ndarray, stated: u.UnitBase | None, ours: str, unit: u.UnitBase, where: str
 ) -> np.ndarray:
     """Return the values of column `ours` in its unit; logarithms and magnitudes stay as they are."""
-    if str(stated) == "":
+    if stated in (None, unit) or str(stated) == "":
         return values
     stated = _spelled_out(stated, unit)
     if unit in (u.mag, u.dimensionless_unscaled):

@@ -139,17 +139,13 @@ def check_member_list(table: Any, name: str, columns: Mapping[str, str] = {}) ->
         elif ours == "cluster":
             found[ours] = column_values.read_cluster_names(table[theirs], where)
         else:
-            column = table[theirs]
-            if ours in ("ra", "dec"):
-                column = column_values.in_degrees(column, ours, where)
-            unit = column_names.split_unit(theirs)[1] if column.unit is None else column.unit
+            column, unit = column_names.with_unit(table, theirs, ours, where)
             if ours == "ra":
                 found.meta["is_unit_stated"] = unit is not None
-            values = column_values.read_numbers(column, where)
-            if unit not in (None, units[ours]):
-                values = column_values.convert_unit(values, unit, ours, units[ours], where)
+            written = column_values.read_numbers(column, where)
+            values = column_values.convert_unit(written, unit, ours, units[ours], where)
             found[ours] = Column(values, unit=units[ours])
-            fill_values.remove(found, ours, fill_values.find(ours, values))
+            fill_values.remove(found, ours, fill_values.find(ours, values, written))
             if ours == PROBABILITY and column_values.are_percent(np.asarray(found[ours])):
                 found[ours] /= 100
                 found.meta["recognized"][ours] = f"{theirs} in percent"
