@@ -9,14 +9,12 @@ Cluster Catalogue; ASteCA and pyUPMASK; LAMOST DR7, APOGEE DR17 and GALAH DR3 jo
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import pandas as pd
 from astropy import units as u
 from astropy.table import Column, Table
 
-from starjax import quantities
 from starjax.catalogs import column_values
 from starjax.catalogs.column_values import CatalogError
-from starjax.io import tables
+from starjax.catalogs.stated import cluster_names
 
 # Groups of names by ours, in lower case, with _ for blanks. Earlier groups are preferred to later ones. Names
 # of one group could mean different things if a catalogue has more than one of them.
@@ -68,11 +66,6 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 USUAL = {ours: tuple(tuple(group.split()) for group in groups) for ours, groups in _GROUPS.items()}
-# Columns that may name clusters, about which a catalogue is asked.
-PERHAPS_CLUSTERS = (
-    *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
-    *("cluster_id", "clusterid", "id_cluster", "cluster_label"),
-)
 # How the errors of a column are called.
 _ERRORS = "e_{0} {0}_error {0}_err err_{0} error_{0} sigma_{0} e{0} {0}err {0}error {0}_unc {0}_uncertainty"
 # What TOPCAT, pandas and people add to names when they join tables.
@@ -173,7 +166,11 @@ def find_columns(
         raise CatalogError(f"{name}: {error}") from error
     # A name is that of a cluster, if many stars share it, or of a star.
     names = [theirs for theirs in table.colnames if bare(theirs) == "name"]
-    if "cluster" not in found and names and 0 < len(table) == len(shared_texts(table[names[0]])):
+    if (
+        "cluster" not in found
+        and names
+        and 0 < len(table) == len(cluster_names.shared_texts(table[names[0]]))
+    ):
         found["cluster"] = names[0]
     required = [*stated.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
     absent = [theirs for theirs in required if theirs not in table.colnames]
@@ -203,13 +200,6 @@ def _is_separation(table: Table, name: str) -> bool:
         return False
     _, unit = with_unit(table, name, "distance", name)
     return unit is not None and column_values.is_angle(unit)
-
-
-def shared_texts(column: Column) -> pd.Series:
-    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
-    texts = pd.Series([str(value).strip().lower() for value in column])
-    given = texts[~texts.isin(tables.MISSING)]
-    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
 
 
 def match(

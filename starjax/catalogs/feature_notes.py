@@ -9,9 +9,10 @@ from astropy.table import Table
 from starjax import quantities
 from starjax.catalogs import column_values, member_list
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
+from starjax.catalogs.cluster_members import Geometry
 from starjax.catalogs.column_values import counted
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
-from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, uses_distance
+from starjax.catalogs.membership import MEMBER_WITHIN, uses_distance
 from starjax.catalogs.stated.extinction import Extinction
 from starjax.catalogs.stated.view import View
 from starjax.gaia import parallax_zero_point, photometry
@@ -83,7 +84,28 @@ def _reason(dropped: Dropped, view: View) -> str:
     }[dropped.reason]
 
 
-def describe_luminosities(
+def describe_derivation(
+    stars: pd.DataFrame,
+    geometry: Geometry,
+    luminosities: Luminosities,
+    extinction: Extinction,
+    view: View,
+    keys: tuple[str, ...],
+) -> list[str]:
+    """Return sentences on where distance, motion, luminosities and magnitudes are from.
+
+    Args:
+      stars: the members, with their columns as listed.
+      keys: the features.
+    """
+    return [
+        *_describe_geometry(stars, geometry, view, keys),
+        *_describe_luminosities(stars, luminosities, extinction.v_mag, keys),
+        *_describe_photometry(extinction, view, keys),
+    ]
+
+
+def _describe_luminosities(
     stars: pd.DataFrame, luminosities: Luminosities, extinction_v_mag: float, keys: tuple[str, ...]
 ) -> list[str]:
     """Return sentences on where the luminosities are from, if they are a feature.
@@ -121,7 +143,7 @@ def describe_luminosities(
     return notes
 
 
-def describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...]) -> list[str]:
+def _describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...]) -> list[str]:
     """Return sentences on extinction and stated distance, if magnitudes or colours are features."""
     notes = []
     if set(quantities.PHOTOMETRY) & set(keys):
@@ -133,7 +155,7 @@ def describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...
     return notes
 
 
-def describe_geometry(
+def _describe_geometry(
     stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]
 ) -> list[str]:
     """Return sentences on how centre, distances and motion of the cluster were determined."""

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from astropy import units as u
-from astropy.stats import median_absolute_deviation
 from astropy.table import Column, Table
 
 from starjax import quantities
@@ -53,10 +52,6 @@ IDENTITIES = ("source_id", "cluster")
 PROBABILITY = "membership_probability"
 # The name of the packaged catalogue, and its file.
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
-# Half of the stars of any cluster lie farther than this from its median declination.
-_NARROWEST_PC = 0.1
-# Scatter in right ascension over that in declination: clusters are rounder.
-_NARROWEST_SHARE = 0.15
 
 
 def column_units() -> dict[str, u.UnitBase]:
@@ -207,7 +202,7 @@ def _describe_columns(
     }
     used = {*theirs_by_ours.values(), *(other for others in same.values() for other in others)}
     unused = [theirs for theirs in table.colnames if theirs not in used]
-    perhaps = [theirs for theirs in unused if column_names.bare(theirs) in column_names.PERHAPS_CLUSTERS]
+    perhaps = [theirs for theirs in unused if column_names.bare(theirs) in cluster_names.PERHAPS_CLUSTERS]
     if "cluster" in theirs_by_ours:
         perhaps = []
     return {
@@ -215,7 +210,7 @@ def _describe_columns(
         "identities": theirs_by_ours.get("source_id", ""),
         "unused": unused,
         # A single name would make no difference.
-        "may_name_clusters": [one for one in perhaps if column_names.shared_texts(table[one]).nunique() > 1],
+        "may_name_clusters": [one for one in perhaps if cluster_names.shared_texts(table[one]).nunique() > 1],
     }
 
 
@@ -274,42 +269,3 @@ def data_frame(table: Table) -> pd.DataFrame:
         values = np.asarray(table[name]) if name in table.colnames else np.full(len(table), np.nan)
         columns[name] = np.where(np.isnan(values), unlisted[name], values) if name in unlisted else values
     return pd.DataFrame(columns)
-
-
-def check_degrees(table: Table) -> None:
-    """Raise if the positions of a cluster, whose unit is not stated, seem to be in hours or in radians.
-
-    As degrees, hours make it 15 times too narrow in right ascension, and radians 57 times too small.
-
-    Args:
-      table: the stars of one cluster.
-
-    Raises:
-      CatalogError: see above.
-    """
-    has_position = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
-    if table.meta["is_unit_stated"] or not has_position.any():
-        return
-    ra, dec = (np.asarray(table[name])[has_position] for name in ("ra", "dec"))
-    width = median_absolute_deviation(ra) * np.cos(np.radians(np.median(dec)))
-    height = median_absolute_deviation(dec)
-    if ra.min() >= 0 and ra.max() <= 24 and 0 < width < _NARROWEST_SHARE * height:
-        raise CatalogError(
-            f"{table.meta['file']}: the column for ra seems to be in hours; as degrees it makes the cluster "
-            f"{width / height:.1g} times as wide as high: multiply it by 15, or state the unit in the file"
-        )
-    height_pc = np.radians(height) * _median_distance(table)
-    if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2 and 0 < height_pc < _NARROWEST_PC:
-        raise CatalogError(
-            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster "
-            f"of {height_pc:.1g} pc: convert them, or state the unit in the file"
-        )
-
-
-def _median_distance(table: Table) -> float:
-    """Return the distance of a cluster [pc] from its median parallax, or its median distance; NaN if none."""
-    parallax, distance = (
-        pd.Series(np.asarray(table[name]) if name in table.colnames else [], dtype=float).median()
-        for name in ("parallax", "distance")
-    )
-    return 1000 / parallax if parallax > 0 else distance

@@ -5,7 +5,25 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
+import pandas as pd
+from astropy.table import Column
+
+from starjax import quantities
+from starjax.io import tables
+
+# Columns that may name clusters, about which a catalogue is asked.
+PERHAPS_CLUSTERS = (
+    *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
+    *("cluster_id", "clusterid", "id_cluster", "cluster_label"),
+)
 _MAX_NAMED = 5
+
+
+def shared_texts(column: Column) -> pd.Series:
+    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
+    texts = pd.Series([str(value).strip().lower() for value in column])
+    given = texts[~texts.isin(tables.MISSING)]
+    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
 
 
 def same_name_key(name: str) -> str:
