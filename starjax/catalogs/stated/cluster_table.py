@@ -150,7 +150,9 @@ def _add_column(found: Table, table: Table, ours: str, theirs: str, where: str) 
     if our_unit is not None:
         values = column_values.convert_unit(written, unit, kind, our_unit, where)
     found[ours] = values
-    fill_values.remove(found, ours, fill_values.find(kind, values, written))
+    # Errors of zero are those of fits: the least error counts instead (see `extinction.LEAST_ERROR`).
+    is_filled = fill_values.find(kind, values, written) & ~(kind.endswith("_error") & (values == 0))
+    fill_values.remove(found, ours, is_filled)
     column_values.check_values(kind, np.asarray(found[ours]), where)
 
 

@@ -103,12 +103,13 @@ def test_positions_as_objects_are_an_error(tmp_path):
 def test_fill_values_are_missing_ones_and_said(tmp_path):
     text = (
         "cluster,ra,dec,distance_kpc,e_distance_kpc,radial_velocity,AV,e_AV,feh,parallax_zero_point_mas\n"
-        "A,-999,-999,-999,0,-999.9,99.99,99.999,-99.99,-999\n"
+        "A,-999,-999,-999,-1,-999.9,99.99,99.999,-99.99,-999\n"
         "B,56,24,0.135,0.002,5.6,0.12,0.03,-0.05,-0.04\n"
     )
     table = read_cluster_table(member_lists.csv(tmp_path, text))
     found = cluster_views(table, DEFAULT)
     assert found["A"] == DEFAULT
+    assert views(member_lists.csv(tmp_path, "cluster,e_AV\nA,0\n"))["A"].extinction_v_error_mag == 0
     assert found["B"].distance_pc == pytest.approx(135)
     assert (found["B"].extinction_v_mag, found["B"].metallicity) == (0.12, -0.05)
     said = describe_columns(table)[-1]
