@@ -9,14 +9,12 @@ Cluster Catalogue; ASteCA and pyUPMASK; LAMOST DR7, APOGEE DR17 and GALAH DR3 jo
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import pandas as pd
 from astropy import units as u
 from astropy.table import Column, Table
 
-from starjax import quantities
 from starjax.catalogs import column_values
 from starjax.catalogs.column_values import CatalogError
-from starjax.io import tables
+from starjax.catalogs.stated import cluster_names
 
 # Groups of names by ours, in lower case, with _ for blanks. Earlier groups are preferred to later ones. Names
 # of one group could mean different things if a catalogue has more than one of them.
@@ -30,12 +28,12 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "cluster": ("cluster_name clustername cl_name oc_name",),
     "ra": (
-        "ra_icrs radeg ra_deg right_ascension rightascension",
+        "ra_icrs radeg right_ascension rightascension",
         "raj2000 ra_j2000 ra2000 _raj2000 _ra.icrs _ra_icrs _ra alpha_j2000",
         "ra_epoch2000 ra_ep2000 ra_j2016 raj2016 ra_obs objra",
     ),
     "dec": (
-        "de_icrs dec_icrs dedeg decdeg de_deg dec_deg declination",
+        "de_icrs dec_icrs dedeg decdeg de_deg declination",
         "dej2000 decj2000 de_j2000 dec_j2000 de2000 dec2000 _dej2000 _de.icrs _de_icrs _de delta_j2000",
         "dec_epoch2000 de_epoch2000 dec_ep2000 dec_j2016 decj2016 dec_obs objdec",
     ),
@@ -67,12 +65,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
         "probs_final prob_final",
     ),
 }
-_NAMES = {ours: tuple(tuple(group.split()) for group in groups) for ours, groups in _GROUPS.items()}
-# Columns that may name clusters, about which a catalogue is asked.
-PERHAPS_CLUSTERS = (
-    *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
-    *("cluster_id", "clusterid", "id_cluster", "cluster_label"),
-)
+USUAL = {ours: tuple(tuple(group.split()) for group in groups) for ours, groups in _GROUPS.items()}
 # How the errors of a column are called.
 _ERRORS = "e_{0} {0}_error {0}_err err_{0} error_{0} sigma_{0} e{0} {0}err {0}error {0}_unc {0}_uncertainty"
 # What TOPCAT, pandas and people add to names when they join tables.
@@ -85,17 +78,27 @@ _AT_END = re.compile(
 )
 _RATE = re.compile(r"(mas|km)[/_. ]?(?:per_)?(yr|s)(?:-1)?", re.IGNORECASE)
 _SEXAGESIMAL = re.compile(r"_*[(\[](h+|d+|deg)[\W_]*m+(in)?[\W_]*s+(ec)?[)\]]$")
+# These are whole names: that of v_rad has no unit.
+_WHOLE = frozenset(
+    spelling
+    for ours, groups in USUAL.items()
+    for name in (ours, *(name for group in groups for name in group))
+    for spelling in (name, *_ERRORS.format(name).split())
+)
 # In brackets, what belongs to the name.
 _FRAMES = ("icrs", "j2000", "j2000.0", "j2016", "j2016.0")
 
 
 def split_unit(name: str) -> tuple[str, u.UnitBase | None]:
-    """Return a name without the unit that it contains, and the unit, if there is one."""
+    """Return a name without the unit that it contains, and the unit, if there is one.
+
+    What catalogues call a column, such as v_rad, contains none.
+    """
     if inner := _IN_BRACKETS.fullmatch(name):
         plain, text = inner[1], (inner[2] or inner[3] or "").strip()
         if text.lower() in _FRAMES:
             return f"{plain}_{text.lower().removesuffix('.0')}", None
-    elif inner := _AT_END.fullmatch(name):
+    elif (inner := _AT_END.fullmatch(name)) and _joined_parts(_lower(name))[1] not in _WHOLE:
         plain, text = inner[1], _RATE.sub(r"\1/\2", inner[2])
     else:
         return name, None
@@ -105,8 +108,12 @@ def split_unit(name: str) -> tuple[str, u.UnitBase | None]:
 
 def _spellings(name: str) -> tuple[str, str, str, str]:
     """Return a name in lower case: whole, without its unit; and both without what joins of tables add."""
-    whole, plain = (re.sub(r"\s+", "_", one.strip().lower()) for one in (name, split_unit(name)[0]))
+    whole, plain = map(_lower, (name, split_unit(name)[0]))
     return whole, plain, _joined_parts(whole)[1], _joined_parts(_SEXAGESIMAL.sub("", plain))[1]
+
+
+def _lower(name: str) -> str:
+    return re.sub(r"\s+", "_", name.strip().lower())
 
 
 def _joined_parts(plain: str) -> tuple[str, str, str]:
@@ -159,7 +166,11 @@ def find_columns(
         raise CatalogError(f"{name}: {error}") from error
     # A name is that of a cluster, if many stars share it, or of a star.
     names = [theirs for theirs in table.colnames if bare(theirs) == "name"]
-    if "cluster" not in found and names and 0 < len(table) == len(shared_texts(table[names[0]])):
+    if (
+        "cluster" not in found
+        and names
+        and 0 < len(table) == len(cluster_names.shared_texts(table[names[0]]))
+    ):
         found["cluster"] = names[0]
     required = [*stated.values(), *(found.get(ours, ours) for ours in ("ra", "dec"))]
     absent = [theirs for theirs in required if theirs not in table.colnames]
@@ -171,24 +182,24 @@ def find_columns(
     return found, same
 
 
-def find_unit(table: Table, name: str) -> u.UnitBase | None:
-    """Return the unit of a column, as the table states it, or as the name of the column does."""
-    return split_unit(name)[1] if table[name].unit is None else table[name].unit
+def with_unit(table: Table, name: str, ours: str, where: str) -> tuple[Column, u.UnitBase | None]:
+    """Return a column, positions in degrees, and its unit, as the table or the name of the column states it.
+
+    Raises:
+      CatalogError: see `column_values.in_degrees`.
+    """
+    column = table[name]
+    if ours in ("ra", "dec"):
+        column = column_values.in_degrees(column, ours, where)
+    return column, split_unit(name)[1] if column.unit is None else column.unit
 
 
 def _is_separation(table: Table, name: str) -> bool:
     """Return whether a column is an angle that is called a distance."""
     if bare(name) != "distance" or not isinstance(table[name], Column | u.Quantity):
         return False
-    unit = find_unit(table, name)
+    _, unit = with_unit(table, name, "distance", name)
     return unit is not None and column_values.is_angle(unit)
-
-
-def shared_texts(column: Column) -> pd.Series:
-    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
-    texts = pd.Series([str(value).strip().lower() for value in column])
-    given = texts[~texts.isin(tables.MISSING)]
-    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
 
 
 def match(
@@ -196,6 +207,8 @@ def match(
     known: Iterable[str],
     stated: Mapping[str, str],
     choose: Callable[[list[str]], list[str]] = list,
+    usual: Mapping[str, tuple[tuple[str, ...], ...]] = USUAL,
+    advice: str = "say which by columns (--columns={ours}={theirs})",
 ) -> dict[str, str]:
     """Return a catalogue's names of its columns by ours.
 
@@ -204,6 +217,8 @@ def match(
       known: our names.
       stated: the catalogue's names by ours, as its user states them.
       choose: returns those of several columns that differ from each other.
+      usual: groups of other names by ours, as in `USUAL`.
+      advice: what to do if two columns could be the same one of ours.
 
     Raises:
       CatalogError: two columns could be the same one of ours.
@@ -211,13 +226,13 @@ def match(
     found = dict(stated)
     # Errors last: they are those of the columns that were found.
     for ours in sorted(known, key=lambda ours: ours.endswith("_error")):
-        candidates = [] if ours in found else _candidates(ours, names, found)
+        candidates = [] if ours in found else _candidates(ours, names, found, usual)
         if len(candidates) > 1:
             candidates = choose(candidates)
         if len(candidates) > 1:
             raise CatalogError(
-                f"{' and '.join(candidates)} could both be {ours}: say which by columns "
-                f"(--columns={ours}={candidates[0]})"
+                f"{' and '.join(candidates)} could both be {ours}: "
+                + advice.format(ours=ours, theirs=candidates[0])
             )
         if candidates:
             found[ours] = candidates[0]
@@ -227,16 +242,23 @@ def match(
 def has(names: Sequence[str], wanted: Iterable[str], stated: Mapping[str, str]) -> bool:
     """Return whether a table has all columns that are stated, and one or more for each wanted one of ours."""
     others = [ours for ours in wanted if ours not in stated]
-    return set(stated.values()) <= set(names) and all(_candidates(ours, names, stated) for ours in others)
+    return set(stated.values()) <= set(names) and all(
+        _candidates(ours, names, stated, USUAL) for ours in others
+    )
 
 
-def _candidates(ours: str, names: Sequence[str], found: Mapping[str, str]) -> list[str]:
+def _candidates(
+    ours: str,
+    names: Sequence[str],
+    found: Mapping[str, str],
+    usual: Mapping[str, tuple[tuple[str, ...], ...]],
+) -> list[str]:
     """Return the columns of a catalogue that could be ours, among those that are not another one."""
     if ours == "phot_g_mean_mag":
         names = [name for name in names if not _is_sloan(name, names)]
     names = [name for name in names if name not in found.values()]
     ranks = (
-        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *_NAMES.get(ours, ()))
+        _ranks_of_error(ours, names, found) if ours.endswith("_error") else ((ours,), *usual.get(ours, ()))
     )
     if ours in names and ours in ranks[0]:
         return [ours]
@@ -271,7 +293,7 @@ def _ranks_of_error(ours: str, names: Sequence[str], found: Mapping[str, str]) -
     before, plain, behind = _joined_parts(theirs)
     joined = (*_error_names(theirs), *(f"{before}{name}{behind}" for name in _error_names(plain)))
     # A column under a usual name may have errors under another one of the same group.
-    first, *others = _NAMES.get(value, ((),))
+    first, *others = USUAL.get(value, ((),))
     group = next((group for group in ((value, *first), *others) if plain in group), (plain,))
     usual = tuple(spelled for name in group for spelled in _error_names(name))
     # Ours is that of another column if there is one of our name.

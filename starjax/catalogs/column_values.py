@@ -25,6 +25,9 @@ _ALLOWED = {
     "phot_g_mean_mag": (-2, 40, "mag"),
     "bp_rp": (-10, 20, "mag"),
     "radial_velocity": (-990, 990, "km/s"),
+    "extinction_v": (0, 50, "mag"),
+    "metallicity": (-5, 1, "dex"),
+    "distance_modulus": (-5, 30, "mag"),
     # Sums of single-precision fractions exceed 1 by a little.
     "membership_probability": (0, 1.001, ""),
 }
@@ -199,10 +202,10 @@ def is_angle(unit: u.UnitBase) -> bool:
 
 
 def convert_unit(
-    values: np.ndarray, stated: u.UnitBase, ours: str, unit: u.UnitBase, where: str
+    values: np.ndarray, stated: u.UnitBase | None, ours: str, unit: u.UnitBase, where: str
 ) -> np.ndarray:
     """Return the values of column `ours` in its unit; logarithms and magnitudes stay as they are."""
-    if str(stated) == "":
+    if stated in (None, unit) or str(stated) == "":
         return values
     stated = _spelled_out(stated, unit)
     if unit in (u.mag, u.dimensionless_unscaled):
@@ -292,11 +295,3 @@ def read_cluster_names(column: Column, where: str) -> Column:
     names = _texts(column, missing, where).str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
     missing |= names.str.lower().isin([*tables.MISSING, *_NO_CLUSTER]).to_numpy()
     return MaskedColumn(_short(names.mask(missing, ""), where), mask=missing)
-
-
-def cluster_key(name: str) -> str:
-    """Return what all spellings of the name of a cluster share: neither case nor blanks and underscores.
-
-    Between two digits these separate numbers, and stay as one blank.
-    """
-    return re.sub(r"(?<!\d)[\s_]+|[\s_]+(?!\d)", "", re.sub(r"(?<=\d)[\s_]+(?=\d)", " ", name.lower()))

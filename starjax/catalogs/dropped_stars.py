@@ -21,7 +21,7 @@ from starjax.gaia import photometry
 from starjax.quantities import KMS_PER_PC_MAS_YR
 
 if TYPE_CHECKING:
-    from starjax.catalogs.membership import Geometry
+    from starjax.catalogs.cluster_members import Geometry
 
 # Stars nearer to each other than this are one [arcsec]. Gaia DR3 lists no pairs closer than 0.18 arcsec, and
 # rows that were merged from several catalogues differ by rounding.

@@ -7,11 +7,12 @@ import pandas as pd
 from astropy.table import Table
 
 from starjax import quantities
-from starjax.catalogs import column_values
+from starjax.catalogs import column_values, member_list
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
+from starjax.catalogs.cluster_members import Geometry
 from starjax.catalogs.column_values import counted
 from starjax.catalogs.dropped_stars import SAME_POSITION_ARCSEC, Dropped, Reason
-from starjax.catalogs.membership import MEMBER_WITHIN, Geometry, uses_distance
+from starjax.catalogs.membership import MEMBER_WITHIN, uses_distance
 from starjax.catalogs.stated.extinction import Extinction
 from starjax.catalogs.stated.view import View
 from starjax.gaia import parallax_zero_point, photometry
@@ -83,7 +84,28 @@ def _reason(dropped: Dropped, view: View) -> str:
     }[dropped.reason]
 
 
-def describe_luminosities(
+def describe_derivation(
+    stars: pd.DataFrame,
+    geometry: Geometry,
+    luminosities: Luminosities,
+    extinction: Extinction,
+    view: View,
+    keys: tuple[str, ...],
+) -> list[str]:
+    """Return sentences on where distance, motion, luminosities and magnitudes are from.
+
+    Args:
+      stars: the members, with their columns as listed.
+      keys: the features.
+    """
+    return [
+        *_describe_geometry(stars, geometry, view, keys),
+        *_describe_luminosities(stars, luminosities, extinction.v_mag, keys),
+        *_describe_photometry(extinction, view, keys),
+    ]
+
+
+def _describe_luminosities(
     stars: pd.DataFrame, luminosities: Luminosities, extinction_v_mag: float, keys: tuple[str, ...]
 ) -> list[str]:
     """Return sentences on where the luminosities are from, if they are a feature.
@@ -121,7 +143,7 @@ def describe_luminosities(
     return notes
 
 
-def describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...]) -> list[str]:
+def _describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...]) -> list[str]:
     """Return sentences on extinction and stated distance, if magnitudes or colours are features."""
     notes = []
     if set(quantities.PHOTOMETRY) & set(keys):
@@ -133,7 +155,7 @@ def describe_photometry(extinction: Extinction, view: View, keys: tuple[str, ...
     return notes
 
 
-def describe_geometry(
+def _describe_geometry(
     stars: pd.DataFrame, geometry: Geometry, view: View, keys: tuple[str, ...]
 ) -> list[str]:
     """Return sentences on how centre, distances and motion of the cluster were determined."""
@@ -211,6 +233,17 @@ def _zero_point(stars: pd.DataFrame, view: View) -> str:
     if len(without):
         said += f", and {parallax_zero_point.TYPICAL_MAS} mas where there is none: {counted(without)}"
     return said
+
+
+def describe_release(table: Table, view: View) -> str:
+    """Return a warning if zero points of EDR3 are applied to a catalogue of DR2; else an empty text."""
+    if not (view.has_zero_point_by_star and member_list.has_dr2_identities(table)):
+        return ""
+    return (
+        f"The parallax zero points ({parallax_zero_point.RECIPE}) are those of Gaia EDR3 and DR3, but the "
+        f"identities are those of DR2 (column {table.meta['identities']}): if the parallaxes are DR2's, too, "
+        f"state a number instead, such as {parallax_zero_point.DR2_MAS}."
+    )
 
 
 def _describe_radial_velocity(stars: pd.DataFrame, motion: Motion) -> str:

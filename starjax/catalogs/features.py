@@ -1,7 +1,5 @@
 """From the member catalogue of a cluster to the features that runs are trained on, in physical units."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 from astropy.stats import mad_std
@@ -9,12 +7,13 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import dropped_stars, feature_notes, fill_values, member_list, sky_frames
+from starjax.catalogs.cluster_members import ClusterMembers, Geometry
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.membership import (
     MEMBER_WITHIN,
-    Geometry,
     assign_zero_points,
+    check_degrees,
     check_distances,
     check_num_stars,
     fill_errors,
@@ -28,55 +27,6 @@ from starjax.gaia import photometry, uncertainties
 # Gaia's columns that luminosities, magnitudes and colours are derived from.
 _PHOTOMETRY = "phot_g_mean_mag and bp_rp"
 _WITHOUT_COLOURS = "; for lists without colours train a model that needs none, such as --config=posterior"
-
-
-@dataclasses.dataclass(frozen=True)
-class ClusterMembers:
-    """The members of a cluster, as a model sees them.
-
-    Attributes:
-      feature: (n, F), in the order of the requested keys.
-      table: n rows with `row`, the row number in the catalogue, `source_id` if the catalogue has it, the
-        measured columns, and all derived columns: features, errors `vx_error vy_error vz_error` and, along
-        Galactic longitude and latitude, `v_lon_error v_lat_error` [km/s], `dist_error_pc`;
-        `parallax_zero_point` [mas]. NaN where a value is not known.
-      dropped: the stars that were left out, by reason.
-      left_out: where these are, see `dropped_stars.locate`.
-      centre: (ra, dec) [deg, ICRS].
-      distance_pc, distance_error_pc: distance of the cluster and its standard error, as stated if the
-        distance was; 0 if that was stated without.
-      radial_velocity_kms: radial velocity of the cluster; NaN if it cannot be determined.
-      space_velocity: (U, V, W) of the cluster relative to the Sun, towards the Galactic centre, the rotation
-        and the north pole [km/s]. Without the radial part if that is not known, NaN without proper motions.
-      extinction: in front of the cluster.
-      metallicity: [Fe/H] [dex] as stated; NaN if it was not.
-      notes: how values were determined and which stars were left out, in sentences.
-      caveats: reasons to doubt the values above, which flag a prediction.
-    """
-
-    feature: np.ndarray
-    table: pd.DataFrame
-    dropped: tuple[Dropped, ...]
-    left_out: pd.DataFrame
-    centre: tuple[float, float]
-    distance_pc: float
-    distance_error_pc: float
-    radial_velocity_kms: float
-    space_velocity: np.ndarray
-    extinction: Extinction
-    metallicity: float
-    notes: tuple[str, ...]
-    caveats: tuple[str, ...] = ()
-
-    @property
-    def num_left_out(self) -> int:
-        """The number of stars that lack a position, or another value that the features need."""
-        return dropped_stars.count(self.dropped, dropped_stars.LACKS_VALUE)
-
-    @property
-    def num_non_member(self) -> int:
-        """The number of stars whose motion or distance is unlike that of the rest."""
-        return dropped_stars.count(self.dropped, (Reason.NON_MEMBER,))
 
 
 def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> ClusterMembers:
@@ -98,7 +48,7 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     """
     keys = tuple(feature_keys)
     _check_known(keys)
-    member_list.check_degrees(table)
+    check_degrees(table)
     filled, unused = fill_values.describe(table), feature_notes.describe_unused(table)
     # What may be the cause if something is missing.
     hints = f"{filled} {unused}".strip()
@@ -111,27 +61,19 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
     derived = _kinematics(stars, geometry, is_galactic=_is_galactic(keys))
     # After the geometry, which gives the distances of the stars.
     extinction = find_extinction(view, geometry.centre, geometry.distance_pc)
-    luminosities, magnitudes = _photometry(stars, derived, view, extinction)
-    derived |= {quantities.LUMINOSITY: luminosities.log_luminosity, **magnitudes}
-    members = stars.assign(**_prefer_listed(stars, derived))
+    luminosities, photometric = _photometry(stars, derived, view, extinction)
+    members = stars.assign(**_prefer_listed(stars, derived | photometric))
     _check_line_of_sight(members, geometry, keys)
     members, outliers = _drop_radial_outliers(members, keys, view)
     # Last, since stars without a listed value are as good as others to determine distance and motion.
     members, incomplete = _drop_incomplete(members, keys, hints)
     check_num_stars(members, "are left with all that the features need")
     dropped = (*unusable, non_members, outliers, *incomplete)
-    notes = [
+    notes = (
         *feature_notes.describe_dropped(dropped, view),
-        filled,
-        placeholders,
-        *unmeasured,
-        *feature_notes.describe_geometry(stars, geometry, view, keys),
-        *feature_notes.describe_luminosities(stars, luminosities, extinction.v_mag, keys),
-        *feature_notes.describe_photometry(extinction, view, keys),
-    ]
-    caveats = [feature_notes.describe_contradiction(geometry)]
-    if _uses_extinction(stars, keys):
-        caveats.append(describe_assumed(extinction, geometry.centre, geometry.distance_pc))
+        *(filled, placeholders, *unmeasured, feature_notes.describe_release(table, view)),
+        *feature_notes.describe_derivation(stars, geometry, luminosities, extinction, view, keys),
+    )
     return ClusterMembers(
         feature=members[list(keys)].to_numpy(np.float64),
         table=members.reset_index(drop=True),
@@ -145,13 +87,23 @@ def derive_features(table: Table, feature_keys: tuple[str, ...], view: View) -> 
         extinction=extinction,
         metallicity=np.nan if view.metallicity is None else view.metallicity,
         notes=tuple(filter(None, notes)),
-        caveats=tuple(filter(None, caveats)),
+        caveats=_caveats(stars, geometry, extinction, keys),
     )
+
+
+def _caveats(
+    stars: pd.DataFrame, geometry: Geometry, extinction: Extinction, keys: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return reasons to doubt the features."""
+    found = [feature_notes.describe_contradiction(geometry)]
+    if _uses_extinction(stars, keys):
+        found.append(describe_assumed(extinction, geometry.centre, geometry.distance_pc))
+    return tuple(filter(None, found))
 
 
 def _num_month(table: Table) -> int:
     """Return how long Gaia observed for the catalogue, by the name of its identities."""
-    is_dr2 = "dr2" in table.meta["recognized"].get("source_id", "").lower()
+    is_dr2 = member_list.has_dr2_identities(table)
     return uncertainties.DR2_MONTHS if is_dr2 else uncertainties.DR3_MONTHS
 
 
@@ -186,11 +138,12 @@ def _usable_stars(
     stars, no_position = dropped_stars.drop_without_position(listed)
     check_num_stars(stars, "have a position")
     stars, placeholders = dropped_stars.clear_placeholders(stars)
-    stars, same_id = dropped_stars.drop_repeated_ids(stars)
-    stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    # Before repeated rows, of which an improbable one may be kept.
     stars, improbable = dropped_stars.drop_improbable(stars, view.min_probability)
     check_num_stars(stars, f"with a probability of at least {view.min_probability:g} (min_probability)")
-    dropped = (no_position, same_id, same_position, improbable)
+    stars, same_id = dropped_stars.drop_repeated_ids(stars)
+    stars, same_position = dropped_stars.drop_repeated_positions(stars)
+    dropped = (no_position, improbable, same_id, same_position)
     velocities = [key for key in _derived_keys(keys) if quantities.get(key).is_velocity]
     if not velocities:
         return stars, dropped, placeholders
@@ -238,7 +191,7 @@ def _kinematics(stars: pd.DataFrame, geometry: Geometry, *, is_galactic: bool) -
 def _photometry(
     stars: pd.DataFrame, derived: dict[str, np.ndarray], view: View, extinction: Extinction
 ) -> tuple[photometry.Luminosities, dict[str, np.ndarray]]:
-    """Return luminosities, and magnitudes, colours and their errors by name of the feature."""
+    """Return luminosities; and these, magnitudes, colours and their errors by name of the feature."""
     magnitude, colour = stars["phot_g_mean_mag"].to_numpy(), stars["bp_rp"].to_numpy()
     distance = derived["dist_pc"]
     # All stars share the error of a stated distance, as they do that of the extinction.
@@ -246,7 +199,8 @@ def _photometry(
     magnitudes = photometry.colour_magnitude(
         *(magnitude, colour, distance, distance_error), extinction.v_mag, extinction.v_error_mag
     )
-    return photometry.estimate_luminosities(magnitude, colour, distance, extinction.v_mag), magnitudes
+    luminosities = photometry.estimate_luminosities(magnitude, colour, distance, extinction.v_mag)
+    return luminosities, {quantities.LUMINOSITY: luminosities.log_luminosity, **magnitudes}
 
 
 def _uses_extinction(stars: pd.DataFrame, keys: tuple[str, ...]) -> bool:

@@ -13,14 +13,21 @@ from starjax.catalogs import column_values
 
 # Beyond these limits, what looks like a fill value is one. They exclude the nearest and fastest clusters.
 _MEASURED = {
+    "ra": (-180, 360),
+    "dec": (-90, 90),
     "parallax": (-90, 90),
+    "parallax_zero_point": (-9, 9),
     "pmra": (-900, 900),
     "pmdec": (-900, 900),
     "radial_velocity": (-990, 990),
     "distance": (0, np.inf),
+    "distance_error": (0, 9000),
     **dict.fromkeys(("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"), (0, 40)),
     "bp_rp": (-0.9, 9),
     "log_L_L_sol": (-9, 9),
+    "distance_modulus": (-5, 30),
+    "extinction_v": (0, 50),
+    "metallicity": (-5, 5),
     "membership_probability": (0, 100),  # in percent
 }
 # Rounding makes some probabilities a little larger than 1.
@@ -43,18 +50,23 @@ def filled_name(column: str) -> str:
     return f"{column}_filled"
 
 
-def find(column: str, values: np.ndarray) -> np.ndarray:
-    """Return where the values of a column (n,) stand for missing ones."""
-    of_column = _MEASURED.get(column, (-np.inf, np.inf))
+def find(column: str, values: np.ndarray, written: np.ndarray | None = None) -> np.ndarray:
+    """Return where the values of a column (n,) stand for missing ones.
+
+    Args:
+      written: the values before they were converted to our unit, if they were.
+    """
     is_error = column.endswith("_error")
-    low, high = _MEASURED_ERROR if is_error else of_column
+    low, high = _MEASURED.get(column, _MEASURED_ERROR if is_error else (-np.inf, np.inf))
     if column == "membership_probability" and not column_values.are_percent(values):
         high = _LARGEST_FRACTION
-    beyond = np.unique(values[(values < low) | (values > high)])
+    written = values if written is None else written
+    is_beyond = (values < low) | (values > high)
     # Seven digits, which single precision keeps.
-    fills = [value for value in beyond if _LOOKS_FILLED.fullmatch(f"{abs(value):.7g}")]
+    fills = [value for value in np.unique(written[is_beyond]) if _LOOKS_FILLED.fullmatch(f"{abs(value):.7g}")]
+    is_filled = is_beyond & np.isin(written, fills)
     has_zeros = is_error or column in _NEVER_ZERO or (column == "bp_rp" and _is_filled_with_zero(values))
-    return np.isin(values, [*fills, *([0.0] if has_zeros else [])])
+    return is_filled | (values == 0) if has_zeros else is_filled
 
 
 def _is_filled_with_zero(values: np.ndarray) -> bool:

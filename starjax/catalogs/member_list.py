@@ -3,9 +3,10 @@
 A member catalogue is an astropy table with those columns of `column_units` that the file has (float64, NaN
 where a value is missing, or stands for a missing one, see `fill_values`), `source_id` and `cluster` if the
 file has them, and `row`, the number of the star in the file, from 1. Its `meta` has the name of the `file`,
-its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the
-`unused` ones, those of them that `may_name_clusters`, whether the unit of the positions `is_unit_stated`, and
-`remarks`, sentences on identities and clusters.
+its `sha256` if it was read from one, the `recognized` columns, by our names where those are others, the name
+of the column of `identities` in the file ('' if it has none), the `unused` ones, those of them that
+`may_name_clusters`, whether the unit of the positions `is_unit_stated`, and `remarks`, sentences on
+identities and clusters.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from astropy import units as u
-from astropy.stats import median_absolute_deviation
 from astropy.table import Column, Table
 
 from starjax import quantities
 from starjax.catalogs import column_names, column_values, fill_values
 from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.stated import cluster_names
 from starjax.io import tables
 
 _MOTION = u.mas / u.yr
@@ -51,10 +52,6 @@ IDENTITIES = ("source_id", "cluster")
 PROBABILITY = "membership_probability"
 # The name of the packaged catalogue, and its file.
 EXAMPLE, EXAMPLE_FILE = "example", Path(__file__).parent / "example" / "members.ecsv"
-# Half of the stars of any cluster lie farther than this from its median declination.
-_NARROWEST_PC = 0.1
-# Scatter in right ascension over that in declination: clusters are rounder.
-_NARROWEST_SHARE = 0.15
 
 
 def column_units() -> dict[str, u.UnitBase]:
@@ -137,17 +134,13 @@ def check_member_list(table: Any, name: str, columns: Mapping[str, str] = {}) ->
         elif ours == "cluster":
             found[ours] = column_values.read_cluster_names(table[theirs], where)
         else:
-            column = table[theirs]
-            if ours in ("ra", "dec"):
-                column = column_values.in_degrees(column, ours, where)
-            unit = column_names.split_unit(theirs)[1] if column.unit is None else column.unit
+            column, unit = column_names.with_unit(table, theirs, ours, where)
             if ours == "ra":
                 found.meta["is_unit_stated"] = unit is not None
-            values = column_values.read_numbers(column, where)
-            if unit not in (None, units[ours]):
-                values = column_values.convert_unit(values, unit, ours, units[ours], where)
+            written = column_values.read_numbers(column, where)
+            values = column_values.convert_unit(written, unit, ours, units[ours], where)
             found[ours] = Column(values, unit=units[ours])
-            fill_values.remove(found, ours, fill_values.find(ours, values))
+            fill_values.remove(found, ours, fill_values.find(ours, values, written))
             if ours == PROBABILITY and column_values.are_percent(np.asarray(found[ours])):
                 found[ours] /= 100
                 found.meta["recognized"][ours] = f"{theirs} in percent"
@@ -182,7 +175,7 @@ def _with_clusters(table: Table, column: str) -> Table:
     table = table[~is_in_none]
     spellings: dict[str, list[str]] = {}
     for name in pd.unique(np.asarray(table["cluster"])):
-        spellings.setdefault(column_values.cluster_key(name), []).append(str(name))
+        spellings.setdefault(cluster_names.same_name_key(name), []).append(str(name))
     others = {other: first for first, *rest in spellings.values() for other in rest}
     table["cluster"] = Column([others.get(name, name) for name in table["cluster"].tolist()])
     table.meta["remarks"] += [
@@ -209,15 +202,21 @@ def _describe_columns(
     }
     used = {*theirs_by_ours.values(), *(other for others in same.values() for other in others)}
     unused = [theirs for theirs in table.colnames if theirs not in used]
-    perhaps = [theirs for theirs in unused if column_names.bare(theirs) in column_names.PERHAPS_CLUSTERS]
+    perhaps = [theirs for theirs in unused if column_names.bare(theirs) in cluster_names.PERHAPS_CLUSTERS]
     if "cluster" in theirs_by_ours:
         perhaps = []
     return {
         "recognized": recognized,
+        "identities": theirs_by_ours.get("source_id", ""),
         "unused": unused,
         # A single name would make no difference.
-        "may_name_clusters": [one for one in perhaps if column_names.shared_texts(table[one]).nunique() > 1],
+        "may_name_clusters": [one for one in perhaps if cluster_names.shared_texts(table[one]).nunique() > 1],
     }
+
+
+def has_dr2_identities(table: Table) -> bool:
+    """Return whether the identities of a member catalogue are called those of Gaia DR2."""
+    return "dr2" in table.meta["identities"].lower()
 
 
 def _derive_colour(table: Table) -> None:
@@ -270,42 +269,3 @@ def data_frame(table: Table) -> pd.DataFrame:
         values = np.asarray(table[name]) if name in table.colnames else np.full(len(table), np.nan)
         columns[name] = np.where(np.isnan(values), unlisted[name], values) if name in unlisted else values
     return pd.DataFrame(columns)
-
-
-def check_degrees(table: Table) -> None:
-    """Raise if the positions of a cluster, whose unit is not stated, seem to be in hours or in radians.
-
-    As degrees, hours make it 15 times too narrow in right ascension, and radians 57 times too small.
-
-    Args:
-      table: the stars of one cluster.
-
-    Raises:
-      CatalogError: see above.
-    """
-    has_position = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
-    if table.meta["is_unit_stated"] or not has_position.any():
-        return
-    ra, dec = (np.asarray(table[name])[has_position] for name in ("ra", "dec"))
-    width = median_absolute_deviation(ra) * np.cos(np.radians(np.median(dec)))
-    height = median_absolute_deviation(dec)
-    if ra.min() >= 0 and ra.max() <= 24 and 0 < width < _NARROWEST_SHARE * height:
-        raise CatalogError(
-            f"{table.meta['file']}: the column for ra seems to be in hours; as degrees it makes the cluster "
-            f"{width / height:.1g} times as wide as high: multiply it by 15, or state the unit in the file"
-        )
-    height_pc = np.radians(height) * _median_distance(table)
-    if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2 and 0 < height_pc < _NARROWEST_PC:
-        raise CatalogError(
-            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster "
-            f"of {height_pc:.1g} pc: convert them, or state the unit in the file"
-        )
-
-
-def _median_distance(table: Table) -> float:
-    """Return the distance of a cluster [pc] from its median parallax, or its median distance; NaN if none."""
-    parallax, distance = (
-        pd.Series(np.asarray(table[name]) if name in table.colnames else [], dtype=float).median()
-        for name in ("parallax", "distance")
-    )
-    return 1000 / parallax if parallax > 0 else distance

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
-from astropy.stats import mad_std
+from astropy.stats import mad_std, median_absolute_deviation
+from astropy.table import Table
 
 from starjax.catalogs import astrometry, dropped_stars, member_list, sky_frames
+from starjax.catalogs.cluster_members import Geometry
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.dropped_stars import Dropped, Reason
 from starjax.catalogs.stated.view import View
 from starjax.gaia import parallax_zero_point
-from starjax.quantities import KMS_PER_PC_MAS_YR, MIN_STARS
+from starjax.quantities import MIN_STARS
 
 # The columns that position, distance and motion of a cluster are fitted to.
 _FITTED = (
@@ -32,90 +34,10 @@ _MIN_SPEED_KMS, _MIN_DISPERSION_KMS = 0.2, 0.01
 # Wider limits than those of the clusters of the Galaxy. Beyond them, a column most likely has another unit.
 _DISTANCES_PC = (5.0, 20_000.0)
 _MAX_SPEED_KMS = 1000.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """A cluster in space, and n of its stars.
-
-    Attributes:
-      centre: (ra, dec) [deg, ICRS].
-      lon, lat: positions of the stars in the offset frame (n,) [rad].
-      axes: unit vectors at the stars, see `sky_frames.local_axes` (n, 3, 3).
-      parallaxes: parallaxes of the cluster and of the stars.
-      proper_motion, proper_motion_error: along `lon` and `lat` (n, 2) [mas/yr]; NaN if missing.
-      motion: motion of the cluster; None if fewer than `MIN_STARS` stars have a proper motion.
-    """
-
-    centre: tuple[float, float]
-    lon: np.ndarray
-    lat: np.ndarray
-    axes: np.ndarray
-    parallaxes: astrometry.Parallaxes
-    proper_motion: np.ndarray
-    proper_motion_error: np.ndarray
-    motion: astrometry.Motion | None
-
-    @property
-    def distance_pc(self) -> float:
-        """The distance of the cluster [pc]."""
-        return 1000 / self.parallaxes.cluster
-
-    @property
-    def distance_error_pc(self) -> float:
-        """The standard error of `distance_pc` [pc]."""
-        return self.parallaxes.cluster_error * self.distance_pc**2 / 1000
-
-    @property
-    def star_distance(self) -> np.ndarray:
-        """The distances of the stars (n,) [pc]."""
-        return 1000 / self.parallaxes.star
-
-    @property
-    def star_distance_error(self) -> np.ndarray:
-        """The standard errors of `star_distance` (n,) [pc]."""
-        return self.parallaxes.star_error * self.star_distance**2 / 1000
-
-    @property
-    def mean_velocity(self) -> np.ndarray:
-        """The velocity of the cluster in the offset frame (3,) [km/s]; NaN without proper motions."""
-        return np.full(3, np.nan) if self.motion is None else self.motion.velocity
-
-    @property
-    def radial_velocity_kms(self) -> float:
-        """The radial velocity of the cluster [km/s]; NaN if it is unknown."""
-        is_known = self.motion is not None and self.motion.source != "unknown"
-        return float(self.mean_velocity[0]) if is_known else np.nan
-
-    @property
-    def has_motion(self) -> np.ndarray:
-        """True for stars with a proper motion (n,)."""
-        return np.isfinite(self.proper_motion).all(axis=1)
-
-    @property
-    def tangential(self) -> astrometry.Tangential:
-        """The tangential velocities, with the errors of proper motions and distances."""
-        kms_per_mas_yr = KMS_PER_PC_MAS_YR * self.star_distance[:, None]
-        by_motion = kms_per_mas_yr * self.proper_motion_error
-        by_distance = KMS_PER_PC_MAS_YR * self.star_distance_error[:, None] * self.proper_motion
-        return astrometry.Tangential(
-            self.axes, kms_per_mas_yr * self.proper_motion, np.hypot(by_motion, by_distance)
-        )
-
-    @property
-    def moving(self) -> astrometry.Tangential:
-        """The tangential velocities of the stars that have a proper motion."""
-        stars, chosen = self.tangential, self.has_motion
-        return astrometry.Tangential(stars.axes[chosen], stars.velocity[chosen], stars.error[chosen])
-
-    def deviation(self) -> np.ndarray:
-        """Return the deviation of each star in motion or parallax (n,) [standard deviations]."""
-        deviation = np.nan_to_num(np.abs(self.parallaxes.deviation))
-        if self.motion is None:
-            return deviation
-        moving = self.moving.deviation(self.motion.velocity)
-        deviation[self.has_motion] = np.maximum(deviation[self.has_motion], moving)
-        return deviation
+# Half of the stars of any cluster lie farther than this from its median declination.
+_NARROWEST_PC = 0.1
+# Scatter in right ascension over that in declination: clusters are rounder.
+_NARROWEST_SHARE = 0.15
 
 
 def select_members(stars: pd.DataFrame, view: View) -> tuple[Geometry, pd.DataFrame, Dropped]:
@@ -155,6 +77,45 @@ def check_distances(stars: pd.DataFrame, view: View, hints: str) -> None:
             "the catalogue has no parallaxes and no distances: name their column, or state distance_pc. "
             f"{hints}"
         )
+
+
+def check_degrees(table: Table) -> None:
+    """Raise if the positions of a cluster, whose unit is not stated, seem to be in hours or in radians.
+
+    As degrees, hours make it 15 times too narrow in right ascension, and radians 57 times too small.
+
+    Args:
+      table: the stars of one cluster.
+
+    Raises:
+      CatalogError: see above.
+    """
+    has_position = np.isfinite(table["ra"]) & np.isfinite(table["dec"])
+    if table.meta["is_unit_stated"] or not has_position.any():
+        return
+    ra, dec = (np.asarray(table[name])[has_position] for name in ("ra", "dec"))
+    width = median_absolute_deviation(ra) * np.cos(np.radians(np.median(dec)))
+    height = median_absolute_deviation(dec)
+    if ra.min() >= 0 and ra.max() <= 24 and 0 < width < _NARROWEST_SHARE * height:
+        raise CatalogError(
+            f"{table.meta['file']}: the column for ra seems to be in hours; as degrees it makes the cluster "
+            f"{width / height:.1g} times as wide as high: multiply it by 15, or state the unit in the file"
+        )
+    height_pc = np.radians(height) * _median_distance(table)
+    if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2 and 0 < height_pc < _NARROWEST_PC:
+        raise CatalogError(
+            f"{table.meta['file']}: columns ra and dec seem to be in radians; as degrees they make a cluster "
+            f"of {height_pc:.1g} pc: convert them, or state the unit in the file"
+        )
+
+
+def _median_distance(table: Table) -> float:
+    """Return the distance of a cluster [pc] from its median parallax, or its median distance; NaN if none."""
+    parallax, distance = (
+        pd.Series(np.asarray(table[name]) if name in table.colnames else [], dtype=float).median()
+        for name in ("parallax", "distance")
+    )
+    return 1000 / parallax if parallax > 0 else distance
 
 
 def check_num_stars(stars: Sized, what: str) -> None:

@@ -12,7 +12,7 @@ from starjax.dynamics import mass_estimators
 from starjax.quantities import KMS_PER_PC_MAS_YR, PROJECTED, SKY
 
 if TYPE_CHECKING:  # it reads catalogues with astropy, which training does not need
-    from starjax.catalogs.features import ClusterMembers
+    from starjax.catalogs.cluster_members import ClusterMembers
 
 
 def masses_of_shard(shard: Shard, scalers: ScalerBundle) -> dict[str, np.ndarray]:

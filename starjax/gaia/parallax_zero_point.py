@@ -14,6 +14,8 @@ from starjax import errors
 RECIPE = "lindegren2021"
 # For stars that the recipe does not reach [mas]: its median over members of open clusters of G = 13 to 17.
 TYPICAL_MAS = -0.04
+# Of DR2, by quasars: Lindegren et al. 2018, A&A 616, A2.
+DR2_MAS = -0.029
 # Kinds of astrometric solutions, as `astrometric_params_solved` encodes them: with a colour that was known,
 # and with a pseudocolour that was fitted together with the astrometry.
 FIVE_PARAMETERS, SIX_PARAMETERS = 31, 95

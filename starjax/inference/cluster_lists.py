@@ -15,8 +15,9 @@ from astropy.table import Table
 
 from starjax import errors
 from starjax.catalogs import feature_notes, member_list
+from starjax.catalogs.cluster_members import ClusterMembers
 from starjax.catalogs.column_values import CatalogError
-from starjax.catalogs.features import ClusterMembers, derive_features
+from starjax.catalogs.features import derive_features
 from starjax.catalogs.stated import cluster_names
 from starjax.catalogs.stated.view import View
 from starjax.io import files as io_files

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from starjax import quantities
-from starjax.catalogs.features import ClusterMembers
+from starjax.catalogs.cluster_members import ClusterMembers
 from starjax.dynamics import cluster_masses
 from starjax.evaluation.calibration import PERCENTILES
 from starjax.evaluation.out_of_distribution import TrainingReference

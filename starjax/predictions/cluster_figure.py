@@ -8,7 +8,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 
 from starjax import quantities
-from starjax.catalogs.features import ClusterMembers
+from starjax.catalogs.cluster_members import ClusterMembers
 from starjax.evaluation.calibration import LEVEL_NAMES, PERCENTILES
 from starjax.evaluation.posterior import Posterior
 from starjax.inference.predictor import Predictor

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from starjax import quantities
-from starjax.catalogs.features import ClusterMembers
+from starjax.catalogs.cluster_members import ClusterMembers
 from starjax.inference.predictor import Predictor
 from starjax.plotting import style
 

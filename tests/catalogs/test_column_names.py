@@ -1,5 +1,7 @@
 """Names of columns: those of the catalogues of today are recognized, and doubtful ones are asked for."""
 
+import itertools
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -252,6 +254,28 @@ def test_errors_may_have_another_usual_name_than_their_column():
 def check(**columns):
     table = Table({"RA_ICRS": np.linspace(10, 11, 20), "DE_ICRS": np.linspace(50, 51, 20), **columns})
     return member_list.check_member_list(table, "members")
+
+
+@pytest.mark.parametrize("ours", column_names.USUAL)
+def test_all_names_of_published_columns_are_read(ours):
+    values = np.linspace(0.1, 0.9, 12)
+    positions = {"ra": values, "dec": values}
+    others = {name: column for name, column in positions.items() if name != ours}
+    for name in itertools.chain(*column_names.USUAL[ours]):
+        table = Table({**others, name: values, f"e_{name}": values / 10})
+        found = member_list.check_member_list(table, "members")
+        if ours not in member_list.IDENTITIES:
+            np.testing.assert_allclose(found[ours], values, err_msg=name)
+        if f"{ours}_error" in OURS:
+            np.testing.assert_allclose(found[f"{ours}_error"], values / 10, err_msg=name)
+
+
+def test_units_at_the_end_of_names_count():
+    found = check(RV_kms=np.linspace(1, 2, 20), distance_kpc=np.linspace(0.1, 0.2, 20))
+    np.testing.assert_allclose(found["radial_velocity"], np.linspace(1, 2, 20))
+    np.testing.assert_allclose(found["distance"], np.linspace(100, 200, 20))
+    with pytest.raises(CatalogError, match=r"column RV_rad .* is in rad, which cannot be converted"):
+        check(RV_rad=np.linspace(1, 2, 20))
 
 
 def test_a_name_is_that_of_clusters_if_many_stars_share_it():

@@ -111,21 +111,6 @@ def test_designations_are_numbers(tmp_path, release):
     assert found.tolist() == [*IDENTITIES[:2].tolist(), None]
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("NGC 2632", "ngc_2632", True),
-        ("NGC 2632", "NGC2632", True),
-        ("run 1 12", "run_1_12", True),
-        ("run_1_12", "run_11_2", False),
-        ("UBC 1", "UBC 11", False),
-        ("Collinder 69", "Collinder 69b", False),
-    ],
-)
-def test_spellings_of_clusters(one, other, is_same):
-    assert (column_values.cluster_key(one) == column_values.cluster_key(other)) is is_same
-
-
 def test_identities_may_be_names(tmp_path):
     found = member_list.read_member_list(csv(tmp_path, "ra,dec,source_id\n1,2,HD 1\n3,4,\n"))
     assert found["source_id"].tolist() == ["HD 1", None]

@@ -109,6 +109,17 @@ def test_improbable_members_are_left_out_and_shown(cluster, view, num_left):
         derive_features(cluster.table, PROJECTED, View(min_probability=0.9))
 
 
+def test_a_star_that_is_listed_twice_stays_if_one_of_its_rows_is_probable(cluster, view):
+    table = cluster.table
+    table["source_id"], table["membership_probability"] = np.arange(400), 0.9
+    table["source_id"][10], table["membership_probability"][10] = 3, 0.1
+    table["ra"][10], table["dec"][10] = table["ra"][3], table["dec"][3]
+    table["ra"][20], table["dec"][20] = table["ra"][19], table["dec"][19]
+    table["membership_probability"][20] = 0.2
+    members = derive_features(table, PROJECTED, view)
+    assert [(one.reason, one.rows) for one in members.dropped if one.rows] == [(Reason.IMPROBABLE, (11, 21))]
+
+
 def test_stars_at_different_places_are_not_the_same_by_their_identity(cluster, view):
     table = cluster.table
     table["source_id"] = np.arange(400).astype(str).astype("<U10")

@@ -95,10 +95,13 @@ def test_errors_without_a_magnitude_are_the_median_and_positive_ones_stay(table)
     )
 
 
-def test_errors_of_dr2_are_larger(table):
+@pytest.mark.parametrize("is_stated", [False, True])
+def test_errors_of_dr2_are_larger(table, is_stated):
     table["phot_g_mean_mag"] = 17.0
     table["pmra_error"] = np.nan
-    table.meta["recognized"] = {"source_id": "GaiaDR2"}
+    table["GaiaDR2"] = np.arange(1, 401)
+    stated = {"source_id": "GaiaDR2"} if is_stated else {}
+    table = member_list.check_member_list(table, "here", stated)
     found = derive_features(table, KEYS, View(clip=False))
     np.testing.assert_allclose(
         found.table["pmra_error"], TYPICAL["pmra_error"] * (34 / 22) ** 1.5, rtol=0.002

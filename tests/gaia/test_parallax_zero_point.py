@@ -80,6 +80,11 @@ def test_members_have_zero_points_of_their_own(member_list_file):
     assert is_reached.mean() > 0.95
     shift = 1000 / found.distance_pc - 1000 / plain.distance_pc
     assert shift == pytest.approx(-zero_points.median(), abs=0.01)
+    assert not any("DR2" in note for note in found.notes)
+    table.meta["identities"] = "GaiaDR2"
+    (warning,) = (note for note in derive_features(table, ("y", "z"), by_star).notes if "DR2" in note)
+    assert "(lindegren2021) are those of Gaia EDR3 and DR3, but" in warning
+    assert "those of DR2 (column GaiaDR2): if the parallaxes are DR2's, too, state a number" in warning
     (note,) = (note for note in found.notes if note.startswith("Distance"))
     assert "by star (lindegren2021), -0.0" in note
     assert f"and -0.04 mas where there is none: {(~is_reached).sum()} stars (rows 4, " in note

@@ -5,7 +5,37 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
+import pandas as pd
+from astropy.table import Column
+
+from starjax import quantities
+from starjax.io import tables
+
+# Columns that may name clusters, about which a catalogue is asked.
+PERHAPS_CLUSTERS = (
+    *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
+    *("cluster_id", "clusterid", "id_cluster", "cluster_label"),
+)
 _MAX_NAMED = 5
+
+
+def shared_texts(column: Column) -> pd.Series:
+    """Return the texts of a column if many stars share each, as they do names of clusters; else none."""
+    texts = pd.Series([str(value).strip().lower() for value in column])
+    given = texts[~texts.isin(tables.MISSING)]
+    return given if len(given) >= quantities.MIN_STARS * given.nunique() else given[:0]
+
+
+def same_name_key(name: str) -> str:
+    """Return what all spellings of the name of a cluster share: NGC 752, ngc_0752, NGC0752.
+
+    Case, blanks, underscores, and zeros before a number that follows letters or a blank do not count. A blank
+    between two digits separates numbers. After a point or a hyphen zeros count: UBC 1-05 is not UBC 1-5.
+    """
+    blanks = re.sub(r"[\s_]+", " ", name.strip().casefold())
+    # Letters are what is neither a digit nor anything else.
+    without_zeros = re.sub(r"(?<=[^\W\d]|\s)0+(?=\d)", "", blanks)
+    return re.sub(r"(?<!\d) | (?!\d)", "", without_zeros)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,39 +44,34 @@ class StatedNames:
 
     Attributes:
       names: their names.
-      by_bare: the names by what is the same in all spellings, where only one is.
+      by_key: the names by what is the same in all spellings, where only one is.
     """
 
     names: frozenset[str]
-    by_bare: Mapping[str, str]
+    by_key: Mapping[str, str]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "StatedNames":
         """Return the index of names."""
         names = list(names)
-        num = Counter(map(_bare, names))
-        return cls(frozenset(names), {_bare(name): name for name in names if num[_bare(name)] == 1})
+        keys = [same_name_key(name) for name in names]
+        num = Counter(keys)
+        by_key = {key: name for key, name in zip(keys, names, strict=True) if num[key] == 1}
+        return cls(frozenset(names), by_key)
 
     def find(self, listed: str) -> str | None:
         """Return the name that means the same cluster as that of a list; None if there is none.
 
-        Names that are equal match. Others do if they differ only in case, blanks, underscores and leading
-        zeros, and if no third name does, too.
+        Names that are equal match. Others do if they are spellings of one name (see `same_name_key`), and if
+        no third name is another.
         """
-        return listed if listed in self.names else self.by_bare.get(_bare(listed))
+        return listed if listed in self.names else self.by_key.get(same_name_key(listed))
 
 
 def match_names(listed: Iterable[str], stated: Iterable[str]) -> dict[str, str | None]:
     """Return for each listed name the stated one that means the same cluster, or None."""
     found = StatedNames.of(stated)
     return {name: found.find(name) for name in listed}
-
-
-def _bare(name: str) -> str:
-    """Return a name without what catalogues write differently."""
-    # Between two numbers a blank separates.
-    parted = re.sub(r"(?<=\d)[\s_]+(?=\d)", "/", name.strip().casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_]+", "", parted))
 
 
 def describe_matches(matches: Mapping[str, str | None], stated: Collection[str]) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ import pandas as pd
 from astropy import units as u
 from astropy.table import Column, Table
 
-from starjax.catalogs import column_values
+from starjax.catalogs import column_names, column_values, fill_values
 from starjax.catalogs.column_values import CatalogError
+from starjax.catalogs.stated import cluster_names
 from starjax.catalogs.stated.view import View
 from starjax.io import tables
 
@@ -53,7 +54,7 @@ _PROPERTIES: Mapping[str, _Property] = {
     "extinction_v_error_mag": _Property("extinction_v_error", u.mag, ("extinction_v_error", "e_a_v", "e_av")),
     "metallicity": _Property("metallicity", None, ("[fe/h]", "feh", "fe_h", "metallicity_dex")),
 }
-# What properties are derived from where the table has no column of their own.
+# What properties are derived from where their own values are missing.
 _SOURCES: Mapping[str, _Property] = {
     "distance_modulus": _Property("distance_modulus", u.mag, ("distmod",)),
     "distance_p16": _Property("distance", u.pc, ("dist16",)),
@@ -62,18 +63,19 @@ _SOURCES: Mapping[str, _Property] = {
     "extinction_v_p84": _Property("extinction_v", u.mag, ("av84",)),
 }
 _ALL = {"cluster": _CLUSTER, **_PROPERTIES, **_SOURCES}
+_USUAL = {ours: tuple((name,) for name in one.names) for ours, one in _ALL.items()}
 
 
 def read_cluster_table(path: Path) -> Table:
     """Read a table of clusters, in any format of a member catalogue (see `member_list.read_member_list`).
 
-    Units that the file states are converted. Columns without a unit are in that of our name, `ra` and `dec`
-    in degrees.
+    Units that the file or the names of its columns state are converted. Columns without a unit are in that of
+    our name, `ra` and `dec` in degrees.
 
     Returns:
-      `cluster` and those properties that the file has (float64, NaN where a value is missing). Its `meta` has
-      the name of the `file`, the `recognized` columns by our names where those are others, and the `unused`
-      columns.
+      `cluster` and those properties that the file has (float64, NaN where a value is missing, or stands for a
+      missing one, see `fill_values`). Its `meta` has the name of the `file`, the `recognized` columns by our
+      names where those are others, the `unused` columns, and `filled`, a sentence on fill values.
 
     Raises:
       CatalogError: the file cannot be read; it has no column `cluster`, or none beside it that is known; a
@@ -91,9 +93,11 @@ def read_cluster_table(path: Path) -> Table:
             f"{', '.join(_PROPERTIES)}"
         )
     found = Table({"cluster": _read_names(table, theirs_by_ours["cluster"], path)})
+    found["row"] = np.arange(1, len(table) + 1)
     for ours, theirs in theirs_by_ours.items():
         if ours != "cluster":
-            found[ours] = _read_column(table[theirs], ours, f"{path}: column {theirs}")
+            _add_column(found, table, ours, theirs, f"{path}: column {theirs}")
+    filled = fill_values.describe(found)
     found = _derive(found)
     _check_unique(found["cluster"], path)
     _check_centres(found, path)
@@ -101,33 +105,28 @@ def read_cluster_table(path: Path) -> Table:
         "file": str(path),
         "recognized": {ours: theirs for ours, theirs in theirs_by_ours.items() if ours != theirs},
         "unused": [name for name in table.colnames if name not in theirs_by_ours.values()],
+        "filled": filled,
     }
     return found
 
 
 def describe_columns(table: Table) -> list[str]:
-    """Return sentences on what the columns of a table of clusters are taken for, and which are not used."""
+    """Return sentences on what the columns and values of a table of clusters are taken for."""
     names = ", ".join(f"{theirs} as {ours}" for ours, theirs in table.meta["recognized"].items())
     notes = [f"{table.meta['file']}: columns recognized: {names}"] if names else []
     if table.meta["unused"]:
         notes.append(f"{table.meta['file']}: columns not used: {', '.join(table.meta['unused'])}")
+    if table.meta["filled"]:
+        notes.append(f"{table.meta['file']}: {table.meta['filled']}")
     return notes
 
 
 def _match(names: list[str], path: Path) -> dict[str, str]:
     """Return a table's names of its columns by ours."""
-    found = {}
-    for ours, one in _ALL.items():
-        for spelling in (ours, *one.names):
-            candidates = [name for name in names if name.lower() == spelling]
-            if ours in candidates:
-                candidates = [ours]
-            if len(candidates) > 1:
-                raise CatalogError(f"{path}: {' and '.join(candidates)} could both be {ours}: remove one")
-            if candidates:
-                found[ours] = candidates[0]
-                break
-    return found
+    try:
+        return column_names.match(names, _ALL, {}, usual=_USUAL, advice="remove one")
+    except CatalogError as error:
+        raise CatalogError(f"{path}: {error}") from error
 
 
 def _read_names(table: Table, theirs: str, path: Path) -> Column:
@@ -140,36 +139,45 @@ def _read_names(table: Table, theirs: str, path: Path) -> Column:
     return Column(np.asarray(names))
 
 
-def _read_column(column: Column, ours: str, where: str) -> np.ndarray:
-    """Return the values of a column in our unit, checked."""
-    if not isinstance(column, Column | u.Quantity):
-        raise CatalogError(f"{where} holds {type(column).__name__} instead of numbers")
-    kind, unit = _ALL[ours].kind, _ALL[ours].unit
-    values = column_values.read_numbers(column, where)
-    if unit is not None and column.unit not in (None, unit):
-        values = column_values.convert_unit(values, column.unit, kind, unit, where)
-    column_values.check_values(kind, values, where)
-    return values
+def _add_column(found: Table, table: Table, ours: str, theirs: str, where: str) -> None:
+    """Add the values of a column in our unit, checked, NaN where they are missing."""
+    if not isinstance(table[theirs], Column | u.Quantity):
+        raise CatalogError(f"{where} holds {type(table[theirs]).__name__} instead of numbers")
+    kind, our_unit = _ALL[ours].kind, _ALL[ours].unit
+    column, unit = column_names.with_unit(table, theirs, kind, where)
+    written = column_values.read_numbers(column, where)
+    values = written
+    if our_unit is not None:
+        values = column_values.convert_unit(written, unit, kind, our_unit, where)
+    found[ours] = values
+    # Errors of zero are those of fits: the least error counts instead (see `extinction.LEAST_ERROR`).
+    is_filled = fill_values.find(kind, values, written) & ~(kind.endswith("_error") & (values == 0))
+    fill_values.remove(found, ours, is_filled)
+    column_values.check_values(kind, np.asarray(found[ours]), where)
 
 
 def _derive(table: Table) -> Table:
-    """Return a table of properties only, some of them derived from the columns of `_SOURCES`."""
-    if "distance_modulus" in table.colnames and "distance_pc" not in table.colnames:
-        table["distance_pc"] = 10 ** (1 + table["distance_modulus"] / 5)
+    """Return `cluster` and the properties, from the columns of `_SOURCES` where they are missing."""
+    known = {name: np.asarray(table[name]) for name in table.colnames}
+    derived = {}
+    if "distance_modulus" in known:
+        derived["distance_pc"] = 10 ** (1 + known["distance_modulus"] / 5)
     for ours, source in (("distance_error_pc", "distance"), ("extinction_v_error_mag", "extinction_v")):
-        percentiles = f"{source}_p16", f"{source}_p84"
-        if set(percentiles) <= set(table.colnames) and ours not in table.colnames:
-            low, high = (table[name] for name in percentiles)
-            table[ours] = np.abs(high - low) / 2
-    return table[[name for name in table.colnames if name not in _SOURCES]]
+        low, high = f"{source}_p16", f"{source}_p84"
+        if low in known and high in known:
+            derived[ours] = np.abs(known[high] - known[low]) / 2
+    for ours, values in derived.items():
+        known[ours] = np.where(np.isnan(known[ours]), values, known[ours]) if ours in known else values
+    return Table({name: known[name] for name in ("cluster", *_PROPERTIES) if name in known})
 
 
 def _check_unique(names: Column, path: Path) -> None:
-    repeated = pd.Series(names).duplicated(keep=False).to_numpy()
+    keys = pd.Series([cluster_names.same_name_key(name) for name in names.tolist()])
+    repeated = keys.duplicated(keep=False).to_numpy()
     if repeated.any():
-        name = names[np.argmax(repeated)]
-        rows = column_values.row_numbers(np.flatnonzero(names == name) + 1)
-        raise CatalogError(f"{path} names the cluster {name} more than once, in {rows}: keep one of these")
+        same = np.flatnonzero(keys == keys[np.argmax(repeated)])
+        spelled, rows = " = ".join(dict.fromkeys(names[same].tolist())), column_values.row_numbers(same + 1)
+        raise CatalogError(f"{path} names the cluster {spelled} more than once, in {rows}: keep one of these")
 
 
 def _check_centres(table: Table, path: Path) -> None:

@@ -2,7 +2,37 @@
 
 import pytest
 
-from starjax.catalogs.stated.cluster_names import describe_matches, describe_unmatched, match_names
+from starjax.catalogs.stated.cluster_names import (
+    describe_matches,
+    describe_unmatched,
+    match_names,
+    same_name_key,
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("NGC 2632", "ngc_2632", True),
+        ("NGC 2632", "NGC2632", True),
+        ("NGC 0752", "NGC 752", True),
+        ("ngc0752", "NGC_752", True),
+        ("FSR 0088", " FSR  88", True),
+        ("ESO 092-05", "ESO 92-05", True),
+        ("run 1 12", "run_1_012", True),
+        ("run_1_12", "run_11_2", False),
+        ("UBC 1", "UBC 11", False),
+        ("UBC 10", "UBC 1", False),
+        ("UBC 0", "UBC", False),
+        ("UBC 1-05", "UBC 1-5", False),
+        ("LP 1.05", "LP 1.5", False),
+        ("LP 0.5", "LP .5", False),
+        ("NGC 2632-0", "NGC 2632-00", False),
+        ("Collinder 69", "Collinder 69b", False),
+    ],
+)
+def test_spellings_of_clusters(one, other, is_same):
+    assert (same_name_key(one) == same_name_key(other)) is is_same
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,16 @@ def test_stated_units_are_converted(tmp_path):
         ("cluster,far\nA,100\n", r"and some of ra, dec, distance_pc"),
         ("cluster,Dist,dist\nA,100,90\n", r"Dist and dist could both be distance_pc: remove one"),
         ("cluster,distance_pc\nA,100\nB,1\nA,90\n", r"names the cluster A more than once, in rows 1, 3"),
+        ("cluster,distance_pc\nNGC 752,100\nNGC_0752,9\n", r"cluster NGC 752 = NGC_0752 more than once, in"),
         ("cluster,distance_pc\nA,100\n,90\n", r"column cluster is empty in row 2: every row needs"),
         ("cluster,distance_pc\nA,far\n", r"column distance_pc holds 'far' instead of a decimal number"),
-        ("cluster,distance_pc\nA,0\n", r"column distance_pc is 0 in row 1: it should be positive"),
+        ("cluster,distance_pc\nA,-5\n", r"column distance_pc is -5 in row 1: it should be positive"),
         ("cluster,distance_pc\nA,inf\n", r"column distance_pc is infinite in row 1"),
-        ("cluster,radial_velocity_kms\nA,-999\n", r"column radial_velocity_kms is -999 in row 1"),
-        ("cluster,extinction_v_mag\nA,0\nB,-1\n", r"cluster B: extinction_v_mag=-1.0 should not be neg"),
-        ("cluster,extinction_v_error_mag\nA,-1\n", r"column extinction_v_error_mag is -1 in row 1"),
+        ("cluster,radial_velocity_kms\nA,-1234\n", r"column radial_velocity_kms is -1234 in row 1"),
+        ("cluster,AV\nA,0\nB,-0.5\n", r"column AV is -0.5 in row 2, not between 0 and 50 mag"),
+        ("cluster,AV\nA,0\nB,70\n", r"column AV is 70 in row 2, not between 0 and 50 mag"),
+        ("cluster,feh\nA,-12\n", r"column feh is -12 in row 1, not between -5 and 1 dex"),
+        ("cluster,extinction_v_error_mag\nA,-2\n", r"column extinction_v_error_mag is -2 in row 1"),
         ("cluster,ra,dec\nA,1,2\nB,3,\n", r"only one of ra and dec in row 2: give both, or none"),
         ("cluster,dec\nA,1\n", r"only one of ra and dec in row 1"),
         ("cluster,ra,dec\nA,1,91\n", r"column dec is 91 in row 1, not between -90 and 90"),
@@ -95,6 +98,53 @@ def test_positions_as_objects_are_an_error(tmp_path):
     table = Table({"cluster": ["A"], "distance_pc": [[1.0, 2.0]]})
     with pytest.raises(CatalogError, match="column distance_pc"):
         read_cluster_table(member_lists.write(table, tmp_path / "clusters.fits"))
+
+
+def test_fill_values_are_missing_ones_and_said(tmp_path):
+    text = (
+        "cluster,ra,dec,distance_kpc,e_distance_kpc,radial_velocity,AV,e_AV,feh,parallax_zero_point_mas\n"
+        "A,-999,-999,-999,-1,-999.9,99.99,99.999,-99.99,-999\n"
+        "B,56,24,0.135,0.002,5.6,0.12,0.03,-0.05,-0.04\n"
+    )
+    table = read_cluster_table(member_lists.csv(tmp_path, text))
+    found = cluster_views(table, DEFAULT)
+    assert found["A"] == DEFAULT
+    assert views(member_lists.csv(tmp_path, "cluster,e_AV\nA,0\n"))["A"].extinction_v_error_mag == 0
+    assert found["B"].distance_pc == pytest.approx(135)
+    assert (found["B"].extinction_v_mag, found["B"].metallicity) == (0.12, -0.05)
+    said = describe_columns(table)[-1]
+    assert "Counted as missing values: " in said
+    assert "extinction_v_mag of 99.99 (row 1)" in said
+
+
+def test_rows_without_a_value_have_that_of_the_modulus_and_of_percentiles(tmp_path):
+    text = (
+        "cluster,dist50,DistMod,dist16,dist84,e_distance,AV50,e_AV,AV16,AV84\n"
+        "A,,6.0,150,170,,0.2,,0.1,0.5\n"
+        "B,183,6.5,180,190,2,0.2,0.05,0.1,0.5\n"
+        "C,,,,,,,,,\n"
+    )
+    found = views(member_lists.csv(tmp_path, text), View())
+    assert found["A"].distance_pc == pytest.approx(10**2.2)
+    assert (found["A"].distance_error_pc, found["A"].extinction_v_error_mag) == (10, 0.2)
+    assert (found["B"].distance_pc, found["B"].distance_error_pc) == (183, 2)
+    assert found["B"].extinction_v_error_mag == 0.05
+    assert found["C"] == View()
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("Cluster,RA(deg),DE_ICRS (deg),distance_kpc,rv_kms", "A,130.1,19.5,0.186,35"),
+        ("Cluster,RA_ICRS_1,DE_ICRS_1,Dist [pc],RV (km/s)", "A,130.1,19.5,186,35"),
+        ("Cluster,RA [hms],Dec [dms],DIST_PC,HRV [m/s]", "A,08 40 24,+19 30 00,186,35000"),
+        ("Cluster,RAJ2000,DEJ2000,Distance (kpc),rv", "A,08:40:24,+19:30:00,0.186,35"),
+    ],
+)
+def test_units_in_names_and_sexagesimal_positions_are_read(tmp_path, head, row):
+    (view,) = views(member_lists.csv(tmp_path, f"{head}\n{row}\n"), View()).values()
+    np.testing.assert_allclose(view.centre, (130.1, 19.5))
+    assert (view.distance_pc, view.radial_velocity_kms) == pytest.approx((186, 35))
 
 
 # The heads of the tables of clusters of Cantat-Gaudin et al. 2020, Hunt & Reffert 2024, and Dias et al. 2021,
