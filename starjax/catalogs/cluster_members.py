@@ -114,7 +114,7 @@ class ClusterMembers:
       space_velocity: (U, V, W) of the cluster relative to the Sun, towards the Galactic centre, the rotation
         and the north pole [km/s]. Without the radial part if that is not known, NaN without proper motions.
       extinction: in front of the cluster.
-      metallicity: [Fe/H] [dex] as stated; NaN if it was not.
+      metallicity: [Fe/H], in dex as stated; NaN if it was not.
       notes: how values were determined and which stars were left out, in sentences.
       caveats: reasons to doubt the values above, which flag a prediction.
     """

@@ -148,16 +148,17 @@ def _read_files(files: Sequence[Path], columns: Mapping[str, str]) -> Iterator[C
         try:
             clusters = member_list.split_clusters(member_list.read_member_list(path, columns))
         except CatalogError as error:
-            name = tables.stem(path)
-            yield ClusterList(str(path) if name in seen else name, error)
-            seen.add(name)
+            key = cluster_names.same_name_key(tables.stem(path))
+            yield ClusterList(str(path) if key in seen else tables.stem(path), error)
+            seen.add(key)
             continue
         for name, stars in clusters.items():
-            if name in seen:
+            key = cluster_names.same_name_key(name)
+            if key in seen:
                 reason = f"another file has a cluster {name}: rename one of them"
                 yield ClusterList(f"{name} of {path}", CatalogError(reason))
             else:
-                seen.add(name)
+                seen.add(key)
                 yield ClusterList(name, stars)
 
 
