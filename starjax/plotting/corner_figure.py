@@ -41,8 +41,9 @@ def draw_corner(posterior: Posterior, cluster: str) -> Figure:
         for key, values in ((key, samples[key].to_numpy()) for key in samples)
     ]
     num = len(targets)
-    figure = CornerFigure(figsize=(_PANEL * num, _PANEL * num + 0.4), layout="constrained")
-    corner_panels.draw_corner(figure.subplots(num, num, squeeze=False), targets)
+    figure = CornerFigure(figsize=(_PANEL * num, _PANEL * num))
+    grid = figure.add_gridspec(num, num, left=0.22 / num**0.5, right=0.97, bottom=0.18 / num**0.5, top=0.88)
+    corner_panels.draw_corner(figure, grid, targets)
     # A name may contain a dollar sign.
     figure.suptitle(style.plain_text(cluster, _MAX_NAME), fontsize=11, parse_math=False)
     return figure

@@ -4,14 +4,20 @@ Densities are per unit of the axes, so that areas are probabilities on logarithm
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpecBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 
 from starjax import quantities
@@ -30,6 +36,8 @@ _LEAST_FACTOR = 1.5
 _LOGARITHMIC_FROM = 10.0
 # Where logarithmic axes begin, as a fraction of the largest value in training: ages begin at zero.
 _SMALLEST = 1e-3
+# What is beyond training.
+_UNTRAINED: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.75", "hatch": "////", "linewidth": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +63,12 @@ class Scale:
         )
         return cls(is_logarithmic, max(low, _SMALLEST * high) if is_logarithmic else low, high)
 
-    def to_axis(self, values):
+    def to_axis(self, values: ArrayLike) -> np.ndarray:
         """Return values as lengths along an axis; those that cannot be shown are at its end."""
-        return np.log(np.maximum(values, self.limits()[0])) if self.is_logarithmic else np.asarray(values)
+        values = np.asarray(values, np.float64)
+        return np.log(np.maximum(values, self.limits()[0])) if self.is_logarithmic else values
 
-    def from_axis(self, lengths):
+    def from_axis(self, lengths: np.ndarray) -> np.ndarray:
         """Return the values at lengths along an axis."""
         return np.exp(lengths) if self.is_logarithmic else lengths
 
@@ -99,18 +108,41 @@ class Target:
     scale: Scale
     known: tuple[float, float]
 
-    @property
+    @functools.cached_property
     def bounds(self) -> tuple[float, float]:
         """The limits of its axis."""
         widest = [self.row[f"{bound}_physical"] for bound in PERCENTILES[-1]]
         ends = self.scale.to_axis([*np.quantile(self.samples, (_TAIL, 1 - _TAIL)), *widest])
-        low, high = ends.min(), ends.max()
-        margin = _MARGIN * (high - low)
-        least = np.log(_LEAST_FACTOR) if self.scale.is_logarithmic else 1e-3 * self.scale.high
+        margin = _MARGIN * np.ptp(ends)
         # Ages and masses are not negative.
-        start = self.scale.to_axis(max(float(self.scale.from_axis(low - margin)), 0.0))
-        low, high = self.scale.from_axis(np.array([start, max(high + margin, start + least)])).tolist()
-        return low, high
+        low = self.scale.to_axis(np.maximum(self.scale.from_axis(ends.min() - margin), 0.0))
+        least = np.log(_LEAST_FACTOR) if self.scale.is_logarithmic else 1e-3 * self.scale.high
+        high = np.maximum(ends.max() + margin, low + least)
+        return float(self.scale.from_axis(low)), float(self.scale.from_axis(high))
+
+    @functools.cached_property
+    def below(self) -> float:
+        """The fraction of its samples below a logarithmic axis."""
+        return float((self.samples < self.bounds[0]).mean()) if self.scale.is_logarithmic else 0.0
+
+    @property
+    def median(self) -> float:
+        """Its median, or the end of its axis that it is beyond."""
+        return float(np.clip(self.row["prediction_physical"], *self.bounds))
+
+    @property
+    def edges(self) -> np.ndarray:
+        """The edges of bins, as lengths along its axis."""
+        low, high = self.scale.to_axis(self.bounds)
+        return np.linspace(low, high, _NUM_BIN + 1)
+
+    @property
+    def untrained(self) -> list[tuple[float, float]]:
+        """The parts of its axis that are beyond training, without those that are hardly visible."""
+        low, high = self.bounds
+        parts = [(low, min(self.known[0], high)), (max(self.known[1], low), high)]
+        least = 0.02 * np.ptp(self.edges)
+        return [part for part in parts if np.subtract(*self.scale.to_axis(part[::-1])) > least]
 
     @property
     def title(self) -> str:
@@ -125,87 +157,71 @@ class Target:
         return text if below < 1 else f"{text}, {below:.0f} % below {style.plain_number(self.bounds[0])}"
 
     @property
-    def below(self) -> float:
-        """The share of its samples below a logarithmic axis."""
-        return float((self.samples < self.bounds[0]).mean()) if self.scale.is_logarithmic else 0.0
-
-    @property
     def label(self) -> str:
         """Its name and unit, short enough for a small panel."""
         known = quantities.get(self.key)
         return f"{known.short_name} [{known.unit}]" if known.short_name else known.axis_label()
 
 
-def draw_corner(panels: np.ndarray, targets: list[Target]) -> None:
-    """Draw the posterior of T targets and their pairs into the panels (T, T) of a corner plot."""
-    num = len(targets)
-    for i, j in np.ndindex(panels.shape):
-        axes: Any = panels[i, j]
-        x = targets[j]
-        if j > i:
-            axes.set_axis_off()
-            continue
+def draw_corner(figure: Figure, grid: GridSpecBase, targets: Sequence[Target]) -> None:
+    """Draw the posterior of T targets and their pairs as a corner plot, in a grid (T, T) of the figure."""
+    last = len(targets) - 1
+    for j, i in itertools.combinations_with_replacement(range(len(targets)), 2):
+        axes, x, y = figure.add_subplot(grid[i, j]), targets[j], targets[i]
         if i == j:
             _draw_one(axes, x)
+            axes.set_ylim(0, (1.08 if last else 1.3) * axes.dataLim.y1)
             # Beside a title there is room: to the right of the first, to the left of the others.
             axes.set_title(x.title, loc="left" if i == 0 else "right", fontsize=9)
         else:
-            _draw_pair(axes, x, targets[i])
-            targets[i].scale.set_axis(axes, "y", targets[i].bounds)
-            axes.set_ylabel(targets[i].label if j == 0 else "")
+            _draw_pair(axes, x, y)
+            y.scale.set_axis(axes, "y", y.bounds)
         x.scale.set_axis(axes, "x", x.bounds)
-        axes.set_xlabel(x.label if i == num - 1 else "")
-        axes.tick_params(labelbottom=i == num - 1, labelleft=j == 0 and i > 0)
-    _draw_legend(panels[0, -1], targets)
+        axes.tick_params(labelbottom=i == last, labelleft=j == 0)
+        axes.set(xlabel=x.label if i == last else "", ylabel=y.label if j == 0 < i else "")
+    _draw_legend(figure, grid[0, last].get_position(figure), targets)
 
 
-def _draw_legend(axes: Axes, targets: list[Target]) -> None:
-    """Draw the legend: into the empty corner, or above the only target."""
-    levels = zip(style.REGIONS, LEVEL_NAMES, strict=True)
+def _draw_legend(figure: Figure, corner: Bbox, targets: Sequence[Target]) -> None:
+    """Draw the legend into the empty corner, or into the room above the only target."""
     entries: list[Patch | Line2D] = [
-        Patch(color=color, label=f"{level} %, calibrated") for color, level in levels
+        Patch(color=color, label=f"{level} %, calibrated")
+        for color, level in zip(style.REGIONS, LEVEL_NAMES, strict=True)
     ]
     entries.append(Line2D([], [], color=style.DARK, linewidth=2, label="median"))
-    if any(one.bounds[0] < one.known[0] or one.bounds[1] > one.known[1] for one in targets):
-        entries.append(
-            Patch(facecolor="none", edgecolor="0.6", hatch="////", linewidth=0, label="beyond training")
-        )
-    is_alone = len(targets) == 1
-    if is_alone:
-        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
-    axes.legend(handles=entries, loc="upper right", ncols=4 if is_alone else 1, frameon=False, fontsize=8)
-
-
-def _edges(target: Target) -> np.ndarray:
-    """Return the edges of the bins of a target, as lengths along its axis."""
-    low, high = target.scale.to_axis(target.bounds)
-    return np.linspace(low, high, _NUM_BIN + 1)
+    if any(one.untrained for one in targets):
+        entries.append(Patch(**_UNTRAINED, label="beyond training"))
+    figure.legend(
+        handles=entries,
+        loc="upper right",
+        bbox_to_anchor=(corner.x1, corner.y1),
+        ncols=len(entries) if len(targets) == 1 else 1,
+        framealpha=1,
+        edgecolor="none",
+        fontsize=8,
+    )
 
 
 def _draw_one(axes: Axes, target: Target) -> None:
     """Draw the density of a target and its calibrated intervals, and hatch what is beyond training."""
-    edges = _edges(target)
-    shown = target.samples[target.samples > target.bounds[0]]
-    counts, _ = np.histogram(target.scale.to_axis(shown), edges)
+    scale, edges = target.scale, target.edges
+    shown = target.samples[target.samples >= target.bounds[0]]
+    counts, _ = np.histogram(scale.to_axis(shown), edges)
     density = gaussian_filter(counts.astype(float), _SMOOTHING)
     middles = (edges[:-1] + edges[1:]) / 2
+    intervals = scale.to_axis([[target.row[f"{bound}_physical"] for bound in pair] for pair in PERCENTILES])
     # To the ends of the axis, and of the intervals.
-    ends = [target.row[f"{bound}_physical"] for pair in PERCENTILES for bound in pair]
-    along = np.unique([*edges[[0, -1]], *middles, *np.clip(target.scale.to_axis(ends), edges[0], edges[-1])])
-    height = np.interp(along, middles, density)
-    for pair, color in zip(PERCENTILES[::-1], style.REGIONS[::-1], strict=True):
-        low, high = target.scale.to_axis([target.row[f"{bound}_physical"] for bound in pair])
+    along = np.unique([*edges, *np.clip(intervals.ravel(), edges[0], edges[-1])])
+    height, values = np.interp(along, middles, density), scale.from_axis(along)
+    for (low, high), color in zip(intervals[::-1], style.REGIONS[::-1], strict=True):
         inside = (along >= low) & (along <= high)
-        axes.fill_between(
-            target.scale.from_axis(along[inside]), height[inside], color=color, linewidth=0, zorder=1
-        )
-    axes.plot(target.scale.from_axis(along), height, color="black", linewidth=1.2)
-    axes.axvline(np.clip(target.row["prediction_physical"], *target.bounds), color=style.DARK, linewidth=2)
-    axes.set(yticks=[], ylim=(0, 1.08 * max(density.max(), 1.0)))
-    low, high = target.bounds
-    for start, end in ((low, min(target.known[0], high)), (max(target.known[1], low), high)):
-        if start < end:
-            axes.axvspan(start, end, facecolor="none", edgecolor="0.8", hatch="////", linewidth=0, zorder=0)
+        axes.fill_between(values[inside], height[inside], color=color, linewidth=0, zorder=1)
+    axes.plot(values, height, color="black", linewidth=1.2)
+    at_median = np.interp(scale.to_axis(target.median), along, height)
+    axes.plot(2 * [target.median], [0, at_median], color=style.DARK, linewidth=2)
+    axes.set_yticks([])
+    for part in target.untrained:
+        axes.axvspan(*part, **_UNTRAINED, zorder=0)
 
 
 def _draw_pair(axes: Axes, x: Target, y: Target) -> None:
@@ -213,22 +229,18 @@ def _draw_pair(axes: Axes, x: Target, y: Target) -> None:
 
     They continue below axes that do not show all samples.
     """
-    edges = [_edges(target) for target in (x, y)]
     is_shown = (x.samples >= x.bounds[0]) & (y.samples >= y.bounds[0])
     along_x, along_y = (one.scale.to_axis(one.samples[is_shown]) for one in (x, y))
-    counts, *_ = np.histogram2d(along_x, along_y, bins=edges)
+    counts, *_ = np.histogram2d(along_x, along_y, bins=[x.edges, y.edges])
     density = gaussian_filter(counts, _SMOOTHING)
-    # Of the samples themselves, since smoothing widens the density.
-    descending = np.argsort(density, axis=None)[::-1]
-    enclosed = np.cumsum(counts.ravel()[descending]) / counts.sum()
-    missing = max(x.below, y.below)
-    shares = [max((level - missing) / (1 - missing), 0.01) for level in LEVELS]
-    thresholds = density.ravel()[descending[np.searchsorted(enclosed, shares)]]
+    order = np.argsort(-density, axis=None)
+    hidden = 1 - is_shown.mean()
+    shares = [max((level - hidden) / (1 - hidden), 0.01) for level in LEVELS]
+    # By the samples, since smoothing widens their distribution.
+    enclosed = np.cumsum(counts.ravel()[order]) / counts.sum()
+    thresholds = density.ravel()[order][np.searchsorted(enclosed, shares)]
     levels = [*thresholds[::-1], 1.01 * density.max()]
-    middles = [
-        one.scale.from_axis((ends[:-1] + ends[1:]) / 2) for one, ends in zip((x, y), edges, strict=True)
-    ]
+    middles = [one.scale.from_axis((one.edges[:-1] + one.edges[1:]) / 2) for one in (x, y)]
     axes.contourf(*middles, density.T, levels, colors=style.REGIONS[::-1])
     axes.contour(*middles, density.T, levels[:-1], colors=style.DARK, linewidths=0.8)
-    median = [np.clip(one.row["prediction_physical"], *one.bounds) for one in (x, y)]
-    axes.plot(*median, "o", color=style.WARM, markeredgecolor="black", markersize=6)
+    axes.plot(x.median, y.median, "o", color=style.WARM, markeredgecolor="black", markersize=6)

@@ -6,9 +6,12 @@ figures do not depend on the user's settings (fonts, colours, LaTeX).
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
-from matplotlib import font_manager
+import numpy as np
+from matplotlib import font_manager, markers
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -18,11 +21,19 @@ from starjax.io import files
 DARK, WARM = "#0b3c6f", "#f0a830"
 # Tints of DARK for regions and intervals of a posterior, the narrowest first.
 REGIONS = ("#7fa3c7", "#c6d6e8")
+# Arrows by the axis along which a point is farther from the panel, and whether it is above its upper end.
+_ARROWS = {
+    (0, False): markers.CARETLEFT,
+    (0, True): markers.CARETRIGHT,
+    (1, False): markers.CARETDOWN,
+    (1, True): markers.CARETUP,
+}
 
 
 def default_settings() -> contextlib.ContextDecorator:
     """Return a context, and a decorator of functions that draw, in which matplotlib has its own defaults."""
-    return matplotlib.style.context("default")
+    # Titles that stay where they are save a tenth of the time.
+    return matplotlib.style.context(["default", {"axes.titley": 1.0}])
 
 
 def signed(value: float, digits: int) -> str:
@@ -34,8 +45,8 @@ def set_text_sizes(figure: Figure, labels: float, ticks: float) -> None:
     """Set the sizes of the labels of axes, and of their ticks [points]."""
     for axes in figure.axes:
         axes.tick_params(labelsize=ticks)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.label.set_fontsize(labels)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_fontsize(labels)
 
 
 def plain_number(value: float) -> str:
@@ -54,16 +65,39 @@ def plain_text(text: str, length: int, weight: str = "normal") -> str:
 def plain_numbers(axis, low: float, high: float) -> None:
     """Label a logarithmic axis from `low` to `high` with plain numbers, without powers of ten.
 
-    A factor of five has about as many ticks as a linear axis, since a few per decade may leave none.
+    A factor of three has about as many ticks as a linear axis, since a few per decade may leave none.
     """
-    if high < 5 * low:
+    if high < 3 * low:
         axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     else:
-        many = {10: (1, 2, 3, 5), 50: (1, 2, 5), 1000: (1, 3)}
+        many = {5: (1, 1.5, 2, 3, 5, 7), 10: (1, 2, 3, 5), 50: (1, 2, 5), 1000: (1, 3)}
         subs = next((subs for factor, subs in many.items() if high < factor * low), (1,))
         axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def draw_points(axes: Axes, points: np.ndarray, arrow_size: float = 5.5, **how: Any) -> int:
+    """Draw points (n, 2) into a panel whose limits are set; return how many are beyond it.
+
+    These are arrows at its edge, that point to where they are.
+
+    Args:
+      arrow_size: size of the arrows [points].
+      how: as for `Axes.plot`.
+    """
+    place = axes.transAxes.inverted().transform(axes.transData.transform(points))
+    is_inside = ((place >= 0) & (place <= 1)).all(axis=1)
+    axes.plot(*points[is_inside].T, **how)
+    beyond = place[~is_inside]
+    farther = np.abs(beyond - 0.5).argmax(axis=1)
+    is_above = np.take_along_axis(beyond, farther[:, None], axis=1)[:, 0] > 0.5
+    arrow = how | {"markersize": arrow_size, "markeredgewidth": 0.5, "zorder": 3}
+    arrow |= {"clip_on": False, "transform": axes.transAxes}
+    for (axis, above), marker in _ARROWS.items():
+        edge = np.clip(beyond[(farther == axis) & (is_above == above)], 0, 1)
+        axes.plot(*edge.T, **arrow | {"marker": marker})
+    return len(beyond)
 
 
 @default_settings()

@@ -19,7 +19,7 @@ from starjax.predictions import star_panels
 # Sizes are in inches. At most 900 pixels wide on a web page, where text should still be read.
 _WIDTH = 9.0
 # Margins to the left and right, and the space between panels, with the labels of their axes.
-_LEFT, _RIGHT, _COLUMN_GAP, _ROW_GAP = 0.66, 0.2, 0.68, 0.78
+_LEFT, _RIGHT, _COLUMN_GAP, _ROW_GAP = 0.72, 0.2, 0.72, 0.78
 # Heights of the title with the legend, of the stars, of the posterior of one target and of each of several,
 # and of the labels below.
 _TITLE, _STARS, _ONE_TARGET, _EACH_TARGET, _BELOW = 1.12, 2.3, 2.2, 1.55, 0.5
@@ -57,22 +57,16 @@ def draw_cluster(
     is_beside = num_star_panel < 3
     above = _row(figure, num_star_panel + is_beside, top=_TITLE, height=_STARS)
     below = _row(figure, 1 if is_beside else 3, top=_TITLE + _STARS + _ROW_GAP, height=lower)
-    panels = [figure.add_subplot(above[i]) for i in range(above.ncols)]
+    panels = [figure.add_subplot(above[i]) for i in range(num_star_panel + is_beside)]
     num_beyond = star_panels.draw_sky(panels[0], members)
     if photometry:
         num_beyond += star_panels.draw_colour_magnitude(panels[1], members, photometry)
     if has_motions:
         num_beyond += star_panels.draw_motions(panels[num_star_panel - 1], members)
     _training_set(panels[-1] if is_beside else figure.add_subplot(below[0]), run, scales, rows)
-    samples = posterior.samples(name, corner_panels.NUM_SAMPLE)
-    targets = [
-        Target(
-            key, rows.loc[key].to_dict(), samples[key].to_numpy(), scales[key], run.reference.range_of(key)
-        )
-        for key in run.target_keys
-    ]
+    targets = _targets(run, posterior.samples(name, corner_panels.NUM_SAMPLE), scales, rows)
     corner = below[0 if is_beside else slice(1, None)].subgridspec(num_target, num_target, **_CORNER_GAP)
-    corner_panels.draw_corner(corner.subplots(squeeze=False), targets)
+    corner_panels.draw_corner(figure, corner, targets)
     style.set_text_sizes(figure, labels=9, ticks=8)
     _write_title(figure, members, name, float(rows["novelty"].iloc[0]), is_flagged)
     _draw_legend(figure, star_panels.legend_entries(members, num_beyond))
@@ -105,10 +99,13 @@ def _write_title(
         f"{len(members.table):,} stars at {members.distance_pc:,.0f} pc, ra {ra:.2f}°, "
         f"dec {style.signed(dec, 2)}°;  novelty {novelty:.2f} (above 1: unlike training), {flag}"
     )
+    left, right = _LEFT / _WIDTH, 1 - _RIGHT / _WIDTH
+    plain = style.plain_text(name, _MAX_NAME, weight="bold")
     # A name may contain a dollar sign.
-    title = style.plain_text(name, _MAX_NAME, weight="bold")
-    left = _LEFT / _WIDTH
-    figure.text(left, 1 - 0.28 / height, title, fontsize=12, weight="bold", parse_math=False)
+    title = figure.text(left, 1 - 0.28 / height, plain, fontsize=12, weight="bold", parse_math=False)
+    width = title.get_window_extent().width / figure.bbox.width
+    if width > right - left:
+        title.set_fontsize(12 * (right - left) / width)
     figure.text(left, 1 - 0.5 / height, about, fontsize=9)
 
 
@@ -134,6 +131,22 @@ def _scales(run: Predictor) -> dict[str, Scale]:
     return {key: Scale.of(key, one) for key, one in (values | {"num_star": run.reference.num_star}).items()}
 
 
+def _targets(
+    run: Predictor, samples: pd.DataFrame, scales: dict[str, Scale], rows: pd.DataFrame
+) -> list[Target]:
+    """Return the targets of the corner plot."""
+    return [
+        Target(
+            key=key,
+            row=rows.loc[key].to_dict(),
+            samples=samples[key].to_numpy(),
+            scale=scales[key],
+            known=run.reference.range_of(key),
+        )
+        for key in run.target_keys
+    ]
+
+
 def _training_set(axes: Axes, run: Predictor, scales: dict[str, Scale], rows: pd.DataFrame) -> None:
     """Draw the cluster among the training clusters: two targets, or one and the number of stars."""
     keys = list(run.target_keys)
@@ -143,11 +156,11 @@ def _training_set(axes: Axes, run: Predictor, scales: dict[str, Scale], rows: pd
         scales[name].set_axis(axes, axis, scales[name].limits())
         axes.set(**{f"{axis}label": quantities.get(name).axis_label()})
     axes.plot(*(values[name] for name in names), ".", color="0.65", markersize=2, zorder=0)
-    # At the edge if it is beyond training.
-    points = [np.clip(_value_and_bounds(rows, name), *scales[name].limits()) for name in names]
-    (x, *x_ends), (y, *y_ends) = points
+    (x, *x_ends), (y, *y_ends) = (_value_and_bounds(rows, name) for name in names)
     axes.plot(x_ends, [y, y], [x, x], y_ends, color="black", linewidth=1.5)
-    axes.plot(x, y, "o", color=style.WARM, markeredgecolor="black", clip_on=False, zorder=3)
+    # At the edge if it is beyond training.
+    how = {"linestyle": "", "marker": "o", "color": style.WARM, "markeredgecolor": "black", "zorder": 3}
+    style.draw_points(axes, np.array([[x, y]]), arrow_size=10, **how)
     axes.set_title(f"among training clusters, {LEVEL_NAMES[0]} %", loc="left", fontsize=9)
 
 

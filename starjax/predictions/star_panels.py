@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import markers
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from starjax import quantities
 from starjax.catalogs.cluster_members import ClusterMembers
@@ -29,19 +29,25 @@ _CENTRAL, _REACH = 0.8, 1.5
 # Room between the outermost stars and the edge, as a fraction of the panel.
 _MARGIN = 0.05
 # The smallest sizes of panels [deg, mas/yr, mag], for stars that are all at one place.
-_LEAST_DEG, _LEAST_MAS_YR, _LEAST_MAG = 1e-3, 0.1, 0.5
+_LEAST_DEG, _LEAST_MAS_YR, _LEAST_MAG = 0.02, 0.1, 0.5
+# Intervals between ticks.
+_MOST_TICKS, _STEPS = 5, (1, 2, 5, 10)
 # Error bars of more stars would hide each other.
 _MAX_ERROR_BARS = 100
-_MEMBERS: dict[str, Any] = {"linestyle": "", "marker": "o", "color": style.DARK, "markeredgewidth": 0}
-_LEFT_OUT: dict[str, Any] = {"linestyle": "", "marker": "x", "color": style.WARM, "markeredgewidth": 1.2}
-# Arrows by the axis along which a star is farther from the panel, and whether it is above its upper end.
-_ARROWS = {
-    (0, False): markers.CARETLEFT,
-    (0, True): markers.CARETRIGHT,
-    (1, False): markers.CARETDOWN,
-    (1, True): markers.CARETUP,
+_MEMBERS: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "color": style.DARK,
+    "markersize": 2.4,
+    "markeredgewidth": 0,
 }
-_SIZES = {"members": 2.4, "left_out": 5.0, "arrow": 5.0}
+_LEFT_OUT: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "x",
+    "color": style.WARM,
+    "markersize": 5,
+    "markeredgewidth": 1.2,
+}
 
 
 def photometry_keys(run: Predictor, members: ClusterMembers) -> tuple[str, str] | None:
@@ -57,8 +63,8 @@ def has_motions(members: ClusterMembers) -> bool:
 
 def draw_sky(axes: Axes, members: ClusterMembers) -> int:
     """Draw where the stars are, longitude increasing to the left; return how many are beyond the panel."""
-    x, y = _equal_limits(axes, *_limits_of(members, SKY, _LEAST_DEG))
-    axes.set(xlim=x[::-1], ylim=y)
+    _set_equal_axes(axes, _limits_of(members, SKY, _LEAST_DEG))
+    axes.invert_xaxis()
     axes.set(xlabel="Galactic longitude, offset [deg]", ylabel="Galactic latitude, offset [deg]")
     return _draw_stars(axes, members, SKY, "sky")
 
@@ -68,6 +74,8 @@ def draw_colour_magnitude(axes: Axes, members: ClusterMembers, keys: tuple[str, 
     x, y = _limits_of(members, keys, _LEAST_MAG)
     labels = [_LISTED_LABELS.get(key) or quantities.get(key).axis_label() for key in keys]
     axes.set(xlim=x, ylim=y[::-1], xlabel=labels[0], ylabel=labels[1])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(_MOST_TICKS, steps=_STEPS))
     return _draw_stars(axes, members, keys, "colours and magnitudes")
 
 
@@ -76,30 +84,25 @@ def draw_motions(axes: Axes, members: ClusterMembers) -> int:
 
     The title has the median error. Few stars have error bars.
     """
-    x, y = _equal_limits(axes, *_limits_of(members, MOTIONS, _LEAST_MAS_YR))
-    axes.set(xlim=x, ylim=y)
+    _set_equal_axes(axes, _limits_of(members, MOTIONS, _LEAST_MAS_YR))
     axes.set(xlabel="along longitude, relative [mas/yr]", ylabel="along latitude, relative [mas/yr]")
     if members.table[["pmra_error", "pmdec_error"]].isna().all(axis=None):
         return _draw_stars(axes, members, MOTIONS, "proper motions")
     errors = _motion_errors(members.table)
     if len(members.table) <= _MAX_ERROR_BARS:
-        x_place, y_place = members.table[list(MOTIONS)].to_numpy().T
-        x_error, y_error = errors
-        axes.errorbar(
-            x_place, y_place, y_error, x_error, fmt="none", ecolor="0.75", elinewidth=0.7, zorder=0.5
-        )
+        lon, lat = members.table[list(MOTIONS)].to_numpy().T
+        axes.errorbar(lon, lat, errors[1], errors[0], fmt="none", ecolor="0.75", elinewidth=0.7, zorder=0.5)
     return _draw_stars(axes, members, MOTIONS, f"proper motions (± {np.nanmedian(errors):.2g})")
 
 
 def legend_entries(members: ClusterMembers, num_beyond: int) -> list[Line2D]:
     """Return what the panels show."""
-    entries = [Line2D([], [], **_MEMBERS, markersize=4, label=f"{len(members.table):,} members")]
+    entries = [Line2D([], [], **_MEMBERS | {"markersize": 4}, label=f"{len(members.table):,} members")]
     if len(members.left_out):
-        label = f"{len(members.left_out):,} left out"
-        entries.append(Line2D([], [], **_LEFT_OUT, markersize=_SIZES["left_out"], label=label))
+        entries.append(Line2D([], [], **_LEFT_OUT, label=f"{len(members.left_out):,} left out"))
     if num_beyond:
-        arrow: dict[str, Any] = {"linestyle": "", "marker": markers.CARETRIGHT, "markersize": _SIZES["arrow"]}
-        entries.append(Line2D([], [], **arrow, color="0.4", label="beyond the panel"))
+        arrow = _MEMBERS | {"marker": markers.CARETRIGHT, "color": "0.4", "markersize": 5}
+        entries.append(Line2D([], [], **arrow, label="beyond the panel"))
     return entries
 
 
@@ -136,48 +139,25 @@ def robust_limits(members: np.ndarray, others: np.ndarray, least: float) -> tupl
     return float(low - margin), float(high + margin)
 
 
-def _equal_limits(
-    axes: Axes, x: tuple[float, float], y: tuple[float, float]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return limits that contain these, with the same scale along both axes."""
-    size = np.array(axes.get_window_extent().size)
-    scale = max((x[1] - x[0]) / size[0], (y[1] - y[0]) / size[1])
-    middles, halves = (sum(x) / 2, sum(y) / 2), scale * size / 2
-    wide = [
-        (float(middle - half), float(middle + half)) for middle, half in zip(middles, halves, strict=True)
-    ]
-    return wide[0], wide[1]
+def _set_equal_axes(axes: Axes, limits: Sequence[tuple[float, float]]) -> None:
+    """Set limits that contain these of x and y, and ticks, with the same scale along both axes."""
+    size, ends = axes.get_window_extent().size, np.array(limits)
+    half = size * np.max(np.ptp(ends, axis=1) / size) / 2
+    x, y = (ends.mean(axis=1)[:, None] + np.outer(half, (-1, 1))).tolist()
+    axes.set(xlim=x, ylim=y)
+    ticks = MaxNLocator(_MOST_TICKS, steps=_STEPS).tick_values(*x)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(ticks[1] - ticks[0]))
 
 
 def _draw_stars(axes: Axes, members: ClusterMembers, keys: Sequence[str], title: str) -> int:
-    """Draw all stars in a panel whose limits are set; those beyond are at its edge, and counted."""
-    num_beyond = 0
+    """Draw all stars in a panel whose limits are set; return how many are beyond it."""
     # Those left out are drawn over the members, which are more.
-    for stars, how, size in (
-        (members.table, _MEMBERS, _SIZES["members"]),
-        (members.left_out, _LEFT_OUT, _SIZES["left_out"]),
-    ):
-        points = stars[list(keys)].dropna().to_numpy()
-        # As fractions of the panel, from the left and from below.
-        ends = np.array([axes.get_xlim(), axes.get_ylim()])
-        place = (points - ends[:, 0]) / (ends[:, 1] - ends[:, 0])
-        is_inside = ((place >= 0) & (place <= 1)).all(axis=1)
-        axes.plot(*points[is_inside].T, **how, markersize=size)
-        _draw_arrows(axes, place[~is_inside], how["color"])
-        num_beyond += int((~is_inside).sum())
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    num_beyond = sum(
+        style.draw_points(axes, stars[list(keys)].dropna().to_numpy(), **how)
+        for stars, how in ((members.table, _MEMBERS), (members.left_out, _LEFT_OUT))
+    )
     axes.set_title(title, loc="left", fontsize=9)
     if num_beyond:
-        axes.set_title(f"{num_beyond:,} beyond", loc="right", fontsize=8)
+        axes.set_title(f"{num_beyond:,} ▸", loc="right", fontsize=8)
     return num_beyond
-
-
-def _draw_arrows(axes: Axes, place: np.ndarray, color: str) -> None:
-    """Draw arrows at the edge for stars (n, 2) beyond it [fractions of the panel]."""
-    how: dict[str, Any] = {"linestyle": "", "color": color, "markersize": _SIZES["arrow"], "zorder": 3}
-    farther = np.abs(place - 0.5).argmax(axis=1)
-    is_above = np.take_along_axis(place, farther[:, None], axis=1)[:, 0] > 0.5
-    for (axis, above), marker in _ARROWS.items():
-        edge = np.clip(place[(farther == axis) & (is_above == above)], 0, 1)
-        axes.plot(*edge.T, marker=marker, transform=axes.transAxes, clip_on=False, **how)
