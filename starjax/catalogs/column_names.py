@@ -190,7 +190,8 @@ def with_unit(table: Table, name: str, ours: str, where: str) -> tuple[Column, u
     """
     column = table[name]
     if ours in ("ra", "dec"):
-        column = column_values.in_degrees(column, ours, where)
+        stated = name if column.unit is None else str(column.unit)
+        column = column_values.in_degrees(column, ours, stated, where)
     return column, split_unit(name)[1] if column.unit is None else column.unit
 
 

@@ -156,10 +156,13 @@ def read_numbers(column: Column, where: str) -> np.ndarray:
     return values
 
 
-def in_degrees(column: Column, ours: str, where: str) -> Column:
+def in_degrees(column: Column, ours: str, stated: str, where: str) -> Column:
     """Return a column `ra` or `dec` of texts such as 04:26:01.5, 04 26 01.5 or 04h26m01.5s in degrees.
 
-    Right ascensions are in hours unless their unit is d:m:s. Other columns stay as they are.
+    Right ascensions are in hours unless degrees are stated. Other columns stay as they are.
+
+    Args:
+      stated: the unit of the column, or the name that may contain it.
     """
     if column.dtype.kind not in "OUS":
         return column
@@ -167,7 +170,7 @@ def in_degrees(column: Column, ours: str, where: str) -> Column:
     is_given = ~texts.str.lower().isin(tables.MISSING).to_numpy()
     if not is_given.any() or not texts[is_given].str.fullmatch(_SEXAGESIMAL).all():
         return column
-    is_hours = ours == "ra" and not re.match(r"\W*d\w*:", str(column.unit or ""))
+    is_hours = ours == "ra" and not re.search(r"deg|dms|d\w*:", stated, re.IGNORECASE)
     degrees = np.full(len(texts), np.nan)
     try:
         with warnings.catch_warnings(category=AstropyWarning, action="ignore"):  # of 60 seconds

@@ -87,7 +87,12 @@ def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
       PathError: a name is not a path.
     """
     if not isinstance(catalog, Path | str):
-        return list(dict.fromkeys(path for one in catalog for path in find_files(one)))
+        found = list(dict.fromkeys(path for one in catalog for path in find_files(one)))
+        if not found:
+            raise CatalogError("no catalogue is given: give the name of a file, or a table")
+        return found
+    if catalog == "":
+        raise CatalogError("the empty text names no catalogue: give the name of a file or of a folder")
     named = paths.expand(catalog) if isinstance(catalog, str) else str(catalog)
     path = member_list.find_member_list(named)
     if path.is_dir():
@@ -103,7 +108,7 @@ def find_files(catalog: Path | str | Sequence[Path | str]) -> list[Path]:
 
 def _may_be_list(path: Path) -> bool:
     """Return whether a file of a folder may be a catalogue: no hidden file, and no description."""
-    return not path.name.startswith(".") and path.name not in tables.READMES
+    return not path.name.lower().startswith((".", "readme"))
 
 
 def open_catalog(catalog: Catalog, columns: Mapping[str, str]) -> "OpenCatalog":
@@ -116,6 +121,10 @@ def open_catalog(catalog: Catalog, columns: Mapping[str, str]) -> "OpenCatalog":
     Raises:
       CatalogError: the only file, or the table, cannot be used.
     """
+    if isinstance(catalog, list | tuple) and not all(isinstance(one, Path | str) for one in catalog):
+        raise CatalogError(
+            "several files can be given by name; join several tables to one, with a column cluster"
+        )
     if not isinstance(catalog, Path | str | list | tuple):
         stars = member_list.check_member_list(catalog, "the table", columns)
         return _opened((), stars)

@@ -238,6 +238,15 @@ def test_sexagesimal_positions(ra, dec, unit):
     assert found.meta["is_unit_stated"]
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"), [("RA (d:m:s)", None), ("ra_deg", None), ("ra", "deg"), ("RA(deg)", None)]
+)
+def test_sexagesimal_right_ascensions_are_in_degrees_if_these_are_stated(name, unit):
+    table = Table({name: ["131:58:20.3"], "dec": ["-35:46:39"], "parallax": [5.0]})
+    table[name].unit = unit
+    assert member_list.check_member_list(table, "x")["ra"][0] == pytest.approx(131 + 58 / 60 + 20.3 / 3600)
+
+
 def test_sexagesimal_positions_that_do_not_exist():
     table = Table({"ra": ["04:66:01", "04:26:01"], "dec": ["1:2:3", "1:2:3"]})
     with pytest.raises(column_values.CatalogError, match=r"here: column ra .*'minute' was found"):

@@ -114,7 +114,8 @@ def test_a_folder_or_a_pattern_is_a_catalogue_and_bad_files_do_not_stop_the_othe
     for name in ("NGC 1", "NGC 3"):
         stars[stars["cluster"] == name].drop(columns="cluster").to_csv(lists / f"{name}.csv", index=False)
     stars[stars["cluster"].isin(["NGC 3", "NGC 4"])].to_parquet(lists / "others.parquet")
-    (lists / "readme.csv").write_text("nothing,of\n1,2\n")
+    (lists / "notes.csv").write_text("nothing,of\n1,2\n")
+    (lists / "README.md").write_text("Two lists.")
     for number, catalog in enumerate((lists, str(lists / "*"), sorted(lists.iterdir()))):
         summary, _ = predict_to_files(run, request(catalog), tmp_path / f"out{number}")
         assert list(summary.table["cluster"]) == ["NGC 1", "NGC 3", "NGC 4"]
@@ -124,10 +125,19 @@ def test_a_folder_or_a_pattern_is_a_catalogue_and_bad_files_do_not_stop_the_othe
             "others.parquet",
         ]
         assert "another file has a cluster NGC 3" in summary.refused[f"NGC 3 of {lists / 'others.parquet'}"]
-        assert "has no column ra, dec" in summary.refused["readme"]
+        assert "has no column ra, dec" in summary.refused["notes"]
     with pytest.raises(CatalogError, match=r"none\*: there are no files"):
         predict_to_files(run, request(str(tmp_path / "none*")), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("catalog", "said"),
+    [([], "no catalogue is given"), ("", "names no catalogue"), ([pd.DataFrame()], "join several tables")],
+)
+def test_what_names_no_catalogue_is_an_error(run, catalog, said):
+    with pytest.raises(CatalogError, match=said):
+        run.predict(catalog)
 
 
 @pytest.mark.parametrize("figures", ["none", "flagged", "all"])
