@@ -47,7 +47,7 @@ class PredictorError(errors.StarjaxError):
     """A run directory or a member catalogue that allows no prediction."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Predictor:
     """A finished run.
 
@@ -73,6 +73,10 @@ class Predictor:
     target_scalers: ScalerBundle
     calibrated: calibration.Calibration
     reference: out_of_distribution.TrainingReference
+
+    def __repr__(self) -> str:
+        targets, features = ", ".join(self.target_keys), ", ".join(self.feature_keys)
+        return f"Predictor({self.run_dir.path}: {targets} from {features})"
 
     @property
     def feature_keys(self) -> tuple[str, ...]:

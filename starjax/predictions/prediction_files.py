@@ -134,6 +134,8 @@ def predict_to_files(
                 choice = request.figures or ("all" if is_few else "none")
                 store.write(number, run, prediction, part.refused, DRAWS[choice], request.num_samples)
                 display.advance(task, num_cluster)
+                if not (display.finished or progress_bar.is_terminal()):
+                    log.info(f"{int(display.tasks[task].completed):,} of {opened.num_expected:,} clusters")
         return _finish(store, run, out, tuple(request.views), overwrite=overwrite)
 
 

@@ -62,7 +62,7 @@ def print_summary(summary: PredictionSummary, run: Predictor, notes: str | None 
     """Print what `print_prediction` prints."""
     log.console(110).print(_console_table(summary.table[:MAX_ROWS], run))
     if len(summary.table) > MAX_ROWS:
-        print(f"The tables have {len(summary.table) - MAX_ROWS:,} more clusters.")
+        print(f"{len(summary.table) - MAX_ROWS:,} more clusters are in prediction.csv and the other tables.")
     for note in summary.notes[:MAX_NOTES]:
         print(note)
     if len(summary.notes) > MAX_NOTES:

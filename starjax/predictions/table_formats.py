@@ -140,6 +140,9 @@ def write_samples(posterior: Posterior, path: Path, num: int = NUM_SAMPLE) -> No
     described = describe(
         {"cluster": np.array(names), "sample": of_each.astype(np.int32)} | dict.fromkeys(keys, of_each), keys
     )
+    for key in keys:
+        described[key].description = described[key].description.replace("median", "sample")
+        described[key].meta["ucd"] = described[key].meta["ucd"].removesuffix(";stat.median")
     types = [pa.string(), pa.int32(), *[pa.float32()] * len(keys)]
     schema = _with_metadata(pa.schema(zip(described.colnames, types, strict=True)), described)
     num_together = max(1, _NUM_ROW // num)

@@ -86,6 +86,11 @@ def test_a_prediction_is_complete(mixture, stars):
     assert "zero point" in row["notes"]
 
 
+def test_the_repr_says_what_is_predicted_from_what(mixture):
+    text = repr(load_predictor(mixture.path))
+    assert text.startswith(f"Predictor({mixture.path}: time, total_mass_within_2x_r_tidal from ")
+
+
 def test_samples_have_the_intervals_of_the_table(mixture, stars):
     found = load_predictor(mixture.path).predict(stars)
     samples, row = found.samples("the table", 20_000), found.table.iloc[0]

@@ -112,7 +112,8 @@ def test_samples_are_those_of_each_cluster(found, tmp_path, monkeypatch):
         read = samples[samples["cluster"] == name][list(found.posterior.target_keys)]
         expected = found.samples(name, 50).astype(np.float32)
         pd.testing.assert_frame_equal(read.reset_index(drop=True), expected)
-    assert str(Table.read(path)["time"].unit) == "Myr"
+    read = Table.read(path)["time"]
+    assert (str(read.unit), read.description) == ("Myr", "age: sample of the posterior")
 
 
 def test_without_samples_there_is_no_file_of_them(run, found, tmp_path):
