@@ -13,6 +13,6 @@ def load(run):
     Raises:
       starjax.errors.StarjaxError: the run does not exist, is not finished, or is damaged.
     """
-    from starjax.inference.predictor import load_predictor  # imports jax and astropy, which takes seconds
+    from starjax.inference.loading import load_predictor  # imports jax and astropy, which takes seconds
 
     return load_predictor(run)

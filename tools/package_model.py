@@ -28,7 +28,8 @@ from starjax.evaluation import out_of_distribution
 from starjax.evaluation.calibration import LEVEL_NAMES
 from starjax.evaluation.out_of_distribution import TrainingReference
 from starjax.inference import pretrained_models
-from starjax.inference.predictor import Predictor, load_predictor
+from starjax.inference.loading import load_predictor
+from starjax.inference.predictor import Predictor
 from starjax.inference.pretrained_models import ModelSummary
 from starjax.io import files
 from starjax.runs import best_params, integrity, pretrained

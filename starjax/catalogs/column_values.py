@@ -53,7 +53,6 @@ _CONVERTED_UNITS = (u.deg, u.mas / u.yr, u.km / u.s, u.pc)
 _BRACKETS = re.compile(r"\((.*)\)|(?:angle)?\[((?:deg|rad|arcs|mas|h).*)\]|(mag)\(.*\)", re.IGNORECASE)
 # Hours or degrees, minutes and seconds.
 _SEXAGESIMAL = r"[+-]?\d{1,3}\s*[:hd°\s]\s*\d{1,2}(\.\d*|\s*[:m'′\s]\s*\d{1,2}(\.\d*)?\s*(s|\"|″|'')?)?"
-_MAX_ROWS_NAMED = 5
 # Columns of the same values differ by less [deg, mas, mas/yr, mag], as far as these are so small.
 _ROUNDING, _LARGEST_ROUNDED = 1e-3, 1e6
 # What catalogues write before the number of a star: 'Gaia DR3 1234'.
@@ -77,9 +76,7 @@ class CatalogError(errors.StarjaxError):
 def row_numbers(numbers: Iterable[int]) -> str:
     """Return row numbers as text, the first of many."""
     numbers = [int(number) for number in numbers]
-    named = ", ".join(map(str, numbers[:_MAX_ROWS_NAMED]))
-    more = f" and {len(numbers) - _MAX_ROWS_NAMED} more" if len(numbers) > _MAX_ROWS_NAMED else ""
-    return f"{'row' if len(numbers) == 1 else 'rows'} {named}{more}"
+    return f"{'row' if len(numbers) == 1 else 'rows'} {errors.first_of(numbers)}"
 
 
 def counted(rows: Iterable[int]) -> str:

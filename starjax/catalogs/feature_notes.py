@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from starjax import quantities
+from starjax import errors, quantities
 from starjax.catalogs import column_values, member_list
 from starjax.catalogs.astrometry import MAX_PERSPECTIVE_ERROR_KMS, Motion
 from starjax.catalogs.cluster_members import Geometry
@@ -44,9 +44,8 @@ def describe_unused(table: Table) -> str:
     unused = table.meta["unused"]
     if not unused:
         return ""
-    more = f" and {len(unused) - _MAX_COLUMNS_NAMED} more" if len(unused) > _MAX_COLUMNS_NAMED else ""
     return (
-        f"Columns not used: {', '.join(unused[:_MAX_COLUMNS_NAMED])}{more} "
+        f"Columns not used: {errors.first_of(unused, _MAX_COLUMNS_NAMED)} "
         "(if one is meant, name it by --columns=OURS=THEIRS, such as pmra=pmRA)."
     )
 

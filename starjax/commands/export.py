@@ -31,7 +31,7 @@ def parser() -> cli.Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Write the program and print its inputs and outputs."""
     from starjax.inference import export
-    from starjax.inference.predictor import load_predictor
+    from starjax.inference.loading import load_predictor
     from starjax.runtime import log
 
     run = load_predictor(arguments.run)

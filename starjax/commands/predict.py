@@ -114,7 +114,8 @@ def main(arguments: argparse.Namespace) -> None:
         parser().error("name a catalogue, as in starjax predict members.csv")
     from starjax.catalogs.stated.view import View
     from starjax.gaia.dust_maps import load_map
-    from starjax.inference.predictor import NUM_DRAWS, load_predictor
+    from starjax.inference.loading import load_predictor
+    from starjax.inference.predictor import NUM_DRAWS
     from starjax.predictions import prediction_files, prediction_summary
     from starjax.runs import pretrained
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from starjax import errors
 from starjax.datasets import shard
 
 # Bytes reserved in each file for headers and column names, which take less.
@@ -52,9 +53,8 @@ def find_shard_files(directory: Path, kind: str, split: str) -> list[Path]:
     )
     missing = [file.name for file in expected if file not in files]
     if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise shard.ShardError(
-            f"{directory} lacks {', '.join(missing[:5])}{more}, of {counts[0]} files of the {kind} {split} "
+            f"{directory} lacks {errors.first_of(missing)}, of {counts[0]} files of the {kind} {split} "
             "shard: restore them or build the data set again"
         )
     return expected

@@ -87,9 +87,8 @@ def _inspect_finished(out: Path, settings: dict, version: list[int]) -> BuildSta
     given = _flat(settings)
     different = sorted(key for key in {*given, *recorded} if given.get(key) != recorded.get(key))
     if different:
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         problem = (
-            f"{out} contains a data set with other {', '.join(different[:5])}{more} ({CONFIG_FILE}): name "
+            f"{out} contains a data set with other {errors.first_of(different)} ({CONFIG_FILE}): name "
             "another config.out, or remove it"
         )
         return BuildState(BuildStatus.OCCUPIED, version, problem=problem)

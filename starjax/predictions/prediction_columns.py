@@ -12,7 +12,7 @@ from starjax import quantities
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What is known of a column.
+    """A column of the table of a prediction.
 
     Attributes:
       description: what it is, in a line: astropy breaks longer ones in VOTables.

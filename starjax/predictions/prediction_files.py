@@ -62,7 +62,7 @@ def check_free(out: Path, names: Iterable[str] = NAMES) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be predicted, and how.
+    """A catalogue to predict, and how.
 
     Attributes:
       catalog, view, num_draws, columns, views: as for `Predictor.predict`.
@@ -135,7 +135,7 @@ def predict_to_files(
                 store.write(number, run, prediction, part.refused, DRAWS[choice], request.num_samples)
                 display.advance(task, num_cluster)
                 if not (display.finished or progress_bar.is_terminal()):
-                    log.info(f"{int(display.tasks[task].completed):,} of {opened.num_expected:,} clusters")
+                    log.info(f"{int(display.tasks[task].completed):,} clusters are done")
         return _finish(store, run, out, tuple(request.views), overwrite=overwrite)
 
 
@@ -201,8 +201,8 @@ def _finish(
         refused = pd.DataFrame(summary.refused.items(), columns=["cluster", "reason"])
         writers[REFUSED] = lambda path: refused.to_csv(path, index=False)
     clusters = list(summary.table["cluster"])
-    names, figures = dict(zip(clusters, _figure_names(clusters), strict=True)), store.figures(clusters)
-    writers |= {names[cluster]: functools.partial(shutil.copyfile, path) for cluster, path in figures.items()}
+    names = dict(zip(clusters, _figure_names(clusters), strict=True))
+    writers |= {names[one]: functools.partial(shutil.copyfile, path) for one, path in store.figures().items()}
     if not overwrite:
         check_free(out, writers)
     store.finish()

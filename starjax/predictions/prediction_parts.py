@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -77,7 +77,7 @@ class PartStore:
 
     @property
     def is_finishing(self) -> bool:
-        """Whether all parts are done, and their files are being written."""
+        """True if all parts are done, and their files are being written."""
         return (self.folder / _FINISHING).exists()
 
     def finish(self) -> None:
@@ -110,7 +110,7 @@ class PartStore:
         temporary = self.folder / ".part"
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / _FIGURES).mkdir(parents=True)
-        report: dict = {"refused": dict(refused), "notes": [], "notes_of_cluster": {}}
+        report: dict = {"refused": dict(refused), "notes": [], "notes_of_cluster": {}, "figures": {}}
         if prediction is not None:
             prediction.table.to_parquet(temporary / _TABLE, index=False)
             table_formats.stars_table(prediction).to_parquet(temporary / STARS, index=False)
@@ -124,6 +124,7 @@ class PartStore:
                     figure = cluster_figure.draw_cluster(
                         run, members, posterior, row["cluster"], row["is_flagged"]
                     )
+                    report["figures"][row["cluster"]] = f"{index}.png"
                     style.save_figure(figure, temporary / _FIGURES / f"{index}.png")
         files.write_json(temporary / _REPORT, report)
         os.replace(temporary, self.folder / f"part-{number:05}")
@@ -137,18 +138,13 @@ class PartStore:
         """Return the refused clusters and the notes of all parts."""
         return [files.read_json(part / _REPORT) for part in self._parts()]
 
-    def figures(self, clusters: Iterable[str]) -> dict[str, Path]:
-        """Return the figures by cluster.
-
-        Args:
-          clusters: the names of all clusters, in the order of `table`.
-        """
-        names, found = iter(clusters), dict[str, Path]()
-        for part in self._parts():
-            num = parquet.read_metadata(part / _TABLE).num_rows if (part / _TABLE).exists() else 0
-            paths = [part / _FIGURES / f"{index}.png" for index in range(num)]
-            found |= {name: path for path, name in zip(paths, names, strict=False) if path.exists()}
-        return found
+    def figures(self) -> dict[str, Path]:
+        """Return the figures by cluster."""
+        return {
+            cluster: part / _FIGURES / name
+            for part, report in zip(self._parts(), self.reports(), strict=True)
+            for cluster, name in report["figures"].items()
+        }
 
     def write_joined(self, name: str, path: Path) -> None:
         """Write the rows of a table of all parts to one file, a part at a time."""

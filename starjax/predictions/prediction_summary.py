@@ -1,4 +1,4 @@
-"""What a prediction prints: a short table, flags, and notes."""
+"""Print a prediction: a short table, flags, and notes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -52,7 +52,7 @@ def concatenate(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     kind = "Int64" if all(pd.api.types.is_integer_dtype(one) for one in identities) else "string"
     if identities:
         tables = [
-            table.assign(source_id=table.get("source_id", pd.Series(pd.NA, table.index, kind)).astype(kind))
+            table.assign(source_id=table.get("source_id", pd.NA)).astype({"source_id": kind})
             for table in tables
         ]
     return pd.concat(tables, ignore_index=True)

@@ -8,7 +8,7 @@ import pytest
 from starjax.catalogs import member_list
 from starjax.commands import predict, pretrained
 from starjax.errors import StarjaxError
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.runs import pretrained as packaged
 from tools import package_model
 

@@ -15,7 +15,8 @@ from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.stated.view import View
 from starjax.datasets import shard
 from starjax.datasets.shard_files import shard_path
-from starjax.inference.predictor import PredictorError, load_predictor
+from starjax.inference.loading import load_predictor
+from starjax.inference.predictor import PredictorError
 from starjax.predictions import prediction_summary
 from starjax.runtime.paths import PathError
 from starjax.training.run import train_and_test

@@ -8,7 +8,7 @@ from astropy.table import vstack
 import starjax
 from starjax.catalogs import member_list
 from starjax.inference import pretrained_models
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.runs import best_params, pretrained
 from starjax.runs.best_params import BestParamsError
 from starjax.runs.directory import RunDirectory, RunDirectoryError

@@ -10,7 +10,7 @@ import pytest
 
 from starjax.catalogs import member_list
 from starjax.evaluation.calibration import PERCENTILES
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.plotting import corner_panels
 from starjax.plotting.corner_panels import Scale, Target
 from starjax.predictions import cluster_figure, star_panels

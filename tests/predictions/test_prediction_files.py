@@ -11,7 +11,8 @@ from starjax.catalogs import member_list
 from starjax.catalogs.column_values import CatalogError
 from starjax.catalogs.stated.view import View
 from starjax.inference import cluster_lists
-from starjax.inference.predictor import Predictor, PredictorError, load_predictor
+from starjax.inference.loading import load_predictor
+from starjax.inference.predictor import Predictor, PredictorError
 from starjax.predictions import prediction_files, prediction_parts, table_formats
 from starjax.predictions.prediction_files import Request, predict_to_files
 

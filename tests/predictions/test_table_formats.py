@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from starjax import quantities
 from starjax.catalogs import member_list
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.predictions import prediction_columns, prediction_files, table_formats
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from starjax import errors
 from starjax.configs import dataset
 from starjax.datasets.dataset import BUNDLES, CONFIG_FILE
 from starjax.datasets.load import load_dataset
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.io import files
 from starjax.nbody6 import build
 from starjax.reports import html_report, run_tables

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from starjax import errors
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.reports.run_tables import read_run
 from starjax.runs.directory import FORMAT, RunDirectory, read_record
 

@@ -10,7 +10,7 @@ import pytest
 from starjax.commands import config_flag
 from starjax.configs import common, posterior
 from starjax.inference import pretrained_models
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.io import files
 from starjax.runs import pretrained
 from starjax.runs.config_record import config_to_record

@@ -13,7 +13,7 @@ from starjax.datasets import shard
 from starjax.datasets.load import load_dataset
 from starjax.datasets.scalers.bundle import fit_bundle
 from starjax.errors import ConfigError
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.io import files
 from starjax.models import factory
 from starjax.runs import best_params, run_config

@@ -12,7 +12,7 @@ from starjax.datasets import shard
 from starjax.datasets.dataset import BUNDLES
 from starjax.datasets.load import CLUSTERS_DIRECTORY
 from starjax.datasets.shard_files import shard_path
-from starjax.inference.predictor import load_predictor
+from starjax.inference.loading import load_predictor
 from starjax.training.run import train_and_test
 from tests.sampling.observed_lists import compiled, rows, snapshots, to_catalogue
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 import pandas as pd
 from astropy.table import Column
 
-from starjax import quantities
+from starjax import errors, quantities
 from starjax.io import tables
 
 # Columns that may name clusters, about which a catalogue is asked.
@@ -16,7 +16,6 @@ PERHAPS_CLUSTERS = (
     *("name", "oc", "cl", "group", "label", "labels", "object", "association"),
     *("cluster_id", "clusterid", "id_cluster", "cluster_label"),
 )
-_MAX_NAMED = 5
 
 
 def shared_texts(column: Column) -> pd.Series:
@@ -80,9 +79,9 @@ def describe_matches(matches: Mapping[str, str | None], stated: Collection[str])
     absent = [name for name, theirs in matches.items() if stated and theirs is None]
     notes = []
     if other:
-        notes.append(f"Clusters under other names in the table of clusters: {_shortened(other)}.")
+        notes.append(f"Clusters under other names in the table of clusters: {errors.first_of(other)}.")
     if absent:
-        notes.append(f"Not in the table of clusters: {_shortened(absent)}.")
+        notes.append(f"Not in the table of clusters: {errors.first_of(absent)}.")
     return tuple(notes)
 
 
@@ -92,12 +91,6 @@ def describe_unmatched(names: Iterable[str]) -> str:
     if not names:
         return ""
     return (
-        f"The catalogue has no cluster {_shortened(names)}: what is stated of it was not used. A list "
+        f"The catalogue has no cluster {errors.first_of(names)}: what is stated of it was not used. A list "
         "without a column cluster is one cluster, named as its file."
     )
-
-
-def _shortened(names: list[str]) -> str:
-    """Return the first of many names."""
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{', '.join(names[:_MAX_NAMED])}{more}"

@@ -38,17 +38,22 @@ class _Property:
     names: tuple[str, ...] = ()
 
 
+def _as_of_stars(ours: str) -> tuple[str, ...]:
+    """Return the names that a column of stars has in the usual catalogues."""
+    return tuple(name for group in column_names.USUAL[ours] for name in group)
+
+
 _CLUSTER = _Property("cluster", None, ("name", "cluster_name", "clustername"))
 _PROPERTIES: Mapping[str, _Property] = {
-    "ra": _Property("ra", u.deg, ("ra_icrs", "radeg", "ra_deg", "raj2000", "_raj2000", "_ra")),
-    "dec": _Property(
-        "dec", u.deg, ("de_icrs", "dec_icrs", "dedeg", "decdeg", "dec_deg", "dej2000", "_dej2000", "_de")
-    ),
+    "ra": _Property("ra", u.deg, _as_of_stars("ra")),
+    "dec": _Property("dec", u.deg, _as_of_stars("dec")),
     "distance_pc": _Property("distance", u.pc, ("distance", "dist_pc", "distpc", "dist50", "dist")),
     "distance_error_pc": _Property(
         "distance_error", u.pc, ("distance_error", "dist_error", "e_distance", "e_distpc", "e_dist")
     ),
-    "radial_velocity_kms": _Property("radial_velocity", u.km / u.s, ("radial_velocity", "rv", "hrv")),
+    "radial_velocity_kms": _Property(
+        "radial_velocity", u.km / u.s, ("radial_velocity", *_as_of_stars("radial_velocity"))
+    ),
     "parallax_zero_point_mas": _Property("parallax_zero_point", u.mas),
     "extinction_v_mag": _Property("extinction_v", u.mag, ("extinction_v", "a_v", "av", "av50", "avnn")),
     "extinction_v_error_mag": _Property("extinction_v_error", u.mag, ("extinction_v_error", "e_a_v", "e_av")),
