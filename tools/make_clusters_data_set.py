@@ -63,7 +63,8 @@ def round_values(values: np.ndarray, step: float, relative: float) -> np.ndarray
       relative: a power of two, or 0; errors of at most this times the value are allowed.
     """
     _, exponent = np.frexp(values)  # |value| is at least 2^(exponent - 1)
-    spacing = np.maximum(step, relative * 2.0**exponent)
+    # The spacing of the smallest numbers would be zero.
+    spacing = np.maximum(max(step, np.finfo(float).smallest_subnormal), relative * 2.0**exponent)
     return np.round(values / spacing) * spacing + 0.0  # no negative zeros
 
 

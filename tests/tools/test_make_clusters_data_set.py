@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from starjax.datasets import shard_files
@@ -58,6 +58,7 @@ def archive(num_run=12, num_snapshot=3, num_star=40):
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9),
     st.sampled_from([(2**-8, 0.0), (0.0, 2**-10), (2**-8, 2**-10), (1.0, 0.0)]),
 )
+@example([5e-324], (0.0, 2**-10))
 def test_rounding_errors_are_within_their_limits(values, limits):
     step, relative = limits
     values = np.array(values)
