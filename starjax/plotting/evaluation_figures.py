@@ -246,5 +246,5 @@ def joint_calibration_curves(curves: Mapping[str, CoverageCurve]) -> Figure:
         axes.set_title(f"{title}: p = {curve.p_value:.2g}", fontsize=10)
         axes.set(xlabel="nominal probability", ylabel="fraction of test snapshots")
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles[::-1], labels[::-1], loc="upper left", frameon=False, fontsize=8)
+        axes.legend(handles[::-1], labels[::-1], loc="lower right", frameon=False, fontsize=8)
     return figure

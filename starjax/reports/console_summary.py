@@ -70,7 +70,8 @@ def _print_coverage(console: Console, coverage: pd.DataFrame, joint: dict | None
             cells.append(f"{row[f'coverage_{name}']:.1%} ± {row[f'coverage_{name}_error']:.1%}")
             cells.append(f"{row[f'width_{name}']:,.0f} {quantities.unit(row['target_key'])}")
         table.add_row(row["target_key"], *cells)
-    if joint:
+    # A single target has the same coverage twice.
+    if joint and len(overall) > 1:
         table.add_row(
             "all, in one ellipse",
             *(cell for name in LEVEL_NAMES for cell in (joint_cell(joint["ellipse"], name), "")),
